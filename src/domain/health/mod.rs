@@ -1,0 +1,4 @@
+//! Sample → counter increase → window → signal → verdict → trigger lifecycle → assessment.
+
+pub mod selector;
+pub mod verdict;

@@ -1,0 +1,199 @@
+//! The words of a judgement: verdict, evidence, trigger status, assessment.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{RevisionId, SignalName, TriggerName};
+use crate::domain::policy::{Condition, Severity};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::{Finite, Unit};
+
+/// What is known of a signal against its bound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict", content = "because")]
+pub enum Verdict {
+    /// Proven or plainly on the good side.
+    Ok,
+    /// Proven to be on the bad side.
+    Breach,
+    /// Neither; counts for nothing.
+    Unknown(UnknownReason),
+}
+
+/// Why nothing can be said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum UnknownReason {
+    /// No target serves the revision in question.
+    NoTarget,
+    /// Nothing was observed in the window yet.
+    NoReading,
+    /// No series matches; `nearest` are families of the page that look like it.
+    NoSuchSeries {
+        /// Most alike first, at most three.
+        nearest: Vec<String>,
+    },
+    /// Too few requests in the window.
+    TooFewRequests {
+        /// In the window.
+        have: u64,
+        /// Asked for by `min_requests`.
+        need: u64,
+    },
+    /// Beyond the bound by its value, but the requests are too few to prove it.
+    NotProven,
+    /// The newest sample is older than two intervals.
+    Stale {
+        /// When it was taken.
+        newest: Timestamp,
+    },
+    /// The value is NaN or infinite.
+    NotFinite,
+    /// Every look failed; the last fault.
+    Blind {
+        /// The fault, in one line.
+        fault: String,
+    },
+}
+
+impl fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnknownReason::NoTarget => f.write_str("no target serves this revision"),
+            UnknownReason::NoReading => f.write_str("nothing observed in the window yet"),
+            UnknownReason::NoSuchSeries { nearest } if nearest.is_empty() => {
+                f.write_str("no series matches")
+            }
+            UnknownReason::NoSuchSeries { nearest } => {
+                write!(
+                    f,
+                    "no series matches; nearest families: {}",
+                    nearest.join(", ")
+                )
+            }
+            UnknownReason::TooFewRequests { have, need } => {
+                write!(f, "{have} requests in the window, {need} needed")
+            }
+            UnknownReason::NotProven => {
+                f.write_str("beyond the threshold, but too few requests to prove it")
+            }
+            UnknownReason::Stale { newest } => write!(f, "the newest sample is from {newest}"),
+            UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
+            UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),
+        }
+    }
+}
+
+/// The numbers behind a verdict.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Which signal.
+    pub signal: SignalName,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// What was judged.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The signal's value, where there is one.
+    pub value: Option<Finite>,
+    /// Two-sided interval of a ratio at the signal's confidence.
+    pub interval: Option<(Finite, Finite)>,
+    /// The bound that it is judged against; none for a signal that no trigger names.
+    pub condition: Option<Condition>,
+    /// Requests (ratio, histogram) or readings (others) in the window.
+    pub samples: u64,
+    /// The window's length.
+    pub window: Span,
+    /// The newest sample that counts.
+    pub newest: Option<Timestamp>,
+    /// Convention that the formula comes from, where it is not spelt out.
+    pub convention: Option<String>,
+}
+
+/// Where a trigger is in its life, in Prometheus' words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum TriggerState {
+    /// Not breached.
+    Inactive,
+    /// Breached, but not for long enough.
+    Pending {
+        /// First breach of this run: the onset.
+        since: Timestamp,
+        /// How long it has been breached, unknown time left out.
+        held: Span,
+    },
+    /// Breached for long enough.
+    Firing {
+        /// First breach of this run: the onset.
+        since: Timestamp,
+        /// When it began to fire.
+        at: Timestamp,
+    },
+}
+
+/// One trigger, now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TriggerStatus {
+    /// Its name.
+    pub name: TriggerName,
+    /// What firing leads to.
+    pub severity: Severity,
+    /// How long a breach must hold.
+    pub hold_for: Span,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: TriggerState,
+    /// The numbers.
+    pub evidence: Evidence,
+}
+
+/// Which release is judged, and since when it serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subject {
+    /// The release.
+    pub revision: RevisionId,
+    /// When its rollout was noticed.
+    pub since: Timestamp,
+}
+
+/// Everything that is known of a workload's health, now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Assessment {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The release that it is about; none while that is not known.
+    pub revision: Option<RevisionId>,
+    /// Every trigger, in the order of the policy.
+    pub triggers: Vec<TriggerStatus>,
+    /// Every signal with its value, judged by no bound.
+    pub signals: Vec<Evidence>,
+    /// Why a critical trigger can't be judged, and since when; none while all can.
+    pub blind: Option<Blindness>,
+    /// Every critical trigger inactive on real data, and traffic seen where a signal counts requests.
+    pub healthy: bool,
+}
+
+/// Own sight is lost.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Blindness {
+    /// Since when nothing could be judged.
+    pub since: Timestamp,
+    /// The triggers that can't be judged.
+    pub triggers: Vec<TriggerName>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// One verification check, now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Signal name, `health` or `release`.
+    pub name: String,
+    /// Ok: passed on fresh data. Breach: failed. Unknown: not proven.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What was seen against what is asked, in one line.
+    pub detail: String,
+}

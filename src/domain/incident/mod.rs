@@ -1,0 +1,1 @@
+//! An incident from first suspicion to closing report.

@@ -1,0 +1,13 @@
+//! The pure heart: what is observed, how it is judged, what is decided, and how it is told.
+//!
+//! Nothing here is asynchronous, reads a clock, draws a random number, opens a file or logs.
+//! Time arrives as a [`time::Timestamp`] argument; effects leave as values.
+
+pub mod health;
+pub mod id;
+pub mod incident;
+pub mod observation;
+pub mod policy;
+pub mod response;
+pub mod time;
+pub mod units;

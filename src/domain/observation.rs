@@ -1,0 +1,188 @@
+//! What the edges see and hand inwards.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{InstanceId, RevisionId, TargetId, WorkloadId};
+use super::policy::{OperandId, Release};
+use super::time::Timestamp;
+
+/// One look at one thing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// Which workload it belongs to.
+    pub workload: WorkloadId,
+    /// When the answer was complete.
+    pub at: Timestamp,
+    /// What was looked at, and what was seen.
+    pub seen: Seen,
+}
+
+/// What was looked at, and what was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// An exposition page.
+    Scrape {
+        /// The address.
+        target: TargetId,
+        /// The instance behind it, where the policy says.
+        instance: Option<InstanceId>,
+        /// The page, or why there is none.
+        result: Result<Page, Fault>,
+    },
+    /// A health endpoint.
+    Probe {
+        /// The address.
+        target: TargetId,
+        /// The instance behind it, where the policy says.
+        instance: Option<InstanceId>,
+        /// The answer, or why there is none.
+        result: Result<Answer, Fault>,
+    },
+    /// Which releases exist and which one each instance is at.
+    Releases(Result<ReleaseView, Fault>),
+    /// What the host says of an instance's processes.
+    Host {
+        /// The instance.
+        instance: InstanceId,
+        /// The reading, or why there is none.
+        result: Result<HostReading, Fault>,
+    },
+}
+
+/// Identity of a series within one workload, the same for the life of the process: the same text has the same id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SeriesId(pub u32);
+
+/// One kept value of an exposition page.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sample {
+    /// The operand that asked for it. A series that two operands ask for comes once for each.
+    pub operand: OperandId,
+    /// Which series.
+    pub series: SeriesId,
+    /// `le` of a bucket (+Inf included) or `quantile` of a summary; 0 for a plain value.
+    pub bound: f64,
+    /// As exposed; may be NaN or infinite.
+    pub value: f64,
+    /// The exporter's own time stamp, where it gave one.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// What was kept of an exposition page.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Page {
+    /// The kept samples, in page order.
+    pub samples: Vec<Sample>,
+    /// `process_start_time_seconds`, where exposed.
+    pub process_start: Option<f64>,
+    /// Names of the families on the page, for telling which lie nearest to one that was not found. Only sent when
+    /// an operand matched nothing; shared between pages that offer the same.
+    pub families: Option<Arc<[String]>>,
+}
+
+/// What a health endpoint said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether status and body are as expected.
+    pub healthy: bool,
+    /// What was expected and what came, in one line, where it is not healthy.
+    pub detail: String,
+    /// The release that says it answered, where the policy tells how to know.
+    pub revision: Option<RevisionId>,
+}
+
+/// Which releases exist and which one each instance is at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReleaseView {
+    /// Each instance and the release that it is configured to run.
+    pub instances: Vec<(InstanceId, RevisionId)>,
+    /// The releases that are there, newest first where an order is known.
+    pub available: Vec<Release>,
+}
+
+/// Cumulative counts of one instance as the host knows them; `None` where the host can't say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HostReading {
+    /// Processes killed by the kernel for memory.
+    pub oom_kills: Option<u64>,
+    /// Times that the service manager restarted it.
+    pub restarts: Option<u64>,
+    /// Whether the service manager has it up.
+    pub active: Option<bool>,
+}
+
+/// Why nothing was seen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    /// Of which sort.
+    pub kind: FaultKind,
+    /// The particulars, in one line, free of secrets.
+    pub detail: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.detail)
+    }
+}
+
+/// Sorts of failed looks, classified once, where they happen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The peer refused or reset the connection, or closed it early.
+    Refused,
+    /// The peer did not answer in time.
+    Timeout,
+    /// The peer answered with a status that is not a success.
+    Status,
+    /// The name could not be resolved, or no route leads there: this side's sight is lost.
+    Unreachable,
+    /// The TLS handshake failed.
+    Tls,
+    /// The answer is over a limit.
+    TooLarge,
+    /// The answer is not what its format says.
+    Malformed,
+    /// A file, credential or command of this side is missing or failed.
+    Local,
+}
+
+impl FaultKind {
+    /// Whether the fault says something about the peer, rather than about this side's sight.
+    #[must_use]
+    pub const fn is_peers(self) -> bool {
+        match self {
+            FaultKind::Refused | FaultKind::Timeout | FaultKind::Status => true,
+            FaultKind::Unreachable
+            | FaultKind::Tls
+            | FaultKind::TooLarge
+            | FaultKind::Malformed
+            | FaultKind::Local => false,
+        }
+    }
+
+    /// Its label value in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultKind::Refused => "refused",
+            FaultKind::Timeout => "timeout",
+            FaultKind::Status => "status",
+            FaultKind::Unreachable => "unreachable",
+            FaultKind::Tls => "tls",
+            FaultKind::TooLarge => "too-large",
+            FaultKind::Malformed => "malformed",
+            FaultKind::Local => "local",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,1 @@
+//! What to do about it: guards, decision, plan, verification, escalation.

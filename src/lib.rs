@@ -1,0 +1,4 @@
+//! rollbackd watches a release, takes a bad one back, and proves that the service is well again.
+
+pub mod domain;
+pub mod observe;

@@ -1,0 +1,3 @@
+//! The `rollbackd` binary.
+
+fn main() {}

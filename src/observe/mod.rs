@@ -1,0 +1,1 @@
+//! What is seen from outside: exposition pages, health endpoints, releases on a host.
