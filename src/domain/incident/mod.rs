@@ -1,1 +1,4 @@
 //! An incident from first suspicion to closing report.
+
+pub mod alert;
+pub mod record;

@@ -1,0 +1,196 @@
+//! A configuration with every name resolved and every default filled in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::domain::id::{InstanceId, ReceiverName, WorkloadId};
+use crate::domain::policy::{Mode, WorkloadPolicy};
+
+/// All policy files together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The `[daemon]` section.
+    pub daemon: Daemon,
+    /// The `[notify.*]` sections.
+    pub receivers: BTreeMap<ReceiverName, Receiver>,
+    /// The `[workload.*]` sections.
+    pub workloads: BTreeMap<WorkloadId, Workload>,
+}
+
+/// The daemon itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daemon {
+    /// Where it answers; loopback by default.
+    pub listen: SocketAddr,
+    /// Where journal and lock lie.
+    pub state_dir: PathBuf,
+    /// The freest mode that any workload may have.
+    pub mode: Mode,
+    /// Bearer token for calls that change something; none: such calls are refused.
+    pub token_file: Option<PathBuf>,
+    /// The address at which people reach the daemon, for links in alerts; none: no links.
+    pub external_url: Option<String>,
+}
+
+/// A workload's policy, and where it is observed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// What is judged and done.
+    pub policy: Arc<WorkloadPolicy>,
+    /// Where it is observed.
+    pub sources: Sources,
+}
+
+/// Where a workload is observed.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sources {
+    /// Exposition pages.
+    pub scrape: Vec<Endpoint>,
+    /// Prometheus `file_sd` files whose targets are scraped, with the endpoint options that apply to them.
+    pub scrape_files: Vec<FileTargets>,
+    /// Health endpoints.
+    pub health: Vec<HealthEndpoint>,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// The instance behind it, where the policy says.
+    pub instance: Option<InstanceId>,
+    /// Absolute `http` or `https` URL without credentials.
+    pub url: reqwest::Url,
+    /// How it is reached.
+    pub http: Arc<HttpOptions>,
+}
+
+/// Targets from a file in Prometheus' `file_sd` JSON format, read anew when it changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileTargets {
+    /// The file.
+    pub path: PathBuf,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Path of the page on each target.
+    pub page: String,
+    /// How they are reached.
+    pub http: Arc<HttpOptions>,
+}
+
+/// One health address and what it must say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthEndpoint {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Fields of the JSON body and their values, all of which must be so. Empty: any 2xx is healthy.
+    pub expect: BTreeMap<String, serde_json::Value>,
+    /// Where the answer says which release gave it.
+    pub revision: Option<RevisionFrom>,
+}
+
+/// Where an answer says which release gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevisionFrom {
+    /// A response header.
+    Header(String),
+    /// A field of the JSON body; dots descend into objects.
+    Json(String),
+}
+
+/// Prometheus' HTTP client configuration, by its names. Files are read anew when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HttpOptions {
+    /// `authorization`: scheme and the file that holds the credentials.
+    pub authorization: Option<Authorization>,
+    /// `basic_auth`.
+    pub basic_auth: Option<BasicAuth>,
+    /// `headers`: fixed request headers without secrets.
+    pub headers: BTreeMap<String, String>,
+    /// `tls_config`.
+    pub tls: Option<TlsOptions>,
+    /// `proxy_url`.
+    pub proxy_url: Option<String>,
+}
+
+/// `authorization = { type, credentials_file }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// `Bearer` by default.
+    pub scheme: String,
+    /// The file that holds the credentials.
+    pub credentials_file: PathBuf,
+}
+
+/// `basic_auth = { username, password_file }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicAuth {
+    /// User name.
+    pub username: String,
+    /// The file that holds the password.
+    pub password_file: PathBuf,
+}
+
+/// `tls_config`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    /// PEM roots; none: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain.
+    pub cert_file: Option<PathBuf>,
+    /// PEM client key.
+    pub key_file: Option<PathBuf>,
+    /// Name to verify instead of the URL's.
+    pub server_name: Option<String>,
+    /// Verify nothing.
+    pub insecure_skip_verify: bool,
+}
+
+/// Somebody to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    /// Its name.
+    pub name: ReceiverName,
+    /// What it speaks.
+    pub kind: ReceiverKind,
+    /// How it is reached.
+    pub http: Arc<HttpOptions>,
+}
+
+/// What a receiver speaks. URLs that are secrets themselves come from files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReceiverKind {
+    /// Standard Webhooks, with the alert as its body.
+    Webhook {
+        /// Where to.
+        url: UrlSource,
+        /// The signing secret (`whsec_…` or raw); none: unsigned.
+        secret_file: Option<PathBuf>,
+    },
+    /// Slack incoming webhook.
+    Slack {
+        /// Where to.
+        url: UrlSource,
+    },
+    /// PagerDuty Events API v2.
+    PagerDuty {
+        /// Where to; PagerDuty's own address by default.
+        url: UrlSource,
+        /// The integration's routing key.
+        routing_key_file: PathBuf,
+    },
+    /// Alertmanager API v2.
+    Alertmanager {
+        /// Base URL, without `/api/v2/alerts`.
+        url: UrlSource,
+    },
+}
+
+/// A URL, or the file that holds it where it is a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlSource {
+    /// In the policy.
+    Plain(String),
+    /// In a file, read anew when it changes.
+    File(PathBuf),
+}

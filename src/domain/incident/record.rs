@@ -1,0 +1,267 @@
+//! The journal's vocabulary. Everything that the daemon knows across a restart is a fold of these.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence};
+use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
+use crate::domain::policy::{Mode, Severity, Strategy};
+use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Outcome, Plan};
+use crate::domain::time::{Span, Timestamp};
+
+/// One durable fact.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Which workload.
+    pub workload: WorkloadId,
+    /// Position among the workload's records, from 1, without gaps.
+    pub sequence: u64,
+    /// The incident that it belongs to; none for facts about the workload itself.
+    pub incident: Option<IncidentId>,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// A release became the current one.
+    ReleaseObserved {
+        /// The release.
+        revision: RevisionId,
+        /// Where it lies or what it is made of.
+        image: Option<String>,
+        /// The one before; none at first sight of the workload.
+        previous: Option<RevisionId>,
+        /// Whether a rollback of ours put it there.
+        by_rollback: bool,
+    },
+    /// A release was seen healthy under traffic for long enough.
+    KnownGood {
+        /// The release.
+        revision: RevisionId,
+        /// Since when it was healthy without a break.
+        since: Timestamp,
+    },
+    /// An operator paused the workload.
+    Paused {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator lifted the pause.
+    Resumed {
+        /// Who.
+        by: String,
+    },
+    /// A trigger went pending, or sight was lost: the incident begins.
+    Suspected {
+        /// What is suspected.
+        cause: Cause,
+        /// The release in question, where known.
+        from: Option<Running>,
+        /// First breach.
+        onset: Timestamp,
+        /// In force.
+        mode: Mode,
+        /// In force.
+        strategy: Strategy,
+    },
+    /// The trigger fires, or a human says so.
+    Detected {
+        /// What was detected; may be another trigger than the one first suspected.
+        cause: Cause,
+        /// First breach of this cause.
+        onset: Timestamp,
+        /// Everything that was known, so that the decision can be made again.
+        assessment: Box<Assessment>,
+    },
+    /// Nothing is done, and why.
+    Held {
+        /// Why.
+        hold: Hold,
+        /// The goal that a rollback would have.
+        goal: Option<Goal>,
+    },
+    /// A human said yes.
+    Approved {
+        /// Who.
+        by: String,
+    },
+    /// A human said no.
+    Rejected {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// The decision to roll back, and how. The first step may follow.
+    Planned {
+        /// All of it.
+        plan: Box<Plan>,
+        /// What is known of the goal.
+        goal: Goal,
+        /// Guards that an operator's `--force` skipped.
+        forced: Vec<String>,
+    },
+    /// A step is about to be done; written before its first byte.
+    StepStarted {
+        /// Index into the plan's steps.
+        step: u32,
+    },
+    /// A step is over.
+    StepFinished {
+        /// Index into the plan's steps.
+        step: u32,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// All steps are done; the proof begins.
+    Verifying,
+    /// The smoke test is about to be run.
+    SmokeStarted,
+    /// The smoke test is over.
+    SmokeFinished {
+        /// Whether it passed.
+        passed: bool,
+        /// Exit status and the end of its output.
+        detail: String,
+    },
+    /// The service is well again, and by what that is known.
+    Restored {
+        /// Every check.
+        checks: Vec<CheckStatus>,
+    },
+    /// This attempt did not bring the service back.
+    Failed {
+        /// Why.
+        reason: String,
+        /// Every check, where it came to checks.
+        checks: Vec<CheckStatus>,
+    },
+    /// The daemon can do no more; a human must.
+    Escalated {
+        /// Why.
+        reason: String,
+    },
+    /// Over without a rollback of ours, or after a human's word.
+    Closed {
+        /// How.
+        how: Closing,
+    },
+}
+
+/// What set an incident off.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Cause {
+    /// A trigger of the policy.
+    Trigger {
+        /// Its name.
+        name: TriggerName,
+        /// What it leads to.
+        severity: Severity,
+        /// How long it must hold.
+        hold_for: Span,
+        /// The numbers.
+        evidence: Evidence,
+    },
+    /// Own sight is lost: nothing can be judged.
+    Blind {
+        /// Why.
+        reason: String,
+    },
+    /// A human asked for a rollback.
+    Manual {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// To which release; none: the last known good one.
+        to: Option<RevisionId>,
+        /// Guards to skip, by name.
+        force: Vec<String>,
+    },
+    /// A trigger from outside: security, data, compliance.
+    External {
+        /// Who.
+        by: String,
+        /// Which sort.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Cause {
+    /// The trigger's name; `blind`, `manual` or the external kind otherwise.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Cause::Trigger { name, .. } => name.as_str(),
+            Cause::Blind { .. } => "blind",
+            Cause::Manual { .. } => "manual",
+            Cause::External { kind, .. } => kind,
+        }
+    }
+
+    /// What it leads to.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Cause::Trigger { severity, .. } => *severity,
+            Cause::Blind { .. } => Severity::Alert,
+            Cause::Manual { .. } | Cause::External { .. } => Severity::Critical,
+        }
+    }
+}
+
+/// A release in service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// The release.
+    pub revision: RevisionId,
+    /// Where it lies or what it is made of.
+    pub image: Option<String>,
+    /// When it became current.
+    pub since: Timestamp,
+}
+
+/// A release to go back to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Goal {
+    /// The release.
+    pub revision: RevisionId,
+    /// Where it lies or what it is made of.
+    pub image: Option<String>,
+    /// Since when it is known good; none where an operator forced it.
+    pub known_good_since: Option<Timestamp>,
+}
+
+/// How an incident closed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "how")]
+pub enum Closing {
+    /// The fault went away before anything was done.
+    Subsided,
+    /// Another release took the place of the one in question, not by us.
+    Superseded {
+        /// The new one.
+        by: RevisionId,
+    },
+    /// An operator closed it.
+    ByOperator {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A more serious incident took its place.
+    GaveWay,
+    /// The workload is no longer in the policy.
+    Forgotten,
+}

@@ -1,0 +1,230 @@
+//! Why nothing is done. Each inaction has its typed reason.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::time::{Span, Timestamp};
+
+use super::plan::Finding;
+
+/// Why an incident is held instead of acted upon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "hold")]
+pub enum Hold {
+    /// The journal can't be written; nothing is done that could not be remembered.
+    JournalBroken {
+        /// The journal's error.
+        error: String,
+    },
+    /// The mode is `observe`.
+    ObserveMode,
+    /// An operator paused the workload.
+    Paused {
+        /// Who.
+        by: String,
+    },
+    /// The trigger's severity is `alert`.
+    AlertOnly,
+    /// Own sight is lost.
+    Blind {
+        /// Why.
+        reason: String,
+    },
+    /// The current release is not known.
+    RevisionUnknown {
+        /// Why.
+        reason: String,
+    },
+    /// The evidence is older than two intervals.
+    StaleEvidence {
+        /// The newest sample.
+        newest: Option<Timestamp>,
+    },
+    /// The fault began before the release did.
+    FaultBeforeRollout {
+        /// When the fault began.
+        onset: Timestamp,
+        /// When the release was rolled out.
+        rollout: Timestamp,
+    },
+    /// The release has been in service for longer than its probation.
+    PastProbation {
+        /// When the release was rolled out.
+        rollout: Timestamp,
+        /// The policy's probation.
+        probation: Span,
+    },
+    /// The release is known good and was current when the daemon first saw the workload: no rollout to put the fault down to.
+    NoRollout,
+    /// No other release was ever seen healthy for long enough.
+    NoKnownGood {
+        /// What is there, and why each is no goal.
+        candidates: Vec<String>,
+    },
+    /// The goal is not what the operator asked for or may be gone back to.
+    GoalRefused {
+        /// The goal.
+        revision: RevisionId,
+        /// Why.
+        why: String,
+    },
+    /// This release has been taken back once already.
+    RolledBackBefore {
+        /// The release.
+        revision: RevisionId,
+        /// By which incident.
+        incident: IncidentId,
+    },
+    /// A rollback of this workload is too recent.
+    Cooldown {
+        /// When it is over.
+        until: Timestamp,
+    },
+    /// This workload has been rolled back twice within a day.
+    DailyLimit {
+        /// When there is room again.
+        until: Timestamp,
+    },
+    /// More rollbacks this hour over all workloads than the brake allows.
+    FleetBudget {
+        /// Started within the last hour.
+        started: u32,
+        /// Allowed.
+        allowed: u32,
+    },
+    /// Another workload of the same namespace is being rolled back.
+    InFlight {
+        /// Which.
+        workload: WorkloadId,
+    },
+    /// Many workloads turned bad at once: the cause is hardly this release.
+    FleetStorm {
+        /// Turned bad within five minutes.
+        bad: u32,
+        /// Watched.
+        of: u32,
+    },
+    /// Waiting for a human's word.
+    NeedsApproval {
+        /// Mode `approve`, or a trigger with severity `scheduled`.
+        because: String,
+    },
+    /// A human said no.
+    Rejected {
+        /// Who.
+        by: String,
+    },
+    /// Looked before leaping and found something.
+    Preflight {
+        /// What.
+        findings: Vec<Finding>,
+    },
+}
+
+impl Hold {
+    /// The reason's name: a label value in metrics, the word that `--force` takes, and what makes two holds the same.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Hold::JournalBroken { .. } => "journal-broken",
+            Hold::ObserveMode => "observe-mode",
+            Hold::Paused { .. } => "paused",
+            Hold::AlertOnly => "alert-only",
+            Hold::Blind { .. } => "blind",
+            Hold::RevisionUnknown { .. } => "revision-unknown",
+            Hold::StaleEvidence { .. } => "stale-evidence",
+            Hold::FaultBeforeRollout { .. } => "fault-before-rollout",
+            Hold::PastProbation { .. } => "past-probation",
+            Hold::NoRollout => "no-rollout",
+            Hold::NoKnownGood { .. } => "no-known-good",
+            Hold::GoalRefused { .. } => "goal-refused",
+            Hold::RolledBackBefore { .. } => "rolled-back-before",
+            Hold::Cooldown { .. } => "cooldown",
+            Hold::DailyLimit { .. } => "daily-limit",
+            Hold::FleetBudget { .. } => "fleet-budget",
+            Hold::InFlight { .. } => "in-flight",
+            Hold::FleetStorm { .. } => "fleet-storm",
+            Hold::NeedsApproval { .. } => "needs-approval",
+            Hold::Rejected { .. } => "rejected",
+            Hold::Preflight { .. } => "preflight",
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hold::JournalBroken { error } => write!(f, "the journal can't be written: {error}"),
+            Hold::ObserveMode => f.write_str("the mode is observe: nothing is changed"),
+            Hold::Paused { by } => write!(f, "paused by {by}"),
+            Hold::AlertOnly => f.write_str("the trigger's severity is alert"),
+            Hold::Blind { reason } => write!(f, "own sight is lost: {reason}"),
+            Hold::RevisionUnknown { reason } => {
+                write!(f, "the current release is not known: {reason}")
+            }
+            Hold::StaleEvidence { newest: Some(at) } => write!(f, "the newest sample is from {at}"),
+            Hold::StaleEvidence { newest: None } => f.write_str("there is no fresh sample"),
+            Hold::FaultBeforeRollout { onset, rollout } => {
+                write!(
+                    f,
+                    "the fault began at {onset}, before the release came at {rollout}"
+                )
+            }
+            Hold::PastProbation { rollout, probation } => {
+                write!(
+                    f,
+                    "the release came at {rollout}, longer ago than its probation of {probation}"
+                )
+            }
+            Hold::NoRollout => {
+                f.write_str("this release was current before the daemon first saw the workload")
+            }
+            Hold::NoKnownGood { candidates } if candidates.is_empty() => {
+                f.write_str("there is no other release")
+            }
+            Hold::NoKnownGood { candidates } => {
+                write!(
+                    f,
+                    "no other release is known to be good: {}",
+                    candidates.join("; ")
+                )
+            }
+            Hold::GoalRefused { revision, why } => write!(f, "{revision} is no goal: {why}"),
+            Hold::RolledBackBefore { revision, incident } => {
+                write!(f, "{revision} has been taken back before, by {incident}")
+            }
+            Hold::Cooldown { until } => write!(
+                f,
+                "rolled back a short while ago; cooling down until {until}"
+            ),
+            Hold::DailyLimit { until } => {
+                write!(f, "rolled back twice within a day; no more until {until}")
+            }
+            Hold::FleetBudget { started, allowed } => {
+                write!(
+                    f,
+                    "{started} rollbacks started within the hour over all workloads, {allowed} allowed"
+                )
+            }
+            Hold::InFlight { workload } => {
+                write!(f, "{workload} of the same namespace is being rolled back")
+            }
+            Hold::FleetStorm { bad, of } => write!(
+                f,
+                "{bad} of {of} workloads turned bad within five minutes: hardly the fault of one release"
+            ),
+            Hold::NeedsApproval { because } => write!(f, "waiting for approval: {because}"),
+            Hold::Rejected { by } => write!(f, "rejected by {by}"),
+            Hold::Preflight { findings } => {
+                let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "the plan does not pass its preflight: {}",
+                    all.join("; ")
+                )
+            }
+        }
+    }
+}

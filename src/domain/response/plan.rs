@@ -1,0 +1,208 @@
+//! A rollback in full, before anything is done. A plan leaves the executor no choice.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::policy::{Restart, Strategy};
+use crate::domain::time::{Span, Timestamp};
+
+/// Everything that will be done, in order.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// 1 for the first plan of an incident.
+    pub attempt: u32,
+    /// Why this plan and no other.
+    pub purpose: Purpose,
+    /// How the release is taken back.
+    pub strategy: Strategy,
+    /// The release that goes.
+    pub from: RevisionId,
+    /// The release that comes back.
+    pub to: RevisionId,
+    /// The steps, each whole.
+    pub steps: Vec<Step>,
+    /// When steps and verification together must be done.
+    pub deadline: Timestamp,
+}
+
+/// Which rung of the ladder a plan is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// The first answer to the incident.
+    First,
+    /// The same goal once more.
+    Retry,
+    /// One hop to an older release that was known good.
+    OlderKnownGood,
+}
+
+/// One step: what is done, and for how long it may run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// What is done.
+    #[serde(flatten)]
+    pub kind: StepKind,
+    /// How long it may take.
+    pub timeout: Span,
+}
+
+/// What a step does. Each is compare-and-set, or safe to do twice.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum StepKind {
+    /// Point a symlink at another release, atomically, only if it names `expect` now.
+    SwitchLink {
+        /// The instance that it belongs to.
+        instance: InstanceId,
+        /// Absolute path that everything is beneath.
+        root: PathBuf,
+        /// The symlink, relative to the root.
+        link: PathBuf,
+        /// The directory of releases, relative to the root.
+        releases: PathBuf,
+        /// The release that it must name before.
+        expect: RevisionId,
+        /// The release that it names after.
+        to: RevisionId,
+    },
+    /// Restart an instance, so that it runs what its symlink names. Safe to do twice.
+    Restart {
+        /// The instance.
+        instance: InstanceId,
+        /// How.
+        how: Restart,
+    },
+    /// Run the operator's command. `expect` and `to` are compared with what `current` prints before it runs.
+    Command {
+        /// What for.
+        purpose: CommandPurpose,
+        /// The instance, where one is meant.
+        instance: Option<InstanceId>,
+        /// Program and arguments, complete.
+        argv: Vec<String>,
+        /// Program and arguments that print the current release.
+        current: Vec<String>,
+        /// The release that must be current before.
+        expect: RevisionId,
+        /// The release that is current after.
+        to: RevisionId,
+    },
+    /// Wait until instances answer as healthy, on observations made after the step began. Done by judgement, not by an effect.
+    Gate {
+        /// The instances; empty: all of them.
+        instances: Vec<InstanceId>,
+        /// The release that must answer, where answers say which.
+        release: RevisionId,
+        /// How many good answers in a row each target must give.
+        answers: u32,
+    },
+}
+
+/// What an operator's command is run for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandPurpose {
+    /// Takes the release back. The current release says whether it took effect.
+    Rollback,
+    /// Exit status 0 once the goal is in service; repeated until then.
+    AwaitStatus,
+    /// Decommissions the bad release. Safe to do twice.
+    Retire,
+}
+
+impl StepKind {
+    /// What the step does, in one line.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            StepKind::SwitchLink {
+                root,
+                link,
+                expect,
+                to,
+                ..
+            } => {
+                format!("switch {} from {expect} to {to}", root.join(link).display())
+            }
+            StepKind::Restart {
+                instance,
+                how: Restart::Unit(unit),
+            } => format!("restart {instance} (unit {unit})"),
+            StepKind::Restart {
+                instance,
+                how: Restart::Command(argv),
+            } => {
+                format!("restart {instance} ({})", argv.join(" "))
+            }
+            StepKind::Command { purpose, argv, .. } => {
+                let what = match purpose {
+                    CommandPurpose::Rollback => "run",
+                    CommandPurpose::AwaitStatus => "wait for",
+                    CommandPurpose::Retire => "decommission with",
+                };
+                format!("{what} {}", argv.join(" "))
+            }
+            StepKind::Gate {
+                instances,
+                release,
+                answers,
+            } if instances.is_empty() => {
+                format!("wait for {answers} good answers in a row from every target at {release}")
+            }
+            StepKind::Gate {
+                instances,
+                release,
+                answers,
+            } => {
+                let names: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+                format!(
+                    "wait for {answers} good answers in a row from {} at {release}",
+                    names.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (at most {})", self.kind.title(), self.timeout)
+    }
+}
+
+/// How an effect ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "detail")]
+pub enum Outcome {
+    /// Done now.
+    Applied,
+    /// It was so already.
+    AlreadyInEffect,
+    /// Someone else changed what was compared; nothing was written.
+    Conflict(String),
+    /// Failed in a way that may pass.
+    Transient(String),
+    /// Refused in a way that will not pass by itself: permission, missing file, exit status.
+    Denied(String),
+    /// Not done in its time; whether it took effect is settled by reading.
+    TimedOut(String),
+}
+
+/// One thing found before the first step. Nothing is written while one stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: String,
+    /// What is wrong, in one line.
+    pub problem: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.problem)
+    }
+}

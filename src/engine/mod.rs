@@ -1,0 +1,3 @@
+//! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
+
+pub mod ports;

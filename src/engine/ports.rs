@@ -1,0 +1,73 @@
+//! What the engine needs from its edges, as traits that the edges implement.
+
+use std::future::Future;
+
+use crate::domain::id::{ReceiverName, WorkloadId};
+use crate::domain::incident::alert::Alert;
+use crate::domain::incident::record::Record;
+use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
+use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use crate::domain::time::Span;
+
+/// Records and the notices that they cause, committed together or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// In order.
+    pub records: Vec<Record>,
+    /// In order; each goes to every receiver that it names.
+    pub notices: Vec<Notice>,
+}
+
+impl Batch {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.notices.is_empty()
+    }
+}
+
+/// A message and whom it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// What is told.
+    pub alert: Alert,
+    /// To whom.
+    pub receivers: Vec<ReceiverName>,
+}
+
+/// The durable record. When `commit` returns, the batch survives a power cut.
+pub trait Journal: Send + Sync + 'static {
+    /// Writes a batch in one transaction.
+    fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), JournalError>> + Send;
+}
+
+/// Why the journal could not be written. Nothing of the batch is in it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the journal could not be written: {0}")]
+pub struct JournalError(pub String);
+
+/// Whatever changes the world. Every call is compare-and-set, or safe to repeat.
+pub trait Actuator: Send + Sync + 'static {
+    /// Looks whether a plan could be carried out, changing nothing.
+    fn preflight(
+        &self,
+        policy: &WorkloadPolicy,
+        plan: &Plan,
+    ) -> impl Future<Output = Vec<Finding>> + Send;
+
+    /// Does one step within `timeout`. Not called for gates.
+    fn execute(
+        &self,
+        workload: &WorkloadId,
+        step: &StepKind,
+        timeout: Span,
+    ) -> impl Future<Output = Outcome> + Send;
+
+    /// Runs the smoke test: whether it passed, with its exit status and the end of its output.
+    fn smoke(
+        &self,
+        workload: &WorkloadId,
+        habitat: &Habitat,
+        smoke: &SmokeTest,
+    ) -> impl Future<Output = (bool, String)> + Send;
+}
