@@ -89,6 +89,10 @@ pub struct WorkloadPolicy {
     pub known_good_after: Span,
     /// How long a whole rollback, with verification, may take.
     pub deadline: Span,
+    /// Time between two rollbacks of this workload.
+    pub cooldown: Span,
+    /// Rollbacks of this workload within 24 hours.
+    pub per_day: u32,
     /// The domain within which one rollback runs at a time: the namespace, or `host`.
     pub namespace: String,
     /// What the scanner looks for; formulas refer to it by index.

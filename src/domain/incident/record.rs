@@ -71,6 +71,11 @@ pub enum Event {
         /// In force.
         strategy: Strategy,
     },
+    /// The suspected trigger is still pending; written now and then, so that a restart goes on from here.
+    StillPending {
+        /// How long it has been breached.
+        held: Span,
+    },
     /// The trigger fires, or a human says so.
     Detected {
         /// What was detected; may be another trigger than the one first suspected.
@@ -260,8 +265,8 @@ pub enum Closing {
         /// Why.
         reason: String,
     },
-    /// A more serious incident took its place.
-    GaveWay,
+    /// A human asked for a rollback that a guard refused.
+    Refused,
     /// The workload is no longer in the policy.
     Forgotten,
 }
