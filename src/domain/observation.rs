@@ -157,11 +157,9 @@ impl FaultKind {
     pub const fn is_peers(self) -> bool {
         match self {
             FaultKind::Refused | FaultKind::Timeout | FaultKind::Status => true,
-            FaultKind::Unreachable
-            | FaultKind::Tls
-            | FaultKind::TooLarge
-            | FaultKind::Malformed
-            | FaultKind::Local => false,
+            FaultKind::Unreachable | FaultKind::Tls | FaultKind::TooLarge | FaultKind::Malformed | FaultKind::Local => {
+                false
+            }
         }
     }
 

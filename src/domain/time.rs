@@ -158,9 +158,7 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Span::from)
-            .map_err(serde::de::Error::custom)
+        humantime::parse_duration(&text).map(Span::from).map_err(serde::de::Error::custom)
     }
 }
 

@@ -49,19 +49,10 @@ pub struct JournalError(pub String);
 /// Whatever changes the world. Every call is compare-and-set, or safe to repeat.
 pub trait Actuator: Send + Sync + 'static {
     /// Looks whether a plan could be carried out, changing nothing.
-    fn preflight(
-        &self,
-        policy: &WorkloadPolicy,
-        plan: &Plan,
-    ) -> impl Future<Output = Vec<Finding>> + Send;
+    fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Does one step within `timeout`. Not called for gates.
-    fn execute(
-        &self,
-        workload: &WorkloadId,
-        step: &StepKind,
-        timeout: Span,
-    ) -> impl Future<Output = Outcome> + Send;
+    fn execute(&self, workload: &WorkloadId, step: &StepKind, timeout: Span) -> impl Future<Output = Outcome> + Send;
 
     /// Runs the smoke test: whether it passed, with its exit status and the end of its output.
     fn smoke(

@@ -14,9 +14,7 @@ pub struct SelectorError(pub String);
 impl Selector {
     /// Parses PromQL selector syntax.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self {
-            text: text.to_owned(),
-        })
+        Ok(Self { text: text.to_owned() })
     }
 }
 

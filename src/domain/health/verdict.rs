@@ -62,22 +62,14 @@ impl fmt::Display for UnknownReason {
         match self {
             UnknownReason::NoTarget => f.write_str("no target serves this revision"),
             UnknownReason::NoReading => f.write_str("nothing observed in the window yet"),
-            UnknownReason::NoSuchSeries { nearest } if nearest.is_empty() => {
-                f.write_str("no series matches")
-            }
+            UnknownReason::NoSuchSeries { nearest } if nearest.is_empty() => f.write_str("no series matches"),
             UnknownReason::NoSuchSeries { nearest } => {
-                write!(
-                    f,
-                    "no series matches; nearest families: {}",
-                    nearest.join(", ")
-                )
+                write!(f, "no series matches; nearest families: {}", nearest.join(", "))
             }
             UnknownReason::TooFewRequests { have, need } => {
                 write!(f, "{have} requests in the window, {need} needed")
             }
-            UnknownReason::NotProven => {
-                f.write_str("beyond the threshold, but too few requests to prove it")
-            }
+            UnknownReason::NotProven => f.write_str("beyond the threshold, but too few requests to prove it"),
             UnknownReason::Stale { newest } => write!(f, "the newest sample is from {newest}"),
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
             UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),

@@ -10,19 +10,7 @@ use crate::domain::time::Timestamp;
 pub const SCHEMA: &str = "rollbackd/alert/v1";
 
 /// Where an incident is, as receivers and reports name it.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// A trigger is pending.

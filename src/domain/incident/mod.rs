@@ -1,4 +1,6 @@
 //! An incident from first suspicion to closing report.
 
 pub mod alert;
+pub mod ledger;
 pub mod record;
+pub mod state;

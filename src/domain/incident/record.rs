@@ -82,6 +82,10 @@ pub enum Event {
         cause: Cause,
         /// First breach of this cause.
         onset: Timestamp,
+        /// In force.
+        mode: Mode,
+        /// In force.
+        strategy: Strategy,
         /// Everything that was known, so that the decision can be made again.
         assessment: Box<Assessment>,
     },

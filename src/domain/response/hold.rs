@@ -167,63 +167,38 @@ impl fmt::Display for Hold {
             Hold::StaleEvidence { newest: Some(at) } => write!(f, "the newest sample is from {at}"),
             Hold::StaleEvidence { newest: None } => f.write_str("there is no fresh sample"),
             Hold::FaultBeforeRollout { onset, rollout } => {
-                write!(
-                    f,
-                    "the fault began at {onset}, before the release came at {rollout}"
-                )
+                write!(f, "the fault began at {onset}, before the release came at {rollout}")
             }
             Hold::PastProbation { rollout, probation } => {
-                write!(
-                    f,
-                    "the release came at {rollout}, longer ago than its probation of {probation}"
-                )
+                write!(f, "the release came at {rollout}, longer ago than its probation of {probation}")
             }
-            Hold::NoRollout => {
-                f.write_str("this release was current before the daemon first saw the workload")
-            }
-            Hold::NoKnownGood { candidates } if candidates.is_empty() => {
-                f.write_str("there is no other release")
-            }
+            Hold::NoRollout => f.write_str("this release was current before the daemon first saw the workload"),
+            Hold::NoKnownGood { candidates } if candidates.is_empty() => f.write_str("there is no other release"),
             Hold::NoKnownGood { candidates } => {
-                write!(
-                    f,
-                    "no other release is known to be good: {}",
-                    candidates.join("; ")
-                )
+                write!(f, "no other release is known to be good: {}", candidates.join("; "))
             }
             Hold::GoalRefused { revision, why } => write!(f, "{revision} is no goal: {why}"),
             Hold::RolledBackBefore { revision, incident } => {
                 write!(f, "{revision} has been taken back before, by {incident}")
             }
-            Hold::Cooldown { until } => write!(
-                f,
-                "rolled back a short while ago; cooling down until {until}"
-            ),
+            Hold::Cooldown { until } => write!(f, "rolled back a short while ago; cooling down until {until}"),
             Hold::DailyLimit { until } => {
                 write!(f, "rolled back twice within a day; no more until {until}")
             }
             Hold::FleetBudget { started, allowed } => {
-                write!(
-                    f,
-                    "{started} rollbacks started within the hour over all workloads, {allowed} allowed"
-                )
+                write!(f, "{started} rollbacks started within the hour over all workloads, {allowed} allowed")
             }
             Hold::InFlight { workload } => {
                 write!(f, "{workload} of the same namespace is being rolled back")
             }
-            Hold::FleetStorm { bad, of } => write!(
-                f,
-                "{bad} of {of} workloads turned bad within five minutes: hardly the fault of one release"
-            ),
+            Hold::FleetStorm { bad, of } => {
+                write!(f, "{bad} of {of} workloads turned bad within five minutes: hardly the fault of one release")
+            }
             Hold::NeedsApproval { because } => write!(f, "waiting for approval: {because}"),
             Hold::Rejected { by } => write!(f, "rejected by {by}"),
             Hold::Preflight { findings } => {
                 let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "the plan does not pass its preflight: {}",
-                    all.join("; ")
-                )
+                write!(f, "the plan does not pass its preflight: {}", all.join("; "))
             }
         }
     }

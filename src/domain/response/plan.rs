@@ -119,23 +119,11 @@ impl StepKind {
     #[must_use]
     pub fn title(&self) -> String {
         match self {
-            StepKind::SwitchLink {
-                root,
-                link,
-                expect,
-                to,
-                ..
-            } => {
+            StepKind::SwitchLink { root, link, expect, to, .. } => {
                 format!("switch {} from {expect} to {to}", root.join(link).display())
             }
-            StepKind::Restart {
-                instance,
-                how: Restart::Unit(unit),
-            } => format!("restart {instance} (unit {unit})"),
-            StepKind::Restart {
-                instance,
-                how: Restart::Command(argv),
-            } => {
+            StepKind::Restart { instance, how: Restart::Unit(unit) } => format!("restart {instance} (unit {unit})"),
+            StepKind::Restart { instance, how: Restart::Command(argv) } => {
                 format!("restart {instance} ({})", argv.join(" "))
             }
             StepKind::Command { purpose, argv, .. } => {
@@ -146,23 +134,12 @@ impl StepKind {
                 };
                 format!("{what} {}", argv.join(" "))
             }
-            StepKind::Gate {
-                instances,
-                release,
-                answers,
-            } if instances.is_empty() => {
+            StepKind::Gate { instances, release, answers } if instances.is_empty() => {
                 format!("wait for {answers} good answers in a row from every target at {release}")
             }
-            StepKind::Gate {
-                instances,
-                release,
-                answers,
-            } => {
+            StepKind::Gate { instances, release, answers } => {
                 let names: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
-                format!(
-                    "wait for {answers} good answers in a row from {} at {release}",
-                    names.join(", ")
-                )
+                format!("wait for {answers} good answers in a row from {} at {release}", names.join(", "))
             }
         }
     }

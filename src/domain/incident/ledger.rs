@@ -1,0 +1,133 @@
+//! What is known of each release of a workload: when it served, whether it is known good, whether it was taken back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::id::{IncidentId, RevisionId};
+use crate::domain::time::{Span, Timestamp};
+
+/// No release is taken back, or gone back to after being taken back, twice within this time.
+pub const OSCILLATION_GUARD: Span = Span::from_secs(24 * 3600);
+
+/// Releases remembered per workload; the ones that served longest ago are forgotten first.
+pub const LEDGER_LIMIT: usize = 256;
+
+/// One release's record.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    /// Where it lies or what it is made of.
+    pub image: Option<String>,
+    /// When it last became the current one.
+    pub last_current: Timestamp,
+    /// Since when it is known good.
+    pub known_good_since: Option<Timestamp>,
+    /// When it was last taken back, and by which incident.
+    pub taken_back: Option<(Timestamp, IncidentId)>,
+    /// When it was last gone back to without bringing the service back.
+    pub failed_as_goal: Option<Timestamp>,
+}
+
+/// All releases of a workload that were ever current.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Ledger(BTreeMap<RevisionId, Standing>);
+
+impl Ledger {
+    /// The record of one release.
+    #[must_use]
+    pub fn get(&self, revision: &RevisionId) -> Option<&Standing> {
+        self.0.get(revision)
+    }
+
+    /// Every release with its record.
+    pub fn iter(&self) -> impl Iterator<Item = (&RevisionId, &Standing)> {
+        self.0.iter()
+    }
+
+    /// Notes that a release became current.
+    pub fn became_current(&mut self, revision: &RevisionId, image: Option<String>, at: Timestamp) {
+        match self.0.get_mut(revision) {
+            Some(standing) => {
+                standing.last_current = at;
+                standing.image = image;
+            }
+            None => {
+                let standing = Standing {
+                    image,
+                    last_current: at,
+                    known_good_since: None,
+                    taken_back: None,
+                    failed_as_goal: None,
+                };
+                self.0.insert(revision.clone(), standing);
+                self.forget_oldest();
+            }
+        }
+    }
+
+    /// Notes that a release was seen healthy for long enough. What it was taken back for is forgiven.
+    pub fn known_good(&mut self, revision: &RevisionId, since: Timestamp) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.known_good_since = Some(since);
+            standing.taken_back = None;
+            standing.failed_as_goal = None;
+        }
+    }
+
+    /// Notes that a release is being taken back: it is no goal any more.
+    pub fn taken_back(&mut self, revision: &RevisionId, at: Timestamp, incident: &IncidentId) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.taken_back = Some((at, incident.clone()));
+            standing.known_good_since = None;
+        }
+    }
+
+    /// Notes that going back to a release did not bring the service back.
+    pub fn failed_as_goal(&mut self, revision: &RevisionId, at: Timestamp) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.failed_as_goal = Some(at);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.0.len() > LEDGER_LIMIT {
+            let Some(oldest) = self.0.iter().min_by_key(|(_, s)| s.last_current).map(|(r, _)| r.clone()) else {
+                return;
+            };
+            self.0.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn a_release_that_was_taken_back_is_good_no_more() {
+        let mut ledger = Ledger::default();
+        let v1 = RevisionId::new("v1");
+        ledger.became_current(&v1, None, at(0));
+        ledger.known_good(&v1, at(1));
+        ledger.taken_back(&v1, at(2), &IncidentId::new("i"));
+        let standing = ledger.get(&v1).unwrap();
+        assert_eq!(standing.known_good_since, None);
+        assert_eq!(standing.taken_back, Some((at(2), IncidentId::new("i"))));
+    }
+
+    #[test]
+    fn the_ledger_is_bounded_and_forgets_the_oldest() {
+        let mut ledger = Ledger::default();
+        for i in 0..LEDGER_LIMIT + 10 {
+            let secs = i64::try_from(i).unwrap();
+            ledger.became_current(&RevisionId::new(format!("v{i}")), None, at(secs));
+        }
+        assert_eq!(ledger.iter().count(), LEDGER_LIMIT);
+        assert!(ledger.get(&RevisionId::new("v9")).is_none());
+        assert!(ledger.get(&RevisionId::new("v10")).is_some());
+    }
+}

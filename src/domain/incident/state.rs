@@ -1,0 +1,458 @@
+//! Records fold into state by one legality table: the same live, after a restart, and for a report.
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::{Phase, Times};
+use super::ledger::Ledger;
+use super::record::{Cause, Event, Goal, Record, Running};
+use crate::domain::health::verdict::CheckStatus;
+use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::policy::{Mode, Strategy};
+use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Outcome, Plan, Purpose};
+use crate::domain::time::{Span, Timestamp};
+
+/// Rollbacks remembered per workload: more than any daily limit looks back at.
+pub const ROLLBACKS_REMEMBERED: usize = 64;
+
+/// Everything about one workload that survives a restart.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkloadState {
+    /// Sequence of the newest record; 0 before the first.
+    pub sequence: u64,
+    /// Time of the newest record.
+    pub last_at: Timestamp,
+    /// The release in service.
+    pub current: Option<Running>,
+    /// The release before it, where its rollout was seen.
+    pub previous: Option<RevisionId>,
+    /// What is known of each release.
+    pub ledger: Ledger,
+    /// Set while an operator has it paused.
+    pub paused: Option<Pause>,
+    /// When rollbacks were started, oldest first.
+    pub rollbacks: Vec<Timestamp>,
+    /// The open incident.
+    pub incident: Option<Incident>,
+}
+
+/// An operator's pause.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One incident, as its records tell it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its name.
+    pub id: IncidentId,
+    /// Where it is.
+    pub phase: Phase,
+    /// What set it off.
+    pub cause: Cause,
+    /// The release in question.
+    pub from: Option<Running>,
+    /// The release to go back to.
+    pub goal: Option<Goal>,
+    /// In force when it began.
+    pub mode: Mode,
+    /// In force when it began.
+    pub strategy: Strategy,
+    /// Why nothing is done, where nothing is.
+    pub hold: Option<Hold>,
+    /// Who approved.
+    pub approved: Option<String>,
+    /// Who rejected.
+    pub rejected: Option<String>,
+    /// The plan being carried out, or the last one.
+    pub plan: Option<Plan>,
+    /// How far the plan has come.
+    pub progress: Progress,
+    /// Releases that were gone back to in vain, in this incident.
+    pub tried: Vec<RevisionId>,
+    /// Why the last attempt failed, or the incident escalated.
+    pub trouble: Option<String>,
+    /// Checks of the last verification.
+    pub checks: Vec<CheckStatus>,
+    /// When what happened.
+    pub times: Times,
+    /// When it entered its phase.
+    pub phase_since: Timestamp,
+    /// How long a pending trigger has been breached, and when that was noted.
+    pub pending: Option<(Span, Timestamp)>,
+    /// Messages sent.
+    pub notices: u64,
+}
+
+/// How far a plan has come.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "progress")]
+pub enum Progress {
+    /// No plan yet, or the last one is over.
+    #[default]
+    Idle,
+    /// The next step to begin.
+    Next {
+        /// Index into the plan's steps.
+        step: u32,
+    },
+    /// A step whose outcome is not known yet.
+    Running {
+        /// Index into the plan's steps.
+        step: u32,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A step that met somebody else's change; the next look settles what that means.
+    Conflicted {
+        /// Index into the plan's steps.
+        step: u32,
+        /// When.
+        at: Timestamp,
+        /// What was found.
+        detail: String,
+    },
+    /// A step failed.
+    Broken {
+        /// Why.
+        reason: String,
+    },
+    /// All steps are done.
+    Proving {
+        /// Since when.
+        since: Timestamp,
+        /// Where the smoke test is.
+        smoke: Smoke,
+    },
+}
+
+/// Where the smoke test is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "smoke")]
+pub enum Smoke {
+    /// Not yet run.
+    Waiting,
+    /// Being run.
+    Running,
+    /// Passed.
+    Passed,
+    /// Failed.
+    Failed {
+        /// Exit status and the end of its output.
+        detail: String,
+    },
+}
+
+/// A record that can't follow the ones before it. The journal is damaged, or the code is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record {sequence} of {workload} ({event}) can't follow: {why}")]
+pub struct Illegal {
+    /// Whose record.
+    pub workload: WorkloadId,
+    /// Its position.
+    pub sequence: u64,
+    /// Its event's name.
+    pub event: &'static str,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// The phase that an incident event leads to, from the phases that it may follow (`None`: no incident is open).
+/// `Err` says why it may not.
+fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
+    use Phase::{AwaitingApproval, Closed, Detected, Escalated, Failed, Held, Restored, Started, Suspected, Verifying};
+    let phase = open.map(|incident| incident.phase);
+    let (allowed, next): (&[Phase], Phase) = match event {
+        Event::Suspected { .. } => (&[], Suspected),
+        Event::StillPending { .. } => (&[Suspected], Suspected),
+        Event::Detected { .. } => (&[Suspected, Detected, Held, AwaitingApproval, Escalated], Detected),
+        Event::Held { hold: Hold::NeedsApproval { .. }, .. } => (&[Detected, Held, Failed], AwaitingApproval),
+        Event::Held { .. } => (&[Detected, Held, AwaitingApproval, Started, Failed], Held),
+        Event::Approved { .. } => (&[AwaitingApproval], AwaitingApproval),
+        Event::Rejected { .. } => (&[Suspected, Detected, Held, AwaitingApproval], Held),
+        Event::Planned { .. } => (&[Detected, Held, AwaitingApproval, Failed], Started),
+        Event::StepStarted { .. } => (&[Started, Held], Started),
+        Event::StepFinished { .. } => (&[Started, Held], phase.unwrap_or(Started)),
+        Event::Verifying => (&[Started, Held], Verifying),
+        Event::SmokeStarted | Event::SmokeFinished { .. } => (&[Verifying], Verifying),
+        Event::Restored { .. } => (&[Verifying], Restored),
+        Event::Failed { .. } => (&[Started, Held, Verifying], Failed),
+        Event::Escalated { .. } => (&[Detected, Held, AwaitingApproval, Started, Verifying, Failed], Escalated),
+        Event::Closed { .. } => {
+            (&[Suspected, Detected, Held, AwaitingApproval, Started, Verifying, Failed, Escalated], Closed)
+        }
+        Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
+            return Err("it is not about an incident".to_owned());
+        }
+    };
+    match phase {
+        None if matches!(event, Event::Suspected { .. } | Event::Detected { .. }) => Ok(next),
+        None => Err("no incident is open".to_owned()),
+        Some(phase) if allowed.contains(&phase) => Ok(next),
+        Some(phase) => Err(format!("the incident is {phase}")),
+    }
+}
+
+impl Event {
+    /// The event's name in the journal.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Event::ReleaseObserved { .. } => "release-observed",
+            Event::KnownGood { .. } => "known-good",
+            Event::Paused { .. } => "paused",
+            Event::Resumed { .. } => "resumed",
+            Event::Suspected { .. } => "suspected",
+            Event::StillPending { .. } => "still-pending",
+            Event::Detected { .. } => "detected",
+            Event::Held { .. } => "held",
+            Event::Approved { .. } => "approved",
+            Event::Rejected { .. } => "rejected",
+            Event::Planned { .. } => "planned",
+            Event::StepStarted { .. } => "step-started",
+            Event::StepFinished { .. } => "step-finished",
+            Event::Verifying => "verifying",
+            Event::SmokeStarted => "smoke-started",
+            Event::SmokeFinished { .. } => "smoke-finished",
+            Event::Restored { .. } => "restored",
+            Event::Failed { .. } => "failed",
+            Event::Escalated { .. } => "escalated",
+            Event::Closed { .. } => "closed",
+        }
+    }
+}
+
+/// What a record did to the state.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Applied {
+    /// Nothing that people need to be told.
+    Silent,
+    /// The incident entered a phase, or is held for another reason. It is given as it stands after the record.
+    Transition(Box<Incident>),
+}
+
+impl WorkloadState {
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// [`Illegal`] where the record can't follow the ones before; the state is then unchanged.
+    pub fn apply(&mut self, record: &Record) -> Result<Applied, Illegal> {
+        let illegal = |why: String| Illegal {
+            workload: record.workload.clone(),
+            sequence: record.sequence,
+            event: record.event.name(),
+            why,
+        };
+        if record.sequence != self.sequence + 1 {
+            return Err(illegal(format!("record {} was expected", self.sequence + 1)));
+        }
+        let applied = match &record.event {
+            Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
+                if record.incident.is_some() {
+                    return Err(illegal("it is not about an incident".to_owned()));
+                }
+                self.apply_to_workload(record);
+                Applied::Silent
+            }
+            _ => self.apply_to_incident(record).map_err(illegal)?,
+        };
+        self.sequence = record.sequence;
+        self.last_at = record.at;
+        Ok(applied)
+    }
+
+    fn apply_to_workload(&mut self, record: &Record) {
+        match &record.event {
+            Event::ReleaseObserved { revision, image, previous, .. } => {
+                self.ledger.became_current(revision, image.clone(), record.at);
+                self.previous.clone_from(previous);
+                self.current = Some(Running { revision: revision.clone(), image: image.clone(), since: record.at });
+            }
+            Event::KnownGood { revision, since } => self.ledger.known_good(revision, *since),
+            Event::Paused { by, reason } => {
+                self.paused = Some(Pause { by: by.clone(), reason: reason.clone(), since: record.at });
+            }
+            Event::Resumed { .. } => self.paused = None,
+            _ => {}
+        }
+    }
+
+    fn apply_to_incident(&mut self, record: &Record) -> Result<Applied, String> {
+        let id = record.incident.as_ref().ok_or("it names no incident")?;
+        if let Some(open) = &self.incident
+            && open.id != *id
+        {
+            return Err(format!("{} is open", open.id));
+        }
+        let next = transition(self.incident.as_ref(), &record.event)?;
+        let mut incident = match self.incident.take() {
+            Some(open) => open,
+            None => Incident::begin(id.clone(), record, self.current.as_ref())?,
+        };
+        let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.as_ref().map(Hold::as_str)));
+        incident.take_in(record);
+        self.note_in_ledger(&incident, record);
+        if incident.phase != next {
+            incident.phase_since = record.at;
+        }
+        incident.phase = next;
+        let told = matches!(&record.event, Event::Detected { .. })
+            || before != Some((next, incident.hold.as_ref().map(Hold::as_str)));
+        incident.notices += u64::from(told);
+        let applied = if told { Applied::Transition(Box::new(incident.clone())) } else { Applied::Silent };
+        if !matches!(next, Phase::Restored | Phase::Closed) {
+            self.incident = Some(incident);
+        }
+        Ok(applied)
+    }
+
+    fn note_in_ledger(&mut self, incident: &Incident, record: &Record) {
+        match &record.event {
+            Event::Planned { plan, .. } => {
+                if plan.purpose == Purpose::First {
+                    self.ledger.taken_back(&plan.from, record.at, &incident.id);
+                }
+                self.rollbacks.push(record.at);
+                if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
+                    self.rollbacks.remove(0);
+                }
+            }
+            Event::Failed { .. } => {
+                if let Some(plan) = &incident.plan {
+                    self.ledger.failed_as_goal(&plan.to, record.at);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Incident {
+    fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
+        let (cause, from, onset, mode, strategy) = match &record.event {
+            Event::Suspected { cause, from, onset, mode, strategy } => (cause, from.clone(), *onset, *mode, *strategy),
+            Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
+            _ => return Err("no incident is open".to_owned()),
+        };
+        Ok(Self {
+            id,
+            phase: Phase::Suspected,
+            cause: cause.clone(),
+            from,
+            goal: None,
+            mode,
+            strategy,
+            hold: None,
+            approved: None,
+            rejected: None,
+            plan: None,
+            progress: Progress::Idle,
+            tried: Vec::new(),
+            trouble: None,
+            checks: Vec::new(),
+            times: Times { onset: Some(onset), ..Times::default() },
+            phase_since: record.at,
+            pending: None,
+            notices: 0,
+        })
+    }
+
+    fn take_in(&mut self, record: &Record) {
+        let at = record.at;
+        if !matches!(record.event, Event::Held { .. } | Event::StepFinished { .. } | Event::Approved { .. }) {
+            self.hold = None;
+        }
+        match &record.event {
+            Event::Suspected { .. } => {}
+            Event::StillPending { held } => self.pending = Some((*held, at)),
+            Event::Detected { cause, onset, .. } => self.detected(cause, *onset, at),
+            Event::Held { hold, goal } => {
+                self.hold = Some(hold.clone());
+                self.goal.clone_from(goal);
+            }
+            Event::Approved { by } => self.approved = Some(by.clone()),
+            Event::Rejected { by, .. } => {
+                self.rejected = Some(by.clone());
+                self.hold = Some(Hold::Rejected { by: by.clone() });
+            }
+            Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
+            Event::StepStarted { step } => {
+                self.times.started.get_or_insert(at);
+                self.progress = Progress::Running { step: *step, since: at };
+            }
+            Event::StepFinished { step, outcome } => self.progress = after_step(*step, outcome, at),
+            Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
+            Event::SmokeStarted => self.set_smoke(Smoke::Running),
+            Event::SmokeFinished { passed: true, .. } => self.set_smoke(Smoke::Passed),
+            Event::SmokeFinished { passed: false, detail } => self.set_smoke(Smoke::Failed { detail: detail.clone() }),
+            Event::Restored { checks } => {
+                self.checks.clone_from(checks);
+                self.restored(at);
+            }
+            Event::Failed { reason, checks } => {
+                self.trouble = Some(reason.clone());
+                self.checks.clone_from(checks);
+                self.progress = Progress::Idle;
+                if let Some(plan) = &self.plan
+                    && !self.tried.contains(&plan.to)
+                {
+                    self.tried.push(plan.to.clone());
+                }
+            }
+            Event::Escalated { reason } => {
+                self.trouble = Some(reason.clone());
+                self.progress = Progress::Idle;
+            }
+            Event::Closed { .. } => self.progress = Progress::Idle,
+            Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
+        }
+    }
+
+    fn detected(&mut self, cause: &Cause, onset: Timestamp, at: Timestamp) {
+        self.cause = cause.clone();
+        self.pending = None;
+        self.rejected = None;
+        self.times.onset = Some(onset);
+        self.times.detected = Some(at);
+        self.times.ttd_s = Some(at.since(onset).as_secs_f64());
+    }
+
+    fn planned(&mut self, plan: &Plan, goal: &Goal, at: Timestamp) {
+        if self.times.decided.is_none() {
+            self.times.decided = Some(at);
+            self.times.ttdec_s = self.times.detected.map(|detected| at.since(detected).as_secs_f64());
+        }
+        self.plan = Some(plan.clone());
+        self.goal = Some(goal.clone());
+        self.progress = Progress::Next { step: 0 };
+    }
+
+    fn set_smoke(&mut self, to: Smoke) {
+        if let Progress::Proving { smoke, .. } = &mut self.progress {
+            *smoke = to;
+        }
+    }
+
+    fn restored(&mut self, at: Timestamp) {
+        self.progress = Progress::Idle;
+        self.times.restored = Some(at);
+        self.times.ttr_s = self.times.decided.map(|decided| at.since(decided).as_secs_f64());
+        self.times.mttr_s = self.times.onset.map(|onset| at.since(onset).as_secs_f64());
+    }
+}
+
+fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
+    match outcome {
+        Outcome::Applied | Outcome::AlreadyInEffect => Progress::Next { step: step + 1 },
+        Outcome::Conflict(detail) => Progress::Conflicted { step, at, detail: detail.clone() },
+        Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
+            Progress::Broken { reason: why.clone() }
+        }
+    }
+}
