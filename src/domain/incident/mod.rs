@@ -2,5 +2,6 @@
 
 pub mod alert;
 pub mod ledger;
+pub mod narrate;
 pub mod record;
 pub mod state;

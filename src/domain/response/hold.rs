@@ -153,6 +153,14 @@ impl Hold {
     }
 }
 
+impl Hold {
+    /// When the hold ends by itself, where that is known.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        if let Hold::Cooldown { until } | Hold::DailyLimit { until } = self { Some(*until) } else { None }
+    }
+}
+
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

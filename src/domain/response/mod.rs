@@ -1,4 +1,7 @@
 //! What to do about it: guards, decision, plan, verification, escalation.
 
+pub mod goal;
+pub mod guard;
 pub mod hold;
 pub mod plan;
+pub mod strategy;

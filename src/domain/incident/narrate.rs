@@ -1,0 +1,210 @@
+//! From an incident's state to the message that people get: which rule, which value, from which release to which,
+//! what happens next, and how to stop it.
+
+use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop};
+use super::record::{Cause, Closing, Event};
+use super::state::Incident;
+use crate::domain::id::WorkloadId;
+use crate::domain::response::hold::Hold;
+use crate::domain::time::Timestamp;
+
+/// Longest reason or summary in a message, in characters; what is longer ends in an ellipsis.
+const TEXT_LIMIT: usize = 2_000;
+
+/// The message for an incident that `event` has just brought where it is.
+#[must_use]
+pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert {
+    let reason = reason(incident, event);
+    Alert {
+        schema: SCHEMA.to_owned(),
+        id: format!("{}_{}", incident.id, incident.notices),
+        sequence: incident.notices,
+        incident: incident.id.clone(),
+        workload: workload.clone(),
+        phase: incident.phase,
+        severity: incident.cause.severity(),
+        mode: incident.mode,
+        trigger: trigger(&incident.cause),
+        from: incident.from.as_ref().map(|from| AlertFrom {
+            revision: from.revision.clone(),
+            image: from.image.clone(),
+            since: from.since,
+        }),
+        to: incident.goal.as_ref().map(|goal| AlertTo {
+            revision: goal.revision.clone(),
+            image: goal.image.clone(),
+            known_good_since: goal.known_good_since,
+        }),
+        strategy: incident.strategy,
+        summary: shorten(&summary(workload, incident, &reason)),
+        reason: shorten(&reason),
+        times: incident.times.clone(),
+        next: next(incident),
+        stop: stop(workload, incident),
+    }
+}
+
+fn trigger(cause: &Cause) -> AlertTrigger {
+    match cause {
+        Cause::Trigger { name, hold_for, evidence, .. } => AlertTrigger {
+            name: name.to_string(),
+            signal: Some(evidence.signal.to_string()),
+            value: evidence.value.map(f64::from),
+            threshold: evidence.condition.map(|condition| condition.threshold()),
+            for_s: Some(hold_for.as_secs_f64()),
+            window_s: Some(evidence.window.as_secs_f64()),
+            samples: Some(evidence.samples),
+        },
+        Cause::Blind { .. } | Cause::Manual { .. } | Cause::External { .. } => {
+            AlertTrigger { name: cause.name().to_owned(), ..AlertTrigger::default() }
+        }
+    }
+}
+
+/// What set the incident off, in words.
+#[must_use]
+pub fn describe(cause: &Cause) -> String {
+    match cause {
+        Cause::Trigger { name, hold_for, evidence, .. } => {
+            let value = evidence.value.map_or_else(|| "unknown".to_owned(), |v| evidence.unit.format(v.get()));
+            let bound = evidence.condition.map_or_else(String::new, |condition| {
+                let (word, bound) = match condition {
+                    crate::domain::policy::Condition::Above(bound) => ("above", bound),
+                    crate::domain::policy::Condition::Below(bound) => ("below", bound),
+                };
+                format!(", {word} {}", evidence.unit.format(bound.get()))
+            });
+            let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
+            format!(
+                "\"{name}\": {} is {value}{bound}{hold} ({} samples in {})",
+                evidence.signal, evidence.samples, evidence.window
+            )
+        }
+        Cause::Blind { reason } => format!("nothing can be judged: {reason}"),
+        Cause::Manual { by, reason, .. } => format!("rollback asked for by {by}: {reason}"),
+        Cause::External { by, kind, reason } => format!("{kind} reported by {by}: {reason}"),
+    }
+}
+
+fn reason(incident: &Incident, event: &Event) -> String {
+    let trouble = || incident.trouble.clone().unwrap_or_default();
+    match event {
+        Event::Held { hold, .. } => hold.to_string(),
+        Event::Rejected { by, reason } => format!("rejected by {by}: {reason}"),
+        Event::Failed { .. } | Event::Escalated { .. } => trouble(),
+        Event::Closed { how } => match how {
+            Closing::Subsided => "the fault is gone".to_owned(),
+            Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is done"),
+            Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
+            Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
+            Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
+        },
+        Event::Restored { checks } => {
+            let all: Vec<&str> = checks.iter().map(|check| check.detail.as_str()).collect();
+            format!("proven well: {}", all.join("; "))
+        }
+        Event::Planned { plan, .. } => {
+            let steps: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
+            format!("{}; attempt {}: {}", describe(&incident.cause), plan.attempt, steps.join(", then "))
+        }
+        Event::Verifying => "every step is done; the proof begins".to_owned(),
+        Event::Suspected { .. }
+        | Event::Detected { .. }
+        | Event::StillPending { .. }
+        | Event::Approved { .. }
+        | Event::StepStarted { .. }
+        | Event::StepFinished { .. }
+        | Event::SmokeStarted
+        | Event::SmokeFinished { .. }
+        | Event::ReleaseObserved { .. }
+        | Event::KnownGood { .. }
+        | Event::Paused { .. }
+        | Event::Resumed { .. } => describe(&incident.cause),
+    }
+}
+
+fn route(incident: &Incident) -> String {
+    let from = incident.from.as_ref().map_or("an unknown release", |from| from.revision.as_str());
+    match &incident.goal {
+        Some(goal) => format!("{from} → {}", goal.revision),
+        None => from.to_owned(),
+    }
+}
+
+fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
+    let route = route(incident);
+    match incident.phase {
+        Phase::Suspected => format!("{workload} at {route}: suspected, {reason}."),
+        Phase::Detected => format!("{workload} at {route} has gone bad, {reason}."),
+        Phase::Held => {
+            format!("{workload} ({route}) is not rolled back: {reason}. Cause: {}.", describe(&incident.cause))
+        }
+        Phase::AwaitingApproval => format!(
+            "{workload} ({route}) waits for approval: rollbackd approve {}. Cause: {}.",
+            incident.id,
+            describe(&incident.cause)
+        ),
+        Phase::Started => format!("{workload} is being rolled back, {route} ({}): {reason}.", incident.strategy),
+        Phase::Verifying => format!("{workload} is back at {}; proving that it is well.", goal_name(incident)),
+        Phase::Restored => format!("{workload} is well again at {}: {reason}.", goal_name(incident)),
+        Phase::Failed => format!("Rolling back {workload} ({route}) did not bring it back: {reason}."),
+        Phase::Escalated => format!("{workload} ({route}) needs a human now: {reason}."),
+        Phase::Closed => format!("{workload} ({route}): closed, {reason}."),
+    }
+}
+
+fn goal_name(incident: &Incident) -> &str {
+    incident.goal.as_ref().map_or("an unknown release", |goal| goal.revision.as_str())
+}
+
+fn next(incident: &Incident) -> Next {
+    let plan_deadline: Option<Timestamp> = incident.plan.as_ref().map(|plan| plan.deadline);
+    let (action, deadline) = match incident.phase {
+        Phase::Suspected => {
+            let deadline = match &incident.cause {
+                Cause::Trigger { hold_for, .. } => incident.times.onset.map(|onset| onset + *hold_for),
+                Cause::Blind { .. } | Cause::Manual { .. } | Cause::External { .. } => None,
+            };
+            ("detect, if it holds", deadline)
+        }
+        Phase::Detected => ("decide", None),
+        Phase::Held => ("nothing, until the hold is lifted or the fault is gone", hold_deadline(incident)),
+        Phase::AwaitingApproval => ("wait for approval", None),
+        Phase::Started => ("roll back, then verify", plan_deadline),
+        Phase::Verifying => ("verify", plan_deadline),
+        Phase::Restored => ("watch", None),
+        Phase::Failed => ("climb the escalation ladder", None),
+        Phase::Escalated => ("nothing: a human must", None),
+        Phase::Closed => ("watch", None),
+    };
+    Next { action: action.to_owned(), deadline }
+}
+
+fn hold_deadline(incident: &Incident) -> Option<Timestamp> {
+    incident.hold.as_ref().and_then(Hold::until)
+}
+
+fn stop(workload: &WorkloadId, incident: &Incident) -> Stop {
+    let command = match incident.phase {
+        Phase::AwaitingApproval => format!("rollbackd reject {}", incident.id),
+        Phase::Suspected
+        | Phase::Detected
+        | Phase::Held
+        | Phase::Started
+        | Phase::Verifying
+        | Phase::Restored
+        | Phase::Failed
+        | Phase::Escalated
+        | Phase::Closed => format!("rollbackd pause {workload}"),
+    };
+    Stop { command }
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= TEXT_LIMIT {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(TEXT_LIMIT - 1).collect();
+    short.push('…');
+    short
+}

@@ -1,0 +1,154 @@
+//! Where to go back to: the release that was current last among those known to be good.
+
+use crate::domain::id::RevisionId;
+use crate::domain::incident::ledger::{Ledger, OSCILLATION_GUARD, Standing};
+use crate::domain::incident::record::Goal;
+use crate::domain::policy::Release;
+use crate::domain::time::Timestamp;
+
+use super::hold::Hold;
+
+/// Candidates named in a hold's explanation.
+const NAMED_CANDIDATES: usize = 8;
+
+/// The release to go back to from `current`, leaving out those `tried` in this incident.
+///
+/// # Errors
+/// [`Hold::NoKnownGood`] with each candidate and why it is none.
+pub fn last_known_good(
+    ledger: &Ledger,
+    available: &[Release],
+    current: &RevisionId,
+    tried: &[RevisionId],
+    now: Timestamp,
+) -> Result<Goal, Hold> {
+    let mut refused = Vec::new();
+    let mut best: Option<(&Release, &Standing, Timestamp)> = None;
+    for release in available.iter().filter(|release| release.revision != *current) {
+        match eligibility(ledger.get(&release.revision), &release.revision, tried, now) {
+            Err(why) => {
+                if refused.len() < NAMED_CANDIDATES {
+                    refused.push(format!("{}: {why}", release.revision));
+                }
+            }
+            Ok((standing, since)) => {
+                if best.is_none_or(|(_, other, _)| standing.last_current > other.last_current) {
+                    best = Some((release, standing, since));
+                }
+            }
+        }
+    }
+    match best {
+        Some((release, _, since)) => {
+            Ok(Goal { revision: release.revision.clone(), image: release.image.clone(), known_good_since: Some(since) })
+        }
+        None => Err(Hold::NoKnownGood { candidates: refused }),
+    }
+}
+
+/// The release that an operator named. `forced` takes one that is not known good.
+///
+/// # Errors
+/// [`Hold::GoalRefused`] where it is current, absent, or not known good.
+pub fn named(
+    ledger: &Ledger,
+    available: &[Release],
+    current: &RevisionId,
+    wanted: &RevisionId,
+    forced: bool,
+    now: Timestamp,
+) -> Result<Goal, Hold> {
+    let refuse = |why: String| Hold::GoalRefused { revision: wanted.clone(), why };
+    if wanted == current {
+        return Err(refuse("it is the current release".to_owned()));
+    }
+    let release = available
+        .iter()
+        .find(|release| release.revision == *wanted)
+        .ok_or_else(|| refuse("there is no such release".to_owned()))?;
+    let known_good_since = match eligibility(ledger.get(wanted), wanted, &[], now) {
+        Ok((_, since)) => Some(since),
+        Err(_) if forced => None,
+        Err(why) => return Err(refuse(why)),
+    };
+    Ok(Goal { revision: wanted.clone(), image: release.image.clone(), known_good_since })
+}
+
+fn eligibility<'a>(
+    standing: Option<&'a Standing>,
+    revision: &RevisionId,
+    tried: &[RevisionId],
+    now: Timestamp,
+) -> Result<(&'a Standing, Timestamp), String> {
+    let standing = standing.ok_or("never seen in service")?;
+    if tried.contains(revision) {
+        return Err("tried in this incident".to_owned());
+    }
+    if let Some((at, incident)) = &standing.taken_back {
+        return Err(format!("taken back at {at} by {incident}"));
+    }
+    if let Some(at) = standing.failed_as_goal
+        && now.since(at) < OSCILLATION_GUARD
+    {
+        return Err(format!("gone back to in vain at {at}"));
+    }
+    let since = standing.known_good_since.ok_or("never seen healthy for long enough")?;
+    Ok((standing, since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::IncidentId;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn available(names: &[&str]) -> Vec<Release> {
+        names.iter().map(|name| Release { revision: RevisionId::new(name), image: None }).collect()
+    }
+
+    /// v1 and v2 known good, v3 never, v4 current; v0 was good but taken back.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        for (i, name) in ["v0", "v1", "v2", "v3", "v4"].iter().enumerate() {
+            ledger.became_current(&RevisionId::new(name), None, at(i64::try_from(i).unwrap() * 100));
+        }
+        for name in ["v0", "v1", "v2"] {
+            ledger.known_good(&RevisionId::new(name), at(5));
+        }
+        ledger.taken_back(&RevisionId::new("v0"), at(99), &IncidentId::new("i-1"));
+        ledger
+    }
+
+    #[test]
+    fn the_goal_is_the_last_known_good_never_the_previous_number() {
+        let all = available(&["v4", "v3", "v2", "v1", "v0"]);
+        let goal = last_known_good(&ledger(), &all, &"v4".into(), &[], at(500)).unwrap();
+        assert_eq!(goal.revision, "v2".into());
+        let hop = last_known_good(&ledger(), &all, &"v4".into(), &["v2".into()], at(500)).unwrap();
+        assert_eq!(hop.revision, "v1".into());
+    }
+
+    #[test]
+    fn without_a_known_good_every_candidate_is_named_with_its_reason() {
+        let hold = last_known_good(&ledger(), &available(&["v3", "v0", "v9"]), &"v4".into(), &[], at(500)).unwrap_err();
+        assert_eq!(
+            hold.to_string(),
+            "no other release is known to be good: v3: never seen healthy for long enough; \
+             v0: taken back at 1970-01-01T00:01:39.000Z by i-1; v9: never seen in service"
+        );
+    }
+
+    #[test]
+    fn a_named_goal_must_be_known_good_unless_forced() {
+        let all = available(&["v3", "v2"]);
+        let ask = |name: &str, forced| named(&ledger(), &all, &"v4".into(), &name.into(), forced, at(500));
+        assert!(ask("v2", false).is_ok());
+        assert!(ask("v3", false).is_err());
+        assert_eq!(ask("v3", true).unwrap().known_good_since, None);
+        assert!(ask("v4", true).is_err(), "the current release is never a goal");
+        assert!(ask("v7", true).is_err(), "an absent release is never a goal");
+    }
+}

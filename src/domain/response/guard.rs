@@ -1,0 +1,297 @@
+//! What stands between a firing trigger and a rollback. Every guard is asked, so that all of them can be explained;
+//! the first that holds is the reason given.
+
+use serde::{Deserialize, Serialize};
+
+use super::goal;
+use super::hold::Hold;
+use crate::domain::health::verdict::Assessment;
+use crate::domain::id::{RevisionId, WorkloadId};
+use crate::domain::incident::ledger::OSCILLATION_GUARD;
+use crate::domain::incident::record::{Cause, Goal, Running};
+use crate::domain::incident::state::{Incident, WorkloadState};
+use crate::domain::policy::{Mode, Release, Severity, WorkloadPolicy};
+use crate::domain::time::{Span, Timestamp};
+
+/// How long the daily limit looks back.
+const DAY: Span = Span::from_secs(24 * 3600);
+
+/// What the brakes over all workloads say, from where one workload stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FleetView {
+    /// Workloads watched.
+    pub workloads: u32,
+    /// Rollbacks started within the last hour, over all workloads.
+    pub started_last_hour: u32,
+    /// Workloads whose trigger fired within the last five minutes.
+    pub turned_bad: u32,
+    /// Another workload of the same namespace whose rollback is under way.
+    pub in_flight: Option<WorkloadId>,
+}
+
+impl FleetView {
+    /// Rollbacks that may start within an hour: 10 % of the workloads, at least one.
+    #[must_use]
+    pub const fn hourly_budget(&self) -> u32 {
+        let tenth = self.workloads / 10;
+        if tenth > 1 { tenth } else { 1 }
+    }
+
+    /// Whether so many turned bad at once that no single release can be the cause: three or more, and 30 %.
+    #[must_use]
+    pub const fn is_storm(&self) -> bool {
+        self.turned_bad >= 3 && self.turned_bad * 10 >= self.workloads * 3
+    }
+}
+
+/// Everything that the guards look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The policy in force.
+    pub policy: &'a WorkloadPolicy,
+    /// What the journal says.
+    pub state: &'a WorkloadState,
+    /// The incident in question.
+    pub incident: &'a Incident,
+    /// What is known of the workload's health.
+    pub assessment: &'a Assessment,
+    /// The releases that exist, or why that is not known.
+    pub available: Result<&'a [Release], &'a str>,
+    /// The brakes over all workloads.
+    pub fleet: &'a FleetView,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// One guard's word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Guard {
+    /// Its name, as `--force` takes it.
+    pub name: String,
+    /// Why it holds; none: it lets pass.
+    pub hold: Option<Hold>,
+    /// Whether an operator's `--force` skips it.
+    pub forced: bool,
+}
+
+/// What all guards say together.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Every guard, in order.
+    pub guards: Vec<Guard>,
+    /// The release to go back to, where there is one.
+    pub goal: Option<Goal>,
+}
+
+impl Ruling {
+    /// The first guard that holds and is not forced.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        self.guards.iter().filter(|guard| !guard.forced).find_map(|guard| guard.hold.as_ref())
+    }
+
+    /// Names of the guards that were skipped although they held.
+    #[must_use]
+    pub fn forced(&self) -> Vec<String> {
+        let skipped = self.guards.iter().filter(|guard| guard.forced && guard.hold.is_some());
+        skipped.map(|guard| guard.name.clone()).collect()
+    }
+}
+
+/// The guards that `--force` may name. The others protect against harm that no operator can have meant.
+pub const FORCIBLE: [&str; 9] = [
+    "past-probation",
+    "no-rollout",
+    "goal-refused",
+    "rolled-back-before",
+    "cooldown",
+    "daily-limit",
+    "fleet-storm",
+    "fleet-budget",
+    "observe-mode",
+];
+
+/// Asks every guard.
+#[must_use]
+pub fn rule(situation: &Situation<'_>) -> Ruling {
+    let force: &[String] = match &situation.incident.cause {
+        Cause::Manual { force, .. } => force,
+        Cause::Trigger { .. } | Cause::Blind { .. } | Cause::External { .. } => &[],
+    };
+    let goal = find_goal(situation, force);
+    let holds: Vec<(&str, Option<Hold>)> = vec![
+        ("paused", paused(situation)),
+        ("rejected", rejected(situation)),
+        ("alert-only", alert_only(situation)),
+        ("blind", blind(situation)),
+        ("revision-unknown", revision_unknown(situation)),
+        ("stale-evidence", stale_evidence(situation)),
+        ("no-rollout", no_rollout(situation)),
+        ("fault-before-rollout", fault_before_rollout(situation)),
+        ("past-probation", past_probation(situation)),
+        ("rolled-back-before", rolled_back_before(situation)),
+        (goal_guard_name(situation), goal.as_ref().err().cloned()),
+        ("cooldown", cooldown(situation)),
+        ("daily-limit", daily_limit(situation)),
+        ("fleet-storm", fleet_storm(situation)),
+        ("fleet-budget", fleet_budget(situation)),
+        ("in-flight", in_flight(situation)),
+        ("observe-mode", observe_mode(situation)),
+        ("needs-approval", needs_approval(situation)),
+    ];
+    let guards = holds.into_iter().map(|(name, hold)| {
+        let forced = FORCIBLE.contains(&name) && force.iter().any(|f| f == name);
+        Guard { name: name.to_owned(), hold, forced }
+    });
+    Ruling { guards: guards.collect(), goal: goal.ok() }
+}
+
+fn is_by_trigger(situation: &Situation<'_>) -> bool {
+    matches!(situation.incident.cause, Cause::Trigger { .. })
+}
+
+fn is_manual(situation: &Situation<'_>) -> bool {
+    matches!(situation.incident.cause, Cause::Manual { .. })
+}
+
+fn current<'a>(situation: &Situation<'a>) -> Option<&'a Running> {
+    situation.state.current.as_ref()
+}
+
+fn find_goal(situation: &Situation<'_>, force: &[String]) -> Result<Goal, Hold> {
+    let none = || Hold::NoKnownGood { candidates: Vec::new() };
+    let current: &RevisionId = &current(situation).ok_or_else(none)?.revision;
+    let available = situation.available.map_err(|_| none())?;
+    let ledger = &situation.state.ledger;
+    match &situation.incident.cause {
+        Cause::Manual { to: Some(wanted), .. } => {
+            let forced = force.iter().any(|f| f == "goal-refused");
+            goal::named(ledger, available, current, wanted, forced, situation.now)
+        }
+        Cause::Manual { .. } | Cause::Trigger { .. } | Cause::Blind { .. } | Cause::External { .. } => {
+            goal::last_known_good(ledger, available, current, &situation.incident.tried, situation.now)
+        }
+    }
+}
+
+fn goal_guard_name(situation: &Situation<'_>) -> &'static str {
+    match &situation.incident.cause {
+        Cause::Manual { to: Some(_), .. } => "goal-refused",
+        Cause::Manual { .. } | Cause::Trigger { .. } | Cause::Blind { .. } | Cause::External { .. } => "no-known-good",
+    }
+}
+
+fn paused(situation: &Situation<'_>) -> Option<Hold> {
+    situation.state.paused.as_ref().map(|pause| Hold::Paused { by: pause.by.clone() })
+}
+
+fn rejected(situation: &Situation<'_>) -> Option<Hold> {
+    situation.incident.rejected.as_ref().map(|by| Hold::Rejected { by: by.clone() })
+}
+
+fn alert_only(situation: &Situation<'_>) -> Option<Hold> {
+    let alert = is_by_trigger(situation) && situation.incident.cause.severity() == Severity::Alert;
+    alert.then_some(Hold::AlertOnly)
+}
+
+fn blind(situation: &Situation<'_>) -> Option<Hold> {
+    match &situation.incident.cause {
+        Cause::Blind { reason } => Some(Hold::Blind { reason: reason.clone() }),
+        Cause::Trigger { .. } | Cause::Manual { .. } | Cause::External { .. } => None,
+    }
+}
+
+fn revision_unknown(situation: &Situation<'_>) -> Option<Hold> {
+    match (situation.available, current(situation)) {
+        (Err(reason), _) => Some(Hold::RevisionUnknown { reason: reason.to_owned() }),
+        (Ok(_), None) => Some(Hold::RevisionUnknown { reason: "no release was seen yet".to_owned() }),
+        (Ok(_), Some(_)) => None,
+    }
+}
+
+/// Evidence counts while its newest sample is at most two intervals old.
+fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
+    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
+    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name);
+    let newest = status.and_then(|trigger| trigger.evidence.newest);
+    let limit = situation.policy.interval.times(2);
+    let fresh = newest.is_some_and(|newest| situation.now.since(newest) <= limit);
+    (!fresh).then_some(Hold::StaleEvidence { newest })
+}
+
+fn no_rollout(situation: &Situation<'_>) -> Option<Hold> {
+    (is_by_trigger(situation) && situation.state.previous.is_none()).then_some(Hold::NoRollout)
+}
+
+fn fault_before_rollout(situation: &Situation<'_>) -> Option<Hold> {
+    let rollout = current(situation)?.since;
+    let onset = situation.incident.times.onset?;
+    (is_by_trigger(situation) && onset < rollout).then_some(Hold::FaultBeforeRollout { onset, rollout })
+}
+
+/// Judged by the onset: a fault that began within probation stays the release's own, however long it was held.
+fn past_probation(situation: &Situation<'_>) -> Option<Hold> {
+    let rollout = current(situation)?.since;
+    let probation = situation.policy.probation;
+    let onset = situation.incident.times.onset?;
+    (is_by_trigger(situation) && onset > rollout + probation).then_some(Hold::PastProbation { rollout, probation })
+}
+
+fn rolled_back_before(situation: &Situation<'_>) -> Option<Hold> {
+    let revision = &current(situation)?.revision;
+    let (at, incident) = situation.state.ledger.get(revision)?.taken_back.as_ref()?;
+    let recent = situation.now.since(*at) < OSCILLATION_GUARD && *incident != situation.incident.id;
+    recent.then(|| Hold::RolledBackBefore { revision: revision.clone(), incident: incident.clone() })
+}
+
+/// Rollbacks of earlier incidents: retries of the same incident are the escalation ladder's business.
+fn earlier_rollbacks<'a>(situation: &Situation<'a>) -> impl DoubleEndedIterator<Item = Timestamp> + 'a {
+    let decided = situation.incident.times.decided.unwrap_or(situation.now);
+    situation.state.rollbacks.iter().copied().filter(move |at| *at < decided)
+}
+
+fn cooldown(situation: &Situation<'_>) -> Option<Hold> {
+    let until = earlier_rollbacks(situation).next_back()? + situation.policy.cooldown;
+    (situation.now < until).then_some(Hold::Cooldown { until })
+}
+
+fn daily_limit(situation: &Situation<'_>) -> Option<Hold> {
+    let within: Vec<Timestamp> = earlier_rollbacks(situation).filter(|at| situation.now.since(*at) < DAY).collect();
+    let limit = usize::try_from(situation.policy.per_day).unwrap_or(usize::MAX);
+    let over = within.len().checked_sub(limit)?;
+    within.get(over).map(|at| Hold::DailyLimit { until: *at + DAY })
+}
+
+fn fleet_storm(situation: &Situation<'_>) -> Option<Hold> {
+    let fleet = situation.fleet;
+    let storm = is_by_trigger(situation) && fleet.is_storm();
+    storm.then_some(Hold::FleetStorm { bad: fleet.turned_bad, of: fleet.workloads })
+}
+
+fn fleet_budget(situation: &Situation<'_>) -> Option<Hold> {
+    let fleet = situation.fleet;
+    let allowed = fleet.hourly_budget();
+    let spent = fleet.started_last_hour >= allowed && situation.incident.times.decided.is_none();
+    spent.then_some(Hold::FleetBudget { started: fleet.started_last_hour, allowed })
+}
+
+fn in_flight(situation: &Situation<'_>) -> Option<Hold> {
+    situation.fleet.in_flight.as_ref().map(|workload| Hold::InFlight { workload: workload.clone() })
+}
+
+fn observe_mode(situation: &Situation<'_>) -> Option<Hold> {
+    (situation.policy.mode == Mode::Observe).then_some(Hold::ObserveMode)
+}
+
+/// A rollback asked for by hand is approved by whoever asked.
+fn needs_approval(situation: &Situation<'_>) -> Option<Hold> {
+    if situation.incident.approved.is_some() || is_manual(situation) {
+        return None;
+    }
+    let because = match (situation.policy.mode, situation.incident.cause.severity()) {
+        (Mode::Approve, _) => "the mode is approve",
+        (Mode::Observe | Mode::Enforce, Severity::Scheduled) => "the trigger's severity is scheduled",
+        (Mode::Observe | Mode::Enforce, Severity::Critical | Severity::Alert) => return None,
+    };
+    Some(Hold::NeedsApproval { because: because.to_owned() })
+}

@@ -1,0 +1,47 @@
+//! From a decision to a plan: each strategy's steps, complete before the first is done.
+
+pub mod command;
+mod release_dir;
+
+use super::plan::{Plan, Purpose, Step};
+use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::incident::record::Goal;
+use crate::domain::policy::{Habitat, WorkloadPolicy};
+use crate::domain::time::Timestamp;
+
+/// Good answers in a row that each target must give before the next instance is touched.
+pub const GATE_ANSWERS: u32 = 2;
+
+/// Good answers in a row, all from the goal, that prove where the traffic goes after a switch.
+pub const TRAFFIC_ANSWERS: u32 = 10;
+
+/// Builds the plan that takes `from` back to `goal`.
+///
+/// `instances` says what each instance is at, as observed; the steps compare with it before they write.
+#[must_use]
+pub fn build(
+    policy: &WorkloadPolicy,
+    purpose: Purpose,
+    attempt: u32,
+    from: &RevisionId,
+    goal: &Goal,
+    instances: &[(InstanceId, RevisionId)],
+    now: Timestamp,
+) -> Plan {
+    let steps: Vec<Step> = match &policy.habitat {
+        Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, from, &goal.revision, instances),
+        Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
+    };
+    Plan {
+        attempt,
+        purpose,
+        strategy: policy.strategy,
+        from: from.clone(),
+        to: goal.revision.clone(),
+        steps,
+        deadline: now + policy.deadline,
+    }
+}
+
+#[cfg(test)]
+mod tests;
