@@ -3,4 +3,5 @@
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod host;
 pub mod observe;
