@@ -1,0 +1,77 @@
+//! What else a page offers, for telling which family lies nearest to one that was not found.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Family names that are kept of a page.
+const FAMILIES: usize = 4_096;
+
+/// What is appended to a family's name to name its series, in either format.
+pub(crate) const SUFFIXES: [&str; 7] = ["_bucket", "_sum", "_count", "_total", "_created", "_info", "_gsum"];
+
+/// Whether a series of this name can belong to this family.
+pub(crate) fn is_part_of(series: &str, family: &str) -> bool {
+    series.strip_prefix(family).is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest) || rest == "_gcount")
+}
+
+/// Follows the names on a page: a fingerprint of them always, the names themselves when asked to.
+#[derive(Debug)]
+pub(crate) struct NameLog {
+    shape: u64,
+    names: Option<Vec<String>>,
+    typed: Option<String>,
+}
+
+impl NameLog {
+    pub(crate) fn new(collecting: bool) -> Self {
+        Self { shape: 0, names: collecting.then(Vec::new), typed: None }
+    }
+
+    /// Whether names are being kept.
+    pub(crate) fn collecting(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// A `# TYPE` line named this family.
+    pub(crate) fn family(&mut self, name: &str) {
+        self.keep(name);
+        self.typed = Some(name.to_owned());
+    }
+
+    /// A run of series of this name has begun.
+    pub(crate) fn series(&mut self, name: &str) {
+        self.shape = mix(self.shape, name.as_bytes());
+        if self.collecting() && !self.typed.as_deref().is_some_and(|family| is_part_of(name, family)) {
+            self.keep(name);
+        }
+    }
+
+    fn keep(&mut self, name: &str) {
+        if let Some(names) = &mut self.names
+            && names.len() < FAMILIES
+        {
+            names.push(name.to_owned());
+        }
+    }
+
+    /// The fingerprint of the names, in order.
+    pub(crate) fn shape(&self) -> u64 {
+        self.shape
+    }
+
+    /// The names, sorted, each once; `None` where they were not kept.
+    pub(crate) fn into_names(self) -> Option<Arc<[String]>> {
+        let distinct: BTreeSet<String> = self.names?.into_iter().collect();
+        Some(distinct.into_iter().collect())
+    }
+}
+
+/// Folds bytes into a fingerprint. A collision costs a stale hint, nothing more.
+fn mix(mut hash: u64, bytes: &[u8]) -> u64 {
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+    hash.rotate_left(5) ^ bytes.len() as u64
+}
