@@ -1,5 +1,6 @@
 //! rollbackd watches a release, takes a bad one back, and proves that the service is well again.
 
+pub mod act;
 pub mod config;
 pub mod domain;
 pub mod engine;

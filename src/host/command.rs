@@ -13,26 +13,6 @@ pub const MAX_DETAIL: usize = 512;
 /// Most releases that a command may list.
 const MAX_RELEASES: usize = 10_000;
 
-/// An argv with `{release}` and `{instance}` replaced where they are whole arguments. One that has no value here is
-/// left as it stands.
-#[must_use]
-pub fn fill(
-    argv: &[String],
-    release: Option<&RevisionId>,
-    instance: Option<&InstanceId>,
-) -> Vec<String> {
-    argv.iter()
-        .map(|argument| {
-            let value = match argument.as_str() {
-                "{release}" => release.map(RevisionId::as_str),
-                "{instance}" => instance.map(InstanceId::as_str),
-                _ => None,
-            };
-            value.unwrap_or(argument).to_owned()
-        })
-        .collect()
-}
-
 /// What a command is told about whom it is run for, as environment variables.
 #[must_use]
 pub fn variables(
@@ -68,18 +48,10 @@ pub async fn current(
 /// # Errors
 ///
 /// As [`current`], and where there are more than 10,000 or more output than is kept.
-pub async fn releases(
-    workload: &WorkloadId,
-    argv: &[String],
-    limit: Duration,
-) -> Result<Vec<Release>, Fault> {
+pub async fn releases(workload: &WorkloadId, argv: &[String], limit: Duration) -> Result<Vec<Release>, Fault> {
     let answer = answer(workload, argv, None, limit).await?;
     let mut found = Vec::new();
-    for line in answer
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for line in answer.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if found.len() == MAX_RELEASES {
             return Err(too_large(argv, "lists more than 10,000 releases"));
         }
@@ -111,11 +83,9 @@ async fn answer(
     match reply.end {
         End::Exited(0) if reply.cut => Err(too_large(argv, "prints more than 56 KiB")),
         End::Exited(0) => Ok(reply.answer),
-        End::Exited(_) | End::Signalled(_) | End::TimedOut => Err(local(format!(
-            "{}: {}",
-            shown(argv),
-            reply.summary(MAX_DETAIL)
-        ))),
+        End::Exited(_) | End::Signalled(_) | End::TimedOut => {
+            Err(local(format!("{}: {}", shown(argv), reply.summary(MAX_DETAIL))))
+        }
     }
 }
 
@@ -126,24 +96,15 @@ pub fn shown(argv: &[String]) -> String {
 }
 
 fn malformed(argv: &[String], problem: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Malformed,
-        detail: format!("{}: {problem}", shown(argv)),
-    }
+    Fault { kind: FaultKind::Malformed, detail: format!("{}: {problem}", shown(argv)) }
 }
 
 fn too_large(argv: &[String], problem: &str) -> Fault {
-    Fault {
-        kind: FaultKind::TooLarge,
-        detail: format!("{} {problem}", shown(argv)),
-    }
+    Fault { kind: FaultKind::TooLarge, detail: format!("{} {problem}", shown(argv)) }
 }
 
 fn local(detail: String) -> Fault {
-    Fault {
-        kind: FaultKind::Local,
-        detail,
-    }
+    Fault { kind: FaultKind::Local, detail }
 }
 
 #[cfg(test)]
@@ -160,31 +121,13 @@ mod tests {
         WorkloadId::new("api")
     }
 
-    #[test]
-    fn placeholders_are_whole_arguments() {
-        let argv = ["sw", "{release}", "--to={release}", "{instance}"].map(str::to_owned);
-        assert_eq!(
-            fill(&argv, Some(&RevisionId::new("a b;c")), None),
-            ["sw", "a b;c", "--to={release}", "{instance}"]
-        );
-    }
-
     #[tokio::test]
     async fn the_first_line_is_the_current_release() {
         let argv = sh("echo v1 ; echo more; echo noise >&2");
-        assert_eq!(
-            current(&id(), &argv, None, LIMIT).await.unwrap().as_str(),
-            "v1"
-        );
+        assert_eq!(current(&id(), &argv, None, LIMIT).await.unwrap().as_str(), "v1");
         let argv = sh("echo \"$ROLLBACKD_WORKLOAD-$ROLLBACKD_INSTANCE\"");
         let a = InstanceId::new("a");
-        assert_eq!(
-            current(&id(), &argv, Some(&a), LIMIT)
-                .await
-                .unwrap()
-                .as_str(),
-            "api-a"
-        );
+        assert_eq!(current(&id(), &argv, Some(&a), LIMIT).await.unwrap().as_str(), "api-a");
     }
 
     #[tokio::test]
@@ -201,30 +144,17 @@ mod tests {
             assert!(said.detail.contains(text), "{script}: {said}");
         }
         let said = current(&id(), &["/no/such".to_owned()], None, LIMIT).await;
-        assert!(
-            said.unwrap_err()
-                .detail
-                .contains("not an executable program")
-        );
+        assert!(said.unwrap_err().detail.contains("not an executable program"));
     }
 
     #[tokio::test]
     async fn releases_are_listed_in_the_commands_order() {
-        let found = releases(&id(), &sh("echo v2 image:2; echo; echo v1"), LIMIT)
-            .await
-            .unwrap();
-        let names: Vec<_> = found
-            .iter()
-            .map(|r| (r.revision.as_str(), r.image.as_deref()))
-            .collect();
+        let found = releases(&id(), &sh("echo v2 image:2; echo; echo v1"), LIMIT).await.unwrap();
+        let names: Vec<_> = found.iter().map(|r| (r.revision.as_str(), r.image.as_deref())).collect();
         assert_eq!(names, [("v2", Some("image:2")), ("v1", None)]);
-        let said = releases(&id(), &sh("seq 1 10001"), LIMIT)
-            .await
-            .unwrap_err();
+        let said = releases(&id(), &sh("seq 1 10001"), LIMIT).await.unwrap_err();
         assert!(said.detail.contains("more than 10,000"), "{said}");
-        let said = releases(&id(), &sh("echo v1; echo -rf"), LIMIT)
-            .await
-            .unwrap_err();
+        let said = releases(&id(), &sh("echo v1; echo -rf"), LIMIT).await.unwrap_err();
         assert_eq!(said.kind, FaultKind::Malformed);
     }
 }

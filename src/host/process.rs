@@ -122,11 +122,7 @@ impl Reply {
 
 fn summary(end: End, output: &str, limit: usize) -> String {
     let said = text::one_line(text::tail(output, limit));
-    if said.is_empty() {
-        end.to_string()
-    } else {
-        format!("{end}: {said}")
-    }
+    if said.is_empty() { end.to_string() } else { format!("{end}: {said}") }
 }
 
 /// Why a program could not be run at all.
@@ -168,11 +164,8 @@ impl StartError {
 pub async fn run(what: &Invocation<'_>) -> Result<Run, StartError> {
     let (program, pipes) = start(what, Streams::Together)?;
     let mut running = Running::new(program, pipes, what)?;
-    let end = running.to_the_end(what).await;
-    Ok(Run {
-        end,
-        output: running.output.text(),
-    })
+    let end = running.supervise(what).await;
+    Ok(Run { end, output: running.output.text() })
 }
 
 /// Runs a program for what it prints; errors are kept apart from the answer.
@@ -183,13 +176,8 @@ pub async fn run(what: &Invocation<'_>) -> Result<Run, StartError> {
 pub async fn ask(what: &Invocation<'_>) -> Result<Reply, StartError> {
     let (program, pipes) = start(what, Streams::Apart)?;
     let mut running = Running::new(program, pipes, what)?;
-    let end = running.to_the_end(what).await;
-    Ok(Reply {
-        end,
-        answer: running.output.text(),
-        cut: running.output.is_cut(),
-        complaint: running.errors.text(),
-    })
+    let end = running.supervise(what).await;
+    Ok(Reply { end, answer: running.output.text(), cut: running.output.is_cut(), complaint: running.errors.text() })
 }
 
 /// The file that would be executed for a program's name: a path is taken from `directory`, a bare name from `PATH`.
@@ -201,10 +189,7 @@ pub fn find_program(name: &str, directory: Option<&Path>) -> Result<PathBuf, Sta
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![directory.unwrap_or(Path::new("/")).join(name)]
     } else {
-        std::env::split_paths(&search_path())
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(name))
-            .collect()
+        std::env::split_paths(&search_path()).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).collect()
     };
     candidates
         .into_iter()
@@ -232,16 +217,10 @@ struct Pipes {
     errors: Option<OwnedFd>,
 }
 
-fn start(
-    what: &Invocation<'_>,
-    streams: Streams,
-) -> Result<(tokio::process::Child, Pipes), StartError> {
+fn start(what: &Invocation<'_>, streams: Streams) -> Result<(tokio::process::Child, Pipes), StartError> {
     let (name, arguments) = what.argv.split_first().ok_or(StartError::Empty)?;
     let program = find_program(name, what.directory.as_deref())?;
-    let refused = |source| StartError::System {
-        program: text::printable(name.as_bytes()),
-        source,
-    };
+    let refused = |source| StartError::System { program: text::printable(name.as_bytes()), source };
     let (output, writer) = io::pipe().map_err(refused)?;
     let (errors, error_writer) = match streams {
         Streams::Together => (None, writer.try_clone().map_err(refused)?),
@@ -302,23 +281,13 @@ struct Running {
 }
 
 impl Running {
-    fn new(
-        child: tokio::process::Child,
-        pipes: Pipes,
-        what: &Invocation<'_>,
-    ) -> Result<Self, StartError> {
-        let refused = |source: io::Error| StartError::System {
-            program: what.argv.first().cloned().unwrap_or_default(),
-            source,
-        };
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+    fn new(child: tokio::process::Child, pipes: Pipes, what: &Invocation<'_>) -> Result<Self, StartError> {
+        let refused =
+            |source: io::Error| StartError::System { program: what.argv.first().cloned().unwrap_or_default(), source };
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = Group(pid);
         let pid = pid.ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
-            .map_err(|error| refused(error.into()))?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|error| refused(error.into()))?;
         let complaints = MAX_COMPLAINT * usize::from(pipes.errors.is_some());
         Ok(Self {
             group,
@@ -329,7 +298,7 @@ impl Running {
         })
     }
 
-    async fn to_the_end(&mut self, what: &Invocation<'_>) -> End {
+    async fn supervise(&mut self, what: &Invocation<'_>) -> End {
         let in_time = self.listen_until(Instant::now() + what.limit).await;
         if !in_time {
             self.group.signal(Signal::TERM);

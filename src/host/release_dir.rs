@@ -20,17 +20,13 @@ use crate::domain::policy::Release;
 const MAX_RELEASES: usize = 10_000;
 
 /// Every component is a real directory beneath the root.
-const STRICT: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS);
+const STRICT: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Why a release directory could not be read or is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseDirError {
     /// The kernel lacks `openat2`.
-    #[error(
-        "the kernel refuses openat2, without which symlinks can't be ruled out; Linux 5.6 or newer is needed"
-    )]
+    #[error("the kernel refuses openat2, without which symlinks can't be ruled out; Linux 5.6 or newer is needed")]
     Unsupported,
     /// A path of the policy that could lead out of the root.
     #[error("{0:?} must be a relative path without '..'")]
@@ -71,19 +67,14 @@ impl From<ReleaseDirError> for Fault {
     fn from(error: ReleaseDirError) -> Self {
         let kind = match error {
             ReleaseDirError::TooMany(_) => FaultKind::TooLarge,
-            ReleaseDirError::NotALink(_) | ReleaseDirError::NotARelease { .. } => {
-                FaultKind::Malformed
-            }
+            ReleaseDirError::NotALink(_) | ReleaseDirError::NotARelease { .. } => FaultKind::Malformed,
             ReleaseDirError::Unsupported
             | ReleaseDirError::Path(_)
             | ReleaseDirError::Root(_)
             | ReleaseDirError::Symlink(_)
             | ReleaseDirError::System { .. } => FaultKind::Local,
         };
-        Fault {
-            kind,
-            detail: text::one_line(&text::printable(error.to_string().as_bytes())),
-        }
+        Fault { kind, detail: text::one_line(&text::printable(error.to_string().as_bytes())) }
     }
 }
 
@@ -123,13 +114,8 @@ impl Root {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self {
-                fd,
-                path: path.to_owned(),
-            }),
-            Err(Errno::NOTDIR | Errno::LOOP) if path.is_symlink() => {
-                Err(ReleaseDirError::Symlink(path.to_owned()))
-            }
+            Ok(fd) => Ok(Self { fd, path: path.to_owned() }),
+            Err(Errno::NOTDIR | Errno::LOOP) if path.is_symlink() => Err(ReleaseDirError::Symlink(path.to_owned())),
             Err(error) => Err(system(path, error)),
         }
     }
@@ -142,22 +128,13 @@ impl Root {
         };
         let parents: Vec<OsString> = parents.iter().map(|part| (*part).to_owned()).collect();
         let directory: PathBuf = parents.iter().collect();
-        Ok(Place {
-            fd: self.directory(&directory)?,
-            parents,
-            name: (*name).to_owned(),
-            path: self.path.join(link),
-        })
+        Ok(Place { fd: self.directory(&directory)?, parents, name: (*name).to_owned(), path: self.path.join(link) })
     }
 
     /// Opens a directory beneath the root, following no symlink.
     pub fn directory(&self, path: &Path) -> Result<OwnedFd, ReleaseDirError> {
         let parts = plain_components(path)?;
-        let relative: PathBuf = if parts.is_empty() {
-            PathBuf::from(".")
-        } else {
-            parts.iter().collect()
-        };
+        let relative: PathBuf = if parts.is_empty() { PathBuf::from(".") } else { parts.iter().collect() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::openat2(&self.fd, &relative, flags, Mode::empty(), STRICT).map_err(|error| {
             let full = self.path.join(path);
@@ -170,21 +147,12 @@ impl Root {
     }
 
     /// Whether a release's directory is there and is a directory itself.
-    pub fn require_release(
-        &self,
-        releases: &Path,
-        name: &RevisionId,
-    ) -> Result<(), ReleaseDirError> {
+    pub fn require_release(&self, releases: &Path, name: &RevisionId) -> Result<(), ReleaseDirError> {
         self.directory(&releases.join(name.as_str())).map(drop)
     }
 
     /// The release that a link's content names. The content is resolved by its text alone, from the link's directory.
-    pub fn name_of(
-        &self,
-        place: &Place,
-        releases: &Path,
-        content: &OsStr,
-    ) -> Result<RevisionId, ReleaseDirError> {
+    pub fn name_of(&self, place: &Place, releases: &Path, content: &OsStr) -> Result<RevisionId, ReleaseDirError> {
         let refused = || ReleaseDirError::NotARelease {
             link: place.path.clone(),
             target: text::printable(content.as_bytes()),
@@ -212,9 +180,7 @@ impl Root {
         if directory != plain_components(releases)? {
             return Err(refused());
         }
-        name.to_str()
-            .and_then(|name| text::directory_name(name).ok())
-            .ok_or_else(refused)
+        name.to_str().and_then(|name| text::directory_name(name).ok()).ok_or_else(refused)
     }
 
     /// The releases that are there; see [`releases`].
@@ -228,12 +194,7 @@ impl Root {
                 return Err(ReleaseDirError::TooMany(full));
             }
             let entry = entry.map_err(|error| system(&full, error))?;
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| text::directory_name(name).ok())
-            else {
+            let Some(name) = entry.file_name().to_str().ok().and_then(|name| text::directory_name(name).ok()) else {
                 continue;
             };
             // A release that is deleted while the list is read is simply not there.
@@ -247,27 +208,14 @@ impl Root {
         found.sort_unstable_by(|a, b| b.cmp(a));
         Ok(found
             .into_iter()
-            .map(|(_, revision)| Release {
-                image: Some(full.join(revision.as_str()).display().to_string()),
-                revision,
-            })
+            .map(|(_, revision)| Release { image: Some(full.join(revision.as_str()).display().to_string()), revision })
             .collect())
     }
 
     /// What a link must hold to name a release: relative to the link's directory, or absolute where `absolute`.
     #[must_use]
-    pub fn content_for(
-        &self,
-        place: &Place,
-        releases: &Path,
-        name: &RevisionId,
-        absolute: bool,
-    ) -> PathBuf {
-        let mut content = if absolute {
-            self.path.clone()
-        } else {
-            place.parents.iter().map(|_| "..").collect()
-        };
+    pub fn content_for(&self, place: &Place, releases: &Path, name: &RevisionId, absolute: bool) -> PathBuf {
+        let mut content = if absolute { self.path.clone() } else { place.parents.iter().map(|_| "..").collect() };
         content.push(releases);
         content.push(name.as_str());
         content
@@ -330,19 +278,15 @@ fn plain_components(path: &Path) -> Result<Vec<&OsStr>, ReleaseDirError> {
         .filter(|part| *part != Component::CurDir)
         .map(|part| match part {
             Component::Normal(name) => Ok(name),
-            Component::CurDir
-            | Component::ParentDir
-            | Component::RootDir
-            | Component::Prefix(_) => Err(ReleaseDirError::Path(path.to_owned())),
+            Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                Err(ReleaseDirError::Path(path.to_owned()))
+            }
         })
         .collect()
 }
 
 fn system(path: &Path, error: Errno) -> ReleaseDirError {
-    ReleaseDirError::System {
-        path: path.to_owned(),
-        error,
-    }
+    ReleaseDirError::System { path: path.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -363,11 +307,7 @@ mod tests {
     fn read(dir: &tempfile::TempDir, link: &str) -> Result<String, String> {
         current(dir.path(), Path::new(link), Path::new("releases"))
             .map(|name| name.to_string())
-            .map_err(|fault| {
-                fault
-                    .to_string()
-                    .replace(&dir.path().display().to_string(), "ROOT")
-            })
+            .map_err(|fault| fault.to_string().replace(&dir.path().display().to_string(), "ROOT"))
     }
 
     #[test]
@@ -409,25 +349,15 @@ mod tests {
             symlink(target, dir.path().join(link)).unwrap();
             let said = read(&dir, link).unwrap_err();
             assert!(
-                said.contains("which is not a release in ROOT/releases")
-                    && !said.contains('\u{1b}'),
+                said.contains("which is not a release in ROOT/releases") && !said.contains('\u{1b}'),
                 "{link}: {said}"
             );
         }
         for (link, text) in [
             ("directory", "malformed: ROOT/directory is not a symlink"),
-            (
-                "missing",
-                "local: ROOT/missing: No such file or directory (os error 2)",
-            ),
-            (
-                "../x",
-                "local: \"../x\" must be a relative path without '..'",
-            ),
-            (
-                "away/current",
-                "local: ROOT/away: a symlink stands where a directory must be",
-            ),
+            ("missing", "local: ROOT/missing: No such file or directory (os error 2)"),
+            ("../x", "local: \"../x\" must be a relative path without '..'"),
+            ("away/current", "local: ROOT/away: a symlink stands where a directory must be"),
             ("", "local: \"\" must be a relative path without '..'"),
         ] {
             assert_eq!(read(&dir, link).unwrap_err(), text);
@@ -461,9 +391,6 @@ mod tests {
         let found = releases(dir.path(), Path::new("releases")).unwrap();
         let names: Vec<&str> = found.iter().map(|r| r.revision.as_str()).collect();
         assert_eq!(names, ["v1", "v3", "v2"]);
-        assert_eq!(
-            found[0].image.as_deref(),
-            Some(dir.path().join("releases/v1").to_str().unwrap())
-        );
+        assert_eq!(found[0].image.as_deref(), Some(dir.path().join("releases/v1").to_str().unwrap()));
     }
 }

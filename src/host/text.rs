@@ -89,10 +89,7 @@ pub fn release_name(name: &str) -> Result<RevisionId, String> {
         "is longer than 255 bytes"
     } else if name.starts_with('-') {
         "begins with '-' and could be taken for an option"
-    } else if name
-        .chars()
-        .any(|c| c.is_control() || c.is_whitespace() || is_direction_override(c))
-    {
+    } else if name.chars().any(|c| c.is_control() || c.is_whitespace() || is_direction_override(c)) {
         "holds white space or a control character"
     } else {
         return Ok(RevisionId::new(name));
@@ -107,9 +104,7 @@ pub fn release_name(name: &str) -> Result<RevisionId, String> {
 /// As [`release_name`], and where it holds `/` or begins with a dot.
 pub fn directory_name(name: &str) -> Result<RevisionId, String> {
     if name.contains('/') {
-        return Err(format!(
-            "release name {name:?} holds '/': it must be one path component"
-        ));
+        return Err(format!("release name {name:?} holds '/': it must be one path component"));
     }
     if name.starts_with('.') {
         return Err(format!("release name {name:?} begins with a dot"));
@@ -152,9 +147,7 @@ mod tests {
             assert!(directory_name(good).is_ok(), "{good}");
         }
         assert!(release_name("registry.example/app:v1").is_ok());
-        for bad in [
-            "", "-rf", "..", ".", ".hidden", "a/b", "/etc", "a b", "a\nb", "a\u{0}b",
-        ] {
+        for bad in ["", "-rf", "..", ".", ".hidden", "a/b", "/etc", "a b", "a\nb", "a\u{0}b"] {
             assert!(directory_name(bad).is_err(), "{bad:?}");
         }
         assert_eq!(

@@ -20,8 +20,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn alive(pid: &str) -> bool {
     // A zombie that nobody has waited for is dead all the same.
-    fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
-        .is_ok_and(|stat| !stat.contains(") Z "))
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Waits until a condition holds, for as long as a loaded machine may need.
@@ -46,15 +45,7 @@ async fn output_and_errors_come_in_order_with_the_status() {
 
 #[tokio::test]
 async fn arguments_are_not_interpreted() {
-    let hostile = [
-        "a b",
-        "; touch /tmp/owned",
-        "$(id)",
-        "line\nbreak",
-        "*",
-        "--",
-        "'\"",
-    ];
+    let hostile = ["a b", "; touch /tmp/owned", "$(id)", "line\nbreak", "*", "--", "'\""];
     let mut argv = sh("printf '<%s>' \"$@\"");
     argv.push("sh".to_owned());
     argv.extend(hostile.map(str::to_owned));
@@ -92,24 +83,12 @@ async fn a_flood_is_drained_and_its_ends_are_kept() {
 async fn a_daemon_that_keeps_the_pipe_does_not_hold_up_the_caller() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pid");
-    let argv = sh(&format!(
-        "sleep 300 & echo $! > {}; echo started",
-        file.display()
-    ));
+    let argv = sh(&format!("sleep 300 & echo $! > {}; echo started", file.display()));
     let what = invocation(&argv, LONG);
-    let run = tokio::time::timeout(LONG / 2, run(&what))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (run.end, run.output.as_str()),
-        (End::Exited(0), "started\n")
-    );
+    let run = tokio::time::timeout(LONG / 2, run(&what)).await.unwrap().unwrap();
+    assert_eq!((run.end, run.output.as_str()), (End::Exited(0), "started\n"));
     let pid = fs::read_to_string(&file).unwrap();
-    assert!(
-        alive(&pid),
-        "a service that a restart leaves behind must live"
-    );
+    assert!(alive(&pid), "a service that a restart leaves behind must live");
     let raw = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(raw, Signal::KILL).unwrap();
 }
@@ -117,10 +96,7 @@ async fn a_daemon_that_keeps_the_pipe_does_not_hold_up_the_caller() {
 #[tokio::test]
 async fn nothing_of_a_test_outlives_it() {
     let argv = sh("sleep 300 & echo $!");
-    let what = Invocation {
-        leftovers: Leftovers::Killed,
-        ..invocation(&argv, LONG)
-    };
+    let what = Invocation { leftovers: Leftovers::Killed, ..invocation(&argv, LONG) };
     let run = run(&what).await.unwrap();
     assert_eq!(run.end, End::Exited(0));
     eventually("death of the leftover", || !alive(&run.output)).await;
@@ -135,9 +111,7 @@ async fn one_that_ignores_sigterm_is_killed_with_its_grandchildren() {
         file.display()
     );
     let argv = sh(&script);
-    let run = run(&invocation(&argv, Duration::from_millis(700)))
-        .await
-        .unwrap();
+    let run = run(&invocation(&argv, Duration::from_millis(700))).await.unwrap();
     assert_eq!(run.end, End::TimedOut);
     assert_eq!(run.output, "hanging\n");
     let pids = fs::read_to_string(&file).unwrap();
@@ -152,9 +126,7 @@ async fn a_grandchild_that_ignores_sigterm_dies_after_its_obedient_parent() {
     let argv = sh(
         "sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $!; trap 'exit 1' TERM; while :; do sleep 0.05; done",
     );
-    let run = run(&invocation(&argv, Duration::from_millis(700)))
-        .await
-        .unwrap();
+    let run = run(&invocation(&argv, Duration::from_millis(700))).await.unwrap();
     assert_eq!(run.end, End::TimedOut);
     eventually("death of the grandchild", || !alive(&run.output)).await;
 }
@@ -163,15 +135,12 @@ async fn a_grandchild_that_ignores_sigterm_dies_after_its_obedient_parent() {
 async fn a_cancelled_caller_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pid");
-    let argv = sh(&format!(
-        "echo $$ > {0}.new; mv {0}.new {0}; sleep 300 & wait",
-        file.display()
-    ));
+    let argv = sh(&format!("echo $$ > {0}.new; mv {0}.new {0}; sleep 300 & wait", file.display()));
     let what = invocation(&argv, LONG);
     let mut running = Box::pin(run(&what));
     eventually("start", || {
-        let poll = std::pin::Pin::as_mut(&mut running)
-            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let poll =
+            std::pin::Pin::as_mut(&mut running).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         assert!(poll.is_pending());
         file.exists()
     })
@@ -186,14 +155,8 @@ async fn a_cancelled_caller_leaves_nothing_behind() {
 async fn what_can_not_be_run_is_said_plainly() {
     for (argv, text) in [
         (&[][..], "the command is empty"),
-        (
-            &["no-such-program".to_owned()],
-            "\"no-such-program\" is not an executable program, as a path or in PATH",
-        ),
-        (
-            &["/etc/passwd".to_owned()],
-            "\"/etc/passwd\" is not an executable program, as a path or in PATH",
-        ),
+        (&["no-such-program".to_owned()], "\"no-such-program\" is not an executable program, as a path or in PATH"),
+        (&["/etc/passwd".to_owned()], "\"/etc/passwd\" is not an executable program, as a path or in PATH"),
     ] {
         let error = run(&invocation(argv, LONG)).await.unwrap_err();
         assert_eq!(error.line(), text);
@@ -205,13 +168,7 @@ async fn what_can_not_be_run_is_said_plainly() {
     fs::set_permissions(&file, mode).unwrap();
     let argv = [file.display().to_string()];
     let error = run(&invocation(&argv, LONG)).await.unwrap_err();
-    assert!(
-        error
-            .line()
-            .contains("could not be started: Exec format error"),
-        "{}",
-        error.line()
-    );
+    assert!(error.line().contains("could not be started: Exec format error"), "{}", error.line());
 }
 
 #[tokio::test]
@@ -219,10 +176,7 @@ async fn a_relative_program_is_found_in_the_working_directory() {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/bin/pwd", dir.path().join("where")).unwrap();
     let argv = ["./where".to_owned()];
-    let what = Invocation {
-        directory: Some(dir.path().to_owned()),
-        ..invocation(&argv, LONG)
-    };
+    let what = Invocation { directory: Some(dir.path().to_owned()), ..invocation(&argv, LONG) };
     let reply = ask(&what).await.unwrap();
     let real = dir.path().canonicalize().unwrap();
     assert_eq!(reply.answer.trim(), real.to_str().unwrap());

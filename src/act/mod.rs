@@ -1,0 +1,110 @@
+//! Whatever changes a host: one match over the kinds of steps.
+//!
+//! A step is whole: nothing is looked up or chosen here. Each is compare-and-set, or safe to do twice, so a step that was
+//! under way when the process died is simply done again.
+
+mod command;
+mod preflight;
+mod release_dir;
+mod restart;
+mod smoke;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout};
+
+use crate::domain::id::WorkloadId;
+use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
+use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use crate::domain::time::Span;
+use crate::engine::ports::Actuator;
+
+/// Changes the host that the daemon runs on.
+#[derive(Debug)]
+pub struct HostActuator {
+    systemctl: String,
+    /// One step of a workload at a time. As many as there are workloads in the policy.
+    lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Default for HostActuator {
+    fn default() -> Self {
+        Self::new("systemctl")
+    }
+}
+
+impl HostActuator {
+    /// An actuator that restarts units with this program: a path, or a name to be found in `PATH`.
+    #[must_use]
+    pub fn new(systemctl: &str) -> Self {
+        Self { systemctl: systemctl.to_owned(), lanes: Mutex::default() }
+    }
+
+    async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
+        let lane = {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(lanes.entry(workload.clone()).or_default())
+        };
+        lane.lock_owned().await
+    }
+}
+
+impl Actuator for HostActuator {
+    async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
+        preflight::findings(&self.systemctl, policy, plan).await
+    }
+
+    async fn execute(&self, workload: &WorkloadId, step: &StepKind, limit: Span) -> Outcome {
+        let deadline = Instant::now() + Duration::from(limit);
+        let Ok(lane) = timeout(limit.into(), self.lane(workload)).await else {
+            return Outcome::Transient(format!("an earlier step of {workload} still runs"));
+        };
+        let limit = deadline.saturating_duration_since(Instant::now());
+        match step {
+            StepKind::SwitchLink { .. } => switch_link(lane, step.clone(), limit).await,
+            StepKind::Restart { instance, how } => {
+                restart::restart(&self.systemctl, workload, instance, how, limit).await
+            }
+            StepKind::Command { purpose, instance, argv, current, expect, to } => {
+                let what = command::Command {
+                    workload,
+                    purpose: *purpose,
+                    instance: instance.as_ref(),
+                    argv,
+                    current,
+                    expect,
+                    to,
+                };
+                command::execute(what, limit).await
+            }
+            StepKind::Gate { .. } => Outcome::Denied("a gate is judged by observation, not executed".to_owned()),
+        }
+    }
+
+    async fn smoke(&self, workload: &WorkloadId, habitat: &Habitat, smoke: &SmokeTest) -> (bool, String) {
+        smoke::smoke(workload, habitat, smoke).await
+    }
+}
+
+/// Off the event loop, since a disk may hang. A switch that is not done in its time keeps the workload's lane until it is.
+async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration) -> Outcome {
+    let work = tokio::task::spawn_blocking(move || {
+        let _lane = lane;
+        match &step {
+            StepKind::SwitchLink { root, link, releases, expect, to, .. } => {
+                release_dir::switch(release_dir::Switch { root, link, releases, expect, to }, limit)
+            }
+            StepKind::Restart { .. } | StepKind::Command { .. } | StepKind::Gate { .. } => {
+                Outcome::Denied(format!("not a switch: {}", step.title()))
+            }
+        }
+    });
+    match timeout(limit, work).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::Transient(format!("the switch broke off: {error}")),
+        Err(_) => Outcome::TimedOut("the file system did not answer in time".to_owned()),
+    }
+}

@@ -1,0 +1,153 @@
+//! Looking whether a plan could be carried out, changing nothing: what is wrong is found before the first step, not
+//! between two.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags};
+
+use super::restart;
+use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
+use crate::domain::policy::{CommandHabitat, Habitat, Restart, WorkloadPolicy};
+use crate::domain::response::plan::{CommandPurpose, Finding, Plan, StepKind};
+use crate::domain::response::strategy::command::fill;
+use crate::host::command::{MAX_DETAIL, current, releases, shown, variables};
+use crate::host::process::{self, Invocation, Leftovers};
+use crate::host::release_dir::{ReleaseDirError, Root};
+use crate::host::text;
+
+/// How long looking at a host's files and units may take, all of it together.
+const HOST_LIMIT: Duration = Duration::from_secs(5);
+
+/// What stands in the way of a plan; nothing: it could be carried out now.
+pub(super) async fn findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
+    let host = tokio::time::timeout(HOST_LIMIT, host_findings(systemctl, policy, plan)).await;
+    let mut findings =
+        host.unwrap_or_else(|_| vec![finding("host", format!("did not answer within {} s", HOST_LIMIT.as_secs()))]);
+    if let Habitat::Command(habitat) = &policy.habitat {
+        findings.extend(command_findings(&policy.id, habitat, plan).await);
+    }
+    findings
+}
+
+async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for step in &plan.steps {
+        match &step.kind {
+            StepKind::SwitchLink { .. } => {
+                let kind = step.kind.clone();
+                let looked = tokio::task::spawn_blocking(move || link_findings(&kind)).await;
+                findings.extend(looked.unwrap_or_else(|error| vec![finding("release directory", error.to_string())]));
+            }
+            StepKind::Restart { instance, how } => {
+                findings.extend(restart_finding(systemctl, &policy.id, instance, how).await);
+            }
+            StepKind::Command { argv, .. } => findings.extend(program_finding(argv)),
+            StepKind::Gate { .. } => {}
+        }
+    }
+    findings.dedup();
+    findings
+}
+
+async fn restart_finding(
+    systemctl: &str,
+    workload: &WorkloadId,
+    instance: &InstanceId,
+    how: &Restart,
+) -> Option<Finding> {
+    restart::problem(systemctl, workload, how, HOST_LIMIT)
+        .await
+        .map(|problem| finding(&format!("restart {instance}"), problem))
+}
+
+fn program_finding(argv: &[String]) -> Option<Finding> {
+    let program = argv.first().map_or("", String::as_str);
+    process::find_program(program, None).err().map(|error| finding("command", error.line()))
+}
+
+/// Looks at one link and its goal. Blocks on the disk.
+fn link_findings(step: &StepKind) -> Vec<Finding> {
+    let StepKind::SwitchLink { instance, root, link, releases, expect, to } = step else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    let opened = match Root::open(root) {
+        Ok(opened) => opened,
+        Err(error) => return vec![finding("release directory", line(&error))],
+    };
+    if let Err(error) = opened.require_release(releases, to) {
+        findings.push(finding(&format!("release {to}"), line(&error)));
+    }
+    if let Err(problem) = link_problem(&opened, link, releases, expect, to) {
+        findings.push(finding(&format!("link of {instance}"), problem));
+    }
+    findings
+}
+
+fn link_problem(root: &Root, link: &Path, releases: &Path, expect: &RevisionId, to: &RevisionId) -> Result<(), String> {
+    let place = root.place(link).map_err(|error| line(&error))?;
+    let content = place.read(place.name()).map_err(|error| line(&error))?;
+    let found = root.name_of(&place, releases, &content).map_err(|error| line(&error))?;
+    if found != *expect && found != *to {
+        return Err(format!("{} names {found}, neither {expect} nor {to}", place.path().display()));
+    }
+    let needed = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(place.fd(), ".", needed, AtFlags::EACCESS).map_err(|error| {
+        let directory = place.path().parent().unwrap_or(root.path());
+        format!("{} can't be written to: {error}", directory.display())
+    })
+}
+
+async fn command_findings(workload: &WorkloadId, habitat: &CommandHabitat, plan: &Plan) -> Vec<Finding> {
+    let limit = Duration::from(habitat.timeout);
+    let mut findings = Vec::new();
+    for step in &plan.steps {
+        if let StepKind::Command { purpose: CommandPurpose::Rollback, instance, current: argv, expect, to, .. } =
+            &step.kind
+        {
+            let problem = match current(workload, argv, instance.as_ref(), limit).await {
+                Ok(now) if now == *expect || now == *to => None,
+                Ok(now) => Some(format!("{now} is current, neither {expect} nor {to}")),
+                Err(fault) => Some(fault.detail),
+            };
+            findings.extend(problem.map(|problem| finding("current release", problem)));
+        }
+    }
+    let listed = match releases(workload, &habitat.releases, limit).await {
+        Ok(listed) if listed.iter().any(|release| release.revision == plan.to) => None,
+        Ok(_) => Some(format!("{} does not list it", shown(&habitat.releases))),
+        Err(fault) => Some(fault.detail),
+    };
+    findings.extend(listed.map(|problem| finding(&format!("release {}", plan.to), problem)));
+    if let Some(argv) = &habitat.check {
+        findings.extend(check_finding(workload, argv, &plan.to, limit).await);
+    }
+    findings
+}
+
+async fn check_finding(workload: &WorkloadId, argv: &[String], to: &RevisionId, limit: Duration) -> Option<Finding> {
+    let argv = fill(argv, to, None);
+    let run = process::run(&Invocation {
+        argv: &argv,
+        variables: variables(workload, Some(to), None),
+        directory: None,
+        limit,
+        leftovers: Leftovers::Killed,
+    })
+    .await;
+    let problem = match run {
+        Ok(run) if run.succeeded() => return None,
+        Ok(run) => format!("{}: {}", shown(&argv), run.summary(MAX_DETAIL)),
+        Err(error) => error.line(),
+    };
+    Some(finding(&format!("check of {to}"), problem))
+}
+
+fn line(error: &ReleaseDirError) -> String {
+    text::one_line(&text::printable(error.to_string().as_bytes()))
+}
+
+fn finding(check: &str, problem: String) -> Finding {
+    Finding { check: check.to_owned(), problem }
+}
