@@ -187,3 +187,6 @@ impl Timed<'_> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
         Err(_) => Outcome::TimedOut("the file system did not answer in time".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,3 +151,6 @@ fn line(error: &ReleaseDirError) -> String {
 fn finding(check: &str, problem: String) -> Finding {
     Finding { check: check.to_owned(), problem }
 }
+
+#[cfg(test)]
+mod tests;
