@@ -2,7 +2,7 @@
 //!
 //! Two readers share one grammar ([`sample`], [`metadata`]). The [`Scanner`] is the daemon's: it takes a page as it
 //! arrives, chunk by chunk, parses only lines whose metric name an operand asks for, and passes over the rest at memory
-//! speed; a malformed line that no rule asks for goes unnoticed. The inspector is the operator's: it reads everything
+//! speed; a malformed line that no rule asks for goes unnoticed. [`inspect`] is the operator's: it reads everything
 //! and notices everything.
 //!
 //! Accepted and refused is what Prometheus accepts and refuses, CR LF (refused) and line ends inside the text format's
@@ -17,6 +17,7 @@
 mod cursor;
 mod decode;
 mod families;
+mod inspect;
 mod limits;
 mod metadata;
 mod number;
@@ -27,6 +28,7 @@ mod table;
 mod wanted;
 
 pub use decode::{Decoder, Encoding};
+pub use inspect::{Family, Inspection, Match, Matches, inspect};
 pub use limits::{Limits, Over, ScanError};
 pub use scanner::{Scan, Scanner};
 pub use table::SeriesTable;

@@ -1,0 +1,79 @@
+//! The page as a person reads it. Texts of the page are hostile: nothing in them may move the cursor or fake a line.
+
+use std::fmt;
+
+use comfy_table::{Table, presets};
+
+use super::{Inspection, Match, special};
+
+/// Characters of a help text that a row shows.
+const HELP_CHARACTERS: usize = 60;
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["FAMILY", "TYPE", "UNIT", "SERIES", "HELP"]);
+        for family in &self.families {
+            table.add_row([
+                plain(&family.name),
+                family.kind.to_owned(),
+                plain(family.unit.as_deref().unwrap_or("")),
+                family.series.to_string(),
+                shortened(&plain(family.help.as_deref().unwrap_or(""))),
+            ]);
+        }
+        writeln!(f, "{}", table.trim_fmt())?;
+        for matches in &self.matches {
+            let count = matches.series.len();
+            let noun = if count == 1 { "series matches" } else { "series match" };
+            writeln!(f, "\n{count} {noun} {}", plain(&matches.selector))?;
+            for series in &matches.series {
+                writeln!(f, "  {series}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&plain(&self.name))?;
+        for (index, (name, value)) in self.labels.iter().enumerate() {
+            f.write_str(if index == 0 { "{" } else { "," })?;
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            write!(f, "{}=\"{}\"", plain(name), plain(&value))?;
+        }
+        if !self.labels.is_empty() {
+            f.write_str("}")?;
+        }
+        match special(self.value) {
+            Some(text) => write!(f, " {text}")?,
+            None => write!(f, " {}", self.value)?,
+        }
+        match self.timestamp_ms {
+            Some(timestamp) => write!(f, " @{timestamp}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Text without control characters and without marks that reorder what stands around them.
+fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        let reorders = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || reorders {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(HELP_CHARACTERS) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
