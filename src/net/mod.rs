@@ -1,0 +1,16 @@
+//! HTTP as a client: one way to reach a peer with Prometheus' client options, for all who look and all who tell.
+//!
+//! Redirects are never followed and no proxy is taken from the environment, so that an address leads where the policy
+//! says and nowhere else. Credential and TLS files are read anew when they change. Failures are classified here, once.
+
+mod caller;
+mod fault;
+mod resolve;
+pub mod secret;
+pub mod tls;
+
+pub use caller::{CONNECT_TIMEOUT, Caller, ClientError, client};
+pub use fault::classify;
+
+#[cfg(test)]
+mod tests;
