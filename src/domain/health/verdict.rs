@@ -50,6 +50,9 @@ pub enum UnknownReason {
     },
     /// The value is NaN or infinite.
     NotFinite,
+    /// Nothing here can tell: a host without a readable cgroup has no count of OOM kills. No loss of sight, since there
+    /// was none to lose.
+    NotOffered,
     /// Every look failed; the last fault.
     Blind {
         /// The fault, in one line.
@@ -72,6 +75,7 @@ impl fmt::Display for UnknownReason {
             UnknownReason::NotProven => f.write_str("beyond the threshold, but too few requests to prove it"),
             UnknownReason::Stale { newest } => write!(f, "the newest sample is from {newest}"),
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
+            UnknownReason::NotOffered => f.write_str("this is not offered here"),
             UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),
         }
     }

@@ -1,0 +1,351 @@
+//! Everything that is known of a workload's health, now.
+
+use super::builtin;
+use super::history::History;
+use super::judge::{self, Judgement, Tally};
+use super::reading::{Basis, Reading, Sight};
+use super::ring::From;
+use super::trigger::{Finding, Lifecycle, MAX_UNKNOWN_INTERVALS};
+use super::verdict::{Assessment, Blindness, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
+use super::{Health, Instances};
+use crate::domain::policy::{Builtin, Condition, Formula, Severity, Signal, Trigger};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::Finite;
+
+/// Sight is lost after five intervals without it, and never sooner than this.
+const MIN_PATIENCE: Span = Span::from_secs(15);
+
+/// One trigger's life, and since when it can't be judged for want of sight.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pub(super) lifecycle: Lifecycle,
+    sightless_since: Option<Timestamp>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self { lifecycle: Lifecycle::new(), sightless_since: None }
+    }
+}
+
+/// What one trigger contributes to the whole.
+struct Judged<'a> {
+    trigger: &'a Trigger,
+    signal: &'a Signal,
+    judgement: Judgement,
+    is_quiet: bool,
+    sightless_since: Option<Timestamp>,
+}
+
+impl Health {
+    /// Rolls everything to `now`, advances every trigger's lifecycle and says what is known about `subject`; about
+    /// whatever runs while that is not known. Costs a look at every target for every signal: once an interval is enough,
+    /// or whenever something was observed that may matter.
+    ///
+    /// `healthy` asks for real data: every critical trigger good and quiet, with its minimum of requests seen. A trigger
+    /// whose signal can't exist here, whose silence the policy calls good, or whose latency convention no page follows
+    /// while its errors are counted, is no obstacle, as long as at least one critical trigger was really judged.
+    ///
+    /// A firing trigger stays firing while nothing is known; its evidence then says unknown, and is no ground to act on.
+    pub fn assess(&mut self, subject: Option<&Subject>, now: Timestamp) -> Assessment {
+        self.turn_to(subject, now);
+        self.prune(now);
+        let scope = self.scope(subject.map(|subject| &subject.revision), now, None);
+        let grace = self.judging_since.is_none_or(|since| now.since(since) <= self.patience());
+        let mut watches = std::mem::take(&mut self.watches);
+        let instances = if self.uses_builtins() { self.instances(scope.revision) } else { Instances::new() };
+        let sight = self.sight(scope);
+        let readings: Vec<(&Signal, Reading)> =
+            self.policy.signals.values().map(|signal| (signal, self.read(signal, &sight, &instances))).collect();
+        let mut statuses = Vec::with_capacity(watches.len());
+        let mut judged = Vec::with_capacity(watches.len());
+        for (trigger, watch) in self.policy.triggers.iter().zip(&mut watches) {
+            let Some((signal, reading)) = readings.iter().find(|(signal, _)| signal.name == trigger.signal) else {
+                continue;
+            };
+            let judgement = self.advance(trigger, signal, reading, watch, &sight, grace);
+            statuses.push(status(trigger, signal, reading, &judgement, watch));
+            let (is_quiet, sightless_since) = (watch.lifecycle.is_quiet(), watch.sightless_since);
+            judged.push(Judged { trigger, signal, judgement, is_quiet, sightless_since });
+        }
+        let assessment = Assessment {
+            at: now,
+            revision: scope.revision.cloned(),
+            triggers: statuses,
+            signals: readings.iter().map(|(signal, reading)| plain_evidence(signal, reading)).collect(),
+            blind: blindness(&judged, now, self.patience()),
+            healthy: is_healthy(&judged),
+        };
+        self.watches = watches;
+        self.remember(&assessment);
+        assessment
+    }
+
+    /// Notes which release is judged; another one than before has a clean slate.
+    fn turn_to(&mut self, subject: Option<&Subject>, now: Timestamp) {
+        self.judging_since.get_or_insert(now);
+        let Some(subject) = subject else { return };
+        if self.judged.as_ref().is_some_and(|(revision, _)| *revision != subject.revision) {
+            self.judging_since = Some(now);
+            for watch in &mut self.watches {
+                watch.lifecycle.reset();
+                watch.sightless_since = None;
+            }
+        }
+        self.judged = Some((subject.revision.clone(), subject.since));
+    }
+
+    fn prune(&mut self, now: Timestamp) {
+        if self.pruned.is_some_and(|pruned| now.since(pruned) < self.policy.interval) {
+            return;
+        }
+        self.pruned = Some(now);
+        for target in self.scraped.values_mut() {
+            target.prune(now, &self.rules);
+        }
+    }
+
+    fn remember(&mut self, assessment: &Assessment) {
+        for evidence in &assessment.signals {
+            match self.history.get_mut(&evidence.signal) {
+                Some(history) => history.push(assessment.at, evidence.value),
+                None if evidence.value.is_some() => {
+                    let mut history = History::new(self.policy.interval);
+                    history.push(assessment.at, evidence.value);
+                    self.history.insert(evidence.signal.clone(), history);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn patience(&self) -> Span {
+        self.policy.interval.times(MAX_UNKNOWN_INTERVALS).max(MIN_PATIENCE)
+    }
+
+    fn uses_builtins(&self) -> bool {
+        self.policy.signals.values().any(|signal| builtin_of(signal).is_some())
+    }
+
+    /// Reads a signal over its own window.
+    pub(super) fn read(&self, signal: &Signal, sight: &Sight<'_>, instances: &Instances<'_>) -> Reading {
+        match builtin_of(signal) {
+            Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
+            None => sight.read(signal, sight.scope.window(signal.window), signal.min_requests),
+        }
+    }
+
+    fn advance(
+        &self,
+        trigger: &Trigger,
+        signal: &Signal,
+        reading: &Reading,
+        watch: &mut Watch,
+        sight: &Sight<'_>,
+        grace: bool,
+    ) -> Judgement {
+        let now = sight.scope.now;
+        let mut judgement = judge::judge(reading, signal, trigger.condition, grace);
+        if let Some(pooled) = pool(watch, signal, trigger.condition, sight)
+            && judgement == Judgement::Unproven
+            && pooled.is_proven(signal.confidence)
+        {
+            judgement = Judgement::Bad;
+        }
+        let finding = match &judgement {
+            Judgement::Good | Judgement::AssumedGood => Finding::Good,
+            Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
+            Judgement::Unproven => Finding::Unproven,
+            Judgement::Unknown(_) => Finding::Unknown,
+        };
+        watch.lifecycle.advance(now, finding, trigger.hold_for, self.policy.interval);
+        watch.sightless_since = match &judgement {
+            Judgement::Unknown(lack) if is_sightless(&lack.reason) => watch.sightless_since.or(Some(now)),
+            Judgement::Unknown(_)
+            | Judgement::Good
+            | Judgement::Bad
+            | Judgement::Unproven
+            | Judgement::AssumedGood
+            | Judgement::AssumedBad => None,
+        };
+        judgement
+    }
+}
+
+/// Requests since the onset, where one is suspected.
+fn pool(watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<'_>) -> Option<Tally> {
+    let until = watch.lifecycle.pooled_until()?;
+    let newer = Tally::of(&sight.basis(signal, From::After(until)), condition)?;
+    Some(watch.lifecycle.pool(newer, sight.scope.now))
+}
+
+fn builtin_of(signal: &Signal) -> Option<Builtin> {
+    signal.candidates.iter().find_map(|candidate| match candidate.formula {
+        Formula::Builtin(builtin) => Some(builtin),
+        Formula::Ratio { .. }
+        | Formula::Histogram { .. }
+        | Formula::Summary { .. }
+        | Formula::Gauge { .. }
+        | Formula::Rate { .. } => None,
+    })
+}
+
+/// Whether the reason is that nothing can be seen, rather than that there is little to see.
+fn is_sightless(reason: &UnknownReason) -> bool {
+    match reason {
+        UnknownReason::NoTarget
+        | UnknownReason::NoReading
+        | UnknownReason::NoSuchSeries { .. }
+        | UnknownReason::Stale { .. }
+        | UnknownReason::NotFinite
+        | UnknownReason::Blind { .. } => true,
+        UnknownReason::TooFewRequests { .. } | UnknownReason::NotProven | UnknownReason::NotOffered => false,
+    }
+}
+
+impl Judged<'_> {
+    fn is_critical(&self) -> bool {
+        self.trigger.severity == Severity::Critical
+    }
+
+    fn lacks_series(&self) -> bool {
+        matches!(&self.judgement, Judgement::Unknown(lack) if matches!(lack.reason, UnknownReason::NoSuchSeries { .. }))
+    }
+
+    /// A latency that is only looked for by convention, and that no page offers.
+    fn is_unoffered_latency(&self) -> bool {
+        let by_convention = self.signal.candidates.iter().all(|candidate| {
+            candidate.convention.is_some()
+                && match candidate.formula {
+                    Formula::Histogram { .. } | Formula::Summary { .. } => true,
+                    Formula::Ratio { .. } | Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Builtin(_) => false,
+                }
+        });
+        by_convention && self.lacks_series()
+    }
+
+    fn counts_errors(&self) -> bool {
+        let is_ratio = self.signal.candidates.iter().any(|c| matches!(c.formula, Formula::Ratio { .. }));
+        is_ratio && !self.lacks_series()
+    }
+
+    fn is_not_offered(&self) -> bool {
+        matches!(&self.judgement, Judgement::Unknown(lack) if lack.reason == UnknownReason::NotOffered)
+    }
+}
+
+/// The critical triggers, less latencies that no page offers while its errors are counted.
+fn that_matter<'a, 'b>(judged: &'a [Judged<'b>]) -> impl Iterator<Item = &'a Judged<'b>> {
+    let errors = judged.iter().any(|one| one.is_critical() && one.counts_errors());
+    judged.iter().filter(move |one| one.is_critical() && !(errors && one.is_unoffered_latency()))
+}
+
+fn blindness(judged: &[Judged<'_>], now: Timestamp, patience: Span) -> Option<Blindness> {
+    let lost = || {
+        that_matter(judged).filter_map(|one| match &one.judgement {
+            Judgement::Unknown(lack) => {
+                let since = one.sightless_since.filter(|since| now.since(*since) > patience)?;
+                Some((since, one, &lack.reason))
+            }
+            Judgement::Good | Judgement::Bad | Judgement::Unproven | Judgement::AssumedGood | Judgement::AssumedBad => {
+                None
+            }
+        })
+    };
+    let (since, first, reason) = lost().min_by_key(|(since, _, _)| *since)?;
+    Some(Blindness {
+        since,
+        triggers: lost().map(|(_, one, _)| one.trigger.name.clone()).collect(),
+        reason: format!("{}: {reason}", first.signal.name),
+    })
+}
+
+fn is_healthy(judged: &[Judged<'_>]) -> bool {
+    let mut is_any_good = false;
+    for one in that_matter(judged).filter(|one| !one.is_not_offered()) {
+        match one.judgement {
+            Judgement::Good if one.is_quiet => is_any_good = true,
+            Judgement::AssumedGood if one.is_quiet => {}
+            Judgement::Good
+            | Judgement::AssumedGood
+            | Judgement::Bad
+            | Judgement::AssumedBad
+            | Judgement::Unproven
+            | Judgement::Unknown(_) => return false,
+        }
+    }
+    is_any_good
+}
+
+fn status(
+    trigger: &Trigger,
+    signal: &Signal,
+    reading: &Reading,
+    judgement: &Judgement,
+    watch: &Watch,
+) -> TriggerStatus {
+    TriggerStatus {
+        name: trigger.name.clone(),
+        severity: trigger.severity,
+        hold_for: trigger.hold_for,
+        state: watch.lifecycle.state(),
+        evidence: evidence(signal, reading, verdict(judgement), Some(trigger.condition)),
+    }
+}
+
+/// The judgement in the words for others.
+pub(super) fn verdict(judgement: &Judgement) -> Verdict {
+    match judgement {
+        Judgement::Good | Judgement::AssumedGood => Verdict::Ok,
+        Judgement::Bad | Judgement::AssumedBad => Verdict::Breach,
+        Judgement::Unproven => Verdict::Unknown(UnknownReason::NotProven),
+        Judgement::Unknown(lack) => Verdict::Unknown(lack.reason.clone()),
+    }
+}
+
+fn plain_evidence(signal: &Signal, reading: &Reading) -> Evidence {
+    let verdict = match &reading.value {
+        Ok(_) => Verdict::Ok,
+        Err(lack) => Verdict::Unknown(lack.reason.clone()),
+    };
+    evidence(signal, reading, verdict, None)
+}
+
+fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Option<Condition>) -> Evidence {
+    let samples = match &reading.value {
+        Err(lack) => match lack.reason {
+            UnknownReason::TooFewRequests { have, .. } => have,
+            UnknownReason::NoTarget
+            | UnknownReason::NoReading
+            | UnknownReason::NoSuchSeries { .. }
+            | UnknownReason::NotProven
+            | UnknownReason::Stale { .. }
+            | UnknownReason::NotFinite
+            | UnknownReason::NotOffered
+            | UnknownReason::Blind { .. } => 0,
+        },
+        Ok(_) => reading.samples,
+    };
+    Evidence {
+        signal: signal.name.clone(),
+        unit: signal.unit,
+        verdict,
+        value: reading.value.as_ref().ok().copied(),
+        interval: interval(&reading.basis, signal.confidence),
+        condition,
+        samples,
+        window: signal.window,
+        newest: reading.newest,
+        convention: reading.convention.map(str::to_owned),
+    }
+}
+
+fn interval(basis: &Basis, confidence: f64) -> Option<(Finite, Finite)> {
+    match basis {
+        Basis::Counts { bad, total } => {
+            let (low, high) = super::interval::Share::new(*bad, *total)?.interval(confidence);
+            Finite::new(low).zip(Finite::new(high))
+        }
+        Basis::Plain | Basis::Buckets { .. } => None,
+    }
+}

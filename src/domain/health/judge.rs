@@ -1,0 +1,122 @@
+//! From a reading to a judgement against a bound.
+//!
+//! A share of requests (errors, or requests slower than a latency bound) is bad only when its value is beyond the bound
+//! *and* the requests are enough to prove it. Everything else is bad as soon as its value is beyond.
+
+use super::interval::Share;
+use super::quantile;
+use super::reading::{Basis, Lack, Reading};
+use super::verdict::UnknownReason;
+use crate::domain::policy::{Condition, NoData, Signal};
+
+/// A reading against a bound.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Judgement {
+    /// On the good side.
+    Good,
+    /// On the bad side, and proven.
+    Bad,
+    /// On the bad side, but the window's requests are too few to prove it.
+    Unproven,
+    /// Nothing was seen, and the policy says that this counts as good.
+    AssumedGood,
+    /// Nothing was seen, and the policy says that this counts as bad.
+    AssumedBad,
+    /// Nothing can be said.
+    Unknown(Lack),
+}
+
+/// A count that decides on which side of a bound a signal is: beyond where more than `bound` of `all` are `part`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Tally {
+    pub(super) part: f64,
+    pub(super) all: f64,
+    bound: f64,
+    is_above: bool,
+}
+
+impl Tally {
+    /// What `basis` counts towards `condition`; none where it counts nothing.
+    pub(super) fn of(basis: &Basis, condition: Condition) -> Option<Self> {
+        let is_above = match condition {
+            Condition::Above(_) => true,
+            Condition::Below(_) => false,
+        };
+        match basis {
+            Basis::Plain => None,
+            Basis::Counts { bad, total } => {
+                Some(Self { part: *bad, all: *total, bound: condition.threshold(), is_above })
+            }
+            Basis::Buckets { buckets, quantile, scale } => {
+                let part = quantile::above(condition.threshold() / scale, buckets);
+                let all = buckets.last()?.count;
+                Some(Self { part, all, bound: 1.0 - quantile, is_above })
+            }
+        }
+    }
+
+    /// The same question over more requests.
+    pub(super) fn plus(self, part: f64, all: f64) -> Self {
+        Self { part: self.part + part, all: self.all + all, ..self }
+    }
+
+    pub(super) fn is_proven(self, confidence: f64) -> bool {
+        let Some(share) = Share::new(self.part, self.all) else { return false };
+        if self.is_above {
+            share.is_proven_above(self.bound, confidence)
+        } else {
+            share.is_proven_below(self.bound, confidence)
+        }
+    }
+}
+
+/// Judges `reading`. In the `grace` after a start or a rollout the absence of data is not yet held against anyone.
+pub(super) fn judge(reading: &Reading, signal: &Signal, condition: Condition, grace: bool) -> Judgement {
+    let value = match &reading.value {
+        Ok(value) => *value,
+        Err(lack) => return without_data(lack, signal.no_data, grace),
+    };
+    if is_off_the_scale(&reading.basis, condition) {
+        return Judgement::Unknown(Lack::of(UnknownReason::NotFinite));
+    }
+    let tally = Tally::of(&reading.basis, condition);
+    // A quantile in +Inf reads as the highest finite bound, though it lies above it: the counts know.
+    let is_beyond =
+        condition.is_breached_by(value) || tally.is_some_and(|tally| is_saturated_beyond(&reading.basis, tally));
+    match (is_beyond, tally) {
+        (false, _) if reading.is_understated => Judgement::Unknown(Lack::of(UnknownReason::NotFinite)),
+        (false, _) => Judgement::Good,
+        (true, Some(tally)) if !tally.is_proven(signal.confidence) => Judgement::Unproven,
+        (true, Some(_) | None) => Judgement::Bad,
+    }
+}
+
+fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
+    let is_missing = match &lack.reason {
+        UnknownReason::NoReading | UnknownReason::NoSuchSeries { .. } | UnknownReason::Stale { .. } => true,
+        UnknownReason::TooFewRequests { have, .. } => *have == 0,
+        // A peer that refuses is silent of itself; lost sight of this side's own is never anyone's fault.
+        UnknownReason::Blind { .. } => !lack.is_own,
+        UnknownReason::NoTarget | UnknownReason::NotProven | UnknownReason::NotFinite | UnknownReason::NotOffered => {
+            false
+        }
+    };
+    match policy {
+        NoData::Ok if is_missing => Judgement::AssumedGood,
+        NoData::Breach if is_missing && !grace => Judgement::AssumedBad,
+        NoData::Hold | NoData::Ok | NoData::Breach => Judgement::Unknown(lack.clone()),
+    }
+}
+
+/// Whether the quantile lies in `+Inf` and the bound above every finite bucket, so that nobody can tell the side.
+fn is_off_the_scale(basis: &Basis, condition: Condition) -> bool {
+    let Basis::Buckets { buckets, quantile, scale } = basis else { return false };
+    let [.., highest, last] = buckets.as_slice() else { return false };
+    highest.count < quantile * last.count && condition.threshold() / scale > highest.bound
+}
+
+fn is_saturated_beyond(basis: &Basis, tally: Tally) -> bool {
+    let Basis::Buckets { buckets, quantile, .. } = basis else { return false };
+    let [.., highest, last] = buckets.as_slice() else { return false };
+    tally.is_above && highest.count < quantile * last.count && tally.part > tally.bound * tally.all
+}

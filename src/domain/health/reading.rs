@@ -1,0 +1,329 @@
+//! A signal's value over a window, from all targets that serve the release in question.
+//!
+//! What a target said while it was in service counts for as long as its window reaches, as in Prometheus; the newest
+//! look over all of them decides whether the whole is fresh. Gauges and summaries have no window: only fresh ones count.
+
+use super::candidate;
+use super::quantile::{self, Bucket};
+use super::ring::From;
+use super::series::Level;
+use super::target::{Outcome, Scraped};
+use super::verdict::UnknownReason;
+use crate::domain::id::RevisionId;
+use crate::domain::policy::{Aggregate, Formula, OperandId, Operands, Signal};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::Finite;
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    /// The release; whatever runs where none is named.
+    pub(super) revision: Option<&'a RevisionId>,
+    pub(super) now: Timestamp,
+    /// A newest look older than this is stale.
+    pub(super) fresh: Span,
+    /// Nothing seen before this counts.
+    pub(super) since: Option<Timestamp>,
+}
+
+impl Scope<'_> {
+    /// Whether a look at `at` is recent enough to speak of now.
+    pub(super) fn is_fresh(&self, at: Timestamp) -> bool {
+        self.now.since(at) <= self.fresh && self.since.is_none_or(|since| at > since)
+    }
+
+    /// The stretch of `window`, cut where nothing older counts.
+    pub(super) fn window(&self, window: Span) -> From {
+        let edge = self.now - window;
+        match self.since {
+            Some(since) if since >= edge => From::Within(since),
+            Some(_) | None => From::After(edge),
+        }
+    }
+}
+
+/// The targets that serve the release in question.
+#[derive(Debug)]
+pub(super) struct Sight<'a> {
+    pub(super) targets: Vec<&'a Scraped>,
+    /// Whether there are targets at all.
+    pub(super) any: bool,
+    pub(super) scope: Scope<'a>,
+    pub(super) operands: &'a Operands,
+    /// Families of the newest page on which an operand matched nothing.
+    pub(super) families: &'a [String],
+}
+
+/// Why a reading has no value.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Lack {
+    pub(super) reason: UnknownReason,
+    /// Whether this side's own sight is at fault, in which case no policy makes it count.
+    pub(super) is_own: bool,
+}
+
+impl Lack {
+    pub(super) fn of(reason: UnknownReason) -> Self {
+        Self { reason, is_own: false }
+    }
+}
+
+/// The numbers that a value was made of, to tell how sure it is.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Basis {
+    /// The value is what it is.
+    Plain,
+    /// Counts.
+    Counts { bad: f64, total: f64 },
+    /// Tidy buckets in the exporter's unit, the quantile asked for, and the factor to the base unit.
+    Buckets { buckets: Vec<Bucket>, quantile: f64, scale: f64 },
+}
+
+/// A signal, read.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Reading {
+    pub(super) value: Result<Finite, Lack>,
+    /// Requests, or readings where no requests are counted.
+    pub(super) samples: u64,
+    pub(super) newest: Option<Timestamp>,
+    pub(super) convention: Option<&'static str>,
+    pub(super) basis: Basis,
+    /// Whether a part of the bad could not be counted, so that a value on the good side is no proof.
+    pub(super) is_understated: bool,
+}
+
+impl Reading {
+    pub(super) fn lack(lack: Lack) -> Self {
+        let (value, basis) = (Err(lack), Basis::Plain);
+        Self { value, samples: 0, newest: None, convention: None, basis, is_understated: false }
+    }
+
+    pub(super) fn unknown(reason: UnknownReason) -> Self {
+        Self::lack(Lack::of(reason))
+    }
+
+    pub(super) fn of(value: f64, samples: u64, newest: Option<Timestamp>, basis: Basis) -> Self {
+        let value = Finite::new(value).ok_or_else(|| Lack::of(UnknownReason::NotFinite));
+        Self { value, samples, newest, convention: None, basis, is_understated: false }
+    }
+}
+
+impl Sight<'_> {
+    /// Reads a signal that is computed from series over `from`; fewer than `need` requests are too few.
+    pub(super) fn read(&self, signal: &Signal, from: From, need: u64) -> Reading {
+        if self.targets.is_empty() {
+            let reason = if self.any { UnknownReason::NoTarget } else { UnknownReason::NoReading };
+            return Reading::unknown(reason);
+        }
+        let Some(candidate) = candidate::in_use(&signal.candidates, |operand| self.is_seen(operand)) else {
+            if !self.targets.iter().any(|target| target.page.is_some_and(|page| self.counts(page))) {
+                return Reading::lack(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading)));
+            }
+            let nearest = candidate::nearest(&signal.candidates, self.operands, self.families);
+            return Reading::unknown(UnknownReason::NoSuchSeries { nearest });
+        };
+        let scale = candidate.scale;
+        let read = match candidate.formula {
+            Formula::Ratio { bad, total } => self.ratio(bad, total, scale, from, need),
+            Formula::Histogram { buckets, quantile } => self.histogram(buckets, quantile, scale, from, need),
+            Formula::Summary { quantiles, quantile } => self.summary(quantiles, quantile, scale, need),
+            Formula::Gauge { gauge, aggregate } => self.gauge(gauge, aggregate, scale),
+            Formula::Rate { counter } => self.rate(counter, scale, from),
+            Formula::Builtin(_) => Err(Lack::of(UnknownReason::NotOffered)),
+        };
+        let mut reading = read.unwrap_or_else(Reading::lack);
+        reading.convention = candidate.convention;
+        reading
+    }
+
+    fn counts(&self, at: Timestamp) -> bool {
+        self.scope.since.is_none_or(|since| at > since)
+    }
+
+    fn is_seen(&self, operand: OperandId) -> bool {
+        self.targets.iter().any(|target| target.ring(operand).is_some() || target.latest(operand).is_some())
+    }
+
+    /// The newest fault, where every target's newest look failed.
+    fn blind(&self) -> Option<Lack> {
+        let mut newest: Option<(Timestamp, &str, bool)> = None;
+        for target in &self.targets {
+            let look = target.looks.last()?;
+            let (fault, is_own) = match &look.outcome {
+                Outcome::Good => return None,
+                Outcome::Bad(fault) => (fault, false),
+                Outcome::Unseen(fault) => (fault, true),
+            };
+            if newest.is_none_or(|(at, _, _)| look.at >= at) {
+                newest = Some((look.at, fault, is_own));
+            }
+        }
+        newest.map(|(_, fault, is_own)| Lack { reason: UnknownReason::Blind { fault: fault.to_owned() }, is_own })
+    }
+
+    /// The newest look at an operand's increases, where it is fresh.
+    fn newest(&self, operand: OperandId) -> Result<Timestamp, Lack> {
+        let rings = || self.targets.iter().filter_map(|target| target.ring(operand));
+        let valid = rings().filter_map(|ring| ring.valid).max();
+        if rings().filter_map(|ring| ring.odd).max() > valid {
+            return Err(Lack::of(UnknownReason::NotFinite));
+        }
+        self.fresh(valid)
+    }
+
+    fn fresh(&self, newest: Option<Timestamp>) -> Result<Timestamp, Lack> {
+        match newest {
+            Some(newest) if self.scope.is_fresh(newest) => Ok(newest),
+            Some(newest) => Err(self.blind().unwrap_or_else(|| {
+                Lack::of(if self.counts(newest) { UnknownReason::Stale { newest } } else { UnknownReason::NoReading })
+            })),
+            None => Err(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading))),
+        }
+    }
+
+    fn increase(&self, operand: OperandId, from: From) -> f64 {
+        self.targets.iter().filter_map(|target| target.ring(operand)?.increase(0, from)).sum()
+    }
+
+    fn ratio(&self, bad: OperandId, total: OperandId, scale: f64, from: From, need: u64) -> Result<Reading, Lack> {
+        let newest = self.newest(total)?;
+        let basis = self.counts_of(bad, total, from);
+        let Basis::Counts { bad: part, total: all } = basis else { return Err(Lack::of(UnknownReason::NotFinite)) };
+        let samples = enough(all, need)?;
+        let mut reading = Reading::of(part / all * scale, samples, Some(newest), basis);
+        reading.is_understated = self
+            .targets
+            .iter()
+            .filter_map(|target| target.ring(bad))
+            .any(|ring| ring.odd.is_some() && ring.odd >= ring.valid);
+        Ok(reading)
+    }
+
+    fn counts_of(&self, bad: OperandId, total: OperandId, from: From) -> Basis {
+        Basis::Counts { bad: self.increase(bad, from), total: self.increase(total, from) }
+    }
+
+    /// The numbers behind `signal` over `from`, however few.
+    pub(super) fn basis(&self, signal: &Signal, from: From) -> Basis {
+        match candidate::in_use(&signal.candidates, |operand| self.is_seen(operand)) {
+            Some(candidate) => match candidate.formula {
+                Formula::Ratio { bad, total } => self.counts_of(bad, total, from),
+                Formula::Histogram { buckets, quantile } => {
+                    let mut buckets = self.buckets(buckets, from);
+                    if !quantile::tidy(&mut buckets) {
+                        return Basis::Plain;
+                    }
+                    Basis::Buckets { buckets, quantile, scale: candidate.scale }
+                }
+                Formula::Summary { .. } | Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Builtin(_) => {
+                    Basis::Plain
+                }
+            },
+            None => Basis::Plain,
+        }
+    }
+
+    fn histogram(&self, operand: OperandId, q: f64, scale: f64, from: From, need: u64) -> Result<Reading, Lack> {
+        let newest = self.newest(operand)?;
+        let mut buckets = self.buckets(operand, from);
+        if !quantile::tidy(&mut buckets) {
+            return Err(Lack::of(UnknownReason::NotFinite));
+        }
+        let samples = enough(buckets.last().map_or(0.0, |last| last.count), need)?;
+        let value = quantile::quantile(q, &buckets) * scale;
+        Ok(Reading::of(value, samples, Some(newest), Basis::Buckets { buckets, quantile: q, scale }))
+    }
+
+    /// Adds up the targets' buckets. Where their bounds differ only those that all have count, since the sum of a bucket
+    /// that some lack would be too low; the result is coarser and still right.
+    fn buckets(&self, operand: OperandId, from: From) -> Vec<Bucket> {
+        let rings: Vec<_> = self.targets.iter().filter_map(|target| target.ring(operand)).collect();
+        let Some(first) = rings.first() else { return Vec::new() };
+        let bounds: Vec<f64> = first
+            .bounds()
+            .iter()
+            .copied()
+            .filter(|bound| rings.iter().all(|ring| ring.slot(*bound).is_some()))
+            .collect();
+        let mut buckets: Vec<Bucket> = bounds.into_iter().map(|bound| Bucket { bound, count: 0.0 }).collect();
+        for ring in rings {
+            let mut increases = ring.increases(from);
+            for bucket in &mut buckets {
+                let increase = increases.find(|(bound, _)| *bound == bucket.bound);
+                bucket.count += increase.map_or(0.0, |(_, increase)| increase);
+            }
+        }
+        buckets
+    }
+
+    fn summary(&self, operand: OperandId, quantile: f64, scale: f64, need: u64) -> Result<Reading, Lack> {
+        let (level, newest) = self.level(operand, quantile)?;
+        let Some(level) = level else { return Err(Lack::of(UnknownReason::NoSuchSeries { nearest: Vec::new() })) };
+        if level.infinite > 0 {
+            return Err(Lack::of(UnknownReason::NotFinite));
+        }
+        if level.count == 0 {
+            // A summary that saw nothing for its maximal age says NaN, as the client libraries do.
+            return Err(Lack::of(UnknownReason::TooFewRequests { have: 0, need: need.max(1) }));
+        }
+        Ok(Reading::of(level.max * scale, u64::from(level.count), Some(newest), Basis::Plain))
+    }
+
+    fn gauge(&self, operand: OperandId, aggregate: Aggregate, scale: f64) -> Result<Reading, Lack> {
+        let (level, newest) = self.level(operand, 0.0)?;
+        let Some(level) = level.filter(|level| level.count > 0) else { return Err(Lack::of(UnknownReason::NotFinite)) };
+        let is_spoilt = level.nan + level.infinite > 0;
+        let value = match aggregate {
+            Aggregate::Sum | Aggregate::Avg if is_spoilt => return Err(Lack::of(UnknownReason::NotFinite)),
+            // As PromQL's min and max: NaN stands aside, an infinity does not.
+            Aggregate::Min | Aggregate::Max if level.infinite > 0 => return Err(Lack::of(UnknownReason::NotFinite)),
+            Aggregate::Sum => level.sum,
+            Aggregate::Avg => level.sum / f64::from(level.count),
+            Aggregate::Min => level.min,
+            Aggregate::Max => level.max,
+        };
+        Ok(Reading::of(value * scale, u64::from(level.count), Some(newest), Basis::Plain))
+    }
+
+    /// The fresh values with this bound over all targets.
+    fn level(&self, operand: OperandId, bound: f64) -> Result<(Option<Level>, Timestamp), Lack> {
+        let latest = || self.targets.iter().filter_map(|target| target.latest(operand));
+        let newest = self.fresh(latest().filter_map(|latest| latest.at).max())?;
+        let mut merged: Option<Level> = None;
+        for latest in latest().filter(|latest| latest.at.is_some_and(|at| self.scope.is_fresh(at))) {
+            for level in latest.levels.iter().filter(|level| (level.bound - bound).abs() < 1e-9) {
+                match &mut merged {
+                    Some(merged) => merged.merge(level),
+                    None => merged = Some(*level),
+                }
+            }
+        }
+        Ok((merged, newest))
+    }
+
+    fn rate(&self, operand: OperandId, scale: f64, from: From) -> Result<Reading, Lack> {
+        let newest = self.newest(operand)?;
+        let (mut rate, mut total, mut covered) = (0.0, 0.0, false);
+        for ring in self.targets.iter().filter_map(|target| target.ring(operand)) {
+            let (Some(increase), Some(cover)) = (ring.increase(0, from), ring.cover(from)) else { continue };
+            rate += increase / cover.observed.as_secs_f64();
+            total += increase;
+            covered = true;
+        }
+        if !covered {
+            return Err(Lack::of(UnknownReason::NoReading));
+        }
+        Ok(Reading::of(rate * scale, whole(total), Some(newest), Basis::Plain))
+    }
+}
+
+/// The requests as a whole number, or that there are fewer than `need`, or none.
+fn enough(requests: f64, need: u64) -> Result<u64, Lack> {
+    let (have, need) = (whole(requests), need.max(1));
+    if have < need { Err(Lack::of(UnknownReason::TooFewRequests { have, need })) } else { Ok(have) }
+}
+
+fn whole(count: f64) -> u64 {
+    // Saturates; a count is never negative here.
+    count.round() as u64
+}

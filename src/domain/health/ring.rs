@@ -1,0 +1,272 @@
+//! The increases of one operand on one target, kept as a running total so that any window is a difference of two points.
+//!
+//! Counters arrive with their resets already taken out. A running total makes every window exact and costs two binary
+//! searches to read, however long the window is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::time::{Span, Timestamp};
+
+/// Most points that one ring keeps. Where a retention holds more intervals than this, neighbouring points are merged
+/// and windows are exact to a 2,048th of the retention.
+const MAX_POINTS: u64 = 2048;
+
+/// From where on increases count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum From {
+    /// Every increase seen later than this.
+    After(Timestamp),
+    /// Only increases that began at or after this: the one that straddles it is left out.
+    Within(Timestamp),
+}
+
+/// The stretch of time that a sum covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cover {
+    /// The look that the first increase is measured from.
+    pub(super) first: Timestamp,
+    /// The newest look.
+    pub(super) last: Timestamp,
+    /// How much of it was in fact observed.
+    pub(super) observed: Span,
+}
+
+/// How much a ring keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Keep {
+    retention: Span,
+    spacing: Span,
+}
+
+impl Keep {
+    pub(super) fn new(retention: Span) -> Self {
+        let spacing = Span::from_millis(retention.as_millis() / MAX_POINTS);
+        Self { retention, spacing }
+    }
+
+    pub(super) fn retention(self) -> Span {
+        self.retention
+    }
+}
+
+/// Increases over time: one slot for a plain counter, one a bucket bound for a histogram.
+#[derive(Clone, Debug)]
+pub(super) struct Ring {
+    bounds: Arc<[f64]>,
+    times: VecDeque<Timestamp>,
+    totals: VecDeque<f64>,
+    /// Stretches that nobody looked at: when each ended, and how long it was.
+    gaps: Vec<(Timestamp, Span)>,
+    /// The exporter's own time stamp of the newest page, where it gives one.
+    pub(super) stamp: Option<Timestamp>,
+    /// The newest page that held a finite value.
+    pub(super) valid: Option<Timestamp>,
+    /// The newest page that held a value which is no counter's: NaN, infinite, negative.
+    pub(super) odd: Option<Timestamp>,
+}
+
+impl Ring {
+    /// A ring that measures from `base` on.
+    pub(super) fn new(bounds: Arc<[f64]>, base: Timestamp) -> Self {
+        let totals = std::iter::repeat_n(0.0, bounds.len()).collect();
+        Self { bounds, times: VecDeque::from([base]), totals, gaps: Vec::new(), stamp: None, valid: None, odd: None }
+    }
+
+    /// Upper bounds of the slots, ascending.
+    pub(super) fn bounds(&self) -> &Arc<[f64]> {
+        &self.bounds
+    }
+
+    /// The slot of a bound.
+    pub(super) fn slot(&self, bound: f64) -> Option<usize> {
+        self.bounds.binary_search_by(|known| known.total_cmp(&bound)).ok()
+    }
+
+    /// Adds one look. `increases` has one value a slot.
+    pub(super) fn push(&mut self, at: Timestamp, increases: &[f64], keep: Keep) {
+        let width = self.bounds.len();
+        let start = self.totals.len() - width;
+        let crowded = self.times.len() >= 2
+            && (self.times[self.times.len() - 1] >= at || at.since(self.times[self.times.len() - 2]) < keep.spacing);
+        if crowded {
+            if let Some(last) = self.times.back_mut() {
+                *last = (*last).max(at);
+            }
+            for (slot, increase) in increases.iter().enumerate() {
+                self.totals[start + slot] += increase;
+            }
+        } else {
+            self.times.push_back(at);
+            for (slot, increase) in increases.iter().enumerate() {
+                let total = self.totals[start + slot] + increase;
+                self.totals.push_back(total);
+            }
+        }
+        self.prune(at, keep);
+    }
+
+    /// Notes that what happened between the newest point and `at` is not known.
+    pub(super) fn skip(&mut self, at: Timestamp, keep: Keep) {
+        let last = self.times[self.times.len() - 1];
+        if at > last {
+            self.gaps.push((at, at.since(last)));
+            self.times.push_back(at);
+            self.totals.extend(self.totals.range(self.totals.len() - self.bounds.len()..).copied().collect::<Vec<_>>());
+            self.prune(at, keep);
+        }
+    }
+
+    /// Drops what no window reaches any more; the newest point at or before the edge stays, as the point to measure from.
+    pub(super) fn prune(&mut self, now: Timestamp, keep: Keep) {
+        let edge = now - keep.retention;
+        while self.times.len() > 1 && self.times[1] <= edge {
+            self.times.pop_front();
+            self.totals.drain(..self.bounds.len());
+        }
+        let first = self.times[0];
+        self.gaps.retain(|(end, _)| *end > first);
+    }
+
+    /// Takes over a wider set of slots; those that were not there before have counted nothing.
+    pub(super) fn widen(&mut self, bounds: &Arc<[f64]>) {
+        if **bounds == *self.bounds {
+            return;
+        }
+        let old = self.bounds.len();
+        let from: Vec<Option<usize>> =
+            bounds.iter().map(|bound| self.bounds.iter().position(|known| known.total_cmp(bound).is_eq())).collect();
+        let mut totals = VecDeque::with_capacity(self.times.len() * bounds.len());
+        for point in 0..self.times.len() {
+            totals.extend(from.iter().map(|slot| slot.map_or(0.0, |slot| self.totals[point * old + slot])));
+        }
+        self.bounds = Arc::clone(bounds);
+        self.totals = totals;
+    }
+
+    /// The total of slot `slot` since `from`, with the stretch that it covers; `None` where no increase lies in it.
+    pub(super) fn increase(&self, slot: usize, from: From) -> Option<f64> {
+        let first = self.first_point(from)?;
+        let width = self.bounds.len();
+        let last = self.times.len() - 1;
+        Some(self.totals[last * width + slot] - self.totals[first * width + slot])
+    }
+
+    /// Bound and total of every slot since `from`; nothing where no increase lies in it.
+    pub(super) fn increases(&self, from: From) -> impl Iterator<Item = (f64, f64)> {
+        let width = self.bounds.len();
+        let last = (self.times.len() - 1) * width;
+        let first = self.first_point(from).map(|point| point * width);
+        self.bounds.iter().enumerate().filter_map(move |(slot, bound)| {
+            first.map(|first| (*bound, self.totals[last + slot] - self.totals[first + slot]))
+        })
+    }
+
+    /// The stretch that [`Ring::increase`] covers.
+    pub(super) fn cover(&self, from: From) -> Option<Cover> {
+        let first = self.times[self.first_point(from)?];
+        let last = *self.times.back()?;
+        let unseen = self.gaps.iter().filter(|(end, _)| *end > first).map(|(_, gap)| gap.as_millis()).sum();
+        let observed = Span::from_millis(last.since(first).as_millis().saturating_sub(unseen));
+        (observed > Span::ZERO).then_some(Cover { first, last, observed })
+    }
+
+    fn first_point(&self, from: From) -> Option<usize> {
+        match from {
+            From::After(edge) => {
+                let later = self.times.partition_point(|time| *time <= edge);
+                Some(later.saturating_sub(1))
+            }
+            From::Within(edge) => {
+                let inside = self.times.partition_point(|time| *time < edge);
+                (inside < self.times.len()).then_some(inside)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn plain() -> Arc<[f64]> {
+        Arc::from([0.0])
+    }
+
+    proptest! {
+        /// The naive model keeps every increase for ever and adds up those in (now - window, now].
+        #[test]
+        fn a_window_is_the_sum_of_the_increases_in_it(
+            steps in prop::collection::vec((150u64..9_000, 0u32..1_000), 1..400),
+            windows in prop::collection::vec(1u64..300_000, 1..8),
+        ) {
+            let keep = Keep::new(Span::from_secs(300));
+            let mut ring = Ring::new(plain(), at(0));
+            let mut model: Vec<(Timestamp, f64)> = Vec::new();
+            let mut now = at(0);
+            for (step, increase) in steps {
+                now = now + Span::from_millis(step);
+                ring.push(now, &[f64::from(increase)], keep);
+                model.push((now, f64::from(increase)));
+                for window in &windows {
+                    let edge = now - Span::from_millis(*window);
+                    let naive: f64 = model.iter().filter(|(time, _)| *time > edge).map(|(_, value)| value).sum();
+                    prop_assert_eq!(ring.increase(0, From::After(edge)), Some(naive));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_increase_that_straddles_the_edge_is_left_out_where_asked() {
+        let keep = Keep::new(Span::from_secs(60));
+        let mut ring = Ring::new(plain(), at(0));
+        for (time, increase) in [(10_000, 1.0), (20_000, 2.0), (30_000, 4.0)] {
+            ring.push(at(time), &[increase], keep);
+        }
+        let cases = [
+            (From::After(at(10_000)), Some(6.0)),
+            (From::After(at(15_000)), Some(6.0)),
+            (From::Within(at(15_000)), Some(4.0)),
+            (From::Within(at(20_000)), Some(4.0)),
+            (From::Within(at(30_000)), Some(0.0)),
+            (From::Within(at(31_000)), None),
+            (From::After(at(99_000)), Some(0.0)),
+        ];
+        for (from, expected) in cases {
+            assert_eq!(ring.increase(0, from), expected, "{from:?}");
+        }
+        let observed = Span::from_secs(20);
+        assert_eq!(ring.cover(From::After(at(15_000))), Some(Cover { first: at(10_000), last: at(30_000), observed }));
+        assert_eq!(ring.cover(From::Within(at(30_000))), None);
+    }
+
+    #[test]
+    fn new_slots_start_from_nothing_and_old_ones_keep_their_totals() {
+        let keep = Keep::new(Span::from_secs(60));
+        let mut ring = Ring::new(Arc::from([0.1, f64::INFINITY]), at(0));
+        ring.push(at(10), &[3.0, 5.0], keep);
+        ring.widen(&Arc::from([0.1, 0.5, f64::INFINITY]));
+        ring.push(at(20), &[1.0, 1.0, 2.0], keep);
+        let sums: Vec<_> = (0..3).map(|slot| ring.increase(slot, From::After(at(0)))).collect();
+        assert_eq!(sums, [Some(4.0), Some(1.0), Some(7.0)]);
+    }
+
+    #[test]
+    fn a_long_retention_stays_within_its_points() {
+        let keep = Keep::new(Span::from_secs(86_400));
+        let mut ring = Ring::new(plain(), at(0));
+        for second in 1..=200_000 {
+            ring.push(at(second * 1000), &[1.0], keep);
+        }
+        assert!(ring.times.len() as u64 <= MAX_POINTS + MAX_POINTS / 64, "{} points", ring.times.len());
+        let day = ring.increase(0, From::After(at(200_000_000) - Span::from_secs(86_400))).unwrap_or(0.0);
+        assert!((day - 86_400.0).abs() <= 43.0, "{day}");
+    }
+}

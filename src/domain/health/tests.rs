@@ -1,0 +1,4 @@
+//! Whole observations in, assessments out.
+
+mod lifecycle;
+mod signals;

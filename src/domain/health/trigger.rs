@@ -1,0 +1,170 @@
+//! A trigger's life, in Prometheus' words: inactive → pending → firing → inactive.
+//!
+//! As in Prometheus (rules/alerting.go, `Eval`): a breach makes it pending, `for` later it fires, the first good look
+//! makes it inactive. Added to that: unknown pauses the clock, and ends a pending one after five intervals; and a share
+//! that is beyond its bound but not proven runs the clock without firing, so that low traffic stretches the time to
+//! proof and never lowers the bar. A firing trigger stays firing while nothing is known: silence is no recovery. Whoever
+//! acts on it must look at the verdict too, which then says unknown.
+
+use super::judge::Tally;
+use super::verdict::TriggerState;
+use crate::domain::time::{Span, Timestamp};
+
+/// Intervals without knowledge after which a pending trigger starts anew.
+pub(super) const MAX_UNKNOWN_INTERVALS: u64 = 5;
+
+/// Intervals that one look vouches for: time beyond that between two looks is not counted as breached.
+const VOUCHED_INTERVALS: u64 = 2;
+
+/// What one evaluation says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Finding {
+    /// Good.
+    Good,
+    /// Bad and proven.
+    Bad,
+    /// Beyond the bound, not proven.
+    Unproven,
+    /// Nothing known.
+    Unknown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Inactive,
+    /// Beyond the bound since then, but never yet proven: shown as inactive.
+    Suspected(Run),
+    Pending(Run),
+    Firing {
+        since: Timestamp,
+        at: Timestamp,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Run {
+    since: Timestamp,
+    held: Span,
+}
+
+/// Requests counted since the onset, to prove over a long time what a window can't.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Pool {
+    part: f64,
+    all: f64,
+    until: Timestamp,
+}
+
+/// One trigger's place in its life.
+#[derive(Clone, Debug)]
+pub(super) struct Lifecycle {
+    phase: Phase,
+    /// The evaluation before, and whether it counts as breached up to the next.
+    before: Option<(Timestamp, bool)>,
+    unknown_since: Option<Timestamp>,
+    pool: Option<Pool>,
+}
+
+impl Lifecycle {
+    pub(super) fn new() -> Self {
+        Self { phase: Phase::Inactive, before: None, unknown_since: None, pool: None }
+    }
+
+    /// Where it is, in the words for others.
+    pub(super) fn state(&self) -> TriggerState {
+        match self.phase {
+            Phase::Inactive | Phase::Suspected(_) => TriggerState::Inactive,
+            Phase::Pending(Run { since, held }) => TriggerState::Pending { since, held },
+            Phase::Firing { since, at } => TriggerState::Firing { since, at },
+        }
+    }
+
+    /// Whether nothing at all speaks against the signal.
+    pub(super) fn is_quiet(&self) -> bool {
+        match self.phase {
+            Phase::Inactive => true,
+            Phase::Suspected(_) | Phase::Pending(_) | Phase::Firing { .. } => false,
+        }
+    }
+
+    /// Takes up the state from before a restart. As Prometheus (rules/group.go, `RestoreForState`) the time that nobody
+    /// looked does not count as breached; past five intervals of it the trigger starts anew at the next evaluation.
+    pub(super) fn restore(&mut self, state: TriggerState, last_seen: Timestamp) {
+        self.phase = match state {
+            TriggerState::Inactive => Phase::Inactive,
+            TriggerState::Pending { since, held } => Phase::Pending(Run { since, held }),
+            TriggerState::Firing { since, at } => Phase::Firing { since, at },
+        };
+        self.before = Some((last_seen, false));
+        self.unknown_since = None;
+        self.pool = None;
+    }
+
+    /// Until when requests have been pooled; none while nothing is suspected.
+    pub(super) fn pooled_until(&self) -> Option<Timestamp> {
+        self.pool.map(|pool| pool.until)
+    }
+
+    /// Adds the requests since [`Lifecycle::pooled_until`] and returns all since the onset.
+    pub(super) fn pool(&mut self, newer: Tally, now: Timestamp) -> Tally {
+        let pool = self.pool.get_or_insert(Pool { part: 0.0, all: 0.0, until: now });
+        let tally = newer.plus(pool.part, pool.all);
+        *pool = Pool { part: tally.part, all: tally.all, until: now };
+        tally
+    }
+
+    /// One evaluation.
+    pub(super) fn advance(&mut self, now: Timestamp, finding: Finding, hold_for: Span, interval: Span) {
+        let patience = interval.times(MAX_UNKNOWN_INTERVALS);
+        let (last, was_breached) = self.before.unwrap_or((now, false));
+        if now.since(last) > patience {
+            self.reset();
+        }
+        let breached = if was_breached { now.since(last).min(interval.times(VOUCHED_INTERVALS)) } else { Span::ZERO };
+        self.before = Some((now, matches!(finding, Finding::Bad | Finding::Unproven)));
+        if finding == Finding::Unknown {
+            let since = *self.unknown_since.get_or_insert(now);
+            let is_lost = now.since(since) > patience;
+            match self.phase {
+                Phase::Suspected(_) | Phase::Pending(_) if is_lost => self.end(),
+                Phase::Inactive | Phase::Suspected(_) | Phase::Pending(_) | Phase::Firing { .. } => {}
+            }
+            return;
+        }
+        self.unknown_since = None;
+        match finding {
+            Finding::Good | Finding::Unknown => self.end(),
+            Finding::Bad => self.breach(now, breached, true, hold_for),
+            Finding::Unproven => self.breach(now, breached, false, hold_for),
+        }
+    }
+
+    /// Forgets everything, as at the start.
+    pub(super) fn reset(&mut self) {
+        let before = self.before;
+        *self = Self::new();
+        self.before = before.map(|(at, _)| (at, false));
+    }
+
+    fn breach(&mut self, now: Timestamp, breached: Span, is_proven: bool, hold_for: Span) {
+        let (run, was_proven) = match self.phase {
+            Phase::Inactive => (Run { since: now, held: Span::ZERO }, false),
+            Phase::Suspected(run) => (Run { held: run.held + breached, ..run }, false),
+            Phase::Pending(run) => (Run { held: run.held + breached, ..run }, true),
+            Phase::Firing { .. } => return,
+        };
+        self.pool.get_or_insert(Pool { part: 0.0, all: 0.0, until: now });
+        self.phase = if is_proven && run.held >= hold_for {
+            Phase::Firing { since: run.since, at: now }
+        } else if is_proven || was_proven {
+            Phase::Pending(run)
+        } else {
+            Phase::Suspected(run)
+        };
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Inactive;
+        self.pool = None;
+    }
+}

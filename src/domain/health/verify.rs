@@ -1,0 +1,239 @@
+//! Whether the service is well again: the checks after a rollback, and the gate between two of its steps.
+//!
+//! Only what was seen after the steps ended counts, and nothing seen is never a pass.
+
+use super::assess::verdict;
+use super::judge::{self, Judgement};
+use super::reading::{Reading, Sight};
+use super::ring::From;
+use super::target::{Look, Looks, MAX_LOOKS, Outcome, Probed, Scraped};
+use super::verdict::{CheckStatus, UnknownReason, Verdict};
+use super::{Health, Instances};
+use crate::domain::id::{InstanceId, RevisionId, TargetId};
+use crate::domain::policy::{Check, Condition, Signal};
+use crate::domain::time::Timestamp;
+
+impl Health {
+    /// The verification checks on what was seen after `since`, the end of the rollback's steps, about `release`: one a
+    /// signal, then `health` where endpoints are probed, then `release`. How long they must hold is the caller's to count.
+    ///
+    /// A signal passes on a value on the good side from at least its minimum of requests: those of its window, or where
+    /// they are too few all since `since`. A default check whose series the release does not offer is left out.
+    #[must_use]
+    pub fn verify(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Vec<CheckStatus> {
+        let scope = self.scope(Some(release), now, Some(since));
+        let sight = self.sight(scope);
+        let instances = self.instances(scope.revision);
+        let mut checks: Vec<CheckStatus> = Vec::with_capacity(self.policy.verify.checks.len() + 2);
+        checks.extend(self.policy.verify.checks.iter().filter_map(|check| self.check(check, &sight, &instances)));
+        if self.policy.verify.health && !self.probed.is_empty() {
+            checks.push(self.check_health(since, now));
+        }
+        checks.push(self.check_release(release, since));
+        checks
+    }
+
+    /// Whether a gate is passed: each target of `instances` (of all, where empty) gave its newest `answers` good answers
+    /// in a row since `since`, from `release` where the answers say which. Where no health endpoint speaks for an
+    /// instance, good scrapes count instead. At most 16 answers can be asked for; more count as 16.
+    ///
+    /// `Breach` means that the newest answer of some target is bad or another release's; it may still pass later.
+    #[must_use]
+    pub fn gate(
+        &self,
+        instances: &[InstanceId],
+        release: &RevisionId,
+        answers: u32,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
+        let targets = self.gate_targets(instances);
+        let Some(targets) = targets.filter(|targets| !targets.is_empty()) else {
+            return Verdict::Unknown(UnknownReason::NoTarget);
+        };
+        let need = usize::try_from(answers).unwrap_or(MAX_LOOKS).clamp(1, MAX_LOOKS);
+        let mut worst = Verdict::Ok;
+        for looks in targets {
+            match self.passed(looks, release, need, since, now) {
+                Verdict::Ok => {}
+                Verdict::Breach => return Verdict::Breach,
+                Verdict::Unknown(reason) => worst = Verdict::Unknown(reason),
+            }
+        }
+        worst
+    }
+
+    /// What to look at for a gate; `None` where an instance has nothing.
+    fn gate_targets(&self, instances: &[InstanceId]) -> Option<Vec<&Looks>> {
+        if instances.is_empty() {
+            let probed: Vec<&Looks> = self.probed.values().map(|probed| &probed.looks).collect();
+            let unprobed = self.scraped.iter().filter(|(id, scraped)| !self.is_probed(id, scraped));
+            return Some(probed.into_iter().chain(unprobed.map(|(_, scraped)| &scraped.looks)).collect());
+        }
+        let mut all = Vec::new();
+        for instance in instances {
+            let is_its = |of: &Option<InstanceId>| of.as_ref() == Some(instance);
+            let probed: Vec<&Looks> =
+                self.probed.values().filter(|probed| is_its(&probed.instance)).map(|probed| &probed.looks).collect();
+            let scraped = self.scraped.values().filter(|scraped| is_its(&scraped.instance));
+            let looks = if probed.is_empty() { scraped.map(|scraped| &scraped.looks).collect() } else { probed };
+            if looks.is_empty() {
+                return None;
+            }
+            all.extend(looks);
+        }
+        Some(all)
+    }
+
+    fn is_probed(&self, id: &TargetId, scraped: &Scraped) -> bool {
+        self.probed.contains_key(id)
+            || scraped
+                .instance
+                .as_ref()
+                .is_some_and(|instance| self.probed.values().any(|probed| probed.instance.as_ref() == Some(instance)))
+    }
+
+    fn passed(&self, looks: &Looks, release: &RevisionId, need: usize, since: Timestamp, now: Timestamp) -> Verdict {
+        let scope = self.scope(None, now, Some(since));
+        let is_other = |look: &Look| look.revision.as_ref().is_some_and(|revision| revision != release);
+        match looks.after(since).next() {
+            None => return Verdict::Unknown(UnknownReason::NoReading),
+            Some(look) if !scope.is_fresh(look.at) => {
+                return Verdict::Unknown(UnknownReason::Stale { newest: look.at });
+            }
+            Some(look) => match &look.outcome {
+                Outcome::Bad(_) => return Verdict::Breach,
+                Outcome::Unseen(fault) => {
+                    return Verdict::Unknown(UnknownReason::Blind { fault: fault.clone() });
+                }
+                Outcome::Good if is_other(look) => return Verdict::Breach,
+                Outcome::Good => {}
+            },
+        }
+        let good = looks.after(since).take_while(|look| look.outcome == Outcome::Good && !is_other(look)).count();
+        if good >= need {
+            Verdict::Ok
+        } else {
+            Verdict::Unknown(UnknownReason::TooFewRequests { have: good as u64, need: need as u64 })
+        }
+    }
+
+    fn check(&self, check: &Check, sight: &Sight<'_>, instances: &Instances<'_>) -> Option<CheckStatus> {
+        let name = check.signal.to_string();
+        let Some(signal) = self.policy.signals.get(&check.signal) else {
+            let verdict = Verdict::Unknown(UnknownReason::NoSuchSeries { nearest: Vec::new() });
+            return check.explicit.then(|| CheckStatus { name, detail: "no such signal".to_owned(), verdict });
+        };
+        let mut reading = self.read(signal, sight, instances);
+        if let (Err(lack), Some(since)) = (&reading.value, sight.scope.since)
+            && matches!(lack.reason, UnknownReason::TooFewRequests { .. })
+        {
+            reading = sight.read(signal, From::Within(since), signal.min_requests);
+        }
+        let is_absent = |reason: &UnknownReason| {
+            matches!(reason, UnknownReason::NoSuchSeries { .. } | UnknownReason::NotOffered)
+                || (*reason == UnknownReason::NoReading && self.scraped.is_empty())
+        };
+        if !check.explicit && reading.value.as_ref().is_err_and(|lack| is_absent(&lack.reason)) {
+            return None;
+        }
+        // No policy about missing data applies: nothing seen is no proof.
+        let judgement = match &reading.value {
+            Ok(_) => judge::judge(&reading, signal, check.bad_when, false),
+            Err(lack) => Judgement::Unknown(lack.clone()),
+        };
+        Some(CheckStatus {
+            name,
+            verdict: verdict(&judgement),
+            detail: detail(signal, &reading, &judgement, check.bad_when),
+        })
+    }
+
+    /// The newest answer of every endpoint.
+    fn check_health(&self, since: Timestamp, now: Timestamp) -> CheckStatus {
+        let scope = self.scope(None, now, Some(since));
+        let mut unknown: Option<(UnknownReason, String)> = None;
+        let mut good = 0;
+        for (id, probed) in &self.probed {
+            match newest_since(probed, since) {
+                None => unknown = Some((UnknownReason::NoReading, format!("{id} has not answered yet"))),
+                Some(Look { at, .. }) if !scope.is_fresh(*at) => {
+                    unknown = Some((UnknownReason::Stale { newest: *at }, format!("{id} was last asked at {at}")));
+                }
+                Some(Look { outcome: Outcome::Good, .. }) => good += 1,
+                Some(Look { outcome: Outcome::Bad(what), .. }) => {
+                    return CheckStatus {
+                        name: "health".to_owned(),
+                        verdict: Verdict::Breach,
+                        detail: format!("{id}: {what}"),
+                    };
+                }
+                Some(Look { outcome: Outcome::Unseen(fault), .. }) => {
+                    let reason = UnknownReason::Blind { fault: fault.clone() };
+                    unknown = Some((reason, format!("{id} could not be asked: {fault}")));
+                }
+            }
+        }
+        let (verdict, detail) = match unknown {
+            Some((reason, detail)) => (Verdict::Unknown(reason), detail),
+            None => (Verdict::Ok, format!("{good} of {} endpoints healthy", self.probed.len())),
+        };
+        CheckStatus { name: "health".to_owned(), verdict, detail }
+    }
+
+    /// The release that answers, where answers tell, and the one that every instance is configured to run.
+    fn check_release(&self, release: &RevisionId, since: Timestamp) -> CheckStatus {
+        let status = |verdict, detail| CheckStatus { name: "release".to_owned(), verdict, detail };
+        let told: Vec<_> = self.probed.iter().filter_map(|(id, probed)| Some((id, probed.told.as_ref()?))).collect();
+        if let Some((id, other)) = told.iter().find(|(_, told)| told.at > since && told.revision != *release) {
+            return status(Verdict::Breach, format!("{id} answers as {}, {release} is expected", other.revision));
+        }
+        if let Some((id, _)) = told.iter().find(|(_, told)| told.at <= since) {
+            let detail = format!("{id} has not yet said which release it is");
+            return status(Verdict::Unknown(UnknownReason::NoReading), detail);
+        }
+        let configured: Vec<_> = self.attribution.configured().collect();
+        let is_read = self.attribution.read().is_some_and(|read| read > since);
+        match configured.iter().find(|(_, revision)| *revision != release) {
+            Some((instance, other)) if is_read => {
+                status(Verdict::Breach, format!("{instance} is at {other}, {release} is expected"))
+            }
+            None if is_read && !configured.is_empty() => status(Verdict::Ok, self.who_serves(release, told.len())),
+            Some(_) | None => {
+                status(Verdict::Unknown(UnknownReason::NoReading), "the current release was not read yet".to_owned())
+            }
+        }
+    }
+
+    fn who_serves(&self, release: &RevisionId, told: usize) -> String {
+        if told > 0 {
+            format!("{told} endpoints answer as {release}")
+        } else {
+            format!("all instances are at {release}")
+        }
+    }
+}
+
+fn newest_since(probed: &Probed, since: Timestamp) -> Option<&Look> {
+    probed.looks.after(since).next()
+}
+
+/// What was seen against what is asked.
+fn detail(signal: &Signal, reading: &Reading, judgement: &Judgement, bad_when: Condition) -> String {
+    let unit = signal.unit;
+    let bound = match bad_when {
+        Condition::Above(bound) => format!("at most {}", unit.format(bound.get())),
+        Condition::Below(bound) => format!("at least {}", unit.format(bound.get())),
+    };
+    let value = match &reading.value {
+        Ok(value) => unit.format(value.get()),
+        Err(lack) => return format!("{}; {bound} asked", lack.reason),
+    };
+    match judgement {
+        Judgement::Unknown(lack) => format!("{value}; {bound} asked: {}", lack.reason),
+        Judgement::Unproven => format!("{value} in {} requests; {bound} asked, too few to tell", reading.samples),
+        Judgement::Good | Judgement::Bad | Judgement::AssumedGood | Judgement::AssumedBad => {
+            format!("{value} in {} samples; {bound} asked", reading.samples)
+        }
+    }
+}
