@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod engine;
 pub mod host;
