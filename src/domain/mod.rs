@@ -3,6 +3,8 @@
 //! Nothing here is asynchronous, reads a clock, draws a random number, opens a file or logs.
 //! Time arrives as a [`time::Timestamp`] argument; effects leave as values.
 
+pub mod controller;
+pub mod fleet;
 pub mod health;
 pub mod id;
 pub mod incident;
@@ -11,3 +13,6 @@ pub mod policy;
 pub mod response;
 pub mod time;
 pub mod units;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,3 +1,247 @@
 //! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
+//!
+//! One input at a time: the fleet says what follows from it, the records are committed, and only then do jobs start and
+//! operators get their answer. While the journal can't be written, the loop only remembers what it sees.
 
+mod broken;
+mod calls;
 pub mod ports;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::controller::{Answer, Input, Job, JobResult, Output, Reply, Work};
+use crate::domain::fleet::Fleet;
+use crate::domain::id::WorkloadId;
+use crate::domain::observation::Observation;
+use crate::domain::time::Timestamp;
+
+use broken::Broken;
+use ports::{Actuator, Batch, Journal, Looks, Notice, Pager, Witness};
+
+pub use calls::{Adoption, Call, Curve, Handle, Unavailable};
+
+/// Calls from operators and pages that may wait.
+const CALL_QUEUE: usize = 256;
+
+/// Observations that may wait; a full queue makes the looks skip a round.
+pub const OBSERVATION_QUEUE: usize = 4_096;
+
+/// Answers that may wait: one job a workload is out at a time.
+const ANSWER_QUEUE: usize = 1_024;
+
+/// Observations taken in a row before anything else gets its turn.
+const OBSERVATIONS_PER_TURN: usize = 64;
+
+/// Longest sleep of the loop, so that a lost wake-up costs no more than this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// How long a running step may take to end once the daemon is told to stop.
+const PARK_LIMIT: Duration = Duration::from_secs(20);
+
+/// Reads the daemon's timeline.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Everything that the engine needs from its edges.
+pub struct Edges<J, A> {
+    /// The durable record.
+    pub journal: Arc<J>,
+    /// Whatever changes the world.
+    pub actuator: Arc<A>,
+    /// Where and how often to look.
+    pub looks: Arc<dyn Looks>,
+    /// Tells people when the outbox can't be written.
+    pub pager: Arc<dyn Pager>,
+    /// Is told of everything that became durable.
+    pub witness: Arc<dyn Witness>,
+    /// The daemon's timeline.
+    pub now: Now,
+}
+
+/// The event loop.
+pub struct Engine<J, A> {
+    fleet: Fleet,
+    edges: Edges<J, A>,
+    observations: mpsc::Receiver<Observation>,
+    calls: mpsc::Receiver<Call>,
+    answers: mpsc::Receiver<(WorkloadId, Answer)>,
+    answer: mpsc::Sender<(WorkloadId, Answer)>,
+    jobs: JoinSet<()>,
+    broken: Option<Broken>,
+    next_tick: Timestamp,
+}
+
+impl<J: Journal, A: Actuator> Engine<J, A> {
+    /// An engine over a fleet that was folded from the journal, and the handle by which it is called.
+    #[must_use]
+    pub fn new(fleet: Fleet, edges: Edges<J, A>, observations: mpsc::Receiver<Observation>) -> (Self, Handle) {
+        let (call, calls) = mpsc::channel(CALL_QUEUE);
+        let (answer, answers) = mpsc::channel(ANSWER_QUEUE);
+        let next_tick = (edges.now)();
+        let engine =
+            Self { fleet, edges, observations, calls, answers, answer, jobs: JoinSet::new(), broken: None, next_tick };
+        (engine, Handle::new(call))
+    }
+
+    /// Runs until `stop`; then begins nothing new, and gives a running step some time to end. What is cut off is
+    /// taken up by the next start.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let all: Vec<WorkloadId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
+        for id in all {
+            self.feed(&id, Input::Tick).await;
+        }
+        while !stop.is_cancelled() {
+            self.turn(&stop).await;
+        }
+        let park = async { while self.jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(PARK_LIMIT, park).await.is_err() {
+            tracing::warn!(limit = ?PARK_LIMIT, "a step was still running at shutdown; the next start settles it");
+        }
+        while let Ok((id, answer)) = self.answers.try_recv() {
+            self.feed_parked(&id, answer).await;
+        }
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) {
+        self.tick_all_due().await;
+        let wait = self.sleep_length();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(call) = self.calls.recv() => self.take_call(call).await,
+            Some((id, answer)) = self.answers.recv() => self.take_answer(id, answer).await,
+            Some(observation) = self.observations.recv() => self.take_observations(observation).await,
+            Some(_) = self.jobs.join_next() => {}
+            () = tokio::time::sleep_until(Instant::now() + wait) => {}
+        }
+        self.mend().await;
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.edges.now)()
+    }
+
+    fn sleep_length(&self) -> Duration {
+        let until = Duration::from(self.next_tick.since(self.now()));
+        until.min(LONGEST_SLEEP)
+    }
+
+    async fn tick_all_due(&mut self) {
+        let now = self.now();
+        if now < self.next_tick {
+            return;
+        }
+        let (_, due) = self.fleet.due(now);
+        for id in due {
+            self.feed(&id, Input::Tick).await;
+        }
+        let (next, _) = self.fleet.due(now);
+        self.next_tick = next.unwrap_or(now + LONGEST_SLEEP.into());
+    }
+
+    async fn take_observations(&mut self, first: Observation) {
+        let mut next = Some(first);
+        for _ in 0..OBSERVATIONS_PER_TURN {
+            let Some(observation) = next else { return };
+            let id = observation.workload.clone();
+            if self.broken.is_some() {
+                self.fleet.observe_only(&observation);
+            } else {
+                self.feed(&id, Input::Observed(observation)).await;
+            }
+            next = self.observations.try_recv().ok();
+        }
+        if let Some(observation) = next {
+            let id = observation.workload.clone();
+            self.feed(&id, Input::Observed(observation)).await;
+        }
+    }
+
+    async fn take_answer(&mut self, id: WorkloadId, answer: Answer) {
+        match &mut self.broken {
+            Some(broken) => broken.answers.push((id, answer)),
+            None => {
+                self.feed(&id, Input::Done(answer)).await;
+                self.edges.looks.nudge(&id);
+            }
+        }
+    }
+
+    /// After the stop signal: the outcome of a step that ended in time is recorded; nothing new begins.
+    async fn feed_parked(&mut self, id: &WorkloadId, answer: Answer) {
+        let mut out = Output::default();
+        let now = self.now();
+        self.fleet.handle(id, Input::Done(answer), now, &mut out);
+        out.jobs.clear();
+        self.carry_out(id, out).await;
+    }
+
+    /// One input to one workload, and everything that follows. Nothing is fed while the journal is broken.
+    async fn feed(&mut self, id: &WorkloadId, input: Input) -> Option<Reply> {
+        if self.broken.is_some() {
+            return None;
+        }
+        let mut out = Output::default();
+        let now = self.now();
+        let reply = self.fleet.handle(id, input, now, &mut out);
+        self.carry_out(id, out).await;
+        if let Some(controller) = self.fleet.get(id) {
+            self.edges.looks.pace(id, controller.is_tense());
+            self.next_tick = self.next_tick.min(controller.next_tick());
+        }
+        reply
+    }
+
+    /// Commits, then starts the jobs. No durable record, no effect.
+    async fn carry_out(&mut self, id: &WorkloadId, out: Output) {
+        for illegal in &out.refused {
+            tracing::error!(workload = %id, %illegal, "a record was refused; nothing was done");
+        }
+        let batch = self.batch_of(id, &out);
+        if !batch.is_empty()
+            && let Err(error) = self.edges.journal.commit(batch.clone()).await
+        {
+            self.break_down(id, batch, out.jobs, error);
+            return;
+        }
+        self.after_commit(&batch, out.jobs);
+    }
+
+    fn batch_of(&self, id: &WorkloadId, out: &Output) -> Batch {
+        let receivers = self.fleet.get(id).map(|controller| controller.policy().notify.clone()).unwrap_or_default();
+        let notices = out.alerts.iter().map(|alert| Notice { alert: alert.clone(), receivers: receivers.clone() });
+        Batch { records: out.records.clone(), notices: notices.collect() }
+    }
+
+    fn after_commit(&mut self, batch: &Batch, jobs: Vec<Job>) {
+        if !batch.is_empty() {
+            self.edges.witness.committed(batch);
+        }
+        for job in jobs {
+            self.start(job);
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        let Job { workload, ticket, work } = job;
+        let Some(policy) = self.fleet.get(&workload).map(|controller| Arc::clone(controller.policy())) else { return };
+        let actuator = Arc::clone(&self.edges.actuator);
+        let answer = self.answer.clone();
+        self.jobs.spawn(async move {
+            let result = match work {
+                Work::Preflight(plan) => JobResult::Preflight(actuator.preflight(&policy, &plan).await),
+                Work::Step { kind, timeout } => JobResult::Step(actuator.execute(&workload, &kind, timeout).await),
+                Work::Smoke(smoke) => {
+                    let (passed, detail) = actuator.smoke(&workload, &policy.habitat, &smoke).await;
+                    JobResult::Smoke(passed, detail)
+                }
+            };
+            // The engine outlives its jobs; a closed channel means that it is gone and the next start asks again.
+            let _ = answer.send((workload, Answer { ticket, result })).await;
+        });
+    }
+}

@@ -62,3 +62,27 @@ pub trait Actuator: Send + Sync + 'static {
         smoke: &SmokeTest,
     ) -> impl Future<Output = (bool, String)> + Send;
 }
+
+/// Where and how often to look.
+pub trait Looks: Send + Sync + 'static {
+    /// Looks at a workload more often, or as its policy says again.
+    fn pace(&self, workload: &WorkloadId, fast: bool);
+
+    /// Looks at which releases are in place now, without waiting for the next round.
+    fn nudge(&self, workload: &WorkloadId);
+}
+
+/// Tells people without the outbox, for when the outbox can't be written. Best effort; never blocks.
+pub trait Pager: Send + Sync + 'static {
+    /// Sends at once.
+    fn page(&self, notice: Notice);
+}
+
+/// Is told of everything that became durable: metrics, logs, event streams. Never blocks.
+pub trait Witness: Send + Sync + 'static {
+    /// A batch is in the journal.
+    fn committed(&self, batch: &Batch);
+
+    /// The journal broke, or works again (`None`).
+    fn journal(&self, error: Option<&JournalError>);
+}

@@ -53,9 +53,9 @@ fn kind(error: &reqwest::Error) -> FaultKind {
         FaultKind::Timeout
     } else if error.is_status() {
         FaultKind::Status
-    } else if error.is_decode() {
-        FaultKind::Malformed
-    } else if chain(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse) {
+    } else if error.is_decode()
+        || chain(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
+    {
         FaultKind::Malformed
     } else if error.is_connect() || error.is_request() || error.is_body() {
         // What is left closed the connection before its answer was whole.

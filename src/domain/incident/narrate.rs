@@ -1,10 +1,11 @@
 //! From an incident's state to the message that people get: which rule, which value, from which release to which,
 //! what happens next, and how to stop it.
 
-use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop};
+use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
 use super::state::Incident;
-use crate::domain::id::WorkloadId;
+use crate::domain::id::{IncidentId, WorkloadId};
+use crate::domain::policy::{Condition, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::time::Timestamp;
 
@@ -44,6 +45,32 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
     }
 }
 
+/// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
+#[must_use]
+pub fn journal_broken(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
+    let incident = IncidentId::new("rollbackd-journal");
+    let reason = shorten(&format!("{error}; nothing is rolled back until it can be written again"));
+    Alert {
+        schema: SCHEMA.to_owned(),
+        id: format!("{incident}_{}_{count}", now.as_millis()),
+        sequence: count,
+        incident,
+        workload: policy.id.clone(),
+        phase: Phase::Held,
+        severity: Severity::Critical,
+        mode: policy.mode,
+        trigger: AlertTrigger { name: "journal".to_owned(), ..AlertTrigger::default() },
+        from: None,
+        to: None,
+        strategy: policy.strategy,
+        summary: format!("rollbackd can't act: {reason}."),
+        reason,
+        times: Times { detected: Some(now), ..Times::default() },
+        next: Next { action: "try to write it again".to_owned(), deadline: None },
+        stop: Stop { command: "systemctl stop rollbackd".to_owned() },
+    }
+}
+
 fn trigger(cause: &Cause) -> AlertTrigger {
     match cause {
         Cause::Trigger { name, hold_for, evidence, .. } => AlertTrigger {
@@ -69,8 +96,8 @@ pub fn describe(cause: &Cause) -> String {
             let value = evidence.value.map_or_else(|| "unknown".to_owned(), |v| evidence.unit.format(v.get()));
             let bound = evidence.condition.map_or_else(String::new, |condition| {
                 let (word, bound) = match condition {
-                    crate::domain::policy::Condition::Above(bound) => ("above", bound),
-                    crate::domain::policy::Condition::Below(bound) => ("below", bound),
+                    Condition::Above(bound) => ("above", bound),
+                    Condition::Below(bound) => ("below", bound),
                 };
                 format!(", {word} {}", evidence.unit.format(bound.get()))
             });

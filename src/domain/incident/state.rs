@@ -334,16 +334,13 @@ impl WorkloadState {
 }
 
 impl Incident {
-    fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
-        let (cause, from, onset, mode, strategy) = match &record.event {
-            Event::Suspected { cause, from, onset, mode, strategy } => (cause, from.clone(), *onset, *mode, *strategy),
-            Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
-            _ => return Err("no incident is open".to_owned()),
-        };
-        Ok(Self {
-            id,
+    /// An incident that is not recorded: for asking the guards what they would say.
+    #[must_use]
+    pub fn hypothetical(cause: Cause, from: Option<Running>, mode: Mode, strategy: Strategy, now: Timestamp) -> Self {
+        Self {
+            id: IncidentId::new("none"),
             phase: Phase::Suspected,
-            cause: cause.clone(),
+            cause,
             from,
             goal: None,
             mode,
@@ -356,11 +353,22 @@ impl Incident {
             tried: Vec::new(),
             trouble: None,
             checks: Vec::new(),
-            times: Times { onset: Some(onset), ..Times::default() },
-            phase_since: record.at,
+            times: Times { onset: Some(now), ..Times::default() },
+            phase_since: now,
             pending: None,
             notices: 0,
-        })
+        }
+    }
+
+    fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
+        let (cause, from, onset, mode, strategy) = match &record.event {
+            Event::Suspected { cause, from, onset, mode, strategy } => (cause, from.clone(), *onset, *mode, *strategy),
+            Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
+            _ => return Err("no incident is open".to_owned()),
+        };
+        let fresh = Self::hypothetical(cause.clone(), from, mode, strategy, record.at);
+        let times = Times { onset: Some(onset), ..Times::default() };
+        Ok(Self { id, times, ..fresh })
     }
 
     fn take_in(&mut self, record: &Record) {
@@ -418,6 +426,10 @@ impl Incident {
         self.cause = cause.clone();
         self.pending = None;
         self.rejected = None;
+        self.approved = None;
+        self.plan = None;
+        self.tried.clear();
+        self.times = Times::default();
         self.times.onset = Some(onset);
         self.times.detected = Some(at);
         self.times.ttd_s = Some(at.since(onset).as_secs_f64());

@@ -13,11 +13,6 @@ use super::plan::Finding;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "hold")]
 pub enum Hold {
-    /// The journal can't be written; nothing is done that could not be remembered.
-    JournalBroken {
-        /// The journal's error.
-        error: String,
-    },
     /// The mode is `observe`.
     ObserveMode,
     /// An operator paused the workload.
@@ -128,7 +123,6 @@ impl Hold {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Hold::JournalBroken { .. } => "journal-broken",
             Hold::ObserveMode => "observe-mode",
             Hold::Paused { .. } => "paused",
             Hold::AlertOnly => "alert-only",
@@ -164,7 +158,6 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Hold::JournalBroken { error } => write!(f, "the journal can't be written: {error}"),
             Hold::ObserveMode => f.write_str("the mode is observe: nothing is changed"),
             Hold::Paused { by } => write!(f, "paused by {by}"),
             Hold::AlertOnly => f.write_str("the trigger's severity is alert"),

@@ -29,7 +29,7 @@ pub fn build(
     now: Timestamp,
 ) -> Plan {
     let steps: Vec<Step> = match &policy.habitat {
-        Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, from, &goal.revision, instances),
+        Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, purpose, from, &goal.revision, instances),
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
     };
     Plan {

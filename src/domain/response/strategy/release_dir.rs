@@ -2,7 +2,7 @@
 
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::policy::{ReleaseDir, ReleaseInstance, Strategy, WorkloadPolicy};
-use crate::domain::response::plan::{Step, StepKind};
+use crate::domain::response::plan::{Purpose, Step, StepKind};
 use crate::domain::time::Span;
 
 use super::GATE_ANSWERS;
@@ -14,6 +14,7 @@ const SWITCH_TIMEOUT: Span = Span::from_secs(10);
 pub(super) fn steps(
     policy: &WorkloadPolicy,
     habitat: &ReleaseDir,
+    purpose: Purpose,
     from: &RevisionId,
     to: &RevisionId,
     instances: &[(InstanceId, RevisionId)],
@@ -41,15 +42,15 @@ pub(super) fn steps(
         kind: StepKind::Gate { instances, release: to.clone(), answers: GATE_ANSWERS },
         timeout: policy.deadline,
     };
+    // What is at the goal already is left alone at first; a later attempt restarts it as well.
+    let touched = habitat.instances.iter().filter(|instance| purpose != Purpose::First || expect(instance) != *to);
     match policy.strategy {
         Strategy::Direct | Strategy::BlueGreen | Strategy::Canary => {
-            let switches = habitat.instances.iter().map(switch);
-            let restarts = habitat.instances.iter().map(restart);
+            let switches = touched.clone().map(switch);
+            let restarts = touched.map(restart);
             switches.chain(restarts).chain([gate(Vec::new())]).collect()
         }
-        Strategy::Rolling => habitat
-            .instances
-            .iter()
+        Strategy::Rolling => touched
             .flat_map(|instance| [switch(instance), restart(instance), gate(vec![instance.id.clone()])])
             .collect(),
     }

@@ -1,1 +1,89 @@
+use super::*;
+use crate::domain::policy::{CommandHabitat, ReleaseDir, ReleaseInstance, Restart, Strategy};
+use crate::domain::time::Span;
 
+fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
+    crate::domain::testing::policy(strategy, habitat)
+}
+
+fn release_dir(names: &[&str]) -> Habitat {
+    let instances = names.iter().map(|name| ReleaseInstance {
+        id: InstanceId::new(name),
+        current: format!("current-{name}").into(),
+        restart: Restart::Unit(format!("app@{name}.service")),
+        cgroup: None,
+    });
+    Habitat::ReleaseDir(ReleaseDir {
+        root: "/srv/app".into(),
+        releases: "releases".into(),
+        instances: instances.collect(),
+    })
+}
+
+fn command(instances: &[&str]) -> Habitat {
+    let argv = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<String>>();
+    Habitat::Command(CommandHabitat {
+        current: argv("switch current"),
+        releases: argv("switch releases"),
+        rollback: argv("switch to {release} on {instance}"),
+        status: Some(argv("switch status {release}")),
+        check: None,
+        retire: Some(argv("switch retire {release}")),
+        instances: instances.iter().map(InstanceId::new).collect(),
+        timeout: Span::from_secs(30),
+    })
+}
+
+fn titles(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)]) -> Vec<String> {
+    let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
+    let at: Vec<_> = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
+    let plan = build(policy, purpose, 1, &"v2".into(), &goal, &at, Timestamp::default());
+    plan.steps.iter().map(|step| step.kind.title()).collect()
+}
+
+#[test]
+fn direct_switches_everything_then_restarts_then_waits() {
+    let policy = policy(Strategy::Direct, release_dir(&["a", "b"]));
+    assert_eq!(
+        titles(&policy, Purpose::First, &[("a", "v2"), ("b", "v2")]),
+        [
+            "switch /srv/app/current-a from v2 to v1",
+            "switch /srv/app/current-b from v2 to v1",
+            "restart a (unit app@a.service)",
+            "restart b (unit app@b.service)",
+            "wait for 2 good answers in a row from every target at v1",
+        ]
+    );
+}
+
+#[test]
+fn rolling_takes_one_instance_at_a_time_and_leaves_alone_what_is_at_the_goal() {
+    let policy = policy(Strategy::Rolling, release_dir(&["a", "b"]));
+    let a = [
+        "switch /srv/app/current-a from v2 to v1",
+        "restart a (unit app@a.service)",
+        "wait for 2 good answers in a row from a at v1",
+    ];
+    assert_eq!(titles(&policy, Purpose::First, &[("a", "v2"), ("b", "v1")]), a);
+    assert_eq!(titles(&policy, Purpose::First, &[("a", "v2"), ("b", "v2")]).len(), 6);
+    let again = titles(&policy, Purpose::Retry, &[("a", "v1"), ("b", "v1")]);
+    assert_eq!(again.len(), 6, "a retry restarts what is at the goal as well: {again:?}");
+}
+
+#[test]
+fn commands_fill_whole_arguments_and_prove_where_the_traffic_goes() {
+    let policy = policy(Strategy::BlueGreen, command(&[]));
+    assert_eq!(
+        titles(&policy, Purpose::First, &[]),
+        [
+            "run switch to v1 on {instance}",
+            "wait for switch status v1",
+            "wait for 10 good answers in a row from every target at v1",
+            "decommission with switch retire v2",
+        ]
+    );
+    let rolling = crate::domain::testing::policy(Strategy::Rolling, command(&["a", "b"]));
+    assert_eq!(titles(&rolling, Purpose::First, &[])[3], "run switch to v1 on b");
+    let partly = command::fill(&["--to={release}".to_owned()], &"v1".into(), None);
+    assert_eq!(partly, ["--to={release}"], "only whole arguments are replaced");
+}

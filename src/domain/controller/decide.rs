@@ -1,0 +1,241 @@
+//! From judgement to decision: opening an incident, watching it, and asking the guards.
+
+use super::{Controller, Output, Preflight};
+use crate::domain::health::verdict::{TriggerState, TriggerStatus};
+use crate::domain::incident::alert::Phase;
+use crate::domain::incident::record::{Cause, Closing, Event, Goal};
+use crate::domain::incident::state::Incident;
+use crate::domain::response::guard::{self, FleetView, Ruling, Situation};
+use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Plan, Purpose};
+use crate::domain::response::strategy;
+use crate::domain::time::{Span, Timestamp};
+
+/// How long a preflight's result counts.
+const PREFLIGHT_FRESH: Span = Span::from_secs(5);
+
+/// Time between two preflights of a plan that did not pass.
+const PREFLIGHT_RETRY: Span = Span::from_secs(30);
+
+/// Times that a pending trigger's progress is noted within its `for`.
+const PENDING_NOTES: u64 = 10;
+
+impl Controller {
+    /// With no incident open: begins one where a trigger is pending or fires, or where sight is lost.
+    pub(super) fn open(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        if let Some(trigger) = self.gravest_firing() {
+            return self.detect(trigger, now, out);
+        }
+        if let Some((cause, onset)) = self.suspect() {
+            let event = Event::Suspected {
+                cause,
+                from: self.state.current.clone(),
+                onset,
+                mode: self.policy.mode,
+                strategy: self.policy.strategy,
+            };
+            return self.record(event, now, out);
+        }
+        match &self.assessment.blind {
+            Some(blind) => {
+                let cause = Cause::Blind { reason: blind.reason.clone() };
+                let onset = blind.since;
+                self.detect((cause, onset), now, out)
+            }
+            None => false,
+        }
+    }
+
+    /// Suspected: waits for the trigger to fire or to subside.
+    pub(super) fn watch_suspect(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        if let Some(trigger) = self.gravest_firing() {
+            return self.detect(trigger, now, out);
+        }
+        if !self.is_anything_breached() {
+            return self.record(Event::Closed { how: Closing::Subsided }, now, out);
+        }
+        let Some(held) = self.held_by_suspect() else { return false };
+        let Some(incident) = &self.state.incident else { return false };
+        let (Cause::Trigger { hold_for, .. }, noted) = (&incident.cause, incident.pending) else { return false };
+        let pause = Span::from_millis(hold_for.as_millis() / PENDING_NOTES).max(self.policy.interval);
+        let last = noted.map_or(incident.phase_since, |(_, at)| at);
+        now.since(last) >= pause && self.record(Event::StillPending { held }, now, out)
+    }
+
+    /// Escalated: over once the service is well by other means.
+    pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        let well = !self.is_anything_breached() && self.assessment.healthy;
+        well && self.record(Event::Closed { how: Closing::Subsided }, now, out)
+    }
+
+    /// Detected, held or awaiting approval: asks the guards, and plans where they let pass.
+    pub(super) fn consider(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
+        if let Some(graver) = self.graver_trigger() {
+            return self.detect(graver, now, out);
+        }
+        let Some(incident) = &self.state.incident else { return false };
+        if self.has_subsided(incident) {
+            return self.record(Event::Closed { how: Closing::Subsided }, now, out);
+        }
+        if incident.plan.is_some() {
+            return self.climb(now, fleet, out);
+        }
+        if matches!(incident.cause, Cause::Manual { .. }) && incident.hold.is_some() {
+            return self.record(Event::Closed { how: Closing::Refused }, now, out);
+        }
+        let ruling = self.rule(incident, now, fleet);
+        let hold = ruling.hold().cloned();
+        let goal = ruling.goal.clone();
+        let forced = ruling.forced();
+        self.ruling = Some(ruling);
+        match (hold, goal) {
+            (Some(hold), goal) => self.hold(hold, goal, now, out),
+            (None, Some(goal)) => self.plan(Purpose::First, 1, goal, forced, now, out),
+            (None, None) => false,
+        }
+    }
+
+    /// Holds, unless it is held for the same reason already.
+    pub(super) fn hold(&mut self, hold: Hold, goal: Option<Goal>, now: Timestamp, out: &mut Output) -> bool {
+        self.preflight_asked = None;
+        let same = self.state.incident.as_ref().is_some_and(|incident| {
+            matches!(incident.phase, Phase::Held | Phase::AwaitingApproval)
+                && incident.hold.as_ref().map(Hold::as_str) == Some(hold.as_str())
+        });
+        !same && self.record(Event::Held { hold, goal }, now, out)
+    }
+
+    /// Builds the plan, has it looked over, and records it once nothing stands in its way.
+    pub(super) fn plan(
+        &mut self,
+        purpose: Purpose,
+        attempt: u32,
+        goal: Goal,
+        forced: Vec<String>,
+        now: Timestamp,
+        out: &mut Output,
+    ) -> bool {
+        let Some(plan) = self.build_plan(purpose, attempt, &goal, now) else { return false };
+        match self.preflight.take_if(|preflight| is_about(preflight, &plan)) {
+            Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
+                self.preflight_asked = None;
+                self.record(Event::Planned { plan: Box::new(plan), goal, forced }, now, out)
+            }
+            Some(preflight) if !preflight.findings.is_empty() && now.since(preflight.at) < PREFLIGHT_RETRY => {
+                let findings = preflight.findings.clone();
+                self.preflight = Some(preflight);
+                self.hold(Hold::Preflight { findings }, Some(goal), now, out)
+            }
+            _ => {
+                if self.preflight_asked.is_none() {
+                    self.preflight_asked = Some(plan);
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn build_plan(&self, purpose: Purpose, attempt: u32, goal: &Goal, now: Timestamp) -> Option<Plan> {
+        let current = self.state.current.as_ref()?;
+        let instances = &self.view().ok()?.instances;
+        Some(strategy::build(&self.policy, purpose, attempt, &current.revision, goal, instances, now))
+    }
+
+    pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
+        let view = self.view();
+        let available = match &view {
+            Ok(view) => Ok(view.available.as_slice()),
+            Err(reason) => Err(reason.as_str()),
+        };
+        guard::rule(&Situation {
+            policy: &self.policy,
+            state: &self.state,
+            incident,
+            assessment: &self.assessment,
+            available,
+            fleet,
+            now,
+        })
+    }
+
+    fn detect(&mut self, (cause, onset): (Cause, Timestamp), now: Timestamp, out: &mut Output) -> bool {
+        let event = Event::Detected {
+            cause,
+            onset,
+            mode: self.policy.mode,
+            strategy: self.policy.strategy,
+            assessment: Box::new(self.assessment.clone()),
+        };
+        self.preflight = None;
+        self.record(event, now, out)
+    }
+
+    fn has_subsided(&self, incident: &Incident) -> bool {
+        match &incident.cause {
+            Cause::Trigger { .. } => !self.is_anything_breached(),
+            Cause::Blind { .. } => self.assessment.blind.is_none(),
+            Cause::Manual { .. } | Cause::External { .. } => false,
+        }
+    }
+
+    fn is_anything_breached(&self) -> bool {
+        self.assessment.triggers.iter().any(|trigger| trigger.state != TriggerState::Inactive)
+    }
+
+    fn gravest_firing(&self) -> Option<(Cause, Timestamp)> {
+        let firing = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
+            TriggerState::Firing { since, .. } => Some((trigger, since)),
+            TriggerState::Inactive | TriggerState::Pending { .. } => None,
+        });
+        let gravest = firing.max_by_key(|(trigger, since)| (trigger.severity, std::cmp::Reverse(*since)));
+        gravest.map(|(trigger, since)| (cause_of(trigger), since))
+    }
+
+    /// A firing trigger that is graver than what the incident is about.
+    fn graver_trigger(&self) -> Option<(Cause, Timestamp)> {
+        let incident = self.state.incident.as_ref()?;
+        let (cause, onset) = self.gravest_firing()?;
+        let graver = match &incident.cause {
+            Cause::Blind { .. } => true,
+            Cause::Trigger { severity, .. } => cause.severity() > *severity,
+            Cause::Manual { .. } | Cause::External { .. } => false,
+        };
+        graver.then_some((cause, onset))
+    }
+
+    /// The gravest trigger that has been pending for at least one interval: a single odd look is not worth a message.
+    fn suspect(&self) -> Option<(Cause, Timestamp)> {
+        let pending = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
+            TriggerState::Pending { since, held } if held >= self.policy.interval => Some((trigger, since)),
+            TriggerState::Pending { .. } | TriggerState::Inactive | TriggerState::Firing { .. } => None,
+        });
+        let gravest = pending.max_by_key(|(trigger, since)| (trigger.severity, std::cmp::Reverse(*since)));
+        gravest.map(|(trigger, since)| (cause_of(trigger), since))
+    }
+
+    fn held_by_suspect(&self) -> Option<Span> {
+        let incident = self.state.incident.as_ref()?;
+        let trigger = self.assessment.triggers.iter().find(|trigger| trigger.name.as_str() == incident.cause.name())?;
+        match trigger.state {
+            TriggerState::Pending { held, .. } => Some(held),
+            TriggerState::Inactive | TriggerState::Firing { .. } => None,
+        }
+    }
+}
+
+fn cause_of(trigger: &TriggerStatus) -> Cause {
+    Cause::Trigger {
+        name: trigger.name.clone(),
+        severity: trigger.severity,
+        hold_for: trigger.hold_for,
+        evidence: trigger.evidence.clone(),
+    }
+}
+
+/// Whether a preflight's result is about this plan; its deadline moves with time and does not matter.
+fn is_about(preflight: &Preflight, plan: &Plan) -> bool {
+    preflight.plan.to == plan.to
+        && preflight.plan.from == plan.from
+        && preflight.plan.attempt == plan.attempt
+        && preflight.plan.steps == plan.steps
+}

@@ -1,0 +1,186 @@
+//! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
+
+use super::{Controller, Output};
+use crate::domain::health::verdict::{CheckStatus, TriggerState, Verdict};
+use crate::domain::incident::record::{Event, Goal};
+use crate::domain::incident::state::{Progress, Smoke};
+use crate::domain::policy::Severity;
+use crate::domain::response::goal;
+use crate::domain::response::guard::FleetView;
+use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
+use crate::domain::time::{Span, Timestamp};
+
+/// How long a conflict waits for a look that shows what the other writer did.
+const CONFLICT_SETTLES: Span = Span::from_secs(10);
+
+/// Attempts with the first goal, before one hop to an older one.
+const ATTEMPTS_WITH_FIRST_GOAL: u32 = 2;
+
+impl Controller {
+    /// Started, or paused in the middle: does the next thing of the plan.
+    pub(super) fn drive(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        let Some((plan, progress)) = self.plan_in_force() else { return false };
+        if let Some(hold) = self.pause_hold() {
+            let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
+            return self.hold(hold, goal, now, out);
+        }
+        if now > plan.deadline && !matches!(progress, Progress::Running { .. }) {
+            let reason = format!("not done by its deadline, {}", plan.deadline);
+            return self.fail(reason, Vec::new(), now, out);
+        }
+        match progress {
+            Progress::Next { step } if usize::try_from(step).is_ok_and(|step| step >= plan.steps.len()) => {
+                self.stable_since = None;
+                self.record(Event::Verifying, now, out)
+            }
+            Progress::Next { step } => self.record(Event::StepStarted { step }, now, out),
+            Progress::Running { step, since } => self.watch_step(&plan, step, since, now, out),
+            Progress::Conflicted { step, at, detail } => self.settle_conflict(&plan, step, at, detail, now, out),
+            Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
+            Progress::Idle | Progress::Proving { .. } => false,
+        }
+    }
+
+    /// Gates are passed by judgement; every other step by its job's answer.
+    fn watch_step(&mut self, plan: &Plan, step: u32, since: Timestamp, now: Timestamp, out: &mut Output) -> bool {
+        let Some(current) = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)) else { return false };
+        let StepKind::Gate { instances, release, answers } = &current.kind else { return false };
+        let verdict = self.health.gate(instances, release, *answers, since, now);
+        let outcome = match verdict {
+            Verdict::Ok => Outcome::Applied,
+            Verdict::Breach | Verdict::Unknown(_) if now > plan.deadline || now.since(since) > current.timeout => {
+                Outcome::TimedOut(format!("{}: not within {}", current.kind.title(), now.since(since)))
+            }
+            Verdict::Breach if self.goal_goes_bad() => {
+                Outcome::Denied(format!("{release} does not come up healthy either"))
+            }
+            Verdict::Breach | Verdict::Unknown(_) => return false,
+        };
+        self.record(Event::StepFinished { step, outcome }, now, out)
+    }
+
+    /// Someone else wrote. Where the next look shows a third release, the incident ends as superseded (see `releases`);
+    /// where it shows ours, the step is done; where it shows nothing new in time, the attempt fails.
+    fn settle_conflict(
+        &mut self,
+        plan: &Plan,
+        step: u32,
+        at: Timestamp,
+        detail: String,
+        now: Timestamp,
+        out: &mut Output,
+    ) -> bool {
+        let seen_since = self.releases.as_ref().is_some_and(|(seen, view)| *seen > at && view.is_ok());
+        let at_goal = self.view().is_ok_and(|view| view.instances.iter().all(|(_, revision)| *revision == plan.to));
+        if seen_since && at_goal {
+            return self.record(Event::StepFinished { step, outcome: Outcome::AlreadyInEffect }, now, out);
+        }
+        now.since(at) > CONFLICT_SETTLES && self.fail(format!("somebody else writes: {detail}"), Vec::new(), now, out)
+    }
+
+    /// Verifying: every check must hold on new observations for the stable time, then the smoke test must pass.
+    pub(super) fn prove(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        let Some((plan, Progress::Proving { since, smoke })) = self.plan_in_force() else { return false };
+        let checks = self.health.verify(&plan.to, since, now);
+        let good = checks.iter().all(|check| check.verdict == Verdict::Ok);
+        self.stable_since = if good { self.stable_since.or(Some(now)) } else { None };
+        if let Smoke::Failed { detail } = smoke {
+            return self.fail(format!("the smoke test failed: {detail}"), checks, now, out);
+        }
+        if self.goal_goes_bad() {
+            return self.fail(format!("{} is bad as well", plan.to), checks, now, out);
+        }
+        let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
+        match (stable, smoke) {
+            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => self.record(Event::SmokeStarted, now, out),
+            (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
+            _ if now > plan.deadline => self.give_up_proof(&plan, checks, now, out),
+            _ => false,
+        }
+    }
+
+    /// At the deadline a failed check is a failure; a check without proof is for a human to judge.
+    fn give_up_proof(&mut self, plan: &Plan, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
+        let bad: Vec<&str> = with_verdict(&checks, |verdict| *verdict == Verdict::Breach);
+        if bad.is_empty() {
+            let open = with_verdict(&checks, |verdict| matches!(verdict, Verdict::Unknown(_)));
+            let what = if open.is_empty() { "not stable for long enough".to_owned() } else { open.join("; ") };
+            let reason = format!("{} is in place, but it is not proven well: {what}", plan.to);
+            return self.record(Event::Escalated { reason }, now, out);
+        }
+        let reason = format!("not well by {}: {}", plan.deadline, bad.join("; "));
+        self.fail(reason, checks, now, out)
+    }
+
+    /// Failed: once more, then one hop to an older release that was known good, then a human.
+    pub(super) fn climb(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
+        let Some(incident) = &self.state.incident else { return false };
+        let Some(last) = incident.plan.clone() else { return false };
+        let ruling = self.rule(incident, now, fleet);
+        let hold = ruling.guards.iter().filter(|guard| still_holds_on_the_ladder(&guard.name));
+        let hold = hold.filter(|guard| !guard.forced).find_map(|guard| guard.hold.clone());
+        let goal = incident.goal.clone();
+        let trouble = incident.trouble.clone().unwrap_or_default();
+        let tried = incident.tried.clone();
+        self.ruling = Some(ruling);
+        if let Some(hold) = hold {
+            return self.hold(hold, goal, now, out);
+        }
+        match (last.purpose, goal) {
+            (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
+                self.plan(Purpose::Retry, last.attempt + 1, goal, Vec::new(), now, out)
+            }
+            (Purpose::First | Purpose::Retry, _) => match self.older_goal(&tried, now) {
+                Some(older) => self.plan(Purpose::OlderKnownGood, last.attempt + 1, older, Vec::new(), now, out),
+                None => self.escalate(&format!("{trouble}; there is no older release known to be good"), now, out),
+            },
+            (Purpose::OlderKnownGood, _) => {
+                self.escalate(&format!("{trouble}; every rung of the ladder was tried"), now, out)
+            }
+        }
+    }
+
+    fn older_goal(&self, tried: &[crate::domain::id::RevisionId], now: Timestamp) -> Option<Goal> {
+        let current = self.state.current.as_ref()?;
+        let available = &self.view().ok()?.available;
+        goal::last_known_good(&self.state.ledger, available, &current.revision, tried, now).ok()
+    }
+
+    fn escalate(&mut self, reason: &str, now: Timestamp, out: &mut Output) -> bool {
+        self.preflight_asked = None;
+        self.record(Event::Escalated { reason: reason.to_owned() }, now, out)
+    }
+
+    fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
+        self.stable_since = None;
+        self.record(Event::Failed { reason, checks }, now, out)
+    }
+
+    fn pause_hold(&self) -> Option<Hold> {
+        self.state.paused.as_ref().map(|pause| Hold::Paused { by: pause.by.clone() })
+    }
+
+    fn plan_in_force(&self) -> Option<(Plan, Progress)> {
+        let incident = self.state.incident.as_ref()?;
+        Some((incident.plan.clone()?, incident.progress.clone()))
+    }
+
+    /// A critical trigger fires on the release that was gone back to.
+    fn goal_goes_bad(&self) -> bool {
+        let Some(plan) = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref()) else { return false };
+        self.assessment.revision.as_ref() == Some(&plan.to)
+            && self.assessment.triggers.iter().any(|trigger| {
+                trigger.severity == Severity::Critical && matches!(trigger.state, TriggerState::Firing { .. })
+            })
+    }
+}
+
+/// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
+fn still_holds_on_the_ladder(guard: &str) -> bool {
+    matches!(guard, "paused" | "rejected" | "revision-unknown" | "observe-mode")
+}
+
+fn with_verdict(checks: &[CheckStatus], pick: impl Fn(&Verdict) -> bool) -> Vec<&str> {
+    checks.iter().filter(|check| pick(&check.verdict)).map(|check| check.detail.as_str()).collect()
+}

@@ -1,0 +1,459 @@
+//! One workload's machine: observations, answers and requests go in; records, messages and jobs come out.
+//!
+//! Every pass derives what to do from the whole state, which is a fold of the journal's records. A restart folds the
+//! same records and goes on by the same code: there is no other path for recovery.
+
+mod decide;
+mod execute;
+mod operator;
+mod releases;
+mod view;
+
+use std::sync::Arc;
+
+use super::health::Health;
+use super::health::verdict::{Assessment, Subject, TriggerState};
+use super::id::{IncidentId, SignalName, TargetId, WorkloadId};
+use super::incident::alert::{Alert, Phase};
+use super::incident::narrate;
+use super::incident::record::{Cause, Closing, Event, Record};
+use super::incident::state::{Applied, Illegal, Incident, Progress, Smoke, WorkloadState};
+use super::observation::{Fault, Observation, ReleaseView, Seen};
+use super::policy::{SmokeTest, WorkloadPolicy};
+use super::response::guard::{FleetView, Ruling};
+use super::response::plan::{Finding, Outcome, Plan, StepKind};
+use super::time::{Span, Timestamp};
+use super::units::Finite;
+
+pub use operator::{Accepted, Refusal, Request, RequestKind};
+pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, WorkloadView};
+
+/// Transitions that one input may cause. The longest chain is a dozen; more is a loop.
+const MAX_TRANSITIONS: usize = 64;
+
+/// Looks and judgements are this many times denser while something is going on.
+pub const FAST_FACTOR: u64 = 5;
+
+/// Shortest time between two judgements.
+const SHORTEST_PACE: Span = Span::from_millis(100);
+
+/// What goes in.
+#[derive(Debug)]
+pub enum Input {
+    /// Something was seen.
+    Observed(Observation),
+    /// Time has passed.
+    Tick,
+    /// A job is over.
+    Done(Answer),
+    /// An operator asks for something.
+    Asked(Request),
+}
+
+/// Work for the edges, asked for once. A restart asks again for what has no outcome yet.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Job {
+    /// Whose.
+    pub workload: WorkloadId,
+    /// Ties the answer to the question.
+    pub ticket: u64,
+    /// What.
+    pub work: Work,
+}
+
+/// What the edges are asked to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Work {
+    /// Look whether a plan could be carried out.
+    Preflight(Box<Plan>),
+    /// Do a step.
+    Step {
+        /// The step.
+        kind: StepKind,
+        /// For how long at most.
+        timeout: Span,
+    },
+    /// Run the smoke test.
+    Smoke(SmokeTest),
+}
+
+/// How a job ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// The job's ticket.
+    pub ticket: u64,
+    /// What came of it.
+    pub result: JobResult,
+}
+
+/// What came of a job.
+#[derive(Clone, PartialEq, Debug)]
+pub enum JobResult {
+    /// What stands in a plan's way; nothing if empty.
+    Preflight(Vec<Finding>),
+    /// How a step ended.
+    Step(Outcome),
+    /// Whether the smoke test passed, and its output's end.
+    Smoke(bool, String),
+}
+
+/// What comes out of one input.
+#[derive(Default, Debug)]
+pub struct Output {
+    /// To be committed before anything else is done, together with `alerts`.
+    pub records: Vec<Record>,
+    /// Messages for the workload's receivers, in order.
+    pub alerts: Vec<Alert>,
+    /// To be started once the records are durable.
+    pub jobs: Vec<Job>,
+    /// Records that the legality table refused: a defect, to be logged loudly. Nothing was done.
+    pub refused: Vec<Illegal>,
+}
+
+/// A preflight's result, good for the plan that it was made for.
+#[derive(Debug)]
+struct Preflight {
+    plan: Plan,
+    findings: Vec<Finding>,
+    at: Timestamp,
+}
+
+/// One workload's machine.
+#[derive(Debug)]
+pub struct Controller {
+    policy: Arc<WorkloadPolicy>,
+    state: WorkloadState,
+    health: Health,
+    releases: Option<(Timestamp, Result<ReleaseView, Fault>)>,
+    assessment: Assessment,
+    ruling: Option<Ruling>,
+    tickets: u64,
+    in_flight: Option<u64>,
+    preflight: Option<Preflight>,
+    preflight_asked: Option<Plan>,
+    healthy_since: Option<Timestamp>,
+    stable_since: Option<Timestamp>,
+}
+
+impl Controller {
+    /// Picks up where the journal's records leave off.
+    #[must_use]
+    pub fn new(policy: Arc<WorkloadPolicy>, state: WorkloadState) -> Self {
+        let mut health = Health::new(Arc::clone(&policy));
+        if let Some(incident) = &state.incident {
+            restore_trigger(&mut health, incident);
+        }
+        let assessment = Assessment {
+            at: state.last_at,
+            revision: None,
+            triggers: Vec::new(),
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+        };
+        Self {
+            policy,
+            state,
+            health,
+            releases: None,
+            assessment,
+            ruling: None,
+            tickets: 0,
+            in_flight: None,
+            preflight: None,
+            preflight_asked: None,
+            healthy_since: None,
+            stable_since: None,
+        }
+    }
+
+    /// Puts another policy in force. Windows start anew; the journal's state stays.
+    pub fn adopt(&mut self, policy: Arc<WorkloadPolicy>) {
+        if *self.policy == *policy {
+            return;
+        }
+        self.health = Health::new(Arc::clone(&policy));
+        if let Some(incident) = &self.state.incident {
+            restore_trigger(&mut self.health, incident);
+        }
+        self.policy = policy;
+        self.healthy_since = None;
+        self.stable_since = None;
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub const fn policy(&self) -> &Arc<WorkloadPolicy> {
+        &self.policy
+    }
+
+    /// What the journal says.
+    #[must_use]
+    pub const fn state(&self) -> &WorkloadState {
+        &self.state
+    }
+
+    /// The latest judgement.
+    #[must_use]
+    pub const fn assessment(&self) -> &Assessment {
+        &self.assessment
+    }
+
+    /// A signal's recent values, for a plot.
+    #[must_use]
+    pub fn history(&self, signal: &SignalName) -> Vec<(Timestamp, Option<Finite>)> {
+        self.health.history(signal)
+    }
+
+    /// Forgets targets that are gone.
+    pub fn retain_targets(&mut self, keep: &dyn Fn(&TargetId) -> bool) {
+        self.health.retain_targets(keep);
+    }
+
+    /// Whether a rollback of this workload is under way.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        self.state.incident.as_ref().is_some_and(|incident| {
+            matches!(incident.phase, Phase::Started | Phase::Verifying | Phase::Failed)
+                || incident.progress != Progress::Idle
+        })
+    }
+
+    /// Whether looks and judgements should be denser than usual.
+    #[must_use]
+    pub fn is_tense(&self) -> bool {
+        self.is_acting() || self.assessment.triggers.iter().any(|trigger| trigger.state != TriggerState::Inactive)
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    #[must_use]
+    pub fn next_tick(&self) -> Timestamp {
+        let interval = self.policy.interval;
+        let pace = if self.is_tense() { self.fast_pace() } else { interval };
+        self.assessment.at + pace
+    }
+
+    fn fast_pace(&self) -> Span {
+        Span::from_millis(self.policy.interval.as_millis() / FAST_FACTOR).max(SHORTEST_PACE)
+    }
+
+    /// Closes the open incident, because the workload is no longer in the policy.
+    pub fn forget(&mut self, now: Timestamp, out: &mut Output) {
+        if self.state.incident.is_some() {
+            self.record(Event::Closed { how: Closing::Forgotten }, now, out);
+        }
+    }
+
+    /// Only remembers what was seen; decides nothing. For the time in which no record can be written.
+    pub fn observe_only(&mut self, observation: &Observation) {
+        self.take_in(observation);
+    }
+
+    /// Takes one input and gives everything that follows from it. Never later than `now` of an earlier call.
+    pub fn handle(&mut self, input: Input, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Option<Reply> {
+        let mut reply = None;
+        let judge = match input {
+            Input::Observed(observation) => {
+                let about_releases = matches!(observation.seen, Seen::Releases(_));
+                self.take_in(&observation);
+                about_releases || now.since(self.assessment.at) >= self.fast_pace()
+            }
+            Input::Tick => true,
+            Input::Done(answer) => {
+                self.take_answer(answer, now, out);
+                true
+            }
+            Input::Asked(request) => {
+                reply = Some(self.ask(request, now, fleet, out));
+                true
+            }
+        };
+        if judge {
+            self.assess(now);
+            self.advance(now, fleet, out);
+        }
+        self.ask_edges(out);
+        reply
+    }
+
+    fn take_in(&mut self, observation: &Observation) {
+        if let Seen::Releases(view) = &observation.seen {
+            self.releases = Some((observation.at, view.clone()));
+        }
+        self.health.observe(observation);
+    }
+
+    fn assess(&mut self, now: Timestamp) {
+        let subject = self.subject();
+        self.assessment = self.health.assess(subject.as_ref(), now);
+        let healthy = self.assessment.healthy && self.assessment.revision.is_some();
+        self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
+    }
+
+    fn subject(&self) -> Option<Subject> {
+        let current = self.state.current.as_ref()?;
+        Some(Subject { revision: current.revision.clone(), since: current.since })
+    }
+
+    /// Does whatever the state asks for, until it asks for nothing more.
+    fn advance(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) {
+        for _ in 0..MAX_TRANSITIONS {
+            let moved =
+                self.follow_releases(now, out) || self.note_known_good(now, out) || self.pursue(now, fleet, out);
+            if !moved || !out.refused.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pursue(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
+        let Some(incident) = &self.state.incident else {
+            return self.open(now, out);
+        };
+        match incident.phase {
+            Phase::Suspected => self.watch_suspect(now, out),
+            Phase::Held if incident.progress != Progress::Idle => self.drive(now, out),
+            Phase::Detected | Phase::Held | Phase::AwaitingApproval => self.consider(now, fleet, out),
+            Phase::Started => self.drive(now, out),
+            Phase::Verifying => self.prove(now, out),
+            Phase::Failed => self.climb(now, fleet, out),
+            Phase::Escalated => self.watch_escalated(now, out),
+            Phase::Restored | Phase::Closed => false,
+        }
+    }
+
+    /// Writes a record about the workload itself. Whether it was written.
+    fn note(&mut self, event: Event, now: Timestamp, out: &mut Output) -> bool {
+        self.write(None, event, now, out)
+    }
+
+    /// Writes a record about the open incident. Whether it was written.
+    fn record(&mut self, event: Event, now: Timestamp, out: &mut Output) -> bool {
+        let id = match &self.state.incident {
+            Some(incident) => incident.id.clone(),
+            None => self.new_incident_id(now),
+        };
+        self.write(Some(id), event, now, out)
+    }
+
+    fn write(&mut self, incident: Option<IncidentId>, event: Event, now: Timestamp, out: &mut Output) -> bool {
+        let record =
+            Record { workload: self.policy.id.clone(), sequence: self.state.sequence + 1, incident, at: now, event };
+        match self.state.apply(&record) {
+            Ok(applied) => {
+                if let Applied::Transition(incident) = applied {
+                    out.alerts.push(narrate::alert(&self.policy.id, &incident, &record.event));
+                }
+                out.records.push(record);
+                true
+            }
+            Err(illegal) => {
+                out.refused.push(illegal);
+                false
+            }
+        }
+    }
+
+    /// `<workload>-<date>-<time>-<sequence>`: readable, and unique by the sequence of its first record.
+    fn new_incident_id(&self, now: Timestamp) -> IncidentId {
+        let stamp: String =
+            now.to_string().chars().take(19).filter(|c| *c != '-' && *c != ':').collect::<String>().replace('T', "-");
+        IncidentId::new(format!("{}-{stamp}-{}", self.policy.id, self.state.sequence + 1))
+    }
+
+    /// Asks for the one job that the state waits for, unless it is being done.
+    fn ask_edges(&mut self, out: &mut Output) {
+        if self.in_flight.is_some() || !out.refused.is_empty() {
+            return;
+        }
+        let work = match (&self.preflight_asked, &self.state.incident) {
+            (_, Some(incident)) if incident.progress != Progress::Idle => self.work_of(incident),
+            (Some(plan), Some(_)) => Some(Work::Preflight(Box::new(plan.clone()))),
+            _ => None,
+        };
+        if let Some(work) = work {
+            self.tickets += 1;
+            self.in_flight = Some(self.tickets);
+            out.jobs.push(Job { workload: self.policy.id.clone(), ticket: self.tickets, work });
+        }
+    }
+
+    fn work_of(&self, incident: &Incident) -> Option<Work> {
+        match &incident.progress {
+            Progress::Running { step, .. } => {
+                let step = incident.plan.as_ref()?.steps.get(usize::try_from(*step).ok()?)?;
+                let gate = matches!(step.kind, StepKind::Gate { .. });
+                (!gate).then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
+            }
+            Progress::Proving { smoke: Smoke::Running, .. } => self.policy.verify.smoke.clone().map(Work::Smoke),
+            Progress::Idle
+            | Progress::Next { .. }
+            | Progress::Conflicted { .. }
+            | Progress::Broken { .. }
+            | Progress::Proving { .. } => None,
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer, now: Timestamp, out: &mut Output) {
+        if self.in_flight != Some(answer.ticket) {
+            return;
+        }
+        self.in_flight = None;
+        match answer.result {
+            JobResult::Preflight(findings) => {
+                if let Some(plan) = self.preflight_asked.take() {
+                    self.preflight = Some(Preflight { plan, findings, at: now });
+                }
+            }
+            JobResult::Step(outcome) => {
+                if let Some(step) = self.running_step() {
+                    self.record(Event::StepFinished { step, outcome }, now, out);
+                }
+            }
+            JobResult::Smoke(passed, detail) => {
+                if self.state.incident.as_ref().is_some_and(|incident| incident.phase == Phase::Verifying) {
+                    self.record(Event::SmokeFinished { passed, detail }, now, out);
+                }
+            }
+        }
+    }
+
+    fn running_step(&self) -> Option<u32> {
+        match &self.state.incident.as_ref()?.progress {
+            Progress::Running { step, .. } => Some(*step),
+            Progress::Idle
+            | Progress::Next { .. }
+            | Progress::Conflicted { .. }
+            | Progress::Broken { .. }
+            | Progress::Proving { .. } => None,
+        }
+    }
+
+    fn note_known_good(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        let (Some(since), Some(current)) = (self.healthy_since, &self.state.current) else { return false };
+        let revision = current.revision.clone();
+        let known = self.state.ledger.get(&revision).is_some_and(|standing| standing.known_good_since.is_some());
+        let due = now.since(since) >= self.policy.known_good_after && since >= current.since;
+        if known || !due || self.state.incident.is_some() {
+            return false;
+        }
+        self.note(Event::KnownGood { revision, since }, now, out)
+    }
+}
+
+/// What an operator's request came to.
+pub type Reply = Result<Accepted, Refusal>;
+
+fn restore_trigger(health: &mut Health, incident: &Incident) {
+    let Cause::Trigger { name, .. } = &incident.cause else { return };
+    let Some(onset) = incident.times.onset else { return };
+    match (incident.phase, incident.pending, incident.times.detected) {
+        (Phase::Suspected, Some((held, noted)), _) => {
+            health.restore(name, TriggerState::Pending { since: onset, held }, noted);
+        }
+        (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, Some(detected)) => {
+            health.restore(name, TriggerState::Firing { since: onset, at: detected }, detected);
+        }
+        _ => {}
+    }
+}

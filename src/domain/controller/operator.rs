@@ -1,0 +1,188 @@
+//! The operator's hand: pause, resume, approve, reject, roll back, report a fault from outside.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Controller, Output, Reply};
+use crate::domain::id::{IncidentId, RevisionId};
+use crate::domain::incident::alert::Phase;
+use crate::domain::incident::record::{Cause, Closing, Event};
+use crate::domain::response::guard::{FORCIBLE, FleetView};
+use crate::domain::time::Timestamp;
+
+/// What an operator asks for, and who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Who, as the record will name them.
+    pub by: String,
+    /// What.
+    pub kind: RequestKind,
+}
+
+/// What an operator asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RequestKind {
+    /// Stop all changes to the workload.
+    Pause {
+        /// Why.
+        reason: String,
+    },
+    /// Lift the pause.
+    Resume,
+    /// Say yes to an incident that waits for it.
+    Approve {
+        /// Which.
+        incident: IncidentId,
+    },
+    /// Say no to an incident, or close one that was escalated.
+    Reject {
+        /// Which.
+        incident: IncidentId,
+        /// Why.
+        reason: String,
+    },
+    /// Roll back by hand.
+    Rollback {
+        /// Why.
+        reason: String,
+        /// To which release; none: the last known good one.
+        to: Option<RevisionId>,
+        /// Guards to skip, by name.
+        force: Vec<String>,
+    },
+    /// Report a fault that no signal shows: security, data, compliance.
+    Trigger {
+        /// Which sort.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What was done about a request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The incident concerned.
+    pub incident: Option<IncidentId>,
+    /// In one sentence.
+    pub message: String,
+}
+
+/// Why a request was not done.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such workload or incident.
+    #[error("{0}")]
+    NotFound(String),
+    /// Does not fit the present state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// A guard holds; its name and its reason.
+    #[error("held by {guard}: {reason}")]
+    Held {
+        /// The guard's name, as `--force` takes it.
+        guard: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Controller {
+    pub(super) fn ask(&mut self, request: Request, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Reply {
+        let Request { by, kind } = request;
+        match kind {
+            RequestKind::Pause { reason } => self.pause(by, reason, now, out),
+            RequestKind::Resume => self.resume(by, now, out),
+            RequestKind::Approve { incident } => self.approve(by, &incident, now, out),
+            RequestKind::Reject { incident, reason } => self.reject(by, &incident, reason, now, out),
+            RequestKind::Rollback { reason, to, force } => {
+                if let Some(unknown) = force.iter().find(|name| !FORCIBLE.contains(&name.as_str())) {
+                    let known = FORCIBLE.join(", ");
+                    return Err(Refusal::Invalid(format!("{unknown:?} can't be forced; these can: {known}")));
+                }
+                self.begin(Cause::Manual { by, reason, to, force }, now, fleet, out)
+            }
+            RequestKind::Trigger { kind, reason } => self.begin(Cause::External { by, kind, reason }, now, fleet, out),
+        }
+    }
+
+    fn pause(&mut self, by: String, reason: String, now: Timestamp, out: &mut Output) -> Reply {
+        if self.state.paused.is_none() {
+            self.note(Event::Paused { by, reason }, now, out);
+        }
+        Ok(self.accepted("paused: nothing will be changed until it is resumed"))
+    }
+
+    fn resume(&mut self, by: String, now: Timestamp, out: &mut Output) -> Reply {
+        if self.state.paused.is_some() {
+            self.note(Event::Resumed { by }, now, out);
+        }
+        Ok(self.accepted("resumed"))
+    }
+
+    fn approve(&mut self, by: String, id: &IncidentId, now: Timestamp, out: &mut Output) -> Reply {
+        match self.open_incident(id)? {
+            Phase::AwaitingApproval => {
+                self.record(Event::Approved { by }, now, out);
+                Ok(self.accepted("approved: the rollback begins unless another guard holds"))
+            }
+            phase => Err(Refusal::Conflict(format!("{id} does not wait for approval: it is {phase}"))),
+        }
+    }
+
+    fn reject(&mut self, by: String, id: &IncidentId, reason: String, now: Timestamp, out: &mut Output) -> Reply {
+        match self.open_incident(id)? {
+            Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval if !self.is_acting() => {
+                self.record(Event::Rejected { by, reason }, now, out);
+                Ok(self.accepted("rejected: nothing is done about this incident"))
+            }
+            Phase::Escalated => {
+                self.record(Event::Closed { how: Closing::ByOperator { by, reason } }, now, out);
+                Ok(self.accepted("closed"))
+            }
+            phase => Err(Refusal::Conflict(format!("{id} is {phase}; pause the workload to stop it"))),
+        }
+    }
+
+    fn open_incident(&self, id: &IncidentId) -> Result<Phase, Refusal> {
+        match &self.state.incident {
+            Some(incident) if incident.id == *id => Ok(incident.phase),
+            Some(_) | None => Err(Refusal::NotFound(format!("{id} is not open"))),
+        }
+    }
+
+    /// Opens an incident, or takes the open one over, and says at once whether a guard holds.
+    fn begin(&mut self, cause: Cause, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Reply {
+        if self.is_acting() {
+            return Err(Refusal::Conflict("a rollback of this workload is under way".to_owned()));
+        }
+        let manual = matches!(cause, Cause::Manual { .. });
+        let event = Event::Detected {
+            cause,
+            onset: now,
+            mode: self.policy.mode,
+            strategy: self.policy.strategy,
+            assessment: Box::new(self.assessment.clone()),
+        };
+        self.preflight = None;
+        self.preflight_asked = None;
+        self.record(event, now, out);
+        let Some(incident) = &self.state.incident else {
+            return Err(Refusal::Conflict("the incident could not be recorded".to_owned()));
+        };
+        let hold = self.rule(incident, now, fleet).hold().cloned();
+        let accepted = self.accepted("accepted: the plan is looked over, then carried out");
+        match hold {
+            Some(hold) if manual => Err(Refusal::Held { guard: hold.as_str().to_owned(), reason: hold.to_string() }),
+            Some(hold) => Ok(Accepted { message: format!("recorded, but held: {hold}"), ..accepted }),
+            None => Ok(accepted),
+        }
+    }
+
+    fn accepted(&self, message: &str) -> Accepted {
+        let incident = self.state.incident.as_ref().map(|incident| incident.id.clone());
+        Accepted { incident, message: message.to_owned() }
+    }
+}

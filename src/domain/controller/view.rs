@@ -1,0 +1,259 @@
+//! What can be asked about a workload: how it is, and why.
+
+use serde::{Deserialize, Serialize};
+
+use super::Controller;
+use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, Verdict};
+use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::incident::alert::{Phase, Times};
+use crate::domain::incident::ledger::Standing;
+use crate::domain::incident::narrate;
+use crate::domain::incident::record::{Cause, Goal, Running};
+use crate::domain::incident::state::{Incident, Pause, Progress};
+use crate::domain::observation::ReleaseView;
+use crate::domain::policy::{Condition, Mode, Severity, Strategy};
+use crate::domain::response::goal;
+use crate::domain::response::guard::{FleetView, Guard};
+use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Finding, Plan, Purpose};
+use crate::domain::time::Timestamp;
+
+/// A workload, now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WorkloadView {
+    /// Which.
+    pub workload: WorkloadId,
+    /// How far the daemon may go.
+    pub mode: Mode,
+    /// How a bad release is taken back.
+    pub strategy: Strategy,
+    /// The release in service.
+    pub current: Option<Running>,
+    /// Where a rollback would go to now, or why nowhere.
+    pub goal: Result<Goal, Hold>,
+    /// Set while paused.
+    pub paused: Option<Pause>,
+    /// The open incident.
+    pub incident: Option<IncidentView>,
+    /// The latest judgement.
+    pub assessment: Assessment,
+    /// Every release that is known.
+    pub releases: Vec<ReleaseStanding>,
+}
+
+/// A release and what is known of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReleaseStanding {
+    /// Its name.
+    pub revision: RevisionId,
+    /// Whether it can be gone back to: it still exists.
+    pub available: bool,
+    /// What the ledger says.
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// An incident, now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct IncidentView {
+    /// Which.
+    pub incident: IncidentId,
+    /// Where it is.
+    pub phase: Phase,
+    /// What set it off, in words.
+    pub cause: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The release in question.
+    pub from: Option<Running>,
+    /// The release to go back to.
+    pub goal: Option<Goal>,
+    /// Why nothing is done.
+    pub hold: Option<Hold>,
+    /// The plan.
+    pub plan: Option<Plan>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// Checks of the last verification.
+    pub checks: Vec<CheckStatus>,
+    /// Why the last attempt failed.
+    pub trouble: Option<String>,
+    /// When what happened.
+    pub times: Times,
+}
+
+impl From<&Incident> for IncidentView {
+    fn from(incident: &Incident) -> Self {
+        Self {
+            incident: incident.id.clone(),
+            phase: incident.phase,
+            cause: narrate::describe(&incident.cause),
+            severity: incident.cause.severity(),
+            from: incident.from.clone(),
+            goal: incident.goal.clone(),
+            hold: incident.hold.clone(),
+            plan: incident.plan.clone(),
+            progress: incident.progress.clone(),
+            checks: incident.checks.clone(),
+            trouble: incident.trouble.clone(),
+            times: incident.times.clone(),
+        }
+    }
+}
+
+/// Why things are as they are.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Which workload.
+    pub workload: WorkloadId,
+    /// When it was made.
+    pub at: Timestamp,
+    /// In one sentence.
+    pub decision: String,
+    /// Every signal's numbers and every trigger's state.
+    pub assessment: Assessment,
+    /// Every guard, as it stands for an incident now; a rollback by hand is assumed where none is open.
+    pub guards: Vec<Guard>,
+    /// What would be done if nothing held.
+    pub plan: Option<Plan>,
+    /// What would have to change for the decision to change.
+    pub would_change: Vec<String>,
+}
+
+/// What a rollback by hand would do now, and what would stop it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Preview {
+    /// Which workload.
+    pub workload: WorkloadId,
+    /// The plan; none where there is no goal.
+    pub plan: Option<Plan>,
+    /// Every guard.
+    pub guards: Vec<Guard>,
+    /// What a look at the place found in the plan's way.
+    pub findings: Vec<Finding>,
+}
+
+impl Preview {
+    /// Whether nothing would stop it.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.plan.is_some() && self.findings.is_empty() && self.guards.iter().all(|guard| guard.hold.is_none())
+    }
+}
+
+impl Controller {
+    /// What a rollback by hand would do now. The findings are for the edges to add.
+    #[must_use]
+    pub fn preview(&self, now: Timestamp, fleet: &FleetView) -> Preview {
+        let ruling = self.rule(&self.what_if(now), now, fleet);
+        let plan = ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
+        Preview { workload: self.policy.id.clone(), plan, guards: ruling.guards, findings: Vec::new() }
+    }
+
+    /// The workload, now.
+    #[must_use]
+    pub fn view_of(&self, now: Timestamp) -> WorkloadView {
+        let available: Vec<RevisionId> = self.view().map_or_else(|_| Vec::new(), available_names);
+        let releases = self.state.ledger.iter().map(|(revision, standing)| ReleaseStanding {
+            revision: revision.clone(),
+            available: available.contains(revision),
+            standing: standing.clone(),
+        });
+        WorkloadView {
+            workload: self.policy.id.clone(),
+            mode: self.policy.mode,
+            strategy: self.policy.strategy,
+            current: self.state.current.clone(),
+            goal: self.present_goal(now),
+            paused: self.state.paused.clone(),
+            incident: self.state.incident.as_ref().map(IncidentView::from),
+            assessment: self.assessment.clone(),
+            releases: releases.collect(),
+        }
+    }
+
+    /// Why things are as they are, and the plan that would be carried out if nothing held.
+    #[must_use]
+    pub fn explain(&self, now: Timestamp, fleet: &FleetView) -> Explanation {
+        let probe = self.state.incident.clone().unwrap_or_else(|| self.what_if(now));
+        let ruling = self.rule(&probe, now, fleet);
+        let plan = match &probe.plan {
+            Some(plan) => Some(plan.clone()),
+            None => ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now)),
+        };
+        Explanation {
+            workload: self.policy.id.clone(),
+            at: now,
+            decision: self.decision_in_words(),
+            assessment: self.assessment.clone(),
+            would_change: self.what_would_change(&ruling.guards),
+            guards: ruling.guards,
+            plan,
+        }
+    }
+
+    /// The release that a rollback would go to now.
+    ///
+    /// # Errors
+    /// The hold that stands in the way.
+    fn present_goal(&self, now: Timestamp) -> Result<Goal, Hold> {
+        let unknown = |reason: String| Hold::RevisionUnknown { reason };
+        let current = self.state.current.as_ref().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
+        let view = self.view().map_err(unknown)?;
+        goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], now)
+    }
+
+    /// The incident that a rollback by hand would open.
+    fn what_if(&self, now: Timestamp) -> Incident {
+        let cause = Cause::Manual { by: String::new(), reason: String::new(), to: None, force: Vec::new() };
+        Incident::hypothetical(cause, self.state.current.clone(), self.policy.mode, self.policy.strategy, now)
+    }
+
+    fn decision_in_words(&self) -> String {
+        let Some(incident) = &self.state.incident else {
+            let pending = self.assessment.triggers.iter().any(|t| t.state != TriggerState::Inactive);
+            return match (&self.assessment.blind, pending) {
+                (Some(blind), _) => format!("nothing is done: own sight is lost, {}", blind.reason),
+                (None, true) => "nothing is done yet: a trigger is pending".to_owned(),
+                (None, false) => "nothing is done: no trigger is pending or firing".to_owned(),
+            };
+        };
+        match (&incident.hold, incident.phase) {
+            (Some(hold), _) => format!("held: {hold}"),
+            (None, phase) => format!("{phase}: {}", narrate::describe(&incident.cause)),
+        }
+    }
+
+    fn what_would_change(&self, guards: &[Guard]) -> Vec<String> {
+        let mut changes: Vec<String> = Vec::new();
+        for trigger in &self.assessment.triggers {
+            let bound = trigger.evidence.condition.map_or_else(String::new, |condition| match condition {
+                Condition::Above(bound) => format!("above {}", trigger.evidence.unit.format(bound.get())),
+                Condition::Below(bound) => format!("below {}", trigger.evidence.unit.format(bound.get())),
+            });
+            let line = match (&trigger.state, &trigger.evidence.verdict) {
+                (TriggerState::Firing { .. }, _) => continue,
+                (TriggerState::Pending { held, .. }, _) => {
+                    format!("\"{}\" fires once breached for {} ({held} so far)", trigger.name, trigger.hold_for)
+                }
+                (TriggerState::Inactive, Verdict::Unknown(reason)) => {
+                    format!("\"{}\" can't be judged: {reason}", trigger.name)
+                }
+                (TriggerState::Inactive, Verdict::Ok | Verdict::Breach) => {
+                    format!(
+                        "\"{}\" fires if {} is {bound} for {}",
+                        trigger.name, trigger.evidence.signal, trigger.hold_for
+                    )
+                }
+            };
+            changes.push(line);
+        }
+        let holding = guards.iter().filter(|guard| !guard.forced).filter_map(|guard| guard.hold.as_ref());
+        changes.extend(holding.map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
+        changes
+    }
+}
+
+fn available_names(view: &ReleaseView) -> Vec<RevisionId> {
+    view.available.iter().map(|release| release.revision.clone()).collect()
+}

@@ -1,0 +1,188 @@
+//! Many workloads, and the brakes that span them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::controller::{Controller, Explanation, Input, Output, Preview, Refusal, Reply, WorkloadView};
+use super::id::WorkloadId;
+use super::incident::alert::Phase;
+use super::incident::record::{Cause, Event};
+use super::incident::state::{Incident, WorkloadState};
+use super::observation::Observation;
+use super::policy::WorkloadPolicy;
+use super::response::guard::FleetView;
+use super::time::{Span, Timestamp};
+
+/// How far the hourly brake looks back.
+const HOUR: Span = Span::from_secs(3600);
+
+/// Workloads that turn bad within this time are taken to have one cause.
+const STORM_WINDOW: Span = Span::from_secs(300);
+
+/// All workloads, and what the brakes remember.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    controllers: BTreeMap<WorkloadId, Controller>,
+    starts: VecDeque<Timestamp>,
+    turned_bad: BTreeMap<WorkloadId, Timestamp>,
+    acting: BTreeMap<WorkloadId, String>,
+}
+
+impl Fleet {
+    /// Puts a workload under watch, from what the journal says of it.
+    pub fn add(&mut self, policy: Arc<WorkloadPolicy>, state: WorkloadState) {
+        let id = policy.id.clone();
+        for start in &state.rollbacks {
+            let position = self.starts.partition_point(|known| known <= start);
+            self.starts.insert(position, *start);
+        }
+        if let Some(detected) = state.incident.as_ref().and_then(detected_by_trigger) {
+            self.turned_bad.insert(id.clone(), detected);
+        }
+        let controller = Controller::new(policy, state);
+        self.note_acting(&controller);
+        self.controllers.insert(id, controller);
+    }
+
+    /// Puts another policy in force for a workload that is watched already; `false` where it is not.
+    pub fn adopt(&mut self, policy: Arc<WorkloadPolicy>) -> bool {
+        match self.controllers.get_mut(&policy.id) {
+            Some(controller) => {
+                controller.adopt(policy);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Closes a workload's open incident, because it is no longer in the policy.
+    pub fn forget(&mut self, id: &WorkloadId, now: Timestamp, out: &mut Output) {
+        if let Some(controller) = self.controllers.get_mut(id) {
+            controller.forget(now, out);
+        }
+    }
+
+    /// Stops watching a workload. Its records stay in the journal.
+    pub fn remove(&mut self, id: &WorkloadId) -> Option<Controller> {
+        self.acting.remove(id);
+        self.turned_bad.remove(id);
+        self.controllers.remove(id)
+    }
+
+    /// One workload.
+    #[must_use]
+    pub fn get(&self, id: &WorkloadId) -> Option<&Controller> {
+        self.controllers.get(id)
+    }
+
+    /// All workloads, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&WorkloadId, &Controller)> {
+        self.controllers.iter()
+    }
+
+    /// Hands one input to its workload.
+    pub fn handle(&mut self, id: &WorkloadId, input: Input, now: Timestamp, out: &mut Output) -> Option<Reply> {
+        let fleet = self.view_for(id, now);
+        let Some(controller) = self.controllers.get_mut(id) else {
+            let asked = matches!(input, Input::Asked(_));
+            return asked.then(|| Err(Refusal::NotFound(format!("no workload {id}"))));
+        };
+        let already = out.records.len();
+        let reply = controller.handle(input, now, &fleet, out);
+        for record in out.records.iter().skip(already) {
+            match &record.event {
+                Event::Planned { .. } => self.starts.push_back(now),
+                Event::Detected { cause: Cause::Trigger { .. }, .. } => {
+                    self.turned_bad.insert(id.clone(), now);
+                }
+                _ => {}
+            }
+        }
+        if out.records.len() > already {
+            let acting = self.controllers.get(id).filter(|controller| controller.is_acting());
+            match acting.map(|controller| controller.policy().namespace.clone()) {
+                Some(namespace) => self.acting.insert(id.clone(), namespace),
+                None => self.acting.remove(id),
+            };
+        }
+        reply
+    }
+
+    /// Only remembers what was seen. For the time in which no record can be written.
+    pub fn observe_only(&mut self, observation: &Observation) {
+        if let Some(controller) = self.controllers.get_mut(&observation.workload) {
+            controller.observe_only(observation);
+        }
+    }
+
+    /// The brakes, as one workload sees them.
+    pub fn view_for(&mut self, id: &WorkloadId, now: Timestamp) -> FleetView {
+        while self.starts.front().is_some_and(|start| now.since(*start) >= HOUR) {
+            self.starts.pop_front();
+        }
+        self.turned_bad.retain(|_, at| now.since(*at) < STORM_WINDOW);
+        self.snapshot_for(id)
+    }
+
+    fn snapshot_for(&self, id: &WorkloadId) -> FleetView {
+        let namespace = self.controllers.get(id).map(|controller| controller.policy().namespace.as_str());
+        let others = self.acting.iter().filter(|(other, _)| *other != id);
+        let in_flight = others.filter(|(_, theirs)| namespace == Some(theirs.as_str())).map(|(other, _)| other.clone());
+        FleetView {
+            workloads: count(self.controllers.len()),
+            started_last_hour: count(self.starts.len()),
+            turned_bad: count(self.turned_bad.len()),
+            in_flight: in_flight.min(),
+        }
+    }
+
+    /// One workload, now.
+    #[must_use]
+    pub fn view_of(&self, id: &WorkloadId, now: Timestamp) -> Option<WorkloadView> {
+        self.controllers.get(id).map(|controller| controller.view_of(now))
+    }
+
+    /// Why one workload is as it is.
+    pub fn explain(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
+        let fleet = self.view_for(id, now);
+        self.controllers.get(id).map(|controller| controller.explain(now, &fleet))
+    }
+
+    /// What a rollback by hand of one workload would do now.
+    pub fn preview(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Preview> {
+        let fleet = self.view_for(id, now);
+        self.controllers.get(id).map(|controller| controller.preview(now, &fleet))
+    }
+
+    /// The earliest time at which a workload wants a tick, and all that are due by `now`.
+    #[must_use]
+    pub fn due(&self, now: Timestamp) -> (Option<Timestamp>, Vec<WorkloadId>) {
+        let ticks = self.controllers.iter().map(|(id, controller)| (controller.next_tick(), id));
+        let mut next = None;
+        let mut due = Vec::new();
+        for (tick, id) in ticks {
+            if tick <= now {
+                due.push(id.clone());
+            } else if next.is_none_or(|earliest| tick < earliest) {
+                next = Some(tick);
+            }
+        }
+        (next, due)
+    }
+
+    fn note_acting(&mut self, controller: &Controller) {
+        if controller.is_acting() {
+            let policy = controller.policy();
+            self.acting.insert(policy.id.clone(), policy.namespace.clone());
+        }
+    }
+}
+
+fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
+    let by_trigger = matches!(incident.cause, Cause::Trigger { .. }) && incident.phase != Phase::Suspected;
+    incident.times.detected.filter(|_| by_trigger)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

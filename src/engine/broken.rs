@@ -1,0 +1,91 @@
+//! The time in which no record can be written: nothing is done, people are told, and the same batch is tried again.
+
+use tokio::time::{Duration, Instant};
+
+use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
+use super::{Engine, Input};
+use crate::domain::controller::{Answer, Job};
+use crate::domain::id::{ReceiverName, WorkloadId};
+use crate::domain::incident::narrate;
+
+/// Time between two tries of the batch that could not be written.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Time between two direct messages about it.
+const PAGE_AGAIN: Duration = Duration::from_secs(900);
+
+/// What waits until the journal can be written again.
+pub(super) struct Broken {
+    pub(super) error: JournalError,
+    workload: WorkloadId,
+    batch: Batch,
+    jobs: Vec<Job>,
+    pub(super) answers: Vec<(WorkloadId, Answer)>,
+    retry_at: Instant,
+    page_at: Instant,
+    pages: u64,
+}
+
+impl<J: Journal, A: Actuator> Engine<J, A> {
+    /// Keeps what could not be written; nothing that depends on it is done.
+    pub(super) fn break_down(&mut self, id: &WorkloadId, batch: Batch, jobs: Vec<Job>, error: JournalError) {
+        tracing::error!(%error, "the journal can't be written: nothing is changed until it can");
+        self.edges.witness.journal(Some(&error));
+        let now = Instant::now();
+        self.broken = Some(Broken {
+            error,
+            workload: id.clone(),
+            batch,
+            jobs,
+            answers: Vec::new(),
+            retry_at: now + RETRY,
+            page_at: now,
+            pages: 0,
+        });
+        self.page_about_journal();
+    }
+
+    /// Tries the batch again when it is time, and goes on where things were left.
+    pub(super) async fn mend(&mut self) {
+        self.page_about_journal();
+        let Some(broken) = &mut self.broken else { return };
+        if Instant::now() < broken.retry_at {
+            return;
+        }
+        broken.retry_at = Instant::now() + RETRY;
+        let batch = broken.batch.clone();
+        match self.edges.journal.commit(batch.clone()).await {
+            Err(error) => {
+                if let Some(broken) = &mut self.broken {
+                    broken.error = error;
+                }
+            }
+            Ok(()) => {
+                let Some(broken) = self.broken.take() else { return };
+                tracing::info!(workload = %broken.workload, "the journal can be written again");
+                self.edges.witness.journal(None);
+                self.after_commit(&batch, broken.jobs);
+                for (id, answer) in broken.answers {
+                    self.feed(&id, Input::Done(answer)).await;
+                }
+            }
+        }
+    }
+
+    fn page_about_journal(&mut self) {
+        let now = (self.edges.now)();
+        let mut receivers: Vec<ReceiverName> =
+            self.fleet.iter().flat_map(|(_, controller)| controller.policy().notify.iter().cloned()).collect();
+        receivers.sort();
+        receivers.dedup();
+        let Some(broken) = &mut self.broken else { return };
+        if Instant::now() < broken.page_at {
+            return;
+        }
+        broken.page_at = Instant::now() + PAGE_AGAIN;
+        broken.pages += 1;
+        let Some(controller) = self.fleet.get(&broken.workload) else { return };
+        let alert = narrate::journal_broken(controller.policy(), &broken.error.to_string(), broken.pages, now);
+        self.edges.pager.page(Notice { alert, receivers });
+    }
+}

@@ -1,0 +1,227 @@
+//! Questions and requests from outside the loop, answered in their turn.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::ports::{Actuator, Journal};
+use super::{Engine, Input};
+use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, WorkloadView};
+use crate::domain::id::{SignalName, WorkloadId};
+use crate::domain::incident::state::WorkloadState;
+use crate::domain::policy::WorkloadPolicy;
+use crate::domain::time::Timestamp;
+use crate::domain::units::{Finite, Unit};
+
+/// A signal's recent values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Curve {
+    /// Which signal.
+    pub signal: SignalName,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// Value by time; none where it was unknown.
+    pub points: Vec<(Timestamp, Option<Finite>)>,
+}
+
+/// A policy to put in force, with what the journal says of its workload.
+#[derive(Debug)]
+pub struct Adoption {
+    /// The policy.
+    pub policy: Arc<WorkloadPolicy>,
+    /// The fold of its records; used where the workload is not watched yet.
+    pub state: WorkloadState,
+}
+
+/// One call.
+#[derive(Debug)]
+pub enum Call {
+    /// Proves that the loop turns.
+    Ping(oneshot::Sender<()>),
+    /// All workloads.
+    List(oneshot::Sender<Vec<WorkloadView>>),
+    /// One workload.
+    View(WorkloadId, oneshot::Sender<Option<WorkloadView>>),
+    /// Why one workload is as it is.
+    Explain(WorkloadId, oneshot::Sender<Option<Explanation>>),
+    /// What a rollback by hand would do now, looked over at the place.
+    Preview(WorkloadId, oneshot::Sender<Option<Preview>>),
+    /// Every signal's recent values.
+    Curves(WorkloadId, oneshot::Sender<Vec<Curve>>),
+    /// An operator's request.
+    Ask(WorkloadId, Request, oneshot::Sender<Reply>),
+    /// Puts these policies in force and forgets all other workloads.
+    Adopt(Vec<Adoption>, oneshot::Sender<()>),
+}
+
+/// Calls the engine.
+#[derive(Clone, Debug)]
+pub struct Handle(mpsc::Sender<Call>);
+
+/// The engine has stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the engine has stopped")]
+pub struct Unavailable;
+
+impl Handle {
+    pub(super) const fn new(calls: mpsc::Sender<Call>) -> Self {
+        Self(calls)
+    }
+
+    async fn call<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(make(answer)).await.map_err(|_| Unavailable)?;
+        answered.await.map_err(|_| Unavailable)
+    }
+
+    /// Returns once the loop has turned.
+    ///
+    /// # Errors
+    /// As all calls: [`Unavailable`] once the engine has stopped.
+    pub async fn ping(&self) -> Result<(), Unavailable> {
+        self.call(Call::Ping).await
+    }
+
+    /// All workloads, by name.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn list(&self) -> Result<Vec<WorkloadView>, Unavailable> {
+        self.call(Call::List).await
+    }
+
+    /// One workload.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn view(&self, id: WorkloadId) -> Result<Option<WorkloadView>, Unavailable> {
+        self.call(|answer| Call::View(id, answer)).await
+    }
+
+    /// Why one workload is as it is.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn explain(&self, id: WorkloadId) -> Result<Option<Explanation>, Unavailable> {
+        self.call(|answer| Call::Explain(id, answer)).await
+    }
+
+    /// What a rollback by hand would do now, looked over at the place. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn preview(&self, id: WorkloadId) -> Result<Option<Preview>, Unavailable> {
+        self.call(|answer| Call::Preview(id, answer)).await
+    }
+
+    /// Every signal's recent values.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn curves(&self, id: WorkloadId) -> Result<Vec<Curve>, Unavailable> {
+        self.call(|answer| Call::Curves(id, answer)).await
+    }
+
+    /// An operator's request. The answer comes once what it caused is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn ask(&self, id: WorkloadId, request: Request) -> Result<Reply, Unavailable> {
+        self.call(|answer| Call::Ask(id, request, answer)).await
+    }
+
+    /// Puts these policies in force and forgets all other workloads.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn adopt(&self, policies: Vec<Adoption>) -> Result<(), Unavailable> {
+        self.call(|answer| Call::Adopt(policies, answer)).await
+    }
+}
+
+impl<J: Journal, A: Actuator> Engine<J, A> {
+    pub(super) async fn take_call(&mut self, call: Call) {
+        let now = self.now();
+        match call {
+            Call::Ping(answer) => answered(answer.send(())),
+            Call::List(answer) => {
+                let all = self.fleet.iter().map(|(_, controller)| controller.view_of(now)).collect();
+                answered(answer.send(all));
+            }
+            Call::View(id, answer) => answered(answer.send(self.fleet.view_of(&id, now))),
+            Call::Explain(id, answer) => answered(answer.send(self.fleet.explain(&id, now))),
+            Call::Preview(id, answer) => self.preview(&id, answer),
+            Call::Curves(id, answer) => answered(answer.send(self.curves_of(&id))),
+            Call::Ask(id, request, answer) => {
+                let reply = self.ask(&id, request).await;
+                answered(answer.send(reply));
+            }
+            Call::Adopt(policies, answer) => {
+                self.adopt(policies).await;
+                answered(answer.send(()));
+            }
+        }
+    }
+
+    async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
+        if self.broken.is_none() {
+            let reply = self.feed(id, Input::Asked(request)).await;
+            if self.broken.is_none() {
+                return reply.unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}"))));
+            }
+        }
+        let error = self.broken.as_ref().map(|broken| broken.error.to_string()).unwrap_or_default();
+        Err(Refusal::Held { guard: "journal-broken".to_owned(), reason: error })
+    }
+
+    /// The look at the place takes its time; the loop does not wait for it.
+    fn preview(&mut self, id: &WorkloadId, answer: oneshot::Sender<Option<Preview>>) {
+        let now = self.now();
+        let Some(mut preview) = self.fleet.preview(id, now) else {
+            let _ = answer.send(None);
+            return;
+        };
+        let policy = self.fleet.get(id).map(|controller| Arc::clone(controller.policy()));
+        let actuator = Arc::clone(&self.edges.actuator);
+        self.jobs.spawn(async move {
+            if let (Some(policy), Some(plan)) = (policy, &preview.plan) {
+                preview.findings = actuator.preflight(&policy, plan).await;
+            }
+            let _ = answer.send(Some(preview));
+        });
+    }
+
+    fn curves_of(&self, id: &WorkloadId) -> Vec<Curve> {
+        let Some(controller) = self.fleet.get(id) else { return Vec::new() };
+        let signals = controller.policy().signals.values();
+        signals
+            .map(|signal| Curve {
+                signal: signal.name.clone(),
+                unit: signal.unit,
+                points: controller.history(&signal.name),
+            })
+            .collect()
+    }
+
+    async fn adopt(&mut self, policies: Vec<Adoption>) {
+        let keep: Vec<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
+        let gone: Vec<WorkloadId> =
+            self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
+        for id in gone {
+            let mut out = Output::default();
+            let now = self.now();
+            self.fleet.forget(&id, now, &mut out);
+            self.carry_out(&id, out).await;
+            self.fleet.remove(&id);
+        }
+        for Adoption { policy, state } in policies {
+            if !self.fleet.adopt(Arc::clone(&policy)) {
+                self.fleet.add(policy, state);
+            }
+        }
+        self.next_tick = self.now();
+    }
+}
+
+/// Whoever asked may have gone: then nobody needs the answer.
+fn answered<T>(_: Result<(), T>) {}

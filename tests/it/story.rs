@@ -1,0 +1,254 @@
+//! Whole stories of one workload, from a release gone bad to its end, in a world without a clock.
+
+use rollbackd::domain::controller::{Refusal, RequestKind};
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::policy::{Mode, Strategy};
+use rollbackd::domain::response::plan::Finding;
+use rollbackd::domain::time::{Span, Timestamp};
+
+use crate::world::{Behaviour, Script, WELL, World, policy};
+
+const SETTLE: Span = Span::from_secs(60);
+const PATIENCE: Span = Span::from_secs(400);
+
+fn only_bad(bad: &'static str, behaviour: Behaviour) -> Script {
+    Box::new(move |revision: &str, _: Timestamp| if revision == bad { behaviour } else { WELL })
+}
+
+const ERRORS: Behaviour = Behaviour { errors: 0.4, ..WELL };
+const SICK: Behaviour = Behaviour { healthy: false, ..WELL };
+
+/// v1 has served well for a minute, then v2 is deployed.
+fn after_deploy(strategy: Strategy, instances: &[&str], script: Script) -> World {
+    let mut world = World::new(policy(strategy, instances), script);
+    world.run(SETTLE);
+    world.deploy("v2");
+    world
+}
+
+fn ended(world: &World) -> bool {
+    world.alerts.last().is_some_and(|a| matches!(a.phase, Phase::Restored | Phase::Escalated | Phase::Closed))
+}
+
+#[test]
+fn a_bad_release_is_detected_taken_back_and_proven_well() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v2", ERRORS));
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    use Phase::{Detected, Restored, Started, Suspected, Verifying};
+    assert_eq!(world.phases(), [Suspected, Detected, Started, Verifying, Restored]);
+    assert_eq!(world.running(), Some("v1"));
+    let detected = &world.alerts[1];
+    assert!(
+        detected.summary.contains("\"error_rate\": error_rate is 40 %, above 10 % for 10s"),
+        "{}",
+        detected.summary
+    );
+    let times = &world.last_alert().times;
+    assert!(times.ttd_s.unwrap() <= 12.0, "{times:?}");
+    assert_eq!(times.ttdec_s.map(|s| s < 1.0), Some(true), "{times:?}");
+}
+
+#[test]
+fn rolling_takes_instances_back_one_at_a_time() {
+    let mut world = after_deploy(Strategy::Rolling, &["a", "b", "c"], only_bad("v2", SICK));
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    assert_eq!(world.last_alert().phase, Phase::Restored);
+    let times: Vec<_> = world.switches.iter().map(|(at, ..)| *at).collect();
+    assert_eq!(times.len(), 3);
+    assert!(times.windows(2).all(|w| w[1].since(w[0]) >= Span::from_secs(1)), "no gate between: {times:?}");
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_comes_to_the_same_end() {
+    for kill_at in 0..60 {
+        for lost in [true, false] {
+            let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
+            world.run(Span::from_secs(10) + Span::from_millis(400).times(kill_at));
+            world.crash(lost);
+            assert!(world.run_until(PATIENCE, ended), "kill at {kill_at}, lost {lost}: {:?}", world.phases());
+            assert_eq!(
+                world.last_alert().phase,
+                Phase::Restored,
+                "kill at {kill_at}, lost {lost}: {:?}",
+                world.phases()
+            );
+            assert_eq!(world.running(), Some("v1"));
+        }
+    }
+}
+
+#[test]
+fn a_goal_that_is_bad_as_well_leads_one_hop_back_then_to_a_human() {
+    let script: Script = Box::new(|revision, now| match revision {
+        "v1" => WELL,
+        "v2" if now < Timestamp::from_millis(1_800_000_125_000) => WELL,
+        _ => SICK,
+    });
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), script);
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    world.publish("v3");
+    world.deploy("v3");
+    assert!(world.run_until(Span::from_secs(900), ended), "{:?}", world.phases());
+    let goals: Vec<_> = world.switches.iter().map(|(_, _, to)| to.as_str()).collect();
+    assert_eq!(goals, ["v2", "v1"], "{:?}", world.phases());
+    assert_eq!(world.last_alert().phase, Phase::Restored, "{}", world.last_alert().summary);
+}
+
+#[test]
+fn observe_mode_says_what_it_would_do_and_does_nothing() {
+    let mut world = World::new(
+        rollbackd::domain::policy::WorkloadPolicy { mode: Mode::Observe, ..policy(Strategy::Direct, &["a"]) },
+        only_bad("v2", ERRORS),
+    );
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    let held = world.last_alert();
+    assert_eq!(held.phase, Phase::Held);
+    assert_eq!(held.reason, "the mode is observe: nothing is changed");
+    assert_eq!(held.to.as_ref().map(|to| to.revision.as_str()), Some("v1"));
+    assert_eq!(world.switches, []);
+}
+
+#[test]
+fn approve_mode_waits_for_a_human() {
+    let mut world = World::new(
+        rollbackd::domain::policy::WorkloadPolicy { mode: Mode::Approve, ..policy(Strategy::Direct, &["a"]) },
+        only_bad("v2", ERRORS),
+    );
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    assert_eq!(world.last_alert().phase, Phase::AwaitingApproval);
+    assert_eq!(world.switches, []);
+    let incident = world.incident().expect("open");
+    assert!(world.ask(RequestKind::Approve { incident }).is_ok());
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!(world.last_alert().phase, Phase::Restored);
+}
+
+#[test]
+fn a_human_who_deploys_in_the_middle_wins() {
+    let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
+    assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Started)));
+    world.publish("v3");
+    world.deploy("v3");
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!(world.last_alert().phase, Phase::Closed);
+    assert!(
+        world.last_alert().reason.starts_with("v3 was put in place by someone else"),
+        "{}",
+        world.last_alert().reason
+    );
+    world.run(SETTLE);
+    assert_eq!(world.running(), Some("v3"));
+}
+
+#[test]
+fn a_pause_stops_the_next_write() {
+    let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
+    assert!(world.run_until(PATIENCE, |world| world.switches.len() == 1));
+    world.ask(RequestKind::Pause { reason: "let me look".to_owned() }).expect("paused");
+    world.run(SETTLE);
+    assert_eq!(world.switches.len(), 1);
+    assert_eq!(world.last_alert().phase, Phase::Held);
+    world.ask(RequestKind::Resume).expect("resumed");
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!(world.last_alert().phase, Phase::Restored, "{:?}", world.phases());
+}
+
+#[test]
+fn a_lost_sight_is_told_and_never_acted_upon() {
+    let script: Script = Box::new(|revision, _| match revision {
+        "v2" => Behaviour { readable: false, errors: 0.9, ..WELL },
+        _ => WELL,
+    });
+    let mut world = after_deploy(Strategy::Direct, &["a"], script);
+    world.run(Span::from_secs(120));
+    assert_eq!(world.switches, []);
+    assert!(world.alerts.iter().any(|alert| alert.trigger.name == "blind"), "{:?}", world.alerts);
+}
+
+#[test]
+fn no_known_good_release_no_rollback() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), only_bad("v2", ERRORS));
+    world.run(Span::from_secs(5));
+    world.deploy("v2");
+    world.run(SETTLE);
+    assert_eq!(world.last_alert().phase, Phase::Held);
+    assert!(
+        world.last_alert().reason.starts_with("no other release is known to be good"),
+        "{}",
+        world.last_alert().reason
+    );
+    assert_eq!(world.switches, []);
+}
+
+#[test]
+fn a_preflight_that_finds_something_holds_and_goes_on_once_it_is_mended() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v2", ERRORS));
+    world.findings = vec![Finding { check: "goal".to_owned(), problem: "is missing".to_owned() }];
+    world.run(Span::from_secs(30));
+    assert_eq!(world.last_alert().reason, "the plan does not pass its preflight: goal: is missing");
+    world.findings.clear();
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!(world.last_alert().phase, Phase::Restored);
+}
+
+#[test]
+fn by_hand_the_same_guards_hold_and_a_named_one_can_be_forced() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(|_, _| WELL));
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    let ask = |force: &[&str]| RequestKind::Rollback {
+        reason: "feature broken".to_owned(),
+        to: None,
+        force: force.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    assert!(matches!(world.ask(ask(&["paused"])), Err(Refusal::Invalid(_))));
+    world.ask(ask(&[])).expect("accepted");
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!((world.running(), world.last_alert().phase), (Some("v1"), Phase::Restored));
+    world.deploy("v2");
+    world.run(Span::from_secs(5));
+    let Err(Refusal::Held { guard, .. }) = world.ask(ask(&[])) else { panic!("not held") };
+    assert_eq!(guard, "rolled-back-before");
+    world.ask(ask(&["rolled-back-before", "cooldown", "fleet-budget"])).expect("forced");
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!(world.running(), Some("v1"));
+}
+
+#[test]
+fn a_burst_that_is_over_before_for_does_not_fire() {
+    let script: Script = Box::new(|revision, now| {
+        let burst = now > Timestamp::from_millis(1_800_000_090_000) && now < Timestamp::from_millis(1_800_000_094_000);
+        if revision == "v2" && burst { Behaviour { errors: 0.2, ..WELL } } else { WELL }
+    });
+    let mut world = after_deploy(Strategy::Direct, &["a"], script);
+    world.run(Span::from_secs(120));
+    assert!(!world.phases().contains(&Phase::Detected), "{:?}", world.phases());
+    assert_eq!(world.running(), Some("v2"));
+}
+
+#[test]
+fn an_oom_kill_of_the_new_release_is_enough() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], Box::new(|_, _| WELL));
+    world.run(Span::from_secs(10));
+    world.oom_kill();
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    assert_eq!((world.running(), world.last_alert().phase), (Some("v1"), Phase::Restored));
+    assert_eq!(world.last_alert().trigger.name, "oom_kills");
+}
+
+#[test]
+fn a_known_good_release_that_is_gone_from_the_disk_is_no_goal() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v2", ERRORS));
+    world.prune("v1");
+    world.run(SETTLE);
+    assert_eq!(world.last_alert().phase, Phase::Held);
+    assert_eq!(world.last_alert().reason, "there is no other release");
+    assert_eq!(world.switches, []);
+}

@@ -1,0 +1,349 @@
+//! A small world for whole-machine tests: a service in some instances, a host that switches and restarts them, a journal
+//! that survives, and a fleet that is fed through its public door. No clock, no network: time is an argument.
+
+mod policy;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rollbackd::domain::controller::{Answer, Input, Job, JobResult, Output, Reply, Request, RequestKind, Work};
+use rollbackd::domain::fleet::Fleet;
+use rollbackd::domain::id::{InstanceId, RevisionId, TargetId, WorkloadId};
+use rollbackd::domain::incident::alert::{Alert, Phase};
+use rollbackd::domain::incident::record::Record;
+use rollbackd::domain::incident::state::WorkloadState;
+use rollbackd::domain::observation::{
+    Answer as HealthAnswer, Fault, FaultKind, HostReading, Observation, Page, ReleaseView, Sample, Seen, SeriesId,
+};
+use rollbackd::domain::policy::{OperandId, Release, WorkloadPolicy};
+use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::time::{Span, Timestamp};
+
+pub(crate) use policy::policy;
+
+/// The world's step.
+const TICK: Span = Span::from_millis(200);
+
+/// How a release behaves, `age` after its process started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Behaviour {
+    /// Share of requests that fail, in [0, 1].
+    pub(crate) errors: f64,
+    /// Requests a second that one instance gets.
+    pub(crate) rate: f64,
+    /// Whether its health endpoint says so.
+    pub(crate) healthy: bool,
+    /// Whether its metrics page can be read.
+    pub(crate) readable: bool,
+}
+
+/// A release that serves well.
+pub(crate) const WELL: Behaviour = Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true };
+
+/// How each release behaves at each time.
+pub(crate) type Script = Box<dyn Fn(&str, Timestamp) -> Behaviour>;
+
+/// One running copy.
+#[derive(Clone, Debug)]
+struct Instance {
+    link: RevisionId,
+    running: RevisionId,
+    started: Timestamp,
+    good: f64,
+    bad: f64,
+    oom_kills: u64,
+}
+
+/// A job under way: what it will do, and when.
+#[derive(Clone, Debug)]
+struct Pending {
+    workload: WorkloadId,
+    ticket: u64,
+    work: Work,
+    at: Timestamp,
+}
+
+/// The whole world.
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) policy: Arc<WorkloadPolicy>,
+    pub(crate) fleet: Fleet,
+    pub(crate) journal: Vec<Record>,
+    pub(crate) alerts: Vec<Alert>,
+    pub(crate) switches: Vec<(Timestamp, InstanceId, RevisionId)>,
+    pub(crate) smoke_passes: bool,
+    pub(crate) job_delay: Span,
+    pub(crate) findings: Vec<rollbackd::domain::response::plan::Finding>,
+    instances: BTreeMap<InstanceId, Instance>,
+    releases: Vec<RevisionId>,
+    script: Script,
+    pending: VecDeque<Pending>,
+}
+
+impl World {
+    /// A world in which `v1` serves in one instance, with `v1` and `v2` on disk.
+    pub(crate) fn new(policy: WorkloadPolicy, script: Script) -> Self {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let policy = Arc::new(policy);
+        let mut fleet = Fleet::default();
+        fleet.add(Arc::clone(&policy), WorkloadState::default());
+        let names = policy::instances(&policy);
+        let v1 = RevisionId::new("v1");
+        let instance = Instance { link: v1.clone(), running: v1, started: now, good: 0.0, bad: 0.0, oom_kills: 0 };
+        Self {
+            now,
+            fleet,
+            journal: Vec::new(),
+            alerts: Vec::new(),
+            switches: Vec::new(),
+            smoke_passes: true,
+            job_delay: Span::from_millis(300),
+            findings: Vec::new(),
+            instances: names.into_iter().map(|name| (name, instance.clone())).collect(),
+            releases: vec!["v1".into(), "v2".into()],
+            policy,
+            script,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Adds a release to the disk.
+    pub(crate) fn publish(&mut self, revision: &str) {
+        self.releases.insert(0, revision.into());
+    }
+
+    /// Removes a release from the disk.
+    pub(crate) fn prune(&mut self, revision: &str) {
+        self.releases.retain(|known| known.as_str() != revision);
+    }
+
+    /// Somebody deploys: every link is switched and every instance restarted.
+    pub(crate) fn deploy(&mut self, revision: &str) {
+        for instance in self.instances.values_mut() {
+            instance.link = revision.into();
+            instance.restart(self.now);
+        }
+    }
+
+    /// The kernel kills every process for memory; the service manager starts them again.
+    pub(crate) fn oom_kill(&mut self) {
+        for instance in self.instances.values_mut() {
+            instance.oom_kills += 1;
+            instance.restart(self.now);
+        }
+    }
+
+    /// What every instance runs; `None` where they differ.
+    pub(crate) fn running(&self) -> Option<&str> {
+        let mut all = self.instances.values().map(|instance| instance.running.as_str());
+        let first = all.next()?;
+        all.all(|other| other == first).then_some(first)
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    /// Lets time pass until `done`, at most `limit`; whether it came to that.
+    pub(crate) fn run_until(&mut self, limit: Span, done: impl Fn(&World) -> bool) -> bool {
+        let end = self.now + limit;
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.step();
+        }
+        done(self)
+    }
+
+    /// The daemon dies and starts again from its journal. Jobs under way: done all the same, or never, as `lost` says.
+    pub(crate) fn crash(&mut self, lost: bool) {
+        let pending = std::mem::take(&mut self.pending);
+        if !lost {
+            for job in &pending {
+                self.do_work(&job.work);
+            }
+        }
+        let mut state = WorkloadState::default();
+        for record in &self.journal {
+            state.apply(record).expect("the journal folds");
+        }
+        self.fleet = Fleet::default();
+        self.fleet.add(Arc::clone(&self.policy), state);
+    }
+
+    /// An operator asks.
+    pub(crate) fn ask(&mut self, kind: RequestKind) -> Reply {
+        let request = Request { by: "ops".to_owned(), kind };
+        self.feed(Input::Asked(request)).expect("a request has a reply")
+    }
+
+    /// Phases of all messages so far.
+    pub(crate) fn phases(&self) -> Vec<Phase> {
+        self.alerts.iter().map(|alert| alert.phase).collect()
+    }
+
+    /// The last message.
+    pub(crate) fn last_alert(&self) -> &Alert {
+        self.alerts.last().expect("a message was sent")
+    }
+
+    /// The open incident's id.
+    pub(crate) fn incident(&self) -> Option<rollbackd::domain::id::IncidentId> {
+        let state = self.fleet.get(&self.policy.id)?.state();
+        state.incident.as_ref().map(|incident| incident.id.clone())
+    }
+
+    /// One step of the world.
+    pub(crate) fn step(&mut self) {
+        self.now = self.now + TICK;
+        self.serve();
+        self.finish_jobs();
+        let millis = self.now.as_millis();
+        let interval = i64::try_from(self.policy.interval.as_millis()).expect("short");
+        self.look_at_releases();
+        if millis % interval == 0 {
+            self.look_at_instances();
+        }
+        let (_, due) = self.fleet.due(self.now);
+        for _ in due {
+            self.feed(Input::Tick);
+        }
+    }
+
+    fn serve(&mut self) {
+        for instance in self.instances.values_mut() {
+            let behaviour = (self.script)(instance.running.as_str(), self.now);
+            let requests = behaviour.rate * TICK.as_secs_f64();
+            instance.bad += requests * behaviour.errors;
+            instance.good += requests * (1.0 - behaviour.errors);
+        }
+    }
+
+    fn look_at_releases(&mut self) {
+        let view = ReleaseView {
+            instances: self.instances.iter().map(|(id, instance)| (id.clone(), instance.link.clone())).collect(),
+            available: self.releases.iter().map(|r| Release { revision: r.clone(), image: None }).collect(),
+        };
+        self.observe(Seen::Releases(Ok(view)));
+    }
+
+    fn look_at_instances(&mut self) {
+        let looks: Vec<Seen> = self
+            .instances
+            .iter()
+            .flat_map(|(id, instance)| {
+                let behaviour = (self.script)(instance.running.as_str(), self.now);
+                let target = TargetId::new(format!("{id}:80"));
+                let page = if behaviour.readable { Ok(instance.page()) } else { Err(unreachable_fault()) };
+                let answer = HealthAnswer {
+                    healthy: behaviour.healthy,
+                    detail: String::new(),
+                    revision: Some(instance.running.clone()),
+                };
+                let reading = HostReading { oom_kills: Some(instance.oom_kills), restarts: None, active: Some(true) };
+                [
+                    Seen::Scrape { target: target.clone(), instance: Some(id.clone()), result: page },
+                    Seen::Probe { target, instance: Some(id.clone()), result: Ok(answer) },
+                    Seen::Host { instance: id.clone(), result: Ok(reading) },
+                ]
+            })
+            .collect();
+        for seen in looks {
+            self.observe(seen);
+        }
+    }
+
+    fn observe(&mut self, seen: Seen) {
+        let observation = Observation { workload: self.policy.id.clone(), at: self.now, seen };
+        self.feed(Input::Observed(observation));
+    }
+
+    /// One input, and everything that follows: records become durable before any job begins.
+    pub(crate) fn feed(&mut self, input: Input) -> Option<Reply> {
+        let mut out = Output::default();
+        let id = self.policy.id.clone();
+        let reply = self.fleet.handle(&id, input, self.now, &mut out);
+        assert_eq!(out.refused, [], "the machine wrote a record that can't follow");
+        self.journal.append(&mut out.records);
+        self.alerts.append(&mut out.alerts);
+        for Job { workload, ticket, work } in out.jobs {
+            self.pending.push_back(Pending { workload, ticket, work, at: self.now + self.job_delay });
+        }
+        reply
+    }
+
+    fn finish_jobs(&mut self) {
+        while self.pending.front().is_some_and(|job| job.at <= self.now) {
+            let Some(job) = self.pending.pop_front() else { return };
+            let result = self.do_work(&job.work);
+            assert_eq!(job.workload, self.policy.id);
+            self.feed(Input::Done(Answer { ticket: job.ticket, result }));
+        }
+    }
+
+    fn do_work(&mut self, work: &Work) -> JobResult {
+        match work {
+            Work::Preflight(_) => JobResult::Preflight(self.findings.clone()),
+            Work::Smoke(_) => JobResult::Smoke(self.smoke_passes, "exit status".to_owned()),
+            Work::Step { kind, .. } => JobResult::Step(self.do_step(kind)),
+        }
+    }
+
+    fn do_step(&mut self, kind: &StepKind) -> Outcome {
+        match kind {
+            StepKind::SwitchLink { instance, expect, to, .. } => {
+                let at = self.instances.get_mut(instance).expect("a known instance");
+                if at.link == *to {
+                    return Outcome::AlreadyInEffect;
+                }
+                if at.link != *expect {
+                    return Outcome::Conflict(format!("{} is in place", at.link));
+                }
+                at.link = to.clone();
+                self.switches.push((self.now, instance.clone(), to.clone()));
+                Outcome::Applied
+            }
+            StepKind::Restart { instance, .. } => {
+                let now = self.now;
+                self.instances.get_mut(instance).expect("a known instance").restart(now);
+                Outcome::Applied
+            }
+            StepKind::Command { .. } | StepKind::Gate { .. } => unreachable!("not in this world"),
+        }
+    }
+}
+
+impl Instance {
+    fn restart(&mut self, now: Timestamp) {
+        self.running = self.link.clone();
+        self.started = now;
+        self.good = 0.0;
+        self.bad = 0.0;
+    }
+
+    /// Operand 0 is the bad requests, operand 1 all of them, as in [`policy`].
+    fn page(&self) -> Page {
+        let sample = |operand, series, value: f64| Sample {
+            operand: OperandId(operand),
+            series: SeriesId(series),
+            bound: 0.0,
+            value: value.floor(),
+            timestamp: None,
+        };
+        let started = self.started.as_millis() as f64 / 1000.0;
+        Page {
+            samples: vec![sample(1, 0, self.good), sample(0, 1, self.bad), sample(1, 1, self.bad)],
+            process_start: Some(started),
+            families: None,
+        }
+    }
+}
+
+fn unreachable_fault() -> Fault {
+    Fault { kind: FaultKind::Unreachable, detail: "no route".to_owned() }
+}
