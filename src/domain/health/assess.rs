@@ -4,7 +4,7 @@ use super::builtin;
 use super::history::History;
 use super::judge::{self, Judgement, Tally};
 use super::reading::{Basis, Reading, Sight};
-use super::ring::From;
+use super::ring::Start;
 use super::trigger::{Finding, Lifecycle, MAX_UNKNOWN_INTERVALS};
 use super::verdict::{Assessment, Blindness, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
 use super::{Health, Instances};
@@ -175,7 +175,7 @@ impl Health {
 /// Requests since the onset, where one is suspected.
 fn pool(watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<'_>) -> Option<Tally> {
     let until = watch.lifecycle.pooled_until()?;
-    let newer = Tally::of(&sight.basis(signal, From::After(until)), condition)?;
+    let newer = Tally::of(&sight.basis(signal, Start::After(until)), condition)?;
     Some(watch.lifecycle.pool(newer, sight.scope.now))
 }
 

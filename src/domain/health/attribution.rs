@@ -98,6 +98,35 @@ impl Attribution {
     }
 }
 
+/// One release on one target: since when, and how that is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Era {
+    pub(super) serves: Serves,
+    /// When the target changed to it; none where it was so at first sight.
+    pub(super) changed: Option<Timestamp>,
+    /// Whether the process is still the one of the release before, so that what it says does not count.
+    pub(super) waiting: bool,
+}
+
+impl Era {
+    /// Moves to what is served now. Whether that is another release than before.
+    pub(super) fn turn(&mut self, serves: Serves, at: Timestamp) -> bool {
+        let is_first = self.serves.revision.is_none() && self.changed.is_none();
+        let is_other = self.serves.revision != serves.revision;
+        self.serves = serves;
+        if is_other && !is_first {
+            self.changed = Some(at);
+            self.waiting = false;
+        }
+        is_other && !is_first
+    }
+
+    /// Whether what is seen here is about `revision`; about whatever runs where none is named.
+    pub(super) fn is_of(&self, revision: Option<&RevisionId>) -> bool {
+        revision.is_none_or(|revision| !self.waiting && self.serves.revision.as_ref() == Some(revision))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

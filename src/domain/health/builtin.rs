@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::hosted::Hosted;
+use super::looks::{Look, Outcome, Probed};
 use super::reading::{Basis, Lack, Reading, Scope};
-use super::target::{Hosted, Look, Outcome, Probed, Scraped};
+use super::target::Scraped;
 use super::verdict::UnknownReason;
 use crate::domain::id::{InstanceId, TargetId};
 use crate::domain::policy::Builtin;

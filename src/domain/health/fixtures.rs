@@ -150,7 +150,17 @@ impl Scene {
     }
 
     fn see(&mut self, seconds: i64, seen: Seen) {
-        self.health.observe(&Observation { workload: WorkloadId::from("api"), at: at(seconds), seen });
+        self.see_at(at(seconds), seen);
+    }
+
+    fn see_at(&mut self, at: Timestamp, seen: Seen) {
+        self.health.observe(&Observation { workload: WorkloadId::from("api"), at, seen });
+    }
+
+    /// As `scrape_result`, at any millisecond.
+    pub(super) fn scrape_millis(&mut self, millis: u64, target: &str, result: Result<Page, Fault>) {
+        let at = Timestamp::default() + Span::from_millis(millis);
+        self.see_at(at, Seen::Scrape { target: TargetId::from(target), instance: None, result });
     }
 
     pub(super) fn scrape(&mut self, seconds: i64, target: &str, page: Page) {
@@ -204,7 +214,13 @@ impl Scene {
 
     /// A signal's value and verdict by no bound.
     pub(super) fn signal(&mut self, seconds: i64, name: &str) -> (Option<f64>, Verdict) {
-        let assessment = self.assess(seconds);
+        self.signal_millis(u64::try_from(seconds * 1000).unwrap(), name)
+    }
+
+    /// As `signal`, at any millisecond.
+    pub(super) fn signal_millis(&mut self, millis: u64, name: &str) -> (Option<f64>, Verdict) {
+        let now = Timestamp::default() + Span::from_millis(millis);
+        let assessment = self.health.assess(self.subject.as_ref(), now);
         let evidence = assessment.signals.into_iter().find(|evidence| evidence.signal.as_str() == name).unwrap();
         (evidence.value.map(Finite::get), evidence.verdict)
     }

@@ -7,20 +7,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use attribution::Attribution;
+use attribution::{Attribution, Told};
 use builtin::{Instances, Key};
 use history::History;
+use hosted::Hosted;
+use looks::Probed;
 use reading::{Scope, Sight};
-use ring::Keep;
-use series::{Delta, Role};
-use target::{Hosted, Probed, Rules, Scraped};
-use trigger::MAX_UNKNOWN_INTERVALS;
+use rules::Rules;
+use series::Delta;
+use target::Scraped;
 use verdict::TriggerState;
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, TriggerName};
-use super::observation::{Fault, Observation, Page, Seen};
-use super::policy::{Formula, Habitat, OperandId, Strategy, WorkloadPolicy};
-use super::time::{Span, Timestamp};
+use super::observation::{Answer, Fault, Observation, Page, Seen};
+use super::policy::WorkloadPolicy;
+use super::time::Timestamp;
 use super::units::Finite;
 
 mod assess;
@@ -30,11 +31,14 @@ mod candidate;
 #[cfg(test)]
 mod fixtures;
 mod history;
+mod hosted;
 mod interval;
 mod judge;
+mod looks;
 mod quantile;
 mod reading;
 mod ring;
+mod rules;
 pub mod selector;
 mod series;
 mod target;
@@ -47,9 +51,6 @@ mod verify;
 /// A newest sample older than this many intervals is stale.
 const FRESH_INTERVALS: u64 = 2;
 
-/// Beyond its longest window a ring keeps this many intervals, so that a late assessment still finds its edge.
-const SLACK_INTERVALS: u64 = 5;
-
 /// One workload's windows and trigger states.
 #[derive(Debug)]
 pub struct Health {
@@ -58,6 +59,8 @@ pub struct Health {
     scraped: BTreeMap<TargetId, Scraped>,
     probed: BTreeMap<TargetId, Probed>,
     hosted: BTreeMap<InstanceId, Hosted>,
+    /// The endpoint that speaks for an instance's other addresses.
+    endpoints: BTreeMap<InstanceId, TargetId>,
     attribution: Attribution,
     /// Families of the newest page on which an operand matched nothing.
     families: Arc<[String]>,
@@ -78,10 +81,11 @@ impl Health {
     pub fn new(policy: Arc<WorkloadPolicy>) -> Self {
         let operands = policy.operands.as_slice().len();
         Self {
-            rules: rules(&policy),
+            rules: Rules::new(&policy),
             scraped: BTreeMap::new(),
             probed: BTreeMap::new(),
             hosted: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
             families: Arc::from([]),
             watches: policy.triggers.iter().map(|_| assess::Watch::new()).collect(),
@@ -99,12 +103,7 @@ impl Health {
         let at = observation.at;
         match &observation.seen {
             Seen::Scrape { target, instance, result } => self.scrape(target, instance.as_ref(), result, at),
-            Seen::Probe { target, instance, result } => {
-                let probed = self.probed.entry(target.clone()).or_default();
-                probed.instance.clone_from(instance);
-                probed.take_in(result, at);
-                self.attribute(at);
-            }
+            Seen::Probe { target, instance, result } => self.probe(target, instance.as_ref(), result, at),
             Seen::Releases(Ok(view)) => {
                 self.attribution.take_in(view, at);
                 self.attribute(at);
@@ -138,6 +137,7 @@ impl Health {
     pub fn retain_targets(&mut self, keep: &dyn Fn(&TargetId) -> bool) {
         self.scraped.retain(|target, _| keep(target));
         self.probed.retain(|target, _| keep(target));
+        self.endpoints.retain(|_, target| keep(target));
     }
 
     fn scrape(&mut self, id: &TargetId, instance: Option<&InstanceId>, result: &Result<Page, Fault>, at: Timestamp) {
@@ -155,17 +155,37 @@ impl Health {
         }
         let rollout = self.judged.as_ref().map(|(_, since)| *since);
         let is_new = target.meet_process(page, at, &self.rules, rollout);
-        let probed = probe_of(&self.probed, id, instance);
-        let told = probed.and_then(|probed| probed.told.as_ref());
+        let told = told(&self.probed, &self.endpoints, id, instance);
         target.turn(self.attribution.serves(instance, told, target.process_since), at, &self.rules);
         target.take_in(page, at, is_new, &self.rules, &mut self.deltas);
+    }
+
+    fn probe(&mut self, id: &TargetId, instance: Option<&InstanceId>, result: &Result<Answer, Fault>, at: Timestamp) {
+        let probed = self.probed.entry(id.clone()).or_default();
+        if probed.looks.last().is_some_and(|look| look.at >= at) {
+            return;
+        }
+        probed.instance = instance.cloned();
+        probed.take_in(result, at);
+        if let Some(instance) = instance
+            && !self.endpoints.contains_key(instance)
+        {
+            self.endpoints.insert(instance.clone(), id.clone());
+        }
+        // Other addresses of the instance follow with their own next page.
+        let scraped = self.scraped.get_mut(id);
+        let process_since = scraped.as_ref().and_then(|target| target.process_since);
+        let serves = self.attribution.serves(instance, probed.told.as_ref(), process_since);
+        if let Some(target) = scraped {
+            target.turn(serves.clone(), at, &self.rules);
+        }
+        probed.turn(serves, at);
     }
 
     /// Works out anew which release each target serves.
     fn attribute(&mut self, at: Timestamp) {
         for (id, target) in &mut self.scraped {
-            let probed = probe_of(&self.probed, id, target.instance.as_ref());
-            let told = probed.and_then(|probed| probed.told.as_ref());
+            let told = told(&self.probed, &self.endpoints, id, target.instance.as_ref());
             let serves = self.attribution.serves(target.instance.as_ref(), told, target.process_since);
             target.turn(serves, at, &self.rules);
         }
@@ -218,68 +238,13 @@ impl Health {
     }
 }
 
-/// The health endpoint that speaks for a scraped address: the same address, else one of the same instance.
-fn probe_of<'a>(
+/// What was last said of the release behind a scraped address: by the same address, else by one of the same instance.
+fn told<'a>(
     probed: &'a BTreeMap<TargetId, Probed>,
+    endpoints: &BTreeMap<InstanceId, TargetId>,
     target: &TargetId,
     instance: Option<&InstanceId>,
-) -> Option<&'a Probed> {
-    let same_instance = || {
-        let instance = instance?;
-        probed.values().find(|probed| probed.instance.as_ref() == Some(instance))
-    };
-    probed.get(target).or_else(same_instance)
-}
-
-fn rules(policy: &WorkloadPolicy) -> Rules {
-    let slack = policy.interval.times(SLACK_INTERVALS);
-    let mut windows = vec![Span::ZERO; policy.operands.as_slice().len()];
-    let mut roles: Vec<Role> = policy
-        .operands
-        .as_slice()
-        .iter()
-        .map(|operand| Role { kind: operand.kind, counter: false, level: false })
-        .collect();
-    let mut longest = Span::ZERO;
-    for signal in policy.signals.values() {
-        let is_checked = policy.verify.checks.iter().any(|check| check.signal == signal.name);
-        let window = if is_checked { signal.window.max(policy.verify.stable_for) } else { signal.window };
-        longest = longest.max(window);
-        for formula in signal.candidates.iter().map(|candidate| candidate.formula) {
-            let (counters, level): (&[OperandId], Option<OperandId>) = match &formula {
-                Formula::Ratio { bad, total } => (&[*bad, *total], None),
-                Formula::Histogram { buckets, .. } => (&[*buckets], None),
-                Formula::Rate { counter } => (&[*counter], None),
-                Formula::Summary { quantiles, .. } => (&[], Some(*quantiles)),
-                Formula::Gauge { gauge, .. } => (&[], Some(*gauge)),
-                Formula::Builtin(_) => (&[], None),
-            };
-            for index in counters.iter().map(|operand| usize::from(operand.0)) {
-                if let (Some(role), Some(longest)) = (roles.get_mut(index), windows.get_mut(index)) {
-                    role.counter = true;
-                    *longest = (*longest).max(window);
-                }
-            }
-            if let Some(role) = level.and_then(|level| roles.get_mut(usize::from(level.0))) {
-                role.level = true;
-            }
-        }
-    }
-    Rules {
-        roles,
-        keep: windows.into_iter().map(|window| Keep::new(window + slack)).collect(),
-        keep_events: Keep::new(longest + slack),
-        gap: policy.interval.times(MAX_UNKNOWN_INTERVALS),
-        slack: policy.interval.times(FRESH_INTERVALS) + Span::from_secs(1),
-        replaces_processes: replaces_processes(policy),
-    }
-}
-
-/// Release directories run what the symlink names only once restarted; with commands that switch traffic the other
-/// release's processes may be there long before.
-fn replaces_processes(policy: &WorkloadPolicy) -> bool {
-    match (&policy.habitat, policy.strategy) {
-        (Habitat::ReleaseDir(_), _) | (Habitat::Command(_), Strategy::Direct | Strategy::Rolling) => true,
-        (Habitat::Command(_), Strategy::BlueGreen | Strategy::Canary) => false,
-    }
+) -> Option<&'a Told> {
+    let same_instance = || probed.get(endpoints.get(instance?)?);
+    probed.get(target).or_else(same_instance)?.told.as_ref()
 }

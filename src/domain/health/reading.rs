@@ -4,10 +4,11 @@
 //! look over all of them decides whether the whole is fresh. Gauges and summaries have no window: only fresh ones count.
 
 use super::candidate;
+use super::looks::Outcome;
 use super::quantile::{self, Bucket};
-use super::ring::From;
+use super::ring::Start;
 use super::series::Level;
-use super::target::{Outcome, Scraped};
+use super::target::Scraped;
 use super::verdict::UnknownReason;
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{Aggregate, Formula, OperandId, Operands, Signal};
@@ -33,11 +34,11 @@ impl Scope<'_> {
     }
 
     /// The stretch of `window`, cut where nothing older counts.
-    pub(super) fn window(&self, window: Span) -> From {
+    pub(super) fn window(&self, window: Span) -> Start {
         let edge = self.now - window;
         match self.since {
-            Some(since) if since >= edge => From::Within(since),
-            Some(_) | None => From::After(edge),
+            Some(since) if since >= edge => Start::Within(since),
+            Some(_) | None => Start::After(edge),
         }
     }
 }
@@ -110,7 +111,7 @@ impl Reading {
 
 impl Sight<'_> {
     /// Reads a signal that is computed from series over `from`; fewer than `need` requests are too few.
-    pub(super) fn read(&self, signal: &Signal, from: From, need: u64) -> Reading {
+    pub(super) fn read(&self, signal: &Signal, from: Start, need: u64) -> Reading {
         if self.targets.is_empty() {
             let reason = if self.any { UnknownReason::NoTarget } else { UnknownReason::NoReading };
             return Reading::unknown(reason);
@@ -181,11 +182,11 @@ impl Sight<'_> {
         }
     }
 
-    fn increase(&self, operand: OperandId, from: From) -> f64 {
+    fn increase(&self, operand: OperandId, from: Start) -> f64 {
         self.targets.iter().filter_map(|target| target.ring(operand)?.increase(0, from)).sum()
     }
 
-    fn ratio(&self, bad: OperandId, total: OperandId, scale: f64, from: From, need: u64) -> Result<Reading, Lack> {
+    fn ratio(&self, bad: OperandId, total: OperandId, scale: f64, from: Start, need: u64) -> Result<Reading, Lack> {
         let newest = self.newest(total)?;
         let basis = self.counts_of(bad, total, from);
         let Basis::Counts { bad: part, total: all } = basis else { return Err(Lack::of(UnknownReason::NotFinite)) };
@@ -199,12 +200,12 @@ impl Sight<'_> {
         Ok(reading)
     }
 
-    fn counts_of(&self, bad: OperandId, total: OperandId, from: From) -> Basis {
+    fn counts_of(&self, bad: OperandId, total: OperandId, from: Start) -> Basis {
         Basis::Counts { bad: self.increase(bad, from), total: self.increase(total, from) }
     }
 
     /// The numbers behind `signal` over `from`, however few.
-    pub(super) fn basis(&self, signal: &Signal, from: From) -> Basis {
+    pub(super) fn basis(&self, signal: &Signal, from: Start) -> Basis {
         match candidate::in_use(&signal.candidates, |operand| self.is_seen(operand)) {
             Some(candidate) => match candidate.formula {
                 Formula::Ratio { bad, total } => self.counts_of(bad, total, from),
@@ -223,7 +224,7 @@ impl Sight<'_> {
         }
     }
 
-    fn histogram(&self, operand: OperandId, q: f64, scale: f64, from: From, need: u64) -> Result<Reading, Lack> {
+    fn histogram(&self, operand: OperandId, q: f64, scale: f64, from: Start, need: u64) -> Result<Reading, Lack> {
         let newest = self.newest(operand)?;
         let mut buckets = self.buckets(operand, from);
         if !quantile::tidy(&mut buckets) {
@@ -236,7 +237,7 @@ impl Sight<'_> {
 
     /// Adds up the targets' buckets. Where their bounds differ only those that all have count, since the sum of a bucket
     /// that some lack would be too low; the result is coarser and still right.
-    fn buckets(&self, operand: OperandId, from: From) -> Vec<Bucket> {
+    fn buckets(&self, operand: OperandId, from: Start) -> Vec<Bucket> {
         let rings: Vec<_> = self.targets.iter().filter_map(|target| target.ring(operand)).collect();
         let Some(first) = rings.first() else { return Vec::new() };
         let bounds: Vec<f64> = first
@@ -301,7 +302,7 @@ impl Sight<'_> {
         Ok((merged, newest))
     }
 
-    fn rate(&self, operand: OperandId, scale: f64, from: From) -> Result<Reading, Lack> {
+    fn rate(&self, operand: OperandId, scale: f64, from: Start) -> Result<Reading, Lack> {
         let newest = self.newest(operand)?;
         let (mut rate, mut total, mut covered) = (0.0, 0.0, false);
         for ring in self.targets.iter().filter_map(|target| target.ring(operand)) {

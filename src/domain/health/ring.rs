@@ -14,7 +14,7 @@ const MAX_POINTS: u64 = 2048;
 
 /// From where on increases count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum From {
+pub(super) enum Start {
     /// Every increase seen later than this.
     After(Timestamp),
     /// Only increases that began at or after this: the one that straddles it is left out.
@@ -145,7 +145,7 @@ impl Ring {
     }
 
     /// The total of slot `slot` since `from`, with the stretch that it covers; `None` where no increase lies in it.
-    pub(super) fn increase(&self, slot: usize, from: From) -> Option<f64> {
+    pub(super) fn increase(&self, slot: usize, from: Start) -> Option<f64> {
         let first = self.first_point(from)?;
         let width = self.bounds.len();
         let last = self.times.len() - 1;
@@ -153,7 +153,7 @@ impl Ring {
     }
 
     /// Bound and total of every slot since `from`; nothing where no increase lies in it.
-    pub(super) fn increases(&self, from: From) -> impl Iterator<Item = (f64, f64)> {
+    pub(super) fn increases(&self, from: Start) -> impl Iterator<Item = (f64, f64)> {
         let width = self.bounds.len();
         let last = (self.times.len() - 1) * width;
         let first = self.first_point(from).map(|point| point * width);
@@ -163,7 +163,7 @@ impl Ring {
     }
 
     /// The stretch that [`Ring::increase`] covers.
-    pub(super) fn cover(&self, from: From) -> Option<Cover> {
+    pub(super) fn cover(&self, from: Start) -> Option<Cover> {
         let first = self.times[self.first_point(from)?];
         let last = *self.times.back()?;
         let unseen = self.gaps.iter().filter(|(end, _)| *end > first).map(|(_, gap)| gap.as_millis()).sum();
@@ -171,13 +171,13 @@ impl Ring {
         (observed > Span::ZERO).then_some(Cover { first, last, observed })
     }
 
-    fn first_point(&self, from: From) -> Option<usize> {
+    fn first_point(&self, from: Start) -> Option<usize> {
         match from {
-            From::After(edge) => {
+            Start::After(edge) => {
                 let later = self.times.partition_point(|time| *time <= edge);
                 Some(later.saturating_sub(1))
             }
-            From::Within(edge) => {
+            Start::Within(edge) => {
                 let inside = self.times.partition_point(|time| *time < edge);
                 (inside < self.times.len()).then_some(inside)
             }
@@ -217,7 +217,7 @@ mod tests {
                 for window in &windows {
                     let edge = now - Span::from_millis(*window);
                     let naive: f64 = model.iter().filter(|(time, _)| *time > edge).map(|(_, value)| value).sum();
-                    prop_assert_eq!(ring.increase(0, From::After(edge)), Some(naive));
+                    prop_assert_eq!(ring.increase(0, Start::After(edge)), Some(naive));
                 }
             }
         }
@@ -231,20 +231,20 @@ mod tests {
             ring.push(at(time), &[increase], keep);
         }
         let cases = [
-            (From::After(at(10_000)), Some(6.0)),
-            (From::After(at(15_000)), Some(6.0)),
-            (From::Within(at(15_000)), Some(4.0)),
-            (From::Within(at(20_000)), Some(4.0)),
-            (From::Within(at(30_000)), Some(0.0)),
-            (From::Within(at(31_000)), None),
-            (From::After(at(99_000)), Some(0.0)),
+            (Start::After(at(10_000)), Some(6.0)),
+            (Start::After(at(15_000)), Some(6.0)),
+            (Start::Within(at(15_000)), Some(4.0)),
+            (Start::Within(at(20_000)), Some(4.0)),
+            (Start::Within(at(30_000)), Some(0.0)),
+            (Start::Within(at(31_000)), None),
+            (Start::After(at(99_000)), Some(0.0)),
         ];
         for (from, expected) in cases {
             assert_eq!(ring.increase(0, from), expected, "{from:?}");
         }
         let observed = Span::from_secs(20);
-        assert_eq!(ring.cover(From::After(at(15_000))), Some(Cover { first: at(10_000), last: at(30_000), observed }));
-        assert_eq!(ring.cover(From::Within(at(30_000))), None);
+        assert_eq!(ring.cover(Start::After(at(15_000))), Some(Cover { first: at(10_000), last: at(30_000), observed }));
+        assert_eq!(ring.cover(Start::Within(at(30_000))), None);
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         ring.push(at(10), &[3.0, 5.0], keep);
         ring.widen(&Arc::from([0.1, 0.5, f64::INFINITY]));
         ring.push(at(20), &[1.0, 1.0, 2.0], keep);
-        let sums: Vec<_> = (0..3).map(|slot| ring.increase(slot, From::After(at(0)))).collect();
+        let sums: Vec<_> = (0..3).map(|slot| ring.increase(slot, Start::After(at(0)))).collect();
         assert_eq!(sums, [Some(4.0), Some(1.0), Some(7.0)]);
     }
 
@@ -266,7 +266,7 @@ mod tests {
             ring.push(at(second * 1000), &[1.0], keep);
         }
         assert!(ring.times.len() as u64 <= MAX_POINTS + MAX_POINTS / 64, "{} points", ring.times.len());
-        let day = ring.increase(0, From::After(at(200_000_000) - Span::from_secs(86_400))).unwrap_or(0.0);
+        let day = ring.increase(0, Start::After(at(200_000_000) - Span::from_secs(86_400))).unwrap_or(0.0);
         assert!((day - 86_400.0).abs() <= 43.0, "{day}");
     }
 }

@@ -1,147 +1,23 @@
-//! What is kept of each thing that is looked at: scraped pages, health answers, host readings.
+//! A scraped address: its series' last values, and what they add up to under the release that it serves.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::attribution::{Serves, Told};
+use super::attribution::{Era, Serves};
+use super::hosted::Events;
+use super::looks::{Look, Looks, Outcome};
 use super::ring::{Keep, Ring};
-use super::series::{Delta, Level, Origin, Role, SeriesTable};
-use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::observation::{Answer, Fault, HostReading, Page};
+use super::rules::Rules;
+use super::series::{Delta, Level, Origin, SeriesTable};
+use crate::domain::id::InstanceId;
+use crate::domain::observation::{Fault, Page};
 use crate::domain::policy::OperandId;
 use crate::domain::time::{Span, Timestamp};
-
-/// Looks whose outcome is kept, and so the most answers in a row that a gate can ask for.
-pub(super) const MAX_LOOKS: usize = 16;
-
-/// Times of one kind of event (restarts, kills) that are kept an instance.
-const MAX_EVENTS: usize = 1024;
 
 /// Process start times that differ by less are the same start, read from a clock that was adjusted in between. Seconds.
 const SAME_START: f64 = 1.0;
 
 /// How long after a change of release the restart that belongs to it may come.
 const ROLLOUT_RESTART: Span = Span::from_secs(60);
-
-/// How one look ended.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Outcome {
-    /// As it should be.
-    Good,
-    /// The peer is at fault; what was seen, in one line.
-    Bad(String),
-    /// This side could not look; why, in one line.
-    Unseen(String),
-}
-
-/// One look and its outcome.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Look {
-    pub(super) at: Timestamp,
-    pub(super) outcome: Outcome,
-    /// The release that said it answered.
-    pub(super) revision: Option<RevisionId>,
-}
-
-/// The newest looks at one address, oldest first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Looks(VecDeque<Look>);
-
-impl Looks {
-    fn push(&mut self, look: Look) {
-        if self.0.len() == MAX_LOOKS {
-            self.0.pop_front();
-        }
-        self.0.push_back(look);
-    }
-
-    /// The newest look.
-    pub(super) fn last(&self) -> Option<&Look> {
-        self.0.back()
-    }
-
-    /// Looks after `since`, newest first.
-    pub(super) fn after(&self, since: Timestamp) -> impl Iterator<Item = &Look> {
-        self.0.iter().rev().take_while(move |look| look.at > since)
-    }
-}
-
-impl Outcome {
-    fn of_fault(fault: &Fault) -> Self {
-        if fault.kind.is_peers() { Outcome::Bad(fault.to_string()) } else { Outcome::Unseen(fault.to_string()) }
-    }
-}
-
-/// How often something happened, and when.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Events(VecDeque<(Timestamp, u64)>);
-
-impl Events {
-    fn push(&mut self, at: Timestamp, count: u64, keep: Keep) {
-        if count == 0 {
-            return;
-        }
-        if self.0.len() == MAX_EVENTS {
-            self.0.pop_front();
-        }
-        self.0.push_back((at, count));
-        let edge = at - keep.retention();
-        while self.0.front().is_some_and(|(time, _)| *time <= edge) {
-            self.0.pop_front();
-        }
-    }
-
-    /// How many after `edge`.
-    pub(super) fn after(&self, edge: Timestamp) -> u64 {
-        self.0.iter().rev().take_while(|(time, _)| *time > edge).map(|(_, count)| count).sum()
-    }
-}
-
-/// One release on one target: since when, and how that is known.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Era {
-    pub(super) serves: Serves,
-    /// When the target changed to it; none where it was so at first sight.
-    pub(super) changed: Option<Timestamp>,
-    /// Whether the process is still the one of the release before, so that what it says does not count.
-    pub(super) waiting: bool,
-}
-
-impl Era {
-    /// Moves to what is served now. Whether that is another release than before.
-    fn turn(&mut self, serves: Serves, at: Timestamp) -> bool {
-        let is_first = self.serves.revision.is_none() && self.changed.is_none();
-        let is_other = self.serves.revision != serves.revision;
-        self.serves = serves;
-        if is_other && !is_first {
-            self.changed = Some(at);
-            self.waiting = false;
-        }
-        is_other && !is_first
-    }
-
-    /// Whether what is seen here is about `revision`; about whatever runs where none is named.
-    pub(super) fn is_of(&self, revision: Option<&RevisionId>) -> bool {
-        revision.is_none_or(|revision| !self.waiting && self.serves.revision.as_ref() == Some(revision))
-    }
-}
-
-/// The rules by which pages are taken in, the same for all targets of a workload.
-#[derive(Clone, Debug)]
-pub(super) struct Rules {
-    /// What each operand is read for.
-    pub(super) roles: Vec<Role>,
-    /// How long each operand's increases are kept.
-    pub(super) keep: Vec<Keep>,
-    /// How long events are kept.
-    pub(super) keep_events: Keep,
-    /// A target that was not seen for longer begins anew.
-    pub(super) gap: Span,
-    /// How much earlier than its rollout was noticed a release's process may have begun.
-    pub(super) slack: Span,
-    /// Whether a rollout always begins new processes, so that an older one is of the release before.
-    pub(super) replaces_processes: bool,
-}
 
 /// The latest values of gauges and summaries, of one operand.
 #[derive(Clone, Debug, Default)]
@@ -277,7 +153,7 @@ impl Scraped {
     }
 
     fn is_rollout_restart(&self, at: Timestamp) -> bool {
-        self.era.changed.is_some_and(|changed| at.since(changed) <= ROLLOUT_RESTART) && self.restarts.0.is_empty()
+        self.era.changed.is_some_and(|changed| at.since(changed) <= ROLLOUT_RESTART) && self.restarts.is_empty()
     }
 
     fn origin(&self, at: Timestamp, is_new: bool, rules: &Rules) -> Origin {
@@ -343,103 +219,9 @@ impl Scraped {
     }
 }
 
-/// A probed health endpoint.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Probed {
-    pub(super) instance: Option<InstanceId>,
-    pub(super) era: Era,
-    pub(super) told: Option<Told>,
-    pub(super) looks: Looks,
-}
-
-impl Probed {
-    /// Takes in an answer or its absence.
-    pub(super) fn take_in(&mut self, result: &Result<Answer, Fault>, at: Timestamp) {
-        let (outcome, revision) = match result {
-            Ok(answer) if answer.healthy => (Outcome::Good, answer.revision.clone()),
-            Ok(answer) => (Outcome::Bad(answer.detail.clone()), answer.revision.clone()),
-            Err(fault) => (Outcome::of_fault(fault), None),
-        };
-        if let Some(revision) = &revision {
-            self.told = Some(Told { revision: revision.clone(), at });
-        }
-        self.looks.push(Look { at, outcome, revision });
-    }
-
-    /// Notes which release is served; answers of another one don't count.
-    pub(super) fn turn(&mut self, serves: Serves, at: Timestamp) {
-        self.era.turn(serves, at);
-    }
-
-    /// The newest look at the release that is served now.
-    pub(super) fn last(&self) -> Option<&Look> {
-        let since = self.era.changed;
-        self.looks.last().filter(|look| since.is_none_or(|since| look.at >= since))
-    }
-}
-
-/// What the host says of one instance.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Hosted {
-    reading: HostReading,
-    /// When it was last read.
-    pub(super) at: Option<Timestamp>,
-    /// Why the newest reading failed.
-    pub(super) fault: Option<String>,
-    revision: Option<RevisionId>,
-    /// Whether the next reading only sets where to count from.
-    rebase: bool,
-    pub(super) oom_kills: Events,
-    pub(super) restarts: Events,
-}
-
-impl Hosted {
-    /// Takes in a reading. Counters that fell began again at zero; the first reading, and the first after a change of
-    /// release, are only where to count from.
-    pub(super) fn take_in(&mut self, result: &Result<HostReading, Fault>, at: Timestamp, keep: Keep) {
-        let reading = match result {
-            Ok(reading) => *reading,
-            Err(fault) => {
-                self.fault = Some(fault.to_string());
-                return;
-            }
-        };
-        let growth = |before: Option<u64>, now: Option<u64>| match (before, now) {
-            (Some(before), Some(now)) if now >= before => now - before,
-            (Some(_), Some(now)) => now,
-            (None, _) | (_, None) => 0,
-        };
-        if self.at.is_some() && !self.rebase {
-            self.oom_kills.push(at, growth(self.reading.oom_kills, reading.oom_kills), keep);
-            self.restarts.push(at, growth(self.reading.restarts, reading.restarts), keep);
-        }
-        self.rebase = false;
-        self.reading = reading;
-        self.at = Some(at);
-        self.fault = None;
-    }
-
-    /// Notes the configured release; counts start anew when it changes.
-    pub(super) fn turn(&mut self, revision: Option<&RevisionId>) {
-        if self.revision.as_ref() == revision {
-            return;
-        }
-        if self.revision.is_some() {
-            self.rebase = true;
-            self.oom_kills = Events::default();
-            self.restarts = Events::default();
-        }
-        self.revision = revision.cloned();
-    }
-
-    pub(super) fn reading(&self) -> HostReading {
-        self.reading
-    }
-}
-
 fn millis(seconds: f64) -> Timestamp {
     // Saturates, which is right for a time stamp of the far past or future.
-    Timestamp::from_millis((seconds * 1000.0) as i64)
+    Timestamp::from_millis((seconds * 1000.0).round() as i64)
 }
 
 fn seconds(at: Timestamp) -> f64 {

@@ -1,4 +1,8 @@
 //! Whole observations in, assessments out.
 
 mod lifecycle;
+mod proofs;
+mod sight;
 mod signals;
+mod verification;
+mod windows;

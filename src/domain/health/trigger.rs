@@ -122,20 +122,18 @@ impl Lifecycle {
         }
         let breached = if was_breached { now.since(last).min(interval.times(VOUCHED_INTERVALS)) } else { Span::ZERO };
         self.before = Some((now, matches!(finding, Finding::Bad | Finding::Unproven)));
-        if finding == Finding::Unknown {
-            let since = *self.unknown_since.get_or_insert(now);
-            let is_lost = now.since(since) > patience;
-            match self.phase {
-                Phase::Suspected(_) | Phase::Pending(_) if is_lost => self.end(),
-                Phase::Inactive | Phase::Suspected(_) | Phase::Pending(_) | Phase::Firing { .. } => {}
-            }
-            return;
-        }
-        self.unknown_since = None;
+        let unknown_since = self.unknown_since.take();
         match finding {
-            Finding::Good | Finding::Unknown => self.end(),
+            Finding::Good => self.end(),
             Finding::Bad => self.breach(now, breached, true, hold_for),
             Finding::Unproven => self.breach(now, breached, false, hold_for),
+            Finding::Unknown => {
+                let since = unknown_since.unwrap_or(now);
+                self.unknown_since = Some(since);
+                if now.since(since) > patience {
+                    self.give_up();
+                }
+            }
         }
     }
 
@@ -161,6 +159,14 @@ impl Lifecycle {
         } else {
             Phase::Suspected(run)
         };
+    }
+
+    /// Too long without knowledge: what was only building up is void, what fires goes on.
+    fn give_up(&mut self) {
+        match self.phase {
+            Phase::Suspected(_) | Phase::Pending(_) => self.end(),
+            Phase::Inactive | Phase::Firing { .. } => {}
+        }
     }
 
     fn end(&mut self) {

@@ -4,9 +4,10 @@
 
 use super::assess::verdict;
 use super::judge::{self, Judgement};
+use super::looks::{Look, Looks, MAX_LOOKS, Outcome, Probed};
 use super::reading::{Reading, Sight};
-use super::ring::From;
-use super::target::{Look, Looks, MAX_LOOKS, Outcome, Probed, Scraped};
+use super::ring::Start;
+use super::target::Scraped;
 use super::verdict::{CheckStatus, UnknownReason, Verdict};
 use super::{Health, Instances};
 use crate::domain::id::{InstanceId, RevisionId, TargetId};
@@ -128,7 +129,7 @@ impl Health {
         if let (Err(lack), Some(since)) = (&reading.value, sight.scope.since)
             && matches!(lack.reason, UnknownReason::TooFewRequests { .. })
         {
-            reading = sight.read(signal, From::Within(since), signal.min_requests);
+            reading = sight.read(signal, Start::Within(since), signal.min_requests);
         }
         let is_absent = |reason: &UnknownReason| {
             matches!(reason, UnknownReason::NoSuchSeries { .. } | UnknownReason::NotOffered)

@@ -1,0 +1,237 @@
+//! Which release a sample is about, when sight is lost, and what counts as healthy.
+
+use crate::domain::health::fixtures::*;
+use crate::domain::health::verdict::{UnknownReason, Verdict};
+use crate::domain::observation::{FaultKind, HostReading};
+use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
+
+fn errors() -> WorkloadPolicy {
+    policy_with(vec![trigger("error_rate", Condition::Above(finite(0.1)), 0)])
+}
+
+fn no_target() -> Verdict {
+    Verdict::Unknown(UnknownReason::NoTarget)
+}
+
+#[test]
+fn what_the_old_process_says_is_not_about_the_new_release() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("api", "v1")]);
+    scene.about("v1", 0);
+    for step in 0..4 {
+        scene.scrape(100 + step * 5, "a:1", started(requests(100.0 * step as f64, 0.0), 1));
+    }
+    assert_eq!(scene.trigger(115).evidence.verdict, Verdict::Ok);
+    // The link is switched; the old process breaks down before it is restarted.
+    scene.releases(116, &[("api", "v2")]);
+    scene.about("v2", 116);
+    scene.scrape(120, "a:1", started(requests(1_000.0, 700.0), 1));
+    assert_eq!(scene.trigger(120).evidence.verdict, no_target());
+    // The new process is well, and all that it counted since it began counts.
+    scene.scrape(125, "a:1", started(requests(40.0, 0.0), 122));
+    let status = scene.trigger(125);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Ok, 40));
+}
+
+#[test]
+fn a_process_that_began_just_before_the_rollout_was_noticed_is_the_new_one() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("api", "v1")]);
+    scene.scrape(100, "a:1", started(requests(0.0, 0.0), 1));
+    scene.releases(105, &[("api", "v2")]);
+    scene.about("v2", 105);
+    scene.scrape(106, "a:1", started(requests(50.0, 30.0), 101));
+    let status = scene.trigger(106);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Breach, 50));
+}
+
+#[test]
+fn without_start_times_the_page_that_straddles_the_change_does_not_count() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("api", "v1")]);
+    scene.scrape(0, "a:1", requests(1_000.0, 0.0));
+    scene.releases(4, &[("api", "v2")]);
+    scene.about("v2", 4);
+    scene.scrape(5, "a:1", requests(1_100.0, 90.0));
+    let few = UnknownReason::TooFewRequests { have: 0, need: 20 };
+    assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Unknown(few));
+    // A restart shows by the fall; from here on it is the new release.
+    scene.scrape(10, "a:1", requests(50.0, 40.0));
+    let status = scene.trigger(10);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Breach, 50));
+}
+
+#[test]
+fn the_answer_tells_the_release_before_the_configuration_does() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("api", "v1")]);
+    scene.probe(1, "a:1", true, Some("v1"));
+    scene.scrape(2, "a:1", requests(0.0, 0.0));
+    scene.probe(3, "a:1", true, Some("v2"));
+    scene.scrape(4, "a:1", requests(100.0, 60.0));
+    scene.scrape(9, "a:1", requests(200.0, 120.0));
+    scene.about("v1", 0);
+    assert_eq!(scene.trigger(9).evidence.verdict, no_target());
+    scene.about("v2", 3);
+    let status = scene.trigger(9);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Breach, 100));
+}
+
+#[test]
+fn two_releases_side_by_side_never_mix() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("blue", "v1"), ("green", "v2")]);
+    for step in 0..5 {
+        let count = 100.0 * step as f64;
+        scene.scrape_result(step * 5, "a:1", Some("blue"), Ok(requests(count, 0.0)));
+        scene.scrape_result(step * 5, "b:1", Some("green"), Ok(requests(count, count / 2.0)));
+        // Behind both, and so about neither.
+        scene.scrape(step * 5, "proxy:1", requests(9.0 * count, count));
+    }
+    for (revision, verdict) in [("v1", Verdict::Ok), ("v2", Verdict::Breach), ("v3", no_target())] {
+        scene.about(revision, 0);
+        let status = scene.trigger(20);
+        assert_eq!(status.evidence.verdict, verdict, "{revision}");
+        let samples = if verdict == no_target() { 0 } else { 400 };
+        assert_eq!(status.evidence.samples, samples, "{revision}");
+    }
+}
+
+#[test]
+fn after_the_daemons_own_restart_an_old_process_gives_way_to_the_one_of_the_rollout() {
+    let mut scene = Scene::new(errors());
+    scene.releases(200, &[("api", "v2")]);
+    scene.about("v2", 195);
+    scene.scrape(201, "a:1", started(requests(0.0, 0.0), 5));
+    scene.scrape(206, "a:1", started(requests(100.0, 90.0), 5));
+    scene.assess(206);
+    scene.scrape(211, "a:1", started(requests(50.0, 0.0), 208));
+    let status = scene.trigger(211);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Ok, 50));
+}
+
+#[test]
+fn counts_of_the_host_start_anew_with_a_release() {
+    let mut scene = Scene::new(policy_with(vec![trigger("oom_kills", Condition::Above(finite(0.0)), 0)]));
+    let kills = |oom_kills| HostReading { oom_kills: Some(oom_kills), ..HostReading::default() };
+    scene.releases(0, &[("api", "v1")]);
+    scene.host(1, "api", kills(0));
+    scene.host(5, "api", kills(1));
+    scene.about("v1", 0);
+    assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Breach);
+    scene.releases(6, &[("api", "v2")]);
+    scene.about("v2", 6);
+    // Between two readings that straddle the change: nobody can tell whose it was.
+    scene.host(10, "api", kills(2));
+    assert_eq!(scene.trigger(10).evidence.verdict, Verdict::Ok);
+    scene.host(15, "api", kills(3));
+    assert_eq!(scene.trigger(15).evidence.verdict, Verdict::Breach);
+}
+
+#[test]
+fn sight_is_lost_after_five_intervals_and_says_since_when() {
+    let mut scene = Scene::new(errors());
+    scene.scrape(0, "a:1", requests(0.0, 0.0));
+    scene.scrape(5, "a:1", requests(100.0, 0.0));
+    for step in 2..20 {
+        scene.scrape_result(step * 5, "a:1", None, Err(fault(FaultKind::Unreachable)));
+        let assessment = scene.assess(step * 5);
+        assert_eq!(assessment.blind.is_some(), step * 5 > 45, "{step}");
+        if let Some(blind) = assessment.blind {
+            assert_eq!(blind.since, at(20));
+            assert_eq!(blind.reason, "error_rate: nothing can be observed: unreachable: as told");
+        }
+    }
+    scene.scrape(100, "a:1", requests(200.0, 0.0));
+    assert_eq!(scene.assess(100).blind, None);
+}
+
+#[test]
+fn little_traffic_is_not_blindness_and_not_health() {
+    let mut scene = Scene::new(errors());
+    for step in 0..30 {
+        scene.scrape(step * 5, "a:1", requests(step as f64, 0.0));
+        let assessment = scene.assess(step * 5);
+        assert_eq!((assessment.blind, assessment.healthy), (None, false), "{step}");
+    }
+    scene.scrape(150, "a:1", requests(1_000.0, 0.0));
+    assert!(scene.assess(150).healthy);
+}
+
+fn with_conventional_latency() -> WorkloadPolicy {
+    let mut policy = errors();
+    policy.triggers.push(trigger("p99_latency", Condition::Above(finite(5.0)), 0));
+    if let Some(signal) = policy.signals.get_mut(&"p99_latency".into()) {
+        let formula = Formula::Histogram { buckets: OperandId(BUCKETS), quantile: 0.99 };
+        signal.candidates = vec![Candidate { convention: Some("prometheus"), formula, scale: 1.0 }];
+    }
+    policy
+}
+
+#[test]
+fn a_latency_that_no_page_offers_is_no_obstacle_while_errors_are_counted() {
+    let mut conventional = Scene::new(with_conventional_latency());
+    let mut spelt_out = with_conventional_latency();
+    for signal in spelt_out.signals.values_mut() {
+        signal.candidates[0].convention = None;
+    }
+    let mut spelt_out = Scene::new(spelt_out);
+    let mut nothing = Scene::new(with_conventional_latency());
+    for step in 0..10 {
+        conventional.scrape(step * 5, "a:1", requests(100.0 * step as f64, 0.0));
+        spelt_out.scrape(step * 5, "a:1", requests(100.0 * step as f64, 0.0));
+        nothing.scrape(step * 5, "a:1", page(vec![sample(QUEUE, 1, 0.0, 1.0)]));
+        for scene in [&mut conventional, &mut spelt_out, &mut nothing] {
+            scene.assess(step * 5);
+        }
+    }
+    let (a, b, c) = (conventional.assess(50), spelt_out.assess(50), nothing.assess(50));
+    assert_eq!((a.blind.is_some(), a.healthy), (false, true));
+    assert_eq!((b.blind.is_some(), b.healthy), (true, false));
+    let both: Vec<_> = c.blind.unwrap().triggers.iter().map(ToString::to_string).collect();
+    assert_eq!(both, ["error_rate", "p99_latency"]);
+    assert!(matches!(&c.triggers[0].evidence.verdict, Verdict::Unknown(UnknownReason::NoSuchSeries { .. })));
+}
+
+#[test]
+fn what_a_host_does_not_offer_is_neither_blindness_nor_health() {
+    let mut policy = policy_with(vec![trigger("oom_kills", Condition::Above(finite(0.0)), 0)]);
+    let mut alone = Scene::new(policy.clone());
+    policy.triggers.push(trigger("error_rate", Condition::Above(finite(0.1)), 0));
+    let mut both = Scene::new(policy);
+    for step in 0..20 {
+        for scene in [&mut alone, &mut both] {
+            scene.scrape(step * 5, "a:1", requests(100.0 * step as f64, 0.0));
+            scene.assess(step * 5);
+        }
+    }
+    let (alone, both) = (alone.assess(95), both.assess(95));
+    assert_eq!((alone.blind, alone.healthy), (None, false));
+    assert_eq!((both.blind, both.healthy), (None, true));
+}
+
+#[test]
+fn only_critical_triggers_stand_in_the_way_of_health() {
+    let mut policy = errors();
+    policy.triggers.push(trigger("queue", Condition::Above(finite(5.0)), 0));
+    policy.triggers[1].severity = Severity::Alert;
+    let mut scene = Scene::new(policy);
+    for step in 0..3 {
+        let mut page = requests(100.0 * step as f64, 0.0);
+        page.samples.push(sample(QUEUE, 9, 0.0, 7.0));
+        scene.scrape(step * 5, "a:1", page);
+    }
+    let assessment = scene.assess(10);
+    assert_eq!(assessment.triggers[1].evidence.verdict, Verdict::Breach);
+    assert!(assessment.healthy);
+}
+
+#[test]
+fn a_target_that_is_gone_is_forgotten() {
+    let mut scene = Scene::new(errors());
+    scene.scrape(0, "a:1", requests(0.0, 0.0));
+    scene.scrape(5, "a:1", requests(100.0, 90.0));
+    assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Breach);
+    scene.health.retain_targets(&|target| target.as_str() != "a:1");
+    assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Unknown(UnknownReason::NoReading));
+}
