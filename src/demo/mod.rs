@@ -6,12 +6,14 @@
 pub mod app;
 pub mod control;
 mod fault;
+mod policy;
 mod proxy;
 pub mod stage;
 mod supervisor;
 mod traffic;
 
 pub use fault::Fault;
+pub use policy::Surroundings;
 pub use stage::{Stage, StageError};
 pub use traffic::Tally;
 
@@ -24,7 +26,6 @@ pub const BAD: &str = "v2";
 
 /// An HTTP client for loopback that follows no redirect.
 fn client(timeout: std::time::Duration) -> reqwest::Result<reqwest::Client> {
-    // The process's TLS provider; where one is installed already it stays, and plain HTTP makes no use of it.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    crate::net::tls::install();
     reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).no_proxy().build()
 }

@@ -3,19 +3,21 @@
 //! A program may hang, fork, flood and lie. It is waited for by its exit, not by the end of its output, so that a
 //! daemon which it leaves behind and which keeps the pipe can't hold up the caller.
 
+mod capture;
+
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, timeout};
 
+use self::capture::Capture;
 use super::text;
 
 /// Most output that is kept of one run, in bytes: half from its beginning, half from its end.
@@ -26,8 +28,6 @@ const MAX_COMPLAINT: usize = 8 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a killed program may take to be gone; one in uninterruptible sleep is left to the system.
 const REAP: Duration = Duration::from_secs(1);
-/// Reads that empty a pipe after its program's exit. Whoever still writes then is not waited for.
-const LAST_READS: usize = 32;
 /// Where programs are looked for when the daemon itself has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -337,78 +337,6 @@ fn ended(status: ExitStatus) -> End {
         (Some(code), _) => End::Exited(code),
         (None, Some(signal)) => End::Signalled(signal),
         (None, None) => End::TimedOut,
-    }
-}
-
-/// What is kept of a pipe: its beginning and its end.
-struct Capture {
-    pipe: Option<Receiver>,
-    buffer: Vec<u8>,
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    limit: usize,
-    total: u64,
-}
-
-impl Capture {
-    fn new(pipe: Option<OwnedFd>, limit: usize) -> io::Result<Self> {
-        Ok(Self {
-            pipe: pipe.map(Receiver::from_owned_fd).transpose()?,
-            buffer: vec![0; 8 * 1024],
-            head: Vec::new(),
-            tail: std::collections::VecDeque::new(),
-            limit,
-            total: 0,
-        })
-    }
-
-    fn is_open(&self) -> bool {
-        self.pipe.is_some()
-    }
-
-    fn is_cut(&self) -> bool {
-        self.total > self.limit as u64
-    }
-
-    async fn take_some(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        match pipe.read(&mut self.buffer).await {
-            Ok(0) | Err(_) => self.pipe = None,
-            Ok(length) => self.keep(length),
-        }
-    }
-
-    /// Takes what an ended program left in the pipe, without waiting for more.
-    fn take_rest(&mut self) {
-        for _ in 0..LAST_READS {
-            let Some(pipe) = &self.pipe else { return };
-            match rustix::io::read(pipe.as_fd(), &mut self.buffer) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => self.keep(length),
-            }
-        }
-    }
-
-    fn keep(&mut self, length: usize) {
-        self.total += length as u64;
-        let half = self.limit / 2;
-        let fresh = &self.buffer[..length];
-        let (first, rest) = fresh.split_at(length.min(half - self.head.len()));
-        self.head.extend_from_slice(first);
-        self.tail.extend(rest);
-        let over = self.tail.len().saturating_sub(self.limit - half);
-        self.tail.drain(..over);
-    }
-
-    fn text(&self) -> String {
-        let kept = self.head.len() + self.tail.len();
-        let left_out = self.total.saturating_sub(kept as u64);
-        let mut bytes = self.head.clone();
-        if left_out > 0 {
-            bytes.extend_from_slice(format!("\n[{left_out} bytes left out]\n").as_bytes());
-        }
-        bytes.extend(&self.tail);
-        text::printable(&bytes)
     }
 }
 

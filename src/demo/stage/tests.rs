@@ -200,3 +200,23 @@ async fn what_is_not_there_is_refused() {
     }
     stage.shut_down().await;
 }
+
+#[tokio::test]
+async fn every_strategy_has_a_policy() {
+    for strategy in [Strategy::Direct, Strategy::Rolling, Strategy::BlueGreen, Strategy::Canary] {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::start(&program(dir.path()), strategy, Fault::Errors, dir.path()).await.unwrap();
+        let text = stage.policy_toml(&crate::demo::Surroundings {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9477)),
+            state_dir: &dir.path().join("state"),
+            token_file: None,
+            webhook: "http://127.0.0.1:1/hook",
+            secret_file: None,
+        });
+        let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let workload = &table["workload"][WORKLOAD];
+        assert_eq!(workload["strategy"].as_str(), Some(strategy.to_string().as_str()));
+        assert_eq!(workload.get("command").is_some(), stage.proxy.is_some());
+        stage.shut_down().await;
+    }
+}

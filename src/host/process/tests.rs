@@ -18,9 +18,11 @@ fn invocation(argv: &[String], limit: Duration) -> Invocation<'_> {
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn alive(pid: &str) -> bool {
+/// Whether the process lives whose number a program printed first.
+fn alive(output: &str) -> bool {
+    let pid: u32 = output.lines().next().unwrap().parse().unwrap();
     // A zombie that nobody has waited for is dead all the same.
-    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Waits until a condition holds, for as long as a loaded machine may need.
