@@ -4,14 +4,19 @@
 //! watches anything else, and learns of it by a policy file alone.
 
 pub mod app;
+mod command;
 pub mod control;
 mod fault;
 mod policy;
 mod proxy;
+mod receiver;
 pub mod stage;
+mod story;
 mod supervisor;
+mod teller;
 mod traffic;
 
+pub use command::{DemoArgs, StageCommand, demo, stage};
 pub use fault::Fault;
 pub use policy::Surroundings;
 pub use stage::{Stage, StageError};

@@ -1,0 +1,122 @@
+//! The demo's part of the command line: `rollbackd demo`, and the hidden commands that its processes are.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::future::Future;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::app::{self, AppOptions};
+use super::control::{self, ControlOptions};
+use super::teller::Teller;
+use super::{Fault, story};
+use crate::domain::policy::Strategy;
+
+/// What is shown.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// How the bad release is taken back
+    #[arg(long, value_enum, default_value_t = StrategyArg::Rolling)]
+    pub strategy: StrategyArg,
+    /// What is wrong with the bad release
+    #[arg(long, value_enum, default_value_t = Fault::Errors)]
+    pub fault: Fault,
+    /// One JSON object a line instead of a story
+    #[arg(long)]
+    pub json: bool,
+    /// Keep everything running at the end, to look around
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// A strategy, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyArg {
+    /// Everything at once
+    Direct,
+    /// One instance at a time
+    Rolling,
+    /// Traffic moves back to the colour that still runs
+    BlueGreen,
+    /// The canary goes; stable keeps serving
+    Canary,
+}
+
+impl From<StrategyArg> for Strategy {
+    fn from(strategy: StrategyArg) -> Strategy {
+        match strategy {
+            StrategyArg::Direct => Strategy::Direct,
+            StrategyArg::Rolling => Strategy::Rolling,
+            StrategyArg::BlueGreen => Strategy::BlueGreen,
+            StrategyArg::Canary => Strategy::Canary,
+        }
+    }
+}
+
+/// The processes of the demo's world.
+#[derive(Debug, Clone, Subcommand)]
+pub enum StageCommand {
+    /// The demo's service
+    #[command(hide = true)]
+    DemoApp(AppOptions),
+    /// The demo's deployment tool
+    #[command(hide = true)]
+    DemoCtl(ControlOptions),
+}
+
+/// Tells the story. The exit code is 0 only if the service is in fact well again.
+#[must_use]
+pub fn demo(args: &DemoArgs) -> u8 {
+    let teller = Teller::new(args.json);
+    let outcome = block_on(async {
+        tokio::select! {
+            ending = story::tell(args, &teller) => ending,
+            _ = tokio::signal::ctrl_c(), if !args.keep => Err(anyhow::anyhow!("interrupted")),
+        }
+    });
+    match outcome {
+        Ok(ending) => {
+            if args.json {
+                teller.object(&story::last_line(args, &ending));
+            } else if ending.restored {
+                println!("The service is well again, by its own answers.");
+            } else {
+                println!("The service was not restored: {}", ending.wrong.as_deref().unwrap_or("no such alert came"));
+            }
+            u8::from(!ending.restored)
+        }
+        Err(error) => {
+            eprintln!("rollbackd: {error:#}");
+            1
+        }
+    }
+}
+
+/// Runs one of the demo's processes.
+#[must_use]
+pub fn stage(command: StageCommand) -> u8 {
+    let outcome = block_on(async {
+        match command {
+            StageCommand::DemoApp(options) => app::run(options).await.map_err(anyhow::Error::from),
+            StageCommand::DemoCtl(options) => {
+                let answer = control::call(options).await?;
+                print!("{answer}");
+                Ok(())
+            }
+        }
+    });
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("rollbackd: {error:#}");
+            1
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(work)
+}
