@@ -8,3 +8,4 @@ pub mod engine;
 pub mod host;
 pub mod net;
 pub mod observe;
+pub mod store;

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 
+use tokio::sync::watch;
+
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::alert::Alert;
 use crate::domain::incident::record::Record;
 use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 
 /// Records and the notices that they cause, committed together or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +47,81 @@ pub trait Journal: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the journal could not be written: {0}")]
 pub struct JournalError(pub String);
+
+/// A message on its way to one receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The message's id.
+    pub id: String,
+    /// The message, or why it can't be read any more.
+    pub alert: Result<Box<Alert>, String>,
+    /// Attempts made so far.
+    pub attempts: u32,
+}
+
+/// How an attempt ended, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The message's id.
+    pub id: String,
+    /// To whom.
+    pub receiver: ReceiverName,
+    /// When the attempt ended.
+    pub at: Timestamp,
+    /// Attempts made, this one included.
+    pub attempts: u32,
+    /// How.
+    pub outcome: Settled,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It arrived.
+    Sent,
+    /// It did not, and is tried again.
+    Again {
+        /// Not before this.
+        at: Timestamp,
+        /// Why it did not arrive.
+        error: String,
+    },
+    /// It is never tried again.
+    Parked {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The durable queue of messages. Of each incident, each receiver gets one after another, in order.
+pub trait Outbox: Send + Sync + 'static {
+    /// At most `limit` messages that this receiver is to be sent now: of each incident the first that is neither sent
+    /// nor parked, where its time has come.
+    fn due(
+        &self,
+        receiver: &ReceiverName,
+        now: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Delivery>, JournalError>> + Send;
+
+    /// When the next message of this receiver is to be sent; none where nothing waits.
+    fn next_due(&self, receiver: &ReceiverName)
+    -> impl Future<Output = Result<Option<Timestamp>, JournalError>> + Send;
+
+    /// Keeps how attempts ended, all of them or none.
+    fn settle(&self, settlements: Vec<Settlement>) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Parks what waits for receivers other than these. Gives the number of messages parked.
+    fn park_others(
+        &self,
+        known: Vec<ReceiverName>,
+        at: Timestamp,
+        why: String,
+    ) -> impl Future<Output = Result<u64, JournalError>> + Send;
+
+    /// Changes whenever messages were committed.
+    fn committed(&self) -> watch::Receiver<u64>;
+}
 
 /// Whatever changes the world. Every call is compare-and-set, or safe to repeat.
 pub trait Actuator: Send + Sync + 'static {

@@ -1,0 +1,92 @@
+//! Appending: records, and the messages that they cause, in one transaction.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::entry::{self, integer, message_key, record_key};
+use super::error::StoreError;
+use super::schema::optional;
+use crate::domain::incident::record::{Event, Record};
+use crate::engine::ports::{Batch, Notice};
+
+/// Writes a batch whole or not at all.
+///
+/// Where the operating system fails the last sync, SQLite reports the failure although the transaction may be found
+/// after a power cut. An intent without its effect is what that leaves, and recovery proves each intent anyway.
+pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), StoreError> {
+    let committing = StoreError::failed("committing to the journal");
+    let transaction = connection.transaction().map_err(&committing)?;
+    for record in &batch.records {
+        append(&transaction, record)?;
+    }
+    let at = batch.records.iter().map(|record| record.at.as_millis()).max();
+    for notice in &batch.notices {
+        enqueue(&transaction, notice, at)?;
+    }
+    transaction.commit().map_err(&committing)
+}
+
+fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+    let appending = StoreError::failed("appending to the journal");
+    let workload = record.workload.as_str();
+    let last: Option<i64> = optional(
+        transaction,
+        "SELECT max(sequence) FROM (SELECT max(sequence) AS sequence FROM records WHERE workload = ?1
+         UNION ALL SELECT sequence FROM snapshots WHERE workload = ?1)",
+        [workload],
+    )
+    .map(Option::flatten)
+    .map_err(&appending)?;
+    let expected = entry::count(last.unwrap_or(0)) + 1;
+    if record.sequence != expected {
+        return Err(StoreError::OutOfOrder { workload: workload.to_owned(), sequence: record.sequence, expected });
+    }
+    let sequence = integer(record.sequence);
+    let written = entry::write(&record_key(workload, sequence), record)?;
+    let incident = record.incident.as_ref().map(|id| id.as_str());
+    let at = record.at.as_millis();
+    transaction
+        .prepare_cached(
+            "INSERT INTO records (workload, sequence, incident, at, body, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .and_then(|mut s| s.execute(params![workload, sequence, incident, at, written.body, written.digest]))
+        .map_err(&appending)?;
+    if let Some(incident) = incident {
+        let open = !matches!(record.event, Event::Restored { .. } | Event::Closed { .. });
+        transaction
+            .prepare_cached(
+                "INSERT INTO incidents (id, workload, first_at, last_at, last_event, open)
+                 VALUES (?1, ?2, ?3, ?3, ?4, ?5)
+                 ON CONFLICT (id) DO UPDATE
+                 SET last_at = excluded.last_at, last_event = excluded.last_event, open = excluded.open",
+            )
+            .and_then(|mut s| s.execute(params![incident, workload, at, record.event.name(), open]))
+            .map_err(&appending)?;
+    }
+    Ok(())
+}
+
+fn enqueue(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> Result<(), StoreError> {
+    if notice.receivers.is_empty() {
+        return Ok(());
+    }
+    let enqueueing = StoreError::failed("queueing a message");
+    let alert = &notice.alert;
+    let (incident, sequence) = (alert.incident.as_str(), integer(alert.sequence));
+    let written = entry::write(&message_key(&alert.id), alert)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO messages (id, incident, sequence, created_at, body, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .and_then(|mut s| s.execute(params![alert.id, incident, sequence, at, written.body, written.digest]))
+        .map_err(&enqueueing)?;
+    for receiver in &notice.receivers {
+        transaction
+            .prepare_cached(
+                "INSERT INTO deliveries (message, receiver, incident, sequence, next_attempt_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (message, receiver) DO NOTHING",
+            )
+            .and_then(|mut s| s.execute(params![alert.id, receiver.as_str(), incident, sequence, at.unwrap_or(0)]))
+            .map_err(&enqueueing)?;
+    }
+    Ok(())
+}

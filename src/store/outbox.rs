@@ -1,0 +1,171 @@
+//! The outbox: which message goes to whom, how often that was tried, and when it is tried again.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::entry::{self, message_key};
+use super::error::StoreError;
+use crate::domain::id::ReceiverName;
+use crate::domain::incident::alert::Alert;
+use crate::domain::time::Timestamp;
+use crate::engine::ports::{Delivery, Settled, Settlement};
+
+/// How much waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OutboxStats {
+    /// Deliveries that are neither sent nor parked.
+    pub waiting: u64,
+    /// Deliveries that were given up and not yet pruned.
+    pub parked: u64,
+    /// When the oldest waiting message was caused.
+    pub oldest: Option<Timestamp>,
+}
+
+/// A message that was given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParkedMessage {
+    /// Its id.
+    pub id: String,
+    /// For whom it was.
+    pub receiver: ReceiverName,
+    /// When it was given up.
+    pub at: Timestamp,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why.
+    pub why: String,
+}
+
+/// Of each incident, the first message that is neither sent nor parked, where its time has come.
+pub(super) fn due(
+    connection: &Connection,
+    receiver: &ReceiverName,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Delivery>, StoreError> {
+    let reading = StoreError::failed("reading the outbox");
+    let sql = "SELECT d.message, d.attempts, m.body, m.digest
+               FROM deliveries d JOIN messages m ON m.id = d.message
+               WHERE d.state = 0 AND d.receiver = ?1 AND d.next_attempt_at <= ?2
+               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.state = 0 AND e.receiver = d.receiver
+                               AND e.incident = d.incident AND e.sequence < d.sequence)
+               ORDER BY d.next_attempt_at, d.incident LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
+    let rows = statement
+        .query_map(params![receiver.as_str(), now.as_millis(), limit], |row| {
+            let id: String = row.get(0)?;
+            let (body, digest): (String, Vec<u8>) = (row.get(2)?, row.get(3)?);
+            let alert = entry::read::<Alert>(&message_key(&id), &body, &digest);
+            let alert = alert.map(Box::new).map_err(|e| e.to_string());
+            Ok(Delivery { id, alert, attempts: row.get(1)? })
+        })
+        .map_err(&reading)?;
+    rows.collect::<Result<_, _>>().map_err(&reading)
+}
+
+/// When the next message of this receiver is to be sent.
+pub(super) fn next_due(connection: &Connection, receiver: &ReceiverName) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT d.next_attempt_at FROM deliveries d
+               WHERE d.state = 0 AND d.receiver = ?1
+               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.state = 0 AND e.receiver = d.receiver
+                               AND e.incident = d.incident AND e.sequence < d.sequence)
+               ORDER BY d.next_attempt_at LIMIT 1";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([receiver.as_str()], |row| row.get(0)).optional())
+        .map(|at| at.map(Timestamp::from_millis))
+        .map_err(StoreError::failed("reading the outbox"))
+}
+
+/// Keeps how attempts ended. What was settled before stays as it is.
+pub(super) fn settle(connection: &mut Connection, settlements: &[Settlement]) -> Result<(), StoreError> {
+    let settling = StoreError::failed("settling deliveries");
+    let transaction = connection.transaction().map_err(&settling)?;
+    for settlement in settlements {
+        let at = settlement.at.as_millis();
+        let (state, next, settled, error) = match &settlement.outcome {
+            Settled::Sent => (1, at, Some(at), None),
+            Settled::Again { at: next, error } => (0, next.as_millis(), None, Some(error)),
+            Settled::Parked { why } => (2, at, Some(at), Some(why)),
+        };
+        transaction
+            .prepare_cached(
+                "UPDATE deliveries SET state = ?3, attempts = ?4, next_attempt_at = ?5, settled_at = ?6, error = ?7
+                 WHERE message = ?1 AND receiver = ?2 AND state = 0",
+            )
+            .and_then(|mut s| {
+                let receiver = settlement.receiver.as_str();
+                s.execute(params![settlement.id, receiver, state, settlement.attempts, next, settled, error])
+            })
+            .map_err(&settling)?;
+    }
+    transaction.commit().map_err(&settling)
+}
+
+/// Parks what waits for receivers other than these.
+pub(super) fn park_others(
+    connection: &mut Connection,
+    known: &[ReceiverName],
+    at: Timestamp,
+    why: &str,
+) -> Result<u64, StoreError> {
+    let parking = StoreError::failed("parking messages");
+    let transaction = connection.transaction().map_err(&parking)?;
+    let waiting: Vec<String> = {
+        let mut statement =
+            transaction.prepare_cached("SELECT DISTINCT receiver FROM deliveries WHERE state = 0").map_err(&parking)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(&parking)?;
+        rows.collect::<Result<_, _>>().map_err(&parking)?
+    };
+    let mut parked = 0;
+    for receiver in waiting.iter().filter(|name| !known.iter().any(|k| k.as_str() == name.as_str())) {
+        parked += transaction
+            .prepare_cached(
+                "UPDATE deliveries SET state = 2, settled_at = ?2, error = ?3 WHERE receiver = ?1 AND state = 0",
+            )
+            .and_then(|mut s| s.execute(params![receiver, at.as_millis(), why]))
+            .map_err(&parking)?;
+    }
+    transaction.commit().map_err(&parking)?;
+    Ok(parked as u64)
+}
+
+/// How much waits, and since when.
+pub(super) fn stats(connection: &Connection) -> Result<OutboxStats, StoreError> {
+    let reading = StoreError::failed("reading the outbox");
+    let (waiting, oldest): (i64, Option<i64>) = connection
+        .query_row(
+            "SELECT count(*), min(m.created_at) FROM deliveries d JOIN messages m ON m.id = d.message
+             WHERE d.state = 0",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .map_err(&reading)?;
+    let parked: i64 = connection
+        .query_row("SELECT count(*) FROM deliveries WHERE state = 2", [], |row| row.get(0))
+        .map_err(&reading)?;
+    Ok(OutboxStats {
+        waiting: entry::count(waiting),
+        parked: entry::count(parked),
+        oldest: oldest.map(Timestamp::from_millis),
+    })
+}
+
+/// The newest messages that were given up, newest first.
+pub(super) fn parked(connection: &Connection, limit: i64) -> Result<Vec<ParkedMessage>, StoreError> {
+    let reading = StoreError::failed("reading the outbox");
+    let sql = "SELECT message, receiver, settled_at, attempts, error FROM deliveries
+               WHERE state = 2 ORDER BY settled_at DESC, message LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
+    let rows = statement
+        .query_map([limit], |row| {
+            Ok(ParkedMessage {
+                id: row.get(0)?,
+                receiver: ReceiverName::new(row.get::<_, String>(1)?),
+                at: Timestamp::from_millis(row.get(2)?),
+                attempts: row.get(3)?,
+                why: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
+            })
+        })
+        .map_err(&reading)?;
+    rows.collect::<Result<_, _>>().map_err(&reading)
+}
