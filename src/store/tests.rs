@@ -71,7 +71,7 @@ fn records(records: Vec<Record>) -> Batch {
 }
 
 fn with_notice(record: Record, alert: Alert, receivers: &[&str]) -> Batch {
-    let receivers = receivers.iter().map(|name| ReceiverName::new(name)).collect();
+    let receivers = receivers.iter().map(ReceiverName::new).collect();
     Batch { records: vec![record], notices: vec![Notice { alert, receivers }] }
 }
 
@@ -219,7 +219,7 @@ async fn messages_for_receivers_that_are_gone_are_parked() {
     let known = vec![ReceiverName::new("kept")];
     assert_eq!(store.park_others(known, at(5), "not in the policy".to_owned()).await.unwrap(), 1);
     assert_eq!(due_ids(&store, "kept", at(9)).await, ["a_1"]);
-    assert_eq!(due_ids(&store, "gone", at(9)).await, [String::new(); 0]);
+    assert!(due_ids(&store, "gone", at(9)).await.is_empty());
 }
 
 #[tokio::test]
