@@ -19,6 +19,10 @@ const LONG: Duration = Duration::from_secs(40);
 enum Commands {
     DemoApp(app::AppOptions),
     DemoCtl(control::ControlOptions),
+    /// Sets a stage up, notes where its instance listens, and stays.
+    DemoStage {
+        dir: PathBuf,
+    },
 }
 
 /// Not a test: the process that [`program`] starts.
@@ -39,6 +43,13 @@ async fn as_a_process() {
                 std::process::exit(1);
             }
         },
+        Commands::DemoStage { dir } => {
+            let program = dir.join("rollbackd");
+            let stage = Stage::start(&program, Strategy::Direct, Fault::Errors, &dir).await.unwrap();
+            std::fs::write(dir.join("fresh"), stage.specs[0].listen.to_string()).unwrap();
+            std::fs::rename(dir.join("fresh"), dir.join("listen")).unwrap();
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -183,6 +194,23 @@ async fn instances_end_with_the_stage() {
     assert!(std::net::TcpStream::connect(listen).is_ok());
     stage.shut_down().await;
     assert!(std::net::TcpStream::connect(listen).is_err(), "still listening on {listen}");
+}
+
+#[tokio::test]
+async fn instances_die_with_a_stage_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stage = tokio::process::Command::new(program(dir.path()))
+        .arg("demo-stage")
+        .arg(dir.path())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let note = dir.path().join("listen");
+    eventually("the stage", async || note.exists()).await;
+    let listen: SocketAddr = std::fs::read_to_string(&note).unwrap().parse().unwrap();
+    assert!(std::net::TcpStream::connect(listen).is_ok());
+    stage.kill().await.unwrap();
+    eventually("the instance's end", async || std::net::TcpStream::connect(listen).is_err()).await;
 }
 
 #[tokio::test]
