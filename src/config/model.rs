@@ -83,7 +83,8 @@ pub struct FileTargets {
 pub struct HealthEndpoint {
     /// Where.
     pub endpoint: Endpoint,
-    /// Fields of the JSON body and their values, all of which must be so. Empty: any 2xx is healthy.
+    /// Fields of the JSON body and their values, all of which must be so; dots in a name descend into objects.
+    /// Empty: any 2xx is healthy.
     pub expect: BTreeMap<String, serde_json::Value>,
     /// Where the answer says which release gave it.
     pub revision: Option<RevisionFrom>,

@@ -1,0 +1,78 @@
+//! What `rollbackd check` says.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Overrides;
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::load::{self, LoadError};
+use super::model::Config;
+
+/// The result of looking at policy files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Nothing is wrong.
+    pub valid: bool,
+    /// How many workloads there are where nothing is wrong.
+    pub workloads: usize,
+    /// How many receivers there are where nothing is wrong.
+    pub receivers: usize,
+    /// Everything that is wrong.
+    pub errors: Vec<Diagnostic>,
+    /// How many errors there are beyond those listed.
+    pub omitted: usize,
+}
+
+impl CheckReport {
+    fn add(&mut self, result: Result<Config, Diagnostics>) {
+        match result {
+            Ok(config) => {
+                self.workloads += config.workloads.len();
+                self.receivers += config.receivers.len();
+            }
+            Err(Diagnostics { errors, omitted }) => {
+                self.valid = false;
+                self.errors.extend(errors);
+                self.omitted += omitted;
+            }
+        }
+    }
+
+    /// As text; with colours for a terminal.
+    #[must_use]
+    pub fn render(&self, styled: bool) -> String {
+        if self.valid {
+            return format!("ok: {}, {}", count(self.workloads, "workload"), count(self.receivers, "receiver"));
+        }
+        Diagnostics { errors: self.errors.clone(), omitted: self.omitted }.render(styled)
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+/// Looks at policy files and directories, each as a configuration of its own; the files of a directory belong together.
+///
+/// # Errors
+///
+/// [`LoadError::Unreadable`] where a text can't be had; what is wrong in the texts is the report.
+pub fn check<P: AsRef<Path>>(paths: &[P]) -> Result<CheckReport, LoadError> {
+    let mut report = CheckReport { valid: true, workloads: 0, receivers: 0, errors: Vec::new(), omitted: 0 };
+    for path in paths {
+        match load::load(path.as_ref(), Overrides::default()) {
+            Ok(config) => report.add(Ok(config)),
+            Err(LoadError::Invalid(diagnostics)) => report.add(Err(diagnostics)),
+            Err(unreadable @ LoadError::Unreadable { .. }) => return Err(unreadable),
+        }
+    }
+    Ok(report)
+}

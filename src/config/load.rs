@@ -1,0 +1,71 @@
+//! Policy files from disk: one file, or all `*.toml` of a directory.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Diagnostics;
+use super::model::Config;
+use super::{Overrides, read, secret};
+
+/// All policy files together are no larger than this.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file or directory can't be read, or is too large.
+    #[error("can't read {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The files are read, and something in them is wrong.
+    #[error("the configuration has errors\n\n{0}")]
+    Invalid(Diagnostics),
+}
+
+/// Reads a policy file, or a directory's `*.toml` in the order of their names, and everything that they refer to.
+///
+/// # Errors
+///
+/// [`LoadError::Unreadable`] where a text can't be had, [`LoadError::Invalid`] with every error in all of them otherwise.
+pub fn load(path: &Path, overrides: Overrides) -> Result<Config, LoadError> {
+    let files = files_at(path)?;
+    let mut left = MAX_BYTES;
+    let texts = files.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    read(texts, overrides, &secret::look).map_err(LoadError::Invalid)
+}
+
+fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::NotFound, "there is no *.toml in the directory")));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_text(path: &Path, left: &mut u64) -> Result<String, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.take(*left + 1).read_to_string(&mut text).map_err(unreadable)?;
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "all policy files together may have 4 MiB");
+    *left = left.checked_sub(size).ok_or_else(too_large).map_err(unreadable)?;
+    Ok(text)
+}

@@ -1,0 +1,103 @@
+//! Where a workload runs: `release_dir` and `command`.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::decode::{At, Cx, Decode, Node};
+use super::section::section;
+use super::text::Argv;
+use crate::domain::time::Span;
+
+section! {
+    /// A plain host: a directory of releases and a symlink that names the current one.
+    ReleaseDir {
+        /// Absolute path that everything else is beneath.
+        path: PathBuf = required,
+        /// Directory of the releases, relative to `path`.
+        releases: PathBuf,
+        /// Symlink that names the current release, relative to `path`.
+        current: PathBuf,
+        /// Program and arguments that make the process run what the symlink names.
+        restart: Argv,
+        /// systemd unit that is restarted.
+        unit: String,
+        /// cgroup directory of the process, for OOM kills; found from `unit` where there is one.
+        cgroup: PathBuf,
+        /// Several running copies that share the releases, each with its own symlink.
+        instances: Vec<At<ReleaseInstance>>,
+    }
+}
+
+section! {
+    /// One of several running copies.
+    ReleaseInstance {
+        /// Its name.
+        name: String = required,
+        /// Symlink that names its current release, relative to `path`.
+        current: PathBuf = required,
+        /// Program and arguments that make it run what the symlink names.
+        restart: Argv,
+        /// systemd unit that is restarted.
+        unit: String,
+        /// Its cgroup directory, for OOM kills; found from `unit` where there is one.
+        cgroup: PathBuf,
+        /// URL of its exposition page.
+        scrape: Url,
+        /// URL of its health endpoint.
+        health: Url,
+    }
+}
+
+section! {
+    /// Anything else: the operator's own commands, each an argv. `{release}` and `{instance}` stand for whole arguments.
+    Command {
+        /// Prints the current release on its first line.
+        current: Argv = required,
+        /// Prints the releases that can be gone back to, one a line, newest first.
+        releases: Argv = required,
+        /// Goes back to `{release}`.
+        rollback: Argv = required,
+        /// Exit status 0 once `{release}` is in service.
+        status: Argv,
+        /// Exit status 0 where `{release}` is healthy and has the capacity to take the traffic; asked before anything is done.
+        check: Argv,
+        /// Decommissions the bad release, given as `{release}`, once the good one serves.
+        retire: Argv,
+        /// Instances that are taken back one at a time: names, or tables with a name and addresses.
+        instances: Vec<At<CommandInstance>>,
+        /// How long each command may run.
+        timeout: Span,
+    }
+}
+
+section! {
+    /// One of several running copies, with its own addresses.
+    NamedInstance {
+        /// Its name.
+        name: String = required,
+        /// URL of its exposition page.
+        scrape: Url,
+        /// URL of its health endpoint.
+        health: Url,
+    }
+}
+
+/// A bare name, or a table with a name and addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandInstance(pub(crate) NamedInstance);
+
+impl Decode for CommandInstance {
+    fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
+        if node.value.get_ref().is_table() {
+            return NamedInstance::decode(node, cx).map(Self);
+        }
+        let name = At::<String>::decode(node, cx)?;
+        Some(Self(NamedInstance { name: Some(name), ..NamedInstance::default() }))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [String::schema(generator), NamedInstance::schema(generator)] })
+    }
+}

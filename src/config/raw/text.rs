@@ -1,0 +1,118 @@
+//! Compound values that are neither sections nor scalars: argv lists, expected JSON, ports.
+
+use std::collections::BTreeMap;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::de::{DeTable, DeValue};
+
+use super::decode::{Cx, Decode, Node};
+use super::scalar;
+
+/// A program and its arguments; never a shell's command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Argv(pub(crate) Vec<String>);
+
+impl Decode for Argv {
+    fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
+        let place = cx.place(node.value);
+        let array = match node.value.get_ref() {
+            DeValue::Array(array) => array,
+            DeValue::String(line) => {
+                let words: Vec<_> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
+                let name = node.name;
+                cx.problems
+                    .wrong(place, format!("`{name}` is a string"))
+                    .hint(format!("no shell is involved: write {name} = [{}]", words.join(", ")));
+                return None;
+            }
+            _ => {
+                node.mismatch("a list of a program and its arguments", cx);
+                return None;
+            }
+        };
+        let mut argv = Vec::with_capacity(array.len());
+        for value in array.iter() {
+            let Some(argument) = value.get_ref().as_str() else {
+                let key = cx.place(value);
+                Node { name: node.name, key, value }.mismatch("strings only", cx);
+                return None;
+            };
+            argv.push(argument.to_owned());
+        }
+        if argv.first().is_none_or(String::is_empty) || argv.iter().any(|argument| argument.contains('\0')) {
+            cx.problems.wrong(place, format!("`{}` names no program", node.name));
+            return None;
+        }
+        Some(Self(argv))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "type": "string" }, "minItems": 1 })
+    }
+}
+
+/// A TCP port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port(pub(crate) u16);
+
+impl Decode for Port {
+    fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
+        let port = match node.value.get_ref() {
+            DeValue::Integer(integer) => {
+                u16::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|port| *port > 0)
+            }
+            _ => None,
+        };
+        if port.is_none() {
+            node.mismatch("a port from 1 to 65535", cx);
+        }
+        port.map(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+    }
+}
+
+/// Fields of a JSON body and their values. A table within it stands for a nested object; its keys are joined by dots.
+#[derive(Clone, Debug)]
+pub(crate) struct Expect(pub(crate) BTreeMap<String, serde_json::Value>);
+
+impl Decode for Expect {
+    fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
+        let DeValue::Table(table) = node.value.get_ref() else {
+            node.mismatch("a table such as { status = \"Healthy\" }", cx);
+            return None;
+        };
+        let mut fields = BTreeMap::new();
+        flatten(table, "", &mut fields, cx);
+        Some(Self(fields))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
+
+fn flatten(table: &DeTable<'_>, prefix: &str, fields: &mut BTreeMap<String, serde_json::Value>, cx: &mut Cx<'_>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{}", key.get_ref());
+        let json = match value.get_ref() {
+            DeValue::Table(nested) => {
+                flatten(nested, &format!("{name}."), fields, cx);
+                continue;
+            }
+            DeValue::String(text) => Some(serde_json::Value::from(&**text)),
+            DeValue::Boolean(flag) => Some(serde_json::Value::from(*flag)),
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Into::into),
+            number @ DeValue::Float(_) => scalar::finite(number).map(Into::into),
+            DeValue::Datetime(_) | DeValue::Array(_) => None,
+        };
+        match json {
+            Some(json) => {
+                fields.insert(name, json);
+            }
+            None => Node { name: &name, key: cx.place(key), value }.mismatch("a string, a number or a boolean", cx),
+        }
+    }
+}

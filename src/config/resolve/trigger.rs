@@ -1,0 +1,211 @@
+//! Triggers: a signal that exists, a threshold that it can be compared with, a time that makes sense.
+
+use std::collections::BTreeMap;
+
+use super::signal::{Known, Needs, Signals};
+use super::{Resolver, locate, name};
+use crate::config::raw;
+use crate::config::raw::decode::{At, value};
+use crate::config::source::Place;
+use crate::config::suggest;
+use crate::config::units::{self, Quantity};
+use crate::domain::id::{SignalName, TriggerName};
+use crate::domain::policy::{Condition, Severity, Trigger};
+use crate::domain::time::Span;
+use crate::domain::units::{Finite, Unit};
+
+/// What can be seen of a workload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// Exposition pages.
+    pub(super) scrape: bool,
+    /// Health endpoints.
+    pub(super) health: bool,
+}
+
+impl Sight {
+    pub(super) const fn covers(self, needs: Needs) -> bool {
+        match needs {
+            Needs::Scrape => self.scrape,
+            Needs::Health => self.health,
+            Needs::Nothing => true,
+        }
+    }
+}
+
+/// The triggers of a workload that names none, from the procedures' list: errors above 10 % for five minutes, p99 above
+/// five seconds, memory kills; and what a host sees by itself.
+const DEFAULTS: [(&str, f64, Span); 5] = [
+    ("error_rate", 0.1, Span::from_secs(300)),
+    ("p99_latency", 5.0, Span::from_secs(120)),
+    ("oom_kills", 0.0, Span::ZERO),
+    ("crash_loops", 0.0, Span::ZERO),
+    ("health", 0.5, Span::from_secs(120)),
+];
+
+/// The default triggers on what can be seen.
+pub(super) fn defaults(signals: &Signals, sight: Sight) -> Vec<Trigger> {
+    DEFAULTS
+        .into_iter()
+        .filter(|(signal, ..)| {
+            let known = signals.known.get(*signal).and_then(Option::as_ref);
+            known.is_some_and(|known| sight.covers(known.needs))
+        })
+        .filter_map(|(signal, above, hold_for)| {
+            Some(Trigger {
+                name: TriggerName::new(title(signal)),
+                signal: SignalName::new(signal),
+                condition: Condition::Above(Finite::new(above)?),
+                hold_for,
+                severity: Severity::Critical,
+            })
+        })
+        .collect()
+}
+
+/// A signal's name as prose.
+fn title(signal: &str) -> String {
+    signal.replace('_', " ")
+}
+
+pub(super) fn resolve_all(
+    r: &mut Resolver<'_>,
+    written: &[At<raw::trigger::Trigger>],
+    signals: &Signals,
+    sight: Sight,
+    probation: Span,
+) -> Vec<Trigger> {
+    let mut names: BTreeMap<String, Place> = BTreeMap::new();
+    written
+        .iter()
+        .filter_map(|at| {
+            let raw = &at.value;
+            let signal = raw.signal.as_ref()?;
+            let name = value(&raw.name).unwrap_or_else(|| title(&signal.value));
+            let place = raw.name.as_ref().map_or(signal.at, |at| at.at);
+            name::check_title(r, "a trigger", &name, place);
+            if let Some(first) = names.insert(name.clone(), place) {
+                let first = locate(r.sources, first);
+                r.problems
+                    .wrong(place, format!("a second trigger named {}", suggest::quoted(&name)))
+                    .hint(format!("the first is in {first}; give each a `name` of its own"));
+            }
+            resolve(r, raw, signal, &name, signals, sight, probation)
+        })
+        .collect()
+}
+
+fn resolve(
+    r: &mut Resolver<'_>,
+    raw: &raw::trigger::Trigger,
+    signal: &At<String>,
+    name: &str,
+    signals: &Signals,
+    sight: Sight,
+    probation: Span,
+) -> Option<Trigger> {
+    let severity = value(&raw.severity).unwrap_or(Severity::Critical);
+    let known = look_up(r, &signal.value, signal.at, signals, sight, &[]);
+    let bound = one_bound(r, raw, signal);
+    if let Some(hold_for) = raw.hold_for.as_ref().filter(|at| at.value > probation && severity != Severity::Alert) {
+        r.problems
+            .wrong(hold_for.at, format!("`for` is longer than the probation of {probation}"))
+            .hint("by then a fault is no longer put down to the rollout, and nothing is rolled back");
+    }
+    let (known, (side, quantity)) = (known?, bound?);
+    let bound = compare(r, known, quantity)?;
+    check_reach(r, known, side, bound, quantity.at);
+    let condition = match side {
+        Side::Above => Condition::Above(bound),
+        Side::Below => Condition::Below(bound),
+    };
+    Some(Trigger {
+        name: TriggerName::new(name),
+        signal: known.signal.name.clone(),
+        condition,
+        hold_for: value(&raw.hold_for).unwrap_or(Span::ZERO),
+        severity,
+    })
+}
+
+/// Which side of the bound is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Above,
+    Below,
+}
+
+fn one_bound<'a>(
+    r: &mut Resolver<'_>,
+    raw: &'a raw::trigger::Trigger,
+    signal: &At<String>,
+) -> Option<(Side, &'a At<Quantity>)> {
+    match (&raw.above, &raw.below) {
+        (Some(above), None) => Some((Side::Above, above)),
+        (None, Some(below)) => Some((Side::Below, below)),
+        (Some(above), Some(below)) => {
+            let later = above.key.max(below.key);
+            r.problems
+                .wrong(later, "`above` and `below` in one trigger")
+                .hint("write two triggers, each with its own name");
+            None
+        }
+        (None, None) => {
+            if !raw.damaged {
+                r.problems
+                    .absent(signal.key, format!("nothing says when {} is bad", suggest::quoted(&signal.value)))
+                    .hint("add `above` or `below`");
+            }
+            None
+        }
+    }
+}
+
+/// The signal of this name, if it exists and can be seen. `others` are names that are not signals but might be meant.
+pub(super) fn look_up<'s>(
+    r: &mut Resolver<'_>,
+    name: &str,
+    place: Place,
+    signals: &'s Signals,
+    sight: Sight,
+    others: &[&str],
+) -> Option<&'s Known> {
+    let Some(known) = signals.known.get(name) else {
+        let names = signals.known.keys().map(String::as_str).chain(others.iter().copied());
+        r.problems
+            .absent(place, format!("there is no signal {}", suggest::quoted(name)))
+            .maybe_hint(suggest::hint(name, names));
+        return None;
+    };
+    let known = known.as_ref()?;
+    if !sight.covers(known.needs) {
+        let key = if known.needs == Needs::Health { "health" } else { "scrape" };
+        r.problems
+            .absent(place, format!("`{name}` can't be seen: the workload has no `{key}`"))
+            .hint(format!("add {key} = {{ port = … }} or {key} = {{ url = \"http://…\" }}"));
+        return None;
+    }
+    Some(known)
+}
+
+/// The bound in the signal's base unit.
+pub(super) fn compare(r: &mut Resolver<'_>, known: &Known, quantity: &At<Quantity>) -> Option<Finite> {
+    match units::threshold(&quantity.value, known.signal.name.as_str(), known.unit) {
+        Ok(bound) => Some(bound),
+        Err(refusal) => {
+            r.problems.wrong(quantity.at, refusal.message).maybe_hint(refusal.hint);
+            None
+        }
+    }
+}
+
+/// A ratio is from 0 to 1: a bound outside of that is never, or always, crossed.
+pub(super) fn check_reach(r: &mut Resolver<'_>, known: &Known, side: Side, bound: Finite, place: Place) {
+    let never = match side {
+        Side::Above => bound.get() >= 1.0 || bound.get() < 0.0,
+        Side::Below => bound.get() <= 0.0 || bound.get() > 1.0,
+    };
+    if known.unit == Some(Unit::Ratio) && never {
+        r.problems.wrong(place, "a ratio is from 0% to 100%").hint("this bound would be crossed always or never");
+    }
+}

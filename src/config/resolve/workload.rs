@@ -1,0 +1,245 @@
+//! One workload's policy, and what holds between workloads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::habitat::{self, Resolved};
+use super::signal::Signals;
+use super::trigger::{self, Sight};
+use super::{Resolver, locate, name, sources, verify};
+use crate::config::model::{Daemon, Workload};
+use crate::config::raw;
+use crate::config::raw::decode::{At, Entry, value};
+use crate::config::raw::section::Section;
+use crate::config::source::Place;
+use crate::config::suggest;
+use crate::domain::id::{ReceiverName, WorkloadId};
+use crate::domain::policy::{Habitat, Mode, Strategy, WorkloadPolicy};
+use crate::domain::time::Span;
+
+/// Time between two looks, where the policy does not say.
+const INTERVAL: Span = Span::from_secs(5);
+
+/// Shorter intervals cost more than they see; longer ones see too late.
+const INTERVALS: (Span, Span) = (Span::from_millis(100), Span::from_secs(300));
+
+/// How long a fault is put down to a rollout.
+const PROBATION: Span = Span::from_secs(24 * 3600);
+
+/// Healthy under traffic for this long: known good.
+const KNOWN_GOOD_AFTER: Span = Span::from_secs(600);
+
+/// Time between two rollbacks of one workload.
+const COOLDOWN: Span = Span::from_secs(1800);
+
+/// Rollbacks of one workload within 24 hours.
+const PER_DAY: u32 = 2;
+
+/// More rollbacks a day than this are an oscillation.
+const MOST_PER_DAY: u64 = 1_000;
+
+/// Shortest and longest time for a rollback.
+const DEADLINES: (Span, Span) = (Span::from_secs(1), Span::from_secs(24 * 3600));
+
+/// The domain within which one rollback runs at a time, on a host.
+const NAMESPACE: &str = "host";
+
+/// What a workload is resolved against.
+pub(super) struct Around<'a> {
+    pub(super) daemon: &'a Daemon,
+    pub(super) defaults: &'a raw::workload::Policy,
+    /// Names of all receivers, those that are wrong included.
+    pub(super) receivers: &'a [&'a str],
+}
+
+pub(super) fn resolve_all(
+    r: &mut Resolver<'_>,
+    written: &[&Entry<raw::workload::Workload>],
+    around: &Around<'_>,
+) -> BTreeMap<WorkloadId, Workload> {
+    let mut taken: BTreeMap<Spot, Place> = BTreeMap::new();
+    let mut workloads = BTreeMap::new();
+    for entry in written {
+        let Some(workload) = resolve(r, entry, around) else { continue };
+        for spot in spots(&workload.policy.habitat) {
+            if let Some(first) = taken.insert(spot, entry.key) {
+                let first = locate(r.sources, first);
+                r.problems
+                    .wrong(entry.key, format!("the workload `{}` is where another one is", entry.name))
+                    .hint(format!("the other is in {first}; one place has one workload, or two rollbacks would fight"));
+                break;
+            }
+        }
+        workloads.insert(workload.policy.id.clone(), workload);
+    }
+    workloads
+}
+
+/// What two workloads may not share.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Spot {
+    Link(PathBuf),
+    Command(Vec<String>),
+}
+
+fn spots(habitat: &Habitat) -> Vec<Spot> {
+    match habitat {
+        Habitat::ReleaseDir(dir) => dir
+            .instances
+            .iter()
+            .map(|instance| Spot::Link(dir.root.join(&instance.current).components().collect()))
+            .collect(),
+        Habitat::Command(command) => vec![Spot::Command(command.rollback.clone())],
+    }
+}
+
+fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around: &Around<'_>) -> Option<Workload> {
+    name::check_label(r, "a workload", &entry.name, entry.key);
+    let raw = inherit(&entry.value.policy, around.defaults);
+    let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
+    let Resolved { habitat, instances, watched } = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy)?;
+    let times = Times::resolve(r, &raw, strategy);
+    let sources = sources::resolve(r, &raw, &instances);
+    let sight = Sight {
+        scrape: !(sources.scrape.is_empty() && sources.scrape_files.is_empty()) || raw.scrape.is_some(),
+        health: !sources.health.is_empty() || raw.health.is_some(),
+    };
+    if !sight.scrape && !sight.health && !watched && !entry.value.damaged {
+        r.problems
+            .absent(entry.key, format!("nothing is seen of the workload `{}`", entry.name))
+            .hint("add `scrape`, `health`, or both");
+    }
+    let empty = raw::decode::Named::default();
+    let signals = Signals::resolve(r, raw.signal.as_ref().map_or(&empty, |at| &at.value), times.interval);
+    let triggers = match &raw.trigger {
+        Some(written) => trigger::resolve_all(r, &written.value, &signals, sight, times.probation),
+        None => trigger::defaults(&signals, sight),
+    };
+    let verify = raw.verify.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+    let verify = verify::resolve(r, &verify, &signals, sight, times.deadline);
+    let (signals, operands) = signals.finish();
+    let policy = WorkloadPolicy {
+        id: WorkloadId::new(&entry.name),
+        mode: mode(r, &raw, around.daemon.mode),
+        strategy,
+        interval: times.interval,
+        probation: times.probation,
+        known_good_after: times.known_good_after,
+        deadline: times.deadline,
+        cooldown: times.cooldown,
+        per_day: per_day(r, &raw),
+        namespace: NAMESPACE.to_owned(),
+        operands,
+        signals,
+        triggers,
+        verify,
+        notify: receivers(r, &raw, around.receivers),
+        habitat,
+    };
+    Some(Workload { policy: Arc::new(policy), sources })
+}
+
+/// The workload's own keys over the defaults: signals by name, verification key by key, everything else as a whole.
+fn inherit(own: &raw::workload::Policy, defaults: &raw::workload::Policy) -> raw::workload::Policy {
+    let signal = match (&own.signal, &defaults.signal) {
+        (Some(own), Some(defaults)) => Some(own.clone().map(|named| named.or(&defaults.value))),
+        _ => None,
+    };
+    let verify = match (&own.verify, &defaults.verify) {
+        (Some(own), Some(defaults)) => Some(own.clone().map(|verify| verify.or(&defaults.value))),
+        _ => None,
+    };
+    let merged = own.clone().or(defaults);
+    raw::workload::Policy { signal: signal.or(merged.signal), verify: verify.or(merged.verify), ..merged }
+}
+
+/// The lengths of time of a workload.
+struct Times {
+    interval: Span,
+    probation: Span,
+    known_good_after: Span,
+    deadline: Span,
+    cooldown: Span,
+}
+
+impl Times {
+    fn resolve(r: &mut Resolver<'_>, raw: &raw::workload::Policy, strategy: Strategy) -> Self {
+        if let Some(interval) = &raw.interval {
+            r.within("interval", interval, INTERVALS);
+        }
+        if let Some(deadline) = &raw.deadline {
+            r.within("deadline", deadline, DEADLINES);
+        }
+        let interval = value(&raw.interval).unwrap_or(INTERVAL);
+        for (key, field) in [("probation", &raw.probation), ("known_good_after", &raw.known_good_after)] {
+            if let Some(written) = field.as_ref().filter(|at| at.value < interval) {
+                r.problems
+                    .wrong(written.at, format!("`{key}` is shorter than the interval of {interval}"))
+                    .hint("nothing would be seen in that time");
+            }
+        }
+        Self {
+            interval,
+            probation: value(&raw.probation).unwrap_or(PROBATION),
+            known_good_after: value(&raw.known_good_after).unwrap_or(KNOWN_GOOD_AFTER),
+            deadline: value(&raw.deadline).unwrap_or(strategy.default_deadline()),
+            cooldown: value(&raw.cooldown).unwrap_or(COOLDOWN),
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// A length of time between two others.
+    pub(super) fn within(&mut self, key: &str, written: &At<Span>, (shortest, longest): (Span, Span)) {
+        if written.value < shortest {
+            self.problems
+                .wrong(written.at, format!("`{key}` is too short"))
+                .hint(format!("write \"{shortest}\" or more"));
+        } else if written.value > longest {
+            self.problems
+                .wrong(written.at, format!("`{key}` is too long"))
+                .hint(format!("write \"{longest}\" or less"));
+        }
+    }
+}
+
+/// The stricter of the daemon's mode, the workload's and the command line's.
+fn mode(r: &mut Resolver<'_>, raw: &raw::workload::Policy, daemon: Mode) -> Mode {
+    if let Some(own) = raw.mode.as_ref().filter(|at| at.value > daemon) {
+        r.problems
+            .wrong(own.at, format!("the mode {} is looser than the daemon's, {daemon}", own.value))
+            .hint("a workload may be stricter than the daemon, never looser");
+    }
+    let own = value(&raw.mode).map_or(daemon, |own| own.min(daemon));
+    r.overrides.mode.map_or(own, |stricter| own.min(stricter))
+}
+
+fn per_day(r: &mut Resolver<'_>, raw: &raw::workload::Policy) -> u32 {
+    let Some(written) = &raw.per_day else { return PER_DAY };
+    if !(1..=MOST_PER_DAY).contains(&written.value) {
+        r.problems
+            .wrong(written.at, "`per_day` is not between 1 and 1000")
+            .hint("for a workload that is never rolled back write mode = \"observe\"");
+    }
+    u32::try_from(written.value).unwrap_or(PER_DAY)
+}
+
+fn receivers(r: &mut Resolver<'_>, raw: &raw::workload::Policy, known: &[&str]) -> Vec<ReceiverName> {
+    let mut names: Vec<ReceiverName> = Vec::new();
+    for written in raw.notify.iter().flat_map(|at| &at.value) {
+        let name = &*written.value;
+        if !known.contains(&name) {
+            let hint = suggest::hint(name, known.iter().copied());
+            let hint = hint.or_else(|| Some(format!("add a section [notify.{name}]")));
+            r.problems.absent(written.at, format!("there is no receiver {}", suggest::quoted(name))).maybe_hint(hint);
+        }
+        let name = ReceiverName::new(name);
+        if names.contains(&name) {
+            r.problems.wrong(written.at, format!("the receiver `{name}` a second time"));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
