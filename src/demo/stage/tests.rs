@@ -17,12 +17,13 @@ const LONG: Duration = Duration::from_secs(40);
 
 #[derive(Parser)]
 enum Commands {
-    DemoApp(app::AppOptions),
-    DemoCtl(control::ControlOptions),
+    #[command(name = "demo-app")]
+    App(app::AppOptions),
+    #[command(name = "demo-ctl")]
+    Control(control::ControlOptions),
     /// Sets a stage up, notes where its instance listens, and stays.
-    DemoStage {
-        dir: PathBuf,
-    },
+    #[command(name = "demo-stage")]
+    Stage { dir: PathBuf },
 }
 
 /// Not a test: the process that [`program`] starts.
@@ -32,8 +33,8 @@ async fn as_a_process() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let arguments = std::iter::once("rollbackd").chain(arguments.split_whitespace());
     match Commands::parse_from(arguments) {
-        Commands::DemoApp(options) => app::run(options).await.unwrap(),
-        Commands::DemoCtl(options) => match control::call(options).await {
+        Commands::App(options) => app::run(options).await.unwrap(),
+        Commands::Control(options) => match control::call(options).await {
             Ok(text) => {
                 // The harness has printed the test's name without a line break; the answer must be the first line.
                 std::fs::write("/dev/stderr", &text).unwrap();
@@ -43,7 +44,7 @@ async fn as_a_process() {
                 std::process::exit(1);
             }
         },
-        Commands::DemoStage { dir } => {
+        Commands::Stage { dir } => {
             let program = dir.join("rollbackd");
             let stage = Stage::start(&program, Strategy::Direct, Fault::Errors, &dir).await.unwrap();
             std::fs::write(dir.join("fresh"), stage.specs[0].listen.to_string()).unwrap();
