@@ -7,11 +7,12 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::domain::id::RevisionId;
 use crate::domain::response::plan::Outcome;
