@@ -40,8 +40,11 @@ pub(super) struct Attribution {
 }
 
 impl Attribution {
-    /// Takes in a reading.
+    /// Takes in a reading. One without any instance says nothing, and what was known before stays.
     pub(super) fn take_in(&mut self, view: &ReleaseView, at: Timestamp) {
+        if view.instances.is_empty() {
+            return;
+        }
         let first_sight = self.read.is_none();
         let mut instances = BTreeMap::new();
         for (instance, revision) in &view.instances {

@@ -59,6 +59,9 @@ impl Hosted {
     /// Takes in a reading. Counters that fell began again at zero; the first reading, and the first after a change of
     /// release, are only where to count from.
     pub(super) fn take_in(&mut self, result: &Result<HostReading, Fault>, at: Timestamp, keep: Keep) {
+        if self.at.is_some_and(|last| last >= at) {
+            return;
+        }
         let reading = match result {
             Ok(reading) => *reading,
             Err(fault) => {

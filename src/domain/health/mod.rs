@@ -119,7 +119,8 @@ impl Health {
     }
 
     /// Takes up a pending or firing trigger after a restart, as Prometheus restores the `for` state: the time that nobody
-    /// looked does not count, and past five intervals of it the trigger starts anew.
+    /// looked does not count, and past five intervals of it a pending trigger starts anew. A firing one goes on until a
+    /// good look ends it.
     pub fn restore(&mut self, trigger: &TriggerName, state: TriggerState, last_seen: Timestamp) {
         let position = self.policy.triggers.iter().position(|known| known.name == *trigger);
         if let Some(watch) = position.and_then(|position| self.watches.get_mut(position)) {
@@ -204,8 +205,16 @@ impl Health {
     }
 
     fn sight<'a>(&'a self, scope: Scope<'a>) -> Sight<'a> {
+        let targets: Vec<&Scraped> = self.scraped.values().filter(|target| target.era.is_of(scope.revision)).collect();
+        let mut seen = vec![false; self.policy.operands.as_slice().len()];
+        for operand in targets.iter().flat_map(|target| target.operands()) {
+            if let Some(seen) = seen.get_mut(usize::from(operand.0)) {
+                *seen = true;
+            }
+        }
         Sight {
-            targets: self.scraped.values().filter(|target| target.era.is_of(scope.revision)).collect(),
+            targets,
+            seen,
             any: !self.scraped.is_empty(),
             scope,
             operands: &self.policy.operands,

@@ -6,7 +6,7 @@
 use super::candidate;
 use super::looks::Outcome;
 use super::quantile::{self, Bucket};
-use super::ring::Start;
+use super::ring::{Ring, Start};
 use super::series::Level;
 use super::target::Scraped;
 use super::verdict::UnknownReason;
@@ -49,6 +49,8 @@ pub(super) struct Sight<'a> {
     pub(super) targets: Vec<&'a Scraped>,
     /// Whether there are targets at all.
     pub(super) any: bool,
+    /// Operand by operand, whether some target has a series of it.
+    pub(super) seen: Vec<bool>,
     pub(super) scope: Scope<'a>,
     pub(super) operands: &'a Operands,
     /// Families of the newest page on which an operand matched nothing.
@@ -142,7 +144,7 @@ impl Sight<'_> {
     }
 
     fn is_seen(&self, operand: OperandId) -> bool {
-        self.targets.iter().any(|target| target.ring(operand).is_some() || target.latest(operand).is_some())
+        self.seen.get(usize::from(operand.0)).is_some_and(|seen| *seen)
     }
 
     /// The newest fault, where every target's newest look failed.
@@ -162,14 +164,17 @@ impl Sight<'_> {
         newest.map(|(_, fault, is_own)| Lack { reason: UnknownReason::Blind { fault: fault.to_owned() }, is_own })
     }
 
+    fn rings(&self, operand: OperandId) -> impl Iterator<Item = &Ring> {
+        self.targets.iter().filter_map(move |target| target.ring(operand))
+    }
+
     /// The newest look at an operand's increases, where it is fresh.
     fn newest(&self, operand: OperandId) -> Result<Timestamp, Lack> {
-        let rings = || self.targets.iter().filter_map(|target| target.ring(operand));
-        let valid = rings().filter_map(|ring| ring.valid).max();
-        if rings().filter_map(|ring| ring.odd).max() > valid {
+        let mut sound = self.rings(operand).filter(|ring| !ring.is_odd()).peekable();
+        if sound.peek().is_none() && self.rings(operand).next().is_some() {
             return Err(Lack::of(UnknownReason::NotFinite));
         }
-        self.fresh(valid)
+        self.fresh(sound.filter_map(|ring| ring.valid).max())
     }
 
     fn fresh(&self, newest: Option<Timestamp>) -> Result<Timestamp, Lack> {
@@ -182,26 +187,25 @@ impl Sight<'_> {
         }
     }
 
-    fn increase(&self, operand: OperandId, from: Start) -> f64 {
-        self.targets.iter().filter_map(|target| target.ring(operand)?.increase(0, from)).sum()
-    }
-
     fn ratio(&self, bad: OperandId, total: OperandId, scale: f64, from: Start, need: u64) -> Result<Reading, Lack> {
         let newest = self.newest(total)?;
         let basis = self.counts_of(bad, total, from);
         let Basis::Counts { bad: part, total: all } = basis else { return Err(Lack::of(UnknownReason::NotFinite)) };
         let samples = enough(all, need)?;
         let mut reading = Reading::of(part / all * scale, samples, Some(newest), basis);
-        reading.is_understated = self
-            .targets
-            .iter()
-            .filter_map(|target| target.ring(bad))
-            .any(|ring| ring.odd.is_some() && ring.odd >= ring.valid);
+        reading.is_understated = self.rings(bad).any(Ring::is_partly_odd);
         Ok(reading)
     }
 
+    /// Errors and requests of the targets whose requests can be counted.
     fn counts_of(&self, bad: OperandId, total: OperandId, from: Start) -> Basis {
-        Basis::Counts { bad: self.increase(bad, from), total: self.increase(total, from) }
+        let mut counts = (0.0, 0.0);
+        for target in &self.targets {
+            let Some(ring) = target.ring(total).filter(|ring| !ring.is_odd()) else { continue };
+            counts.0 += target.ring(bad).and_then(|ring| ring.increase(0, from)).unwrap_or(0.0);
+            counts.1 += ring.increase(0, from).unwrap_or(0.0);
+        }
+        Basis::Counts { bad: counts.0, total: counts.1 }
     }
 
     /// The numbers behind `signal` over `from`, however few.
@@ -236,17 +240,15 @@ impl Sight<'_> {
     }
 
     /// Adds up the targets' buckets. Where their bounds differ only those that all have count, since the sum of a bucket
-    /// that some lack would be too low; the result is coarser and still right.
+    /// that some lack would be too low; the result is coarser and still right. A target of which a bucket is no number
+    /// stands aside whole.
     fn buckets(&self, operand: OperandId, from: Start) -> Vec<Bucket> {
-        let rings: Vec<_> = self.targets.iter().filter_map(|target| target.ring(operand)).collect();
+        let rings: Vec<_> = self.rings(operand).filter(|ring| !ring.is_partly_odd()).collect();
         let Some(first) = rings.first() else { return Vec::new() };
-        let bounds: Vec<f64> = first
-            .bounds()
-            .iter()
-            .copied()
-            .filter(|bound| rings.iter().all(|ring| ring.slot(*bound).is_some()))
-            .collect();
-        let mut buckets: Vec<Bucket> = bounds.into_iter().map(|bound| Bucket { bound, count: 0.0 }).collect();
+        let others: Vec<_> = rings.iter().filter(|ring| ring.bounds() != first.bounds()).collect();
+        let is_common = |bound: &f64| others.iter().all(|ring| ring.slot(*bound).is_some());
+        let bounds = first.bounds().iter().copied().filter(is_common);
+        let mut buckets: Vec<Bucket> = bounds.map(|bound| Bucket { bound, count: 0.0 }).collect();
         for ring in rings {
             let mut increases = ring.increases(from);
             for bucket in &mut buckets {
@@ -305,7 +307,7 @@ impl Sight<'_> {
     fn rate(&self, operand: OperandId, scale: f64, from: Start) -> Result<Reading, Lack> {
         let newest = self.newest(operand)?;
         let (mut rate, mut total, mut covered) = (0.0, 0.0, false);
-        for ring in self.targets.iter().filter_map(|target| target.ring(operand)) {
+        for ring in self.rings(operand).filter(|ring| !ring.is_odd()) {
             let (Some(increase), Some(cover)) = (ring.increase(0, from), ring.cover(from)) else { continue };
             rate += increase / cover.observed.as_secs_f64();
             total += increase;

@@ -78,6 +78,16 @@ impl Ring {
         &self.bounds
     }
 
+    /// Whether nothing on the newest page was a number that a counter may have.
+    pub(super) fn is_odd(&self) -> bool {
+        self.odd > self.valid
+    }
+
+    /// Whether something on the newest page was not.
+    pub(super) fn is_partly_odd(&self) -> bool {
+        self.odd.is_some() && self.odd >= self.valid
+    }
+
     /// The slot of a bound.
     pub(super) fn slot(&self, bound: f64) -> Option<usize> {
         self.bounds.binary_search_by(|known| known.total_cmp(&bound)).ok()

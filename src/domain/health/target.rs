@@ -48,6 +48,11 @@ pub(super) struct Scraped {
 }
 
 impl Scraped {
+    /// Operands of which series were seen under the release that is served now.
+    pub(super) fn operands(&self) -> impl Iterator<Item = OperandId> {
+        self.rings.iter().map(|(operand, _)| *operand).chain(self.latest.iter().map(|(operand, _)| *operand))
+    }
+
     /// The increases of an operand, where its series were seen under the release that is served now.
     pub(super) fn ring(&self, operand: OperandId) -> Option<&Ring> {
         self.rings.iter().find(|(known, _)| *known == operand).map(|(_, ring)| ring)

@@ -88,7 +88,8 @@ impl Lifecycle {
     }
 
     /// Takes up the state from before a restart. As Prometheus (rules/group.go, `RestoreForState`) the time that nobody
-    /// looked does not count as breached; past five intervals of it the trigger starts anew at the next evaluation.
+    /// looked does not count as breached; past five intervals of it a pending trigger starts anew at the next evaluation.
+    /// A firing one goes on until a good look ends it, since a pause of this side is no recovery of the other.
     pub(super) fn restore(&mut self, state: TriggerState, last_seen: Timestamp) {
         self.phase = match state {
             TriggerState::Inactive => Phase::Inactive,
@@ -118,7 +119,7 @@ impl Lifecycle {
         let patience = interval.times(MAX_UNKNOWN_INTERVALS);
         let (last, was_breached) = self.before.unwrap_or((now, false));
         if now.since(last) > patience {
-            self.reset();
+            self.give_up();
         }
         let breached = if was_breached { now.since(last).min(interval.times(VOUCHED_INTERVALS)) } else { Span::ZERO };
         self.before = Some((now, matches!(finding, Finding::Bad | Finding::Unproven)));
@@ -172,5 +173,98 @@ impl Lifecycle {
     fn end(&mut self) {
         self.phase = Phase::Inactive;
         self.pool = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    /// One letter a finding: good, bad, unproven, unknown (`?`).
+    fn finding(letter: char) -> Finding {
+        match letter {
+            'g' => Finding::Good,
+            'b' => Finding::Bad,
+            'u' => Finding::Unproven,
+            '?' => Finding::Unknown,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// A state in short: `-`, `s3` suspected or `p3` pending for 3 s, `F`.
+    fn short(life: &Lifecycle) -> String {
+        match life.phase {
+            Phase::Inactive => "-".to_owned(),
+            Phase::Suspected(run) => format!("s{}", run.held.as_millis() / 1000),
+            Phase::Pending(run) => format!("p{}", run.held.as_millis() / 1000),
+            Phase::Firing { .. } => "F".to_owned(),
+        }
+    }
+
+    #[test]
+    fn one_evaluation_a_second() {
+        let cases = [
+            ("fires once held", 3, "gbbbbbg", "- p0 p1 p2 F F -"),
+            ("at once without a duration", 0, "gbg", "- F -"),
+            ("good resets", 3, "bbgbb", "p0 p1 - p0 p1"),
+            ("unknown pauses", 3, "bb?bb?bb", "p0 p1 p1 p1 p2 p2 p2 F"),
+            ("unknown past five intervals resets", 9, "bb??????", "p0 p1 p1 p1 p1 p1 p1 p1"),
+            ("and no sooner", 9, "bb???????b", "p0 p1 p1 p1 p1 p1 p1 p1 - p0"),
+            ("firing outlasts the unknown", 0, "b????????b", "F F F F F F F F F F"),
+            ("unproven alone never shows", 2, "uuuu", "s0 s1 s2 s3"),
+            ("proof comes late and the time counts", 2, "uuuub", "s0 s1 s2 s3 F"),
+            ("proven once, then carried by its value", 4, "buuuu", "p0 p1 p2 p3 p4"),
+            ("and fires with proof only", 3, "buuuub", "p0 p1 p2 p3 p4 F"),
+            ("unproven keeps a firing one", 0, "buug", "F F F -"),
+        ];
+        for (name, hold_for, findings, expected) in cases {
+            let mut life = Lifecycle::new();
+            let states: Vec<String> = findings
+                .chars()
+                .enumerate()
+                .map(|(second, letter)| {
+                    life.advance(at(second as i64), finding(letter), Span::from_secs(hold_for), Span::from_secs(1));
+                    short(&life)
+                })
+                .collect();
+            assert_eq!(states.join(" "), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn two_looks_far_apart_do_not_vouch_for_the_time_between() {
+        let mut life = Lifecycle::new();
+        for second in [0, 4, 8] {
+            life.advance(at(second), Finding::Bad, Span::from_secs(60), Span::from_secs(1));
+        }
+        assert_eq!(short(&life), "p4");
+        life.advance(at(14), Finding::Bad, Span::from_secs(60), Span::from_secs(1));
+        assert_eq!(short(&life), "p0");
+    }
+
+    #[test]
+    fn a_restart_gives_back_what_was() {
+        let held = Span::from_secs(7);
+        let pending = TriggerState::Pending { since: at(-7), held };
+        let firing = TriggerState::Firing { since: at(-7), at: at(-1) };
+        let cases = [
+            (pending, 4, 'b', "p7"),
+            (pending, 6, 'b', "p0"),
+            (pending, 4, '?', "p7"),
+            (pending, 6, '?', "-"),
+            (firing, 600, '?', "F"),
+            (firing, 600, 'g', "-"),
+            (TriggerState::Inactive, 1, 'b', "p0"),
+        ];
+        for (state, later, letter, expected) in cases {
+            let mut life = Lifecycle::new();
+            life.restore(state, at(0));
+            life.advance(at(later), finding(letter), Span::from_secs(60), Span::from_secs(1));
+            assert_eq!(short(&life), expected, "{state:?} after {later} s: {letter}");
+        }
     }
 }

@@ -114,6 +114,17 @@ fn what_is_no_number_is_never_good() {
 }
 
 #[test]
+fn one_target_that_counts_no_numbers_stands_aside() {
+    let mut scene = Scene::new(policy());
+    for (target, seconds) in [("a:1", 0), ("b:1", 1)] {
+        scene.scrape(seconds, target, requests(0.0, 0.0));
+    }
+    scene.scrape(5, "a:1", requests(100.0, 10.0));
+    scene.scrape(6, "b:1", requests(f64::NAN, 90.0));
+    assert_eq!(scene.signal(6, "error_rate"), value(0.1));
+}
+
+#[test]
 fn a_frozen_exporter_is_idle_by_its_values_and_stale_by_its_own_time() {
     let mut scene = Scene::new(policy());
     let mut stamped = Scene::new(policy());

@@ -143,6 +143,8 @@ fn is_silence(reason: &UnknownReason) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn pages_with_start_times_add_up_as_the_naive_model_says(script in happenings()) {
         check(&script, true)?;
