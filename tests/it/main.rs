@@ -1,5 +1,7 @@
 //! Integration tests: one binary, real sockets, real files, real processes.
 
+#![allow(clippy::unwrap_used, reason = "what a test unwraps is what it asserts")]
+
 mod alert;
 mod architecture;
 mod journal;
