@@ -6,5 +6,6 @@ mod alert;
 mod architecture;
 mod journal;
 mod shipped;
+mod simulation;
 mod story;
 mod world;

@@ -136,9 +136,14 @@ impl Controller {
     }
 
     pub(super) fn build_plan(&self, purpose: Purpose, attempt: u32, goal: &Goal, now: Timestamp) -> Option<Plan> {
-        let current = self.state.current.as_ref()?;
+        let current = &self.state.current.as_ref()?.revision;
+        let last = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref());
+        let from = match purpose {
+            Purpose::First | Purpose::OlderKnownGood => current,
+            Purpose::Retry => last.map_or(current, |plan| &plan.from),
+        };
         let instances = &self.view().ok()?.instances;
-        Some(strategy::build(&self.policy, purpose, attempt, &current.revision, goal, instances, now))
+        Some(strategy::build(&self.policy, purpose, attempt, from, goal, instances, now))
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {

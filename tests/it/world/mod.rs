@@ -1,6 +1,7 @@
 //! A small world for whole-machine tests: a service in some instances, a host that switches and restarts them, a journal
 //! that survives, and a fleet that is fed through its public door. No clock, no network: time is an argument.
 
+mod invariants;
 mod policy;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -78,6 +79,10 @@ pub(crate) struct World {
     releases: Vec<RevisionId>,
     script: Script,
     pending: VecDeque<Pending>,
+    /// Crash points still to pass until the daemon dies at one; then again after the next number.
+    pub(crate) crashes: VecDeque<u64>,
+    /// Crash points passed so far.
+    pub(crate) crash_points: u64,
 }
 
 impl World {
@@ -104,6 +109,8 @@ impl World {
             policy,
             script,
             pending: VecDeque::new(),
+            crashes: VecDeque::new(),
+            crash_points: 0,
         }
     }
 
@@ -174,6 +181,23 @@ impl World {
         }
         self.fleet = Fleet::default();
         self.fleet.add(Arc::clone(&self.policy), state);
+    }
+
+    /// A moment at which the daemon may die. Whether it does.
+    fn dies_here(&mut self) -> bool {
+        self.crash_points += 1;
+        match self.crashes.front_mut() {
+            Some(0) => {
+                self.crashes.pop_front();
+                self.crash(true);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
     }
 
     /// An operator asks.
@@ -269,8 +293,18 @@ impl World {
         let id = self.policy.id.clone();
         let reply = self.fleet.handle(&id, input, self.now, &mut out);
         assert_eq!(out.refused, [], "the machine wrote a record that can't follow");
+        let matters = !out.records.is_empty() || !out.jobs.is_empty();
+        if matters && self.dies_here() {
+            return reply;
+        }
         self.journal.append(&mut out.records);
         self.alerts.append(&mut out.alerts);
+        if matters {
+            invariants::of_records(&self.journal, &self.alerts);
+        }
+        if matters && self.dies_here() {
+            return reply;
+        }
         for Job { workload, ticket, work } in out.jobs {
             self.pending.push_back(Pending { workload, ticket, work, at: self.now + self.job_delay });
         }
@@ -280,8 +314,14 @@ impl World {
     fn finish_jobs(&mut self) {
         while self.pending.front().is_some_and(|job| job.at <= self.now) {
             let Some(job) = self.pending.pop_front() else { return };
+            if self.dies_here() {
+                return;
+            }
             let result = self.do_work(&job.work);
             assert_eq!(job.workload, self.policy.id);
+            if self.dies_here() {
+                return;
+            }
             self.feed(Input::Done(Answer { ticket: job.ticket, result }));
         }
     }
@@ -297,6 +337,7 @@ impl World {
     fn do_step(&mut self, kind: &StepKind) -> Outcome {
         match kind {
             StepKind::SwitchLink { instance, expect, to, .. } => {
+                invariants::of_switch(&self.journal, &self.releases, expect, to);
                 let at = self.instances.get_mut(instance).expect("a known instance");
                 if at.link == *to {
                     return Outcome::AlreadyInEffect;

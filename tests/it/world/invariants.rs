@@ -1,0 +1,108 @@
+//! What must hold after every event, checked outside the code under test: from the journal alone.
+
+use std::collections::BTreeMap;
+
+use rollbackd::domain::id::{IncidentId, RevisionId};
+use rollbackd::domain::incident::alert::Alert;
+use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::response::plan::{Plan, Purpose, StepKind};
+
+/// Of everything that is durable.
+pub(crate) fn of_records(journal: &[Record], alerts: &[Alert]) {
+    sequences_have_no_gap(journal);
+    alerts_are_numbered(alerts);
+    goals_are_known_good(journal);
+    no_release_is_taken_back_twice(journal);
+    nothing_is_written_while_paused(journal);
+    attempts_are_bounded(journal);
+}
+
+/// Of a symlink about to be switched: its step is on record, nothing was paused or closed since, the goal is there.
+pub(crate) fn of_switch(journal: &[Record], on_disk: &[RevisionId], expect: &RevisionId, to: &RevisionId) {
+    let (_, step) = last_step_started(journal).expect("a switch without a record");
+    assert!(
+        matches!(&step, StepKind::SwitchLink { expect: e, to: t, .. } if e == expect && t == to),
+        "a switch from {expect} to {to} that is not the step on record: {step:?}"
+    );
+    assert!(on_disk.contains(to), "a switch to {to}, which is not there");
+}
+
+fn last_step_started(journal: &[Record]) -> Option<(&Record, StepKind)> {
+    let mut plan: Option<&Plan> = None;
+    let mut last = None;
+    for record in journal {
+        match &record.event {
+            Event::Planned { plan: p, .. } => plan = Some(p),
+            Event::StepStarted { step } => {
+                let step = plan?.steps.get(usize::try_from(*step).ok()?)?;
+                last = Some((record, step.kind.clone()));
+            }
+            _ => {}
+        }
+    }
+    last
+}
+
+fn sequences_have_no_gap(journal: &[Record]) {
+    for (i, record) in journal.iter().enumerate() {
+        assert_eq!(record.sequence, i as u64 + 1);
+    }
+    assert!(journal.windows(2).all(|w| w[0].at <= w[1].at), "time runs backwards in the journal");
+}
+
+fn alerts_are_numbered(alerts: &[Alert]) {
+    let mut last: BTreeMap<&IncidentId, u64> = BTreeMap::new();
+    for alert in alerts {
+        let previous = last.insert(&alert.incident, alert.sequence).unwrap_or(0);
+        assert_eq!(alert.sequence, previous + 1, "{} after {previous}", alert.id);
+    }
+}
+
+fn goals_are_known_good(journal: &[Record]) {
+    for record in journal {
+        if let Event::Planned { plan, goal, forced } = &record.event {
+            assert_ne!(plan.from, plan.to, "a plan from {} to itself", plan.from);
+            assert!(goal.known_good_since.is_some() || !forced.is_empty(), "{} is not known good", plan.to);
+            assert_eq!(goal.revision, plan.to);
+        }
+    }
+}
+
+fn no_release_is_taken_back_twice(journal: &[Record]) {
+    let mut taken: Vec<&RevisionId> = Vec::new();
+    for record in journal {
+        match &record.event {
+            Event::Planned { plan, forced, .. } if plan.purpose == Purpose::First && forced.is_empty() => {
+                assert!(!taken.contains(&&plan.from), "{} is taken back twice", plan.from);
+                taken.push(&plan.from);
+            }
+            Event::KnownGood { revision, .. } => taken.retain(|known| *known != revision),
+            _ => {}
+        }
+    }
+}
+
+fn nothing_is_written_while_paused(journal: &[Record]) {
+    let mut paused = false;
+    for record in journal {
+        match &record.event {
+            Event::Paused { .. } => paused = true,
+            Event::Resumed { .. } => paused = false,
+            Event::Planned { .. } | Event::StepStarted { .. } => {
+                assert!(!paused, "{} while paused", record.event.name());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn attempts_are_bounded(journal: &[Record]) {
+    let mut attempts: BTreeMap<&IncidentId, u32> = BTreeMap::new();
+    for record in journal {
+        if let (Event::Planned { plan, .. }, Some(incident)) = (&record.event, &record.incident) {
+            let before = attempts.insert(incident, plan.attempt).unwrap_or(0);
+            assert_eq!(plan.attempt, before + 1, "attempts of {incident}");
+            assert!(plan.attempt <= 3, "a fourth attempt in {incident}");
+        }
+    }
+}
