@@ -6,7 +6,7 @@ use super::*;
 use crate::act::HostActuator;
 use crate::demo::{app, control};
 use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
-use crate::domain::policy::Restart;
+use crate::domain::policy::{Habitat, Restart};
 use crate::domain::response::plan::{CommandPurpose, Outcome, StepKind};
 use crate::domain::time::Span;
 use crate::engine::ports::Actuator;
@@ -242,10 +242,23 @@ async fn every_strategy_has_a_policy() {
             webhook: "http://127.0.0.1:1/hook",
             secret_file: None,
         });
-        let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let workload = &table["workload"][WORKLOAD];
-        assert_eq!(workload["strategy"].as_str(), Some(strategy.to_string().as_str()));
-        assert_eq!(workload.get("command").is_some(), stage.proxy.is_some());
+        let file = (dir.path().join("rollbackd.toml"), text.clone());
+        let config = crate::config::parse(&[file]).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let workload = &config.workloads[&WorkloadId::new(WORKLOAD)];
+        assert_eq!(workload.policy.strategy, strategy);
+        let (scrape, health) = (&workload.sources.scrape, &workload.sources.health);
+        let observed = if stage.proxy.is_some() { 1 } else { stage.specs.len() };
+        assert_eq!((scrape.len(), health.len()), (observed, observed), "{text}");
+        match &workload.policy.habitat {
+            Habitat::Command(_) => assert!(stage.proxy.is_some()),
+            Habitat::ReleaseDir(host) => {
+                let names: Vec<&str> = host.instances.iter().map(|instance| instance.id.as_str()).collect();
+                let specs: Vec<&str> = stage.specs.iter().map(|spec| spec.name.as_str()).collect();
+                assert_eq!(names, specs);
+                assert!(scrape.iter().all(|endpoint| endpoint.instance.is_some()), "{scrape:?}");
+            }
+        }
+        assert!(health.iter().all(|health| health.revision.is_some() && !health.expect.is_empty()), "{health:?}");
         stage.shut_down().await;
     }
 }
