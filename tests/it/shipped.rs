@@ -112,3 +112,38 @@ fn the_alerts_about_the_daemon_fire_when_they_should() {
         assert!(tested.contains(&alert), "{alert} has no test");
     }
 }
+
+/// The fenced blocks of the README in one language.
+fn blocks(language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_policies_of_the_readme_are_valid() {
+    let policies = blocks("toml");
+    assert!(policies.len() > 1, "{policies:?}");
+    for policy in policies {
+        let read = rollbackd::config::parse(&[(PathBuf::from("README.md"), policy)]);
+        assert!(read.is_ok(), "{}", read.unwrap_err());
+    }
+}
+
+#[test]
+fn the_readme_names_the_commands_and_files_that_there_are() {
+    let commands = blocks("sh").join("\n");
+    for command in ["cargo run --release -- demo", "cargo test"] {
+        assert!(commands.lines().any(|line| line == command), "{command}");
+    }
+    let gate = fs::read_to_string(root().join(".ci/run")).unwrap();
+    assert!(gate.lines().any(|line| line == "tests='cargo test'"), "the gate runs what the README names");
+    let packages = gate.lines().find_map(|line| line.strip_prefix("packages=(")?.strip_suffix(')')).unwrap();
+    assert!(commands.contains(&format!("--no-install-recommends {packages}\n")), "{packages}");
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let links: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 3, "{links:?}");
+    for link in links {
+        assert!(root().join(link).exists(), "{link}");
+    }
+}
