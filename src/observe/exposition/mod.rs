@@ -1,8 +1,8 @@
 //! Reading exposition pages: the Prometheus text format 0.0.4 and OpenMetrics 1.0.
 //!
-//! Two readers share one grammar ([`sample`], [`metadata`]). The [`Scanner`] is the daemon's: it takes a page as it
+//! Two readers share one grammar (`sample`, `metadata`). The [`Scanner`] is the daemon's: it takes a page as it
 //! arrives, chunk by chunk, parses only lines whose metric name an operand asks for, and passes over the rest at memory
-//! speed; a malformed line that no rule asks for goes unnoticed. [`inspect`] is the operator's: it reads everything
+//! speed; a malformed line that no rule asks for goes unnoticed. [`inspect()`] is the operator's: it reads everything
 //! and notices everything.
 //!
 //! Accepted and refused is what Prometheus accepts and refuses, CR LF (refused) and line ends inside the text format's
