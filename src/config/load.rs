@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostic::Diagnostics;
 use super::model::Config;
-use super::{Overrides, read, secret};
+use super::{Overrides, read, referenced};
 
 /// All policy files together are no larger than this.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -37,7 +37,7 @@ pub fn load(path: &Path, overrides: Overrides) -> Result<Config, LoadError> {
     let mut left = MAX_BYTES;
     let texts = files.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
-    read(texts, overrides, &secret::look).map_err(LoadError::Invalid)
+    read(texts, overrides, &referenced::look).map_err(LoadError::Invalid)
 }
 
 fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {

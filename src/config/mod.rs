@@ -13,9 +13,9 @@ mod load;
 pub mod model;
 mod problem;
 mod raw;
+pub mod referenced;
 mod resolve;
 pub mod schema;
-pub mod secret;
 mod source;
 mod suggest;
 mod units;
@@ -26,8 +26,8 @@ pub use self::check::{CheckReport, check};
 pub use self::diagnostic::{Diagnostic, Diagnostics};
 pub use self::load::{LoadError, load};
 use self::model::Config;
+use self::referenced::FileProbe;
 use self::resolve::Resolver;
-use self::secret::SecretProbe;
 use self::source::Source;
 use crate::domain::policy::Mode;
 
@@ -44,11 +44,11 @@ pub struct Overrides {
 ///
 /// Everything that is wrong in any of them.
 pub fn parse(files: &[(PathBuf, String)]) -> Result<Config, Diagnostics> {
-    read(files.to_vec(), Overrides::default(), &secret::trust)
+    read(files.to_vec(), Overrides::default(), &referenced::trust)
 }
 
-/// Reads policy texts, and looks at the secrets that they refer to.
-fn read(files: Vec<(PathBuf, String)>, overrides: Overrides, probe: &SecretProbe<'_>) -> Result<Config, Diagnostics> {
+/// Reads policy texts, and looks at the files that they refer to.
+fn read(files: Vec<(PathBuf, String)>, overrides: Overrides, probe: &FileProbe<'_>) -> Result<Config, Diagnostics> {
     let sources: Vec<Source> = files.into_iter().map(|(path, text)| Source::new(path, text)).collect();
     let mut problems = problem::Problems::default();
     let files = (0..).zip(&sources).map(|(index, source)| raw::read(index, source, &mut problems)).collect();

@@ -1,5 +1,7 @@
 //! The list that every stage adds to, so that one run reports everything.
 
+use std::collections::BTreeMap;
+
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Place, Source};
 
@@ -42,6 +44,8 @@ impl Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
+    /// Index of each in the list: what many workloads inherit is reported once.
+    known: BTreeMap<(Place, String), usize>,
     omitted: usize,
 }
 
@@ -67,19 +71,29 @@ impl Problems {
     }
 
     fn push(&mut self, place: Place, message: String, kind: Kind) -> &mut Problem {
-        if self.list.len() > LISTED {
-            self.list.truncate(LISTED);
-            self.omitted += 1;
-        }
-        self.list.push(Problem { place, message, hint: None, kind });
-        self.list.last_mut().expect("one was pushed just now")
+        let index = match self.known.get(&(place, message.clone())) {
+            Some(index) => *index,
+            None if self.list.len() <= LISTED => {
+                self.known.insert((place, message.clone()), self.list.len());
+                self.list.push(Problem { place, message, hint: None, kind });
+                self.list.len() - 1
+            }
+            // The last place is written over again and again, and is not shown.
+            None => {
+                self.omitted += 1;
+                self.list[LISTED] = Problem { place, message, hint: None, kind };
+                LISTED
+            }
+        };
+        &mut self.list[index]
     }
 
     /// The diagnostics; `None` where nothing is wrong.
     pub(crate) fn into_diagnostics(mut self, sources: &[Source]) -> Option<Diagnostics> {
+        self.omitted += self.list.len().saturating_sub(LISTED);
+        self.list.truncate(LISTED);
         self.drop_echoes(sources);
         self.list.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
-        self.list.dedup();
         if self.list.is_empty() {
             return None;
         }

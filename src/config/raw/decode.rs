@@ -86,9 +86,16 @@ pub(crate) fn value<T: Clone>(field: &Option<At<T>>) -> Option<T> {
 
 impl<T: Decode> Decode for Vec<At<T>> {
     fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
-        let DeValue::Array(array) = node.value.get_ref() else {
-            node.mismatch("an array", cx);
-            return None;
+        let array = match node.value.get_ref() {
+            DeValue::Array(array) => array,
+            DeValue::Table(_) => {
+                node.mismatch(&format!("an array: write [[…{}]], or put it in brackets", node.name), cx);
+                return None;
+            }
+            _ => {
+                node.mismatch("an array: put it in brackets", cx);
+                return None;
+            }
         };
         let elements = array.iter().filter_map(|value| {
             let key = cx.place(value);

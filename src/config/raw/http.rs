@@ -67,11 +67,13 @@ section! {
         /// Proxy to go through.
         proxy_url: ProxyUrl,
     }
+    unsupported {
+        "oauth2": "use `authorization = { credentials_file = \"…\" }` with a token that is kept fresh",
+    }
     refused {
         "bearer_token": "secrets are read only from files: use `authorization = { credentials_file = \"…\" }`",
         "bearer_token_file": "use `authorization = { credentials_file = \"…\" }`",
         "follow_redirects": "redirects are never followed: name the address that answers",
         "http_headers": "use `headers = { NAME = \"VALUE\" }`",
-        "oauth2": "use `authorization = { credentials_file = \"…\" }` with a token that is kept fresh",
     }
 }

@@ -86,7 +86,7 @@ impl FromText for PathBuf {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() || text.contains('\0') {
-            return Err(Refusal { message: format!("{} is not a path", suggest::quoted(text)), hint: None });
+            return Err(Refusal { message: "the path is empty or has a zero byte in it".to_owned(), hint: None });
         }
         Ok(PathBuf::from(text))
     }
@@ -172,12 +172,12 @@ impl FromText for ProxyUrl {
 
 /// A URL with a host and without credentials. Nothing of it is repeated in the message.
 fn absolute_url(text: &str) -> Result<Url, Refusal> {
+    if !text.contains("://") {
+        return Err(Refusal::new("a URL without a scheme", "begin it with `http://` or `https://`"));
+    }
     let url = match Url::parse(text) {
         Ok(url) if url.has_host() => url,
-        Ok(_) => return Err(Refusal::new("a URL without `//` and a host", "write `http://HOST:PORT/PATH`")),
-        Err(_) if !text.contains("://") => {
-            return Err(Refusal::new("a URL without a scheme", "begin it with `http://` or `https://`"));
-        }
+        Ok(_) => return Err(Refusal::new("a URL without a host", "write `http://HOST:PORT/PATH`")),
         Err(why) => return Err(Refusal { message: format!("not a URL: {why}"), hint: None }),
     };
     if url.username().is_empty() && url.password().is_none() {

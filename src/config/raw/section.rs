@@ -31,15 +31,61 @@ impl Fields<'_, '_> {
         }
     }
 
-    /// Reads every table under a name that the section does not know by itself.
+    /// Reads everything under a name that the section does not know by itself.
     pub(crate) fn take_others<S: Section, T: Decode>(&self, cx: &mut Cx<'_>) -> Named<T> {
-        let (mut keys, mut refusals) = (Vec::new(), Vec::new());
-        S::keys(&mut keys);
-        S::refusals(&mut refusals);
-        let known = |name: &str| keys.contains(&name) || refusals.iter().any(|(refused, _)| *refused == name);
-        let is_other = |name: &str, value: &DeValue<'_>| !known(name) && matches!(value, DeValue::Table(_));
-        Named::read(self.table, is_other, cx)
+        let known = Known::of::<S>();
+        Named::read(self.table, |name, value| known.status::<S>(name, value) == Status::Other, cx)
     }
+}
+
+/// What a section knows.
+struct Known {
+    keys: Vec<&'static str>,
+    refusals: Vec<Refused>,
+}
+
+/// What a section makes of a key.
+#[derive(PartialEq)]
+enum Status {
+    /// One of its own.
+    Key,
+    /// Recognised and refused.
+    Refused(Refused),
+    /// A name that the operator chose, in an open section.
+    Other,
+    /// Unknown.
+    Stranger,
+}
+
+impl Known {
+    fn of<S: Section>() -> Self {
+        let mut known = Self { keys: Vec::new(), refusals: Vec::new() };
+        S::keys(&mut known.keys);
+        S::refusals(&mut known.refusals);
+        known
+    }
+
+    fn status<S: Section>(&self, name: &str, value: &DeValue<'_>) -> Status {
+        if self.keys.contains(&name) {
+            return Status::Key;
+        }
+        if let Some(refused) = self.refusals.iter().find(|refused| refused.key == name) {
+            return Status::Refused(*refused);
+        }
+        // What is not a table but looks like one of the section's own keys is most likely that, misspelt.
+        let misspelt = || suggest::nearest(name, self.keys.iter().copied()).is_some();
+        let is_other = S::is_open() && (matches!(value, DeValue::Table(_)) || !misspelt());
+        if is_other { Status::Other } else { Status::Stranger }
+    }
+}
+
+/// A key that is recognised only to say what to write instead.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) key: &'static str,
+    /// It is part of the policy language, but not of this build.
+    pub(crate) unsupported: bool,
+    pub(crate) instead: &'static str,
 }
 
 /// A table with known keys.
@@ -47,8 +93,8 @@ pub(crate) trait Section: Sized {
     /// Adds the known keys.
     fn keys(keys: &mut Vec<&'static str>);
 
-    /// Adds keys that are recognised and refused, each with what to do instead.
-    fn refusals(refusals: &mut Vec<(&'static str, &'static str)>);
+    /// Adds keys that are recognised only to say what to write instead.
+    fn refusals(refusals: &mut Vec<Refused>);
 
     /// Whether it takes any other key as well.
     fn is_open() -> bool;
@@ -63,37 +109,41 @@ pub(crate) trait Section: Sized {
     fn or(self, fallback: &Self) -> Self;
 }
 
+/// A section with at most this many keys lists them where something else is found in its place.
+const FEW_KEYS: usize = 4;
+
 /// Reads a section; the flag says whether anything in it was wrong.
 pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<(S, bool)> {
+    let known = Known::of::<S>();
     let DeValue::Table(table) = node.value.get_ref() else {
-        node.mismatch("a table", cx);
+        let few = known.keys.len() <= FEW_KEYS;
+        let keys: Vec<_> = known.keys.iter().filter(|_| few).map(|key| format!("{key} = …")).collect();
+        let takes = if few { format!("a table such as {{ {} }}", keys.join(", ")) } else { "a table".to_owned() };
+        node.mismatch(&takes, cx);
         return None;
     };
     let before = cx.problems.count();
-    let strangers = report_strangers::<S>(table, cx);
+    let mut strangers = false;
+    for (key, value) in table {
+        strangers |= report_stranger::<S>(&known, key.get_ref(), value.get_ref(), cx.place(key), cx);
+    }
     let section = S::read(&Fields { table, key: node.key, strangers }, cx);
     Some((section, cx.problems.count() > before))
 }
 
-fn report_strangers<S: Section>(table: &DeTable<'_>, cx: &mut Cx<'_>) -> bool {
-    let (mut keys, mut refusals) = (Vec::new(), Vec::new());
-    S::keys(&mut keys);
-    S::refusals(&mut refusals);
-    let is_known =
-        |name: &str, value: &DeValue<'_>| keys.contains(&name) || (S::is_open() && matches!(value, DeValue::Table(_)));
-    let mut strangers = false;
-    for (key, value) in table {
-        let (name, place) = (&**key.get_ref(), cx.place(key));
-        if let Some((_, instead)) = refusals.iter().find(|(refused, _)| *refused == name) {
-            cx.problems.wrong(place, format!("`{name}` is not supported by this build")).hint(*instead);
-            strangers = true;
-        } else if !is_known(name, value.get_ref()) {
-            let hint = suggest::hint(name, keys.iter().copied());
+fn report_stranger<S: Section>(known: &Known, name: &str, value: &DeValue<'_>, place: Place, cx: &mut Cx<'_>) -> bool {
+    match known.status::<S>(name, value) {
+        Status::Key | Status::Other => return false,
+        Status::Refused(refused) => {
+            let why = if refused.unsupported { "is not supported by this build" } else { "can't be written here" };
+            cx.problems.wrong(place, format!("`{name}` {why}")).hint(refused.instead);
+        }
+        Status::Stranger => {
+            let hint = suggest::hint(name, known.keys.iter().copied());
             cx.problems.wrong(place, format!("unknown key {}", suggest::quoted(name))).maybe_hint(hint);
-            strangers = true;
         }
     }
-    strangers
+    true
 }
 
 /// The JSON Schema of a section.
@@ -152,7 +202,8 @@ macro_rules! others {
 pub(crate) use others;
 
 /// Declares a section: its keys, other sections whose keys it shares (`flatten`), a type for keys of any other name
-/// (`open`), and keys that are recognised only to say what to write instead (`refused`).
+/// (`open`), and keys that are recognised only to say what to write instead: those of the policy language that this build
+/// does not have (`unsupported`), and those that are never right here (`refused`).
 macro_rules! section {
     (
         $(#[doc = $doc:literal])+
@@ -164,6 +215,7 @@ macro_rules! section {
         }
         $(flatten { $($part:ident: $part_type:ty),+ })?
         $(open { $open:ident: $open_type:ty })?
+        $(unsupported { $($unsupported:literal: $meanwhile:literal,)+ })?
         $(refused { $($refused:literal: $instead:literal,)+ })?
     ) => {
         $(#[doc = $doc])+
@@ -182,8 +234,19 @@ macro_rules! section {
                 $($(<$part_type as $crate::config::raw::section::Section>::keys(keys);)+)?
             }
 
-            fn refusals(refusals: &mut Vec<(&'static str, &'static str)>) {
-                refusals.extend_from_slice(&[$($(($refused, $instead),)+)?]);
+            fn refusals(refusals: &mut Vec<$crate::config::raw::section::Refused>) {
+                refusals.extend_from_slice(&[
+                    $($($crate::config::raw::section::Refused {
+                        key: $unsupported,
+                        unsupported: true,
+                        instead: $meanwhile,
+                    },)+)?
+                    $($($crate::config::raw::section::Refused {
+                        key: $refused,
+                        unsupported: false,
+                        instead: $instead,
+                    },)+)?
+                ]);
                 $($(<$part_type as $crate::config::raw::section::Section>::refusals(refusals);)+)?
             }
 

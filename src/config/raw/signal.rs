@@ -36,7 +36,7 @@ section! {
         /// Confidence with which a ratio must be beyond its threshold, between 0.5 and 1.
         confidence: f64,
     }
-    refused {
+    unsupported {
         "promql": "name the series that the workload exposes: `bad` and `total`, `histogram`, `summary`, `gauge` or `counter`",
         "prometheus": "signals are read from the workload's own page: see `scrape`",
     }

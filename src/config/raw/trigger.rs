@@ -21,9 +21,11 @@ section! {
         /// What firing leads to: critical, scheduled or alert.
         severity: Severity,
     }
-    refused {
+    unsupported {
         "worse_than": "compare with a fixed number: `above` or `below`",
         "min_effect": "it goes with `worse_than`; compare with a fixed number: `above` or `below`",
+    }
+    refused {
         "confidence": "write `confidence` in the signal's section",
     }
 }

@@ -42,8 +42,10 @@ section! {
         /// What proves that the service is well again.
         verify: Verify,
     }
-    refused {
+    unsupported {
         "prometheus": "signals are read from the workload's own page: see `scrape`",
+    }
+    refused {
         "limits": "`cooldown` and `per_day` stand in the workload itself",
     }
 }
@@ -57,7 +59,7 @@ section! {
         command: Command,
     }
     flatten { policy: Policy }
-    refused {
+    unsupported {
         "kubernetes": "use `release_dir` on a plain host, or `command` with kubectl",
     }
 }

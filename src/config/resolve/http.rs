@@ -8,6 +8,7 @@ use super::Resolver;
 use crate::config::model::{Authorization, BasicAuth, HttpOptions, TlsOptions};
 use crate::config::raw;
 use crate::config::raw::decode::value;
+use crate::config::referenced::Content;
 use crate::config::suggest;
 
 /// Headers that the client sets itself, or that carry secrets.
@@ -100,8 +101,8 @@ fn tls(r: &mut Resolver<'_>, at: &raw::decode::At<raw::http::TlsConfig>) -> TlsO
         _ => {}
     }
     TlsOptions {
-        ca_file: raw.ca_file.as_ref().map(|at| r.secret("ca_file", at)),
-        cert_file: raw.cert_file.as_ref().map(|at| r.secret("cert_file", at)),
+        ca_file: raw.ca_file.as_ref().map(|at| r.referenced("ca_file", at, Content::Certificates)),
+        cert_file: raw.cert_file.as_ref().map(|at| r.referenced("cert_file", at, Content::Certificates)),
         key_file: raw.key_file.as_ref().map(|at| r.secret("key_file", at)),
         server_name: value(&raw.server_name),
         insecure_skip_verify: value(&raw.insecure_skip_verify).unwrap_or(false),

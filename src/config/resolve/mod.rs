@@ -22,9 +22,9 @@ use super::Overrides;
 use super::model::Config;
 use super::problem::Problems;
 use super::raw::File;
-use super::raw::decode::{At, Entry};
+use super::raw::decode::{At, Entry, Named};
 use super::raw::workload::Defaults;
-use super::secret::SecretProbe;
+use super::referenced::{Content, FileProbe};
 use super::source::{Place, Source};
 use super::suggest;
 
@@ -36,7 +36,7 @@ pub(crate) struct Resolver<'a> {
     pub(crate) problems: Problems,
     pub(crate) sources: &'a [Source],
     pub(crate) overrides: Overrides,
-    pub(crate) probe: &'a SecretProbe<'a>,
+    pub(crate) probe: &'a FileProbe<'a>,
 }
 
 impl Resolver<'_> {
@@ -77,11 +77,7 @@ impl Resolver<'_> {
     }
 
     /// The named sections of all files; a name that comes twice is reported and kept once.
-    fn unique<'f, T: 'f>(
-        &mut self,
-        kind: &str,
-        sections: impl Iterator<Item = &'f At<super::raw::decode::Named<T>>>,
-    ) -> Vec<&'f Entry<T>> {
+    fn unique<'f, T: 'f>(&mut self, kind: &str, sections: impl Iterator<Item = &'f At<Named<T>>>) -> Vec<&'f Entry<T>> {
         let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
         let mut unique = Vec::new();
         for entry in sections.flat_map(|section| &section.value.0) {
@@ -105,11 +101,15 @@ impl Resolver<'_> {
         beside.map_or_else(|| written.value.clone(), |directory| directory.join(&written.value))
     }
 
-    /// The path of a file that holds a secret, after a look whether it does. The message names key and path, never what
-    /// is in it.
+    /// The path of a file that holds a secret.
     pub(crate) fn secret(&mut self, key: &str, written: &At<PathBuf>) -> PathBuf {
+        self.referenced(key, written, Content::Secret)
+    }
+
+    /// The path of a file that is referred to, after a look at it. The message names key and path, never what is in it.
+    pub(crate) fn referenced(&mut self, key: &str, written: &At<PathBuf>, content: Content) -> PathBuf {
         let path = self.path(written);
-        if let Err(fault) = (self.probe)(&path) {
+        if let Err(fault) = (self.probe)(&path, content) {
             let message = format!("`{key}`: {} {}", path.display(), fault.message);
             self.problems.wrong(written.at, message).maybe_hint(fault.hint.map(str::to_owned));
         }

@@ -18,12 +18,29 @@ const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 /// The kinds, as a hint lists them.
 const KINDS: &str = "write one of `webhook`, `slack`, `pagerduty`, `alertmanager`";
 
-/// A way to say where a receiver is.
+/// What a receiver speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Webhook,
+    Slack,
+    PagerDuty,
+    Alertmanager,
+}
+
+/// Where a receiver is.
+enum Address<'a> {
+    Plain(&'a At<Url>),
+    File(&'a At<PathBuf>),
+    /// PagerDuty's own, where only the routing key is given.
+    PagerDutys,
+}
+
+/// A key that says what a receiver speaks, and where it is.
 struct Written<'a> {
-    kind: &'static str,
-    key: Place,
-    url: Option<&'a At<Url>>,
-    file: Option<&'a At<PathBuf>>,
+    name: &'static str,
+    place: Place,
+    speaks: Speaks,
+    address: Address<'a>,
 }
 
 pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Receiver> {
@@ -39,72 +56,79 @@ pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Rec
     };
     for second in &written[1..] {
         r.problems
-            .wrong(second.key, format!("`{}` beside `{}`", second.kind, first.kind))
+            .wrong(second.place, format!("`{}` beside `{}`", second.name, first.name))
             .hint("a receiver speaks one of them, and its address is written once");
     }
-    for (key, field, owner) in
-        [("secret_file", &raw.secret_file, "webhook"), ("routing_key_file", &raw.routing_key_file, "pagerduty")]
-    {
-        if let Some(at) = field.as_ref().filter(|_| !first.kind.starts_with(owner) && written.len() == 1) {
+    for (key, field, owner, speaks) in [
+        ("secret_file", &raw.secret_file, "webhook", Speaks::Webhook),
+        ("routing_key_file", &raw.routing_key_file, "pagerduty", Speaks::PagerDuty),
+    ] {
+        if let Some(at) = field.as_ref().filter(|_| written.iter().all(|written| written.speaks != speaks)) {
             r.problems
-                .wrong(at.key, format!("`{key}` beside `{}`", first.kind))
+                .wrong(at.key, format!("`{key}` beside `{}`", first.name))
                 .hint(format!("it goes with `{owner}`"));
         }
     }
-    let url = url_source(r, first);
-    let kind = match first.kind {
-        "webhook" | "webhook_file" => {
-            ReceiverKind::Webhook { url, secret_file: raw.secret_file.as_ref().map(|at| r.secret("secret_file", at)) }
+    let kind = kind(r, raw, first)?;
+    Some(Receiver { name: ReceiverName::new(&entry.name), kind, http })
+}
+
+fn kind(r: &mut Resolver<'_>, raw: &Notify, written: &Written<'_>) -> Option<ReceiverKind> {
+    let url = match written.address {
+        Address::Plain(url) => UrlSource::Plain(url.value.to_string()),
+        Address::File(file) => UrlSource::File(r.secret(written.name, file)),
+        Address::PagerDutys => UrlSource::Plain(PAGERDUTY.to_owned()),
+    };
+    Some(match written.speaks {
+        Speaks::Webhook => {
+            let secret_file = raw.secret_file.as_ref().map(|at| r.secret("secret_file", at));
+            ReceiverKind::Webhook { url, secret_file }
         }
-        "slack" | "slack_file" => ReceiverKind::Slack { url },
-        "alertmanager" | "alertmanager_file" => ReceiverKind::Alertmanager { url },
-        _ => {
+        Speaks::Slack => ReceiverKind::Slack { url },
+        Speaks::Alertmanager => ReceiverKind::Alertmanager { url },
+        Speaks::PagerDuty => {
             let Some(key) = &raw.routing_key_file else {
                 if !raw.damaged {
                     r.problems
-                        .absent(first.key, "`pagerduty` without `routing_key_file`")
+                        .absent(written.place, "`pagerduty` without `routing_key_file`")
                         .hint("the file holds the integration's routing key");
                 }
                 return None;
             };
             ReceiverKind::PagerDuty { url, routing_key_file: r.secret("routing_key_file", key) }
         }
-    };
-    Some(Receiver { name: ReceiverName::new(&entry.name), kind, http })
+    })
 }
 
+/// All of them, in the order of the file.
 fn written(raw: &Notify) -> Vec<Written<'_>> {
     let urls = [
-        ("webhook", &raw.webhook),
-        ("slack", &raw.slack),
-        ("pagerduty", &raw.pagerduty),
-        ("alertmanager", &raw.alertmanager),
+        ("webhook", Speaks::Webhook, &raw.webhook),
+        ("slack", Speaks::Slack, &raw.slack),
+        ("pagerduty", Speaks::PagerDuty, &raw.pagerduty),
+        ("alertmanager", Speaks::Alertmanager, &raw.alertmanager),
     ];
     let files = [
-        ("webhook_file", &raw.webhook_file),
-        ("slack_file", &raw.slack_file),
-        ("pagerduty_file", &raw.pagerduty_file),
-        ("alertmanager_file", &raw.alertmanager_file),
+        ("webhook_file", Speaks::Webhook, &raw.webhook_file),
+        ("slack_file", Speaks::Slack, &raw.slack_file),
+        ("pagerduty_file", Speaks::PagerDuty, &raw.pagerduty_file),
+        ("alertmanager_file", Speaks::Alertmanager, &raw.alertmanager_file),
     ];
-    let urls = urls
-        .into_iter()
-        .filter_map(|(kind, field)| field.as_ref().map(|at| Written { kind, key: at.key, url: Some(at), file: None }));
-    let files = files
-        .into_iter()
-        .filter_map(|(kind, field)| field.as_ref().map(|at| Written { kind, key: at.key, url: None, file: Some(at) }));
+    let urls = urls.into_iter().filter_map(|(name, speaks, field)| {
+        field.as_ref().map(|at| Written { name, place: at.key, speaks, address: Address::Plain(at) })
+    });
+    let files = files.into_iter().filter_map(|(name, speaks, field)| {
+        field.as_ref().map(|at| Written { name, place: at.key, speaks, address: Address::File(at) })
+    });
     let mut written: Vec<_> = urls.chain(files).collect();
     if written.is_empty() {
-        let own = raw.routing_key_file.as_ref();
-        written.extend(own.map(|at| Written { kind: "pagerduty", key: at.key, url: None, file: None }));
+        written.extend(raw.routing_key_file.as_ref().map(|at| Written {
+            name: "routing_key_file",
+            place: at.key,
+            speaks: Speaks::PagerDuty,
+            address: Address::PagerDutys,
+        }));
     }
-    written.sort_by_key(|written| written.key);
+    written.sort_by_key(|written| written.place);
     written
-}
-
-fn url_source(r: &mut Resolver<'_>, written: &Written<'_>) -> UrlSource {
-    match (written.url, written.file) {
-        (Some(url), _) => UrlSource::Plain(url.value.to_string()),
-        (None, Some(file)) => UrlSource::File(r.secret(written.kind, file)),
-        (None, None) => UrlSource::Plain(PAGERDUTY.to_owned()),
-    }
 }

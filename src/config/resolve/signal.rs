@@ -89,7 +89,7 @@ impl Signals {
         }
         for (name, conventional) in convention::SIGNALS {
             let raw = written.get(name).unwrap_or(&none);
-            if ways(raw).is_empty() && !raw.damaged {
+            if ways(raw).is_empty() {
                 let shape = signals.conventional(r, conventional, raw);
                 signals.add(r, name, raw, shape, WINDOW, interval);
             }

@@ -173,7 +173,8 @@ impl Written<'_> {
         self.check_parts(r);
         let mut urls: Vec<Url> = self.url.iter().map(|at| at.value.clone()).collect();
         urls.extend(self.urls.iter().flat_map(|at| &at.value).map(|at| at.value.clone()));
-        if let Some(port) = self.port {
+        let path_begins_well = self.path.is_none_or(|path| path.value.starts_with('/'));
+        if let Some(port) = self.port.filter(|_| path_begins_well) {
             let scheme = self.scheme.map_or(Scheme::Http, |at| at.value).as_str();
             let path = self.path.map_or(self.default_path, |at| &at.value);
             match Url::parse(&format!("{scheme}://127.0.0.1:{}{path}", port.value.0)) {

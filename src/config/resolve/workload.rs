@@ -63,7 +63,7 @@ pub(super) fn resolve_all(
     for entry in written {
         let Some(workload) = resolve(r, entry, around) else { continue };
         for spot in spots(&workload.policy.habitat) {
-            if let Some(first) = taken.insert(spot, entry.key) {
+            if let Some(first) = taken.insert(spot, entry.key).filter(|first| *first != entry.key) {
                 let first = locate(r.sources, first);
                 r.problems
                     .wrong(entry.key, format!("the workload `{}` is where another one is", entry.name))

@@ -1,6 +1,9 @@
 //! What the corpus under `tests/config` holds, and what single policies resolve to.
 
+mod corpus;
 mod defaults;
+mod files;
+mod schema;
 
 use std::path::PathBuf;
 
