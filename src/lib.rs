@@ -64,6 +64,7 @@
 //! - **mode**: how far the daemon may go: observe, approve, enforce.
 
 pub mod act;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod domain;

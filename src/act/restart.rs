@@ -7,9 +7,8 @@ use crate::domain::policy::Restart;
 use crate::domain::response::plan::Outcome;
 use crate::host::command::{MAX_DETAIL, shown, variables};
 use crate::host::process::{self, End, Invocation, Leftovers, Reply, StartError};
+use crate::host::text::check_unit_name;
 
-/// Longest unit name, in bytes: systemd's `UNIT_NAME_MAX`.
-const MAX_UNIT_NAME: usize = 255;
 /// `systemctl`'s exit status where it may not do what is asked: LSB's "insufficient privilege".
 const NO_PRIVILEGE: i32 = 4;
 /// `systemctl`'s exit status where the unit is not there: LSB's "not installed".
@@ -91,14 +90,6 @@ async fn unit_problem(systemctl: &str, workload: &WorkloadId, unit: &str, limit:
         }
         Ok(reply) => Some(format!("{}: {}", shown(&argv), reply.summary(MAX_DETAIL))),
     }
-}
-
-/// A name that systemd could have given, and that no program takes for an option.
-fn check_unit_name(unit: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
-    let is_unit =
-        !unit.is_empty() && unit.len() <= MAX_UNIT_NAME && !unit.starts_with(['-', '.']) && unit.chars().all(allowed);
-    if is_unit { Ok(()) } else { Err(format!("{unit:?} is not the name of a unit")) }
 }
 
 #[cfg(test)]

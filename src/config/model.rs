@@ -100,7 +100,7 @@ pub enum RevisionFrom {
 }
 
 /// Prometheus' HTTP client configuration, by its names. Files are read anew when they change.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct HttpOptions {
     /// `authorization`: scheme and the file that holds the credentials.
     pub authorization: Option<Authorization>,
@@ -115,7 +115,7 @@ pub struct HttpOptions {
 }
 
 /// `authorization = { type, credentials_file }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authorization {
     /// `Bearer` by default.
     pub scheme: String,
@@ -124,7 +124,7 @@ pub struct Authorization {
 }
 
 /// `basic_auth = { username, password_file }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BasicAuth {
     /// User name.
     pub username: String,
@@ -133,7 +133,7 @@ pub struct BasicAuth {
 }
 
 /// `tls_config`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct TlsOptions {
     /// PEM roots; none: the system's.
     pub ca_file: Option<PathBuf>,

@@ -5,6 +5,8 @@ use crate::domain::id::RevisionId;
 
 /// Longest release name, in bytes; the limit of a file name on Linux.
 const MAX_NAME: usize = 255;
+/// Longest unit name, in bytes: systemd's `UNIT_NAME_MAX`.
+const MAX_UNIT_NAME: usize = 255;
 
 /// Bytes as text that is safe on a terminal, in a log line and in a report: escape sequences, control characters
 /// and direction overrides removed, line breaks and tabs kept.
@@ -110,6 +112,18 @@ pub fn directory_name(name: &str) -> Result<RevisionId, String> {
         return Err(format!("release name {name:?} begins with a dot"));
     }
     release_name(name)
+}
+
+/// Whether systemd could have given this name to a unit, and no program takes it for an option or a pattern.
+///
+/// # Errors
+///
+/// Where it is something else.
+pub fn check_unit_name(unit: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '\\' | '@');
+    let is_unit =
+        !unit.is_empty() && unit.len() <= MAX_UNIT_NAME && !unit.starts_with(['-', '.']) && unit.chars().all(allowed);
+    if is_unit { Ok(()) } else { Err(format!("{unit:?} is not the name of a unit")) }
 }
 
 #[cfg(test)]

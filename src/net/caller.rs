@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Proxy, RequestBuilder, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -24,6 +24,9 @@ const IDLE_PER_HOST: usize = 2;
 
 /// How long an unused connection is kept: longer than the usual scrape interval, shorter than most servers' patience.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// What the daemon calls itself.
+const AGENT: &str = concat!("rollbackd/", env!("CARGO_PKG_VERSION"));
 
 /// Why no client can be made from the options.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ pub fn client(options: &HttpOptions) -> Result<Client, ClientError> {
     };
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
-        .user_agent(concat!("rollbackd/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .default_headers(fixed_headers(options)?)
         .redirect(redirect::Policy::none())
         .referer(false)
@@ -134,6 +137,24 @@ impl Caller {
             Some(value) => request.header(AUTHORIZATION, value),
             None => request,
         })
+    }
+
+    /// The headers that a request to a plain HTTP peer carries under these options, for one who has a connection of its
+    /// own; `None` where the options lead through a proxy, and only [`Caller::request`] will do.
+    ///
+    /// # Errors
+    /// A [`FaultKind::Local`] fault where a file or an option is of no use.
+    pub fn plain_headers(&self) -> Result<Option<HeaderMap>, Fault> {
+        if self.options.proxy_url.is_some() {
+            return Ok(None);
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.extend(fixed_headers(&self.options)?);
+        if let Some(value) = self.authorization()? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        Ok(Some(headers))
     }
 
     /// What a failed request was, without its URL.

@@ -20,42 +20,37 @@ pub fn classify(error: reqwest::Error, proxied: bool) -> Fault {
         FaultKind::Refused | FaultKind::Timeout if proxied && error.is_connect() => FaultKind::Unreachable,
         kind => kind,
     };
-    let mut detail = one_line(&innermost(&error).to_string());
+    Fault { kind, detail: detail(&error) }
+}
+
+/// Classifies the failure of a request over a [`super::Line`], of its answer or of the answer's body.
+#[must_use]
+pub fn classify_answer(error: &(dyn Error + 'static)) -> Fault {
+    // Whatever has no sort of its own closed the connection before its answer was whole.
+    Fault { kind: cause(error).unwrap_or(FaultKind::Refused), detail: detail(error) }
+}
+
+fn detail(error: &(dyn Error + 'static)) -> String {
+    let mut detail = one_line(&innermost(error).to_string());
     if detail.len() > DETAIL_LIMIT {
         detail.truncate(detail.floor_char_boundary(DETAIL_LIMIT));
         detail.push('…');
     }
-    Fault { kind, detail }
+    detail
 }
 
 fn kind(error: &reqwest::Error) -> FaultKind {
     if error.is_builder() {
         return FaultKind::Local;
     }
-    for cause in chain(error) {
-        if cause.is::<Unresolved>() {
-            return FaultKind::Unreachable;
-        }
-        if cause.is::<rustls::Error>() {
-            return FaultKind::Tls;
-        }
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            // A TLS error travels inside an io::Error, whose `source` skips it.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return FaultKind::Tls;
-            }
-            if let Some(kind) = io_kind(io.kind()) {
-                return kind;
-            }
-        }
+    if let Some(kind) = cause(error) {
+        return kind;
     }
     if error.is_timeout() {
         FaultKind::Timeout
     } else if error.is_status() {
         FaultKind::Status
-    } else if error.is_decode()
-        || chain(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse)
-    {
+    } else if error.is_decode() {
         FaultKind::Malformed
     } else if error.is_connect() || error.is_request() || error.is_body() {
         // What is left closed the connection before its answer was whole.
@@ -63,6 +58,30 @@ fn kind(error: &reqwest::Error) -> FaultKind {
     } else {
         FaultKind::Local
     }
+}
+
+/// The sort of the first error in the chain that has one.
+fn cause(error: &(dyn Error + 'static)) -> Option<FaultKind> {
+    chain(error).find_map(|cause| {
+        if cause.is::<Unresolved>() {
+            return Some(FaultKind::Unreachable);
+        }
+        if cause.is::<rustls::Error>() {
+            return Some(FaultKind::Tls);
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            // A TLS error travels inside an io::Error, whose `source` skips it.
+            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                return Some(FaultKind::Tls);
+            }
+            return io_kind(io.kind());
+        }
+        match cause.downcast_ref::<hyper::Error>() {
+            Some(http) if http.is_parse_too_large() => Some(FaultKind::TooLarge),
+            Some(http) if http.is_parse() => Some(FaultKind::Malformed),
+            Some(_) | None => None,
+        }
+    })
 }
 
 fn io_kind(kind: io::ErrorKind) -> Option<FaultKind> {
@@ -78,6 +97,8 @@ fn io_kind(kind: io::ErrorKind) -> Option<FaultKind> {
         | io::ErrorKind::NetworkDown
         | io::ErrorKind::AddrNotAvailable => Some(FaultKind::Unreachable),
         io::ErrorKind::PermissionDenied => Some(FaultKind::Local),
+        // hyper's words for a chunk that is none.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Some(FaultKind::Malformed),
         _ => None,
     }
 }

@@ -5,12 +5,14 @@
 
 mod caller;
 mod fault;
+mod line;
 mod resolve;
 pub mod secret;
 pub mod tls;
 
 pub use caller::{CONNECT_TIMEOUT, Caller, ClientError, client};
-pub use fault::classify;
+pub use fault::{classify, classify_answer};
+pub use line::Line;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// The name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 #[error("the name can't be resolved")]
-pub(super) struct Unresolved(#[source] std::io::Error);
+pub(super) struct Unresolved(#[source] pub(super) std::io::Error);
 
 /// The system's resolver.
 pub(super) struct System;

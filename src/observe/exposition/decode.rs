@@ -87,12 +87,16 @@ impl Decoder {
         if self.wire + wire.len() as u64 > limit {
             return Err(ScanError::PageOver(Over::Wire(limit)));
         }
+        if self.gzip.is_none() {
+            self.wire += wire.len() as u64;
+            self.text = self.wire;
+            // In one piece: each cut costs the scanner a line that it has to put together.
+            return sink(wire);
+        }
         for slice in wire.chunks(SLICE) {
             self.wire += slice.len() as u64;
             let Some(gzip) = &mut self.gzip else {
-                self.text += slice.len() as u64;
-                sink(slice)?;
-                continue;
+                break;
             };
             let fed = feed(gzip, slice);
             self.drain(&mut sink)?;

@@ -1,0 +1,84 @@
+//! The only file that reads the operating system's clock.
+//!
+//! Wall clocks step, and monotonic ones stand still while the machine is suspended. The daemon's timeline does neither:
+//! it is anchored to the wall clock once and then advances with boot time.
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::domain::time::{Span, Timestamp};
+
+/// The daemon's timeline. Copies share their anchor.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// What the timeline said when it was anchored.
+    origin: Timestamp,
+    /// Milliseconds since boot at that moment.
+    booted: i64,
+}
+
+impl Clock {
+    /// Anchors the timeline to the wall clock, but never before `not_before`, the time of the newest record: where the
+    /// wall clock was set back while the daemon was down, records keep their order.
+    #[must_use]
+    pub fn start(not_before: Option<Timestamp>) -> Self {
+        let wall = wall();
+        Self { origin: not_before.map_or(wall, |newest| wall.max(newest)), booted: boot_millis() }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.origin.as_millis().saturating_add(boot_millis().saturating_sub(self.booted)))
+    }
+
+    /// How far the wall clock is ahead of the timeline, in milliseconds; negative where it is behind.
+    #[must_use]
+    pub fn drift_millis(&self) -> i64 {
+        wall().as_millis().saturating_sub(self.now().as_millis())
+    }
+
+    /// The time from now until `due`; zero once it is past.
+    #[must_use]
+    pub fn until(&self, due: Timestamp) -> Span {
+        due.since(self.now())
+    }
+}
+
+fn wall() -> Timestamp {
+    Timestamp::from_millis(millis(clock_gettime(ClockId::Realtime)))
+}
+
+fn boot_millis() -> i64 {
+    millis(clock_gettime(ClockId::Boottime))
+}
+
+fn millis(time: Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeline_starts_at_the_wall_clock_and_advances() {
+        let clock = Clock::start(None);
+        assert!(clock.drift_millis().abs() < 1_000, "{}", clock.drift_millis());
+        let (first, copy) = (clock.now(), clock);
+        while clock.now() == first {
+            std::hint::spin_loop();
+        }
+        assert!(copy.now() > first);
+        assert_eq!(clock.until(first), Span::ZERO);
+    }
+
+    #[test]
+    fn the_timeline_never_starts_before_the_newest_record() {
+        let newest = wall() + Span::from_secs(3_600);
+        let clock = Clock::start(Some(newest));
+        assert!(clock.now() >= newest && clock.now().since(newest) < Span::from_secs(60));
+        assert!(clock.drift_millis() < -3_500_000, "{}", clock.drift_millis());
+        let old = Timestamp::from_millis(1);
+        assert!(Clock::start(Some(old)).drift_millis().abs() < 1_000);
+    }
+}

@@ -1,0 +1,32 @@
+//! One log line where something that was seen is seen no longer, and one where it is back.
+
+use crate::domain::id::WorkloadId;
+use crate::domain::observation::{Fault, FaultKind};
+
+/// How the looks at one thing have gone so far.
+#[derive(Debug)]
+pub(super) struct Outlook {
+    workload: WorkloadId,
+    /// What is looked at, and where.
+    what: String,
+    last: Option<FaultKind>,
+}
+
+impl Outlook {
+    pub(super) fn new(workload: &WorkloadId, what: String) -> Self {
+        Self { workload: workload.clone(), what, last: None }
+    }
+
+    /// Notes how a look ended; says so where that is another end than the last time.
+    pub(super) fn note(&mut self, fault: Option<&Fault>) {
+        let kind = fault.map(|fault| fault.kind);
+        if kind == self.last {
+            return;
+        }
+        self.last = kind;
+        match fault {
+            Some(fault) => tracing::warn!(workload = %self.workload, what = self.what, %fault, "out of sight"),
+            None => tracing::info!(workload = %self.workload, what = self.what, "in sight again"),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Which duties are running: brought in step with what is wanted, so that those which did not change go on undisturbed.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::change::Outlook;
+use super::duty::{Duty, Paces, Rhythm, keep};
+use super::files::Files;
+use super::grid::{Grid, fast};
+use super::hosts::{self, Hosts};
+use super::peer::Peer;
+use super::probe::Probe;
+use super::releases::{self, Releases};
+use super::scrape::{Reader, Scrape};
+use super::shared::{Site, deadline};
+use crate::config::model::{Endpoint, FileTargets, HealthEndpoint};
+use crate::domain::id::{InstanceId, TargetId};
+use crate::domain::policy::{Habitat, ReleaseDir};
+use crate::domain::time::Span;
+
+/// How long a duty may be silent beyond what its pace and its look explain: a loop that is busy elsewhere.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What tells one duty of a workload from another.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Key {
+    Scrape(TargetId),
+    Probe(TargetId),
+    /// The place in the list counts, since two entries may name one file.
+    Files(usize, PathBuf),
+    Releases,
+    Hosts,
+}
+
+/// All that a duty is made from; a duty whose spec is another is started anew.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Spec {
+    Scrape { endpoint: Endpoint, interval: Span },
+    Probe { health: HealthEndpoint, interval: Span },
+    Files { source: FileTargets, instances: Vec<InstanceId>, interval: Span },
+    Releases { habitat: Habitat, interval: Span },
+    Hosts { place: ReleaseDir, interval: Span },
+}
+
+/// The running duties of one workload, or of one file of targets. They end with it.
+#[derive(Debug)]
+pub(super) struct Crew {
+    site: Site,
+    members: BTreeMap<Key, (Spec, DropGuard)>,
+}
+
+impl Crew {
+    pub(super) fn new(site: Site) -> Self {
+        Self { site, members: BTreeMap::new() }
+    }
+
+    /// Ends what is not wanted, starts what is new, and leaves the rest alone.
+    pub(super) fn reconcile(&mut self, wanted: BTreeMap<Key, Spec>) {
+        self.members.retain(|key, (spec, _)| wanted.get(key) == Some(&*spec));
+        for (key, spec) in wanted {
+            if let Entry::Vacant(place) = self.members.entry(key) {
+                let stop = CancellationToken::new();
+                start(&self.site, place.key(), spec.clone(), stop.clone());
+                place.insert((spec, stop.drop_guard()));
+            }
+        }
+    }
+}
+
+/// The duties for a list of pages.
+pub(super) fn pages(endpoints: &[Endpoint], interval: Span) -> impl Iterator<Item = (Key, Spec)> {
+    let urls: Vec<&Url> = endpoints.iter().map(|endpoint| &endpoint.url).collect();
+    let names = target_names(&urls);
+    endpoints
+        .iter()
+        .zip(names)
+        .map(move |(endpoint, name)| (Key::Scrape(name), Spec::Scrape { endpoint: endpoint.clone(), interval }))
+}
+
+/// The duties for a list of health endpoints.
+pub(super) fn probes(endpoints: &[HealthEndpoint], interval: Span) -> impl Iterator<Item = (Key, Spec)> {
+    let urls: Vec<&Url> = endpoints.iter().map(|health| &health.endpoint.url).collect();
+    let names = target_names(&urls);
+    endpoints
+        .iter()
+        .zip(names)
+        .map(move |(health, name)| (Key::Probe(name), Spec::Probe { health: health.clone(), interval }))
+}
+
+/// `host:port` for each URL. Where two have that in common the path is added, and where that is not enough a number.
+fn target_names(urls: &[&Url]) -> Vec<TargetId> {
+    let short = |url: &Url| {
+        let host = url.host_str().unwrap_or_default();
+        url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    };
+    let long = |url: &Url| format!("{}{}", short(url), url.path());
+    let counts = |name: &dyn Fn(&Url) -> String| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for url in urls {
+            *counts.entry(name(url)).or_default() += 1;
+        }
+        counts
+    };
+    let (shorts, mut used) = (counts(&short), BTreeMap::<String, usize>::new());
+    let mut names = Vec::with_capacity(urls.len());
+    for url in urls {
+        let name = if shorts.get(&short(url)) == Some(&1) { short(url) } else { long(url) };
+        let uses = used.entry(name.clone()).or_default();
+        *uses += 1;
+        names.push(if *uses == 1 { TargetId::new(&name) } else { TargetId::new(format!("{name}#{uses}")) });
+    }
+    names
+}
+
+fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
+    let shared = &site.shared;
+    match spec {
+        Spec::Scrape { endpoint, interval } => {
+            let Key::Scrape(target) = key else { return };
+            let limit = deadline(interval);
+            let what = format!("page of {target}");
+            let peer = Peer::new(endpoint.url, shared.caller(&endpoint.http));
+            let duty = Scrape {
+                target: target.clone(),
+                instance: endpoint.instance,
+                outlook: Outlook::new(&site.workload, what.clone()),
+                shared: Arc::clone(shared),
+                reader: Reader::new(peer, Arc::clone(&site.table), limit),
+                deadline: limit,
+            };
+            spawn(site, stop, what, at_address(interval), limit, duty);
+        }
+        Spec::Probe { health, interval } => {
+            let Key::Probe(target) = key else { return };
+            let limit = deadline(interval);
+            let what = format!("health of {target}");
+            let duty = Probe {
+                target: target.clone(),
+                instance: health.endpoint.instance,
+                outlook: Outlook::new(&site.workload, what.clone()),
+                shared: Arc::clone(shared),
+                peer: Peer::new(health.endpoint.url, shared.caller(&health.endpoint.http)),
+                expect: health.expect,
+                revision: health.revision,
+                deadline: limit,
+            };
+            spawn(site, stop, what, at_address(interval), limit, duty);
+        }
+        Spec::Files { source, instances, interval } => {
+            let what = format!("targets in {}", source.path.display());
+            let outlook = Outlook::new(&site.workload, what.clone());
+            let duty = Files::new(source, interval, instances, Crew::new(site.clone()), outlook);
+            spawn(site, stop, what, Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+        }
+        Spec::Releases { habitat, interval } => {
+            let (paces, limit) = (releases::paces(&habitat, interval), releases::patience(&habitat));
+            let duty = Releases::new(site.workload.clone(), habitat, interval, Arc::clone(shared));
+            spawn(site, stop, "releases".to_owned(), paces, limit, duty);
+        }
+        Spec::Hosts { place, interval } => {
+            if let Some(duty) = Hosts::new(site.workload.clone(), &place, interval, Arc::clone(shared)) {
+                spawn(site, stop, "host readings".to_owned(), hosts::paces(interval), hosts::PATIENCE, duty);
+            }
+        }
+    }
+}
+
+fn at_address(interval: Span) -> Paces {
+    Paces { usual: interval, fast: fast(interval) }
+}
+
+fn spawn(site: &Site, stop: CancellationToken, what: String, paces: Paces, limit: Duration, duty: impl Duty) {
+    let grid = Grid::new(paces.usual, &(site.workload.as_str(), what.as_str()));
+    let rhythm = Rhythm::new(grid, paces, site.beat.clone(), site.shared.clock.now());
+    let silence = Duration::from(paces.usual.times(2)) + limit + GRACE;
+    let pulse = site.shared.pulses.register(site.workload.clone(), what, silence);
+    let site = site.clone();
+    let shared = Arc::clone(&site.shared);
+    shared.tasks.clone().spawn(async move {
+        let shared = Arc::clone(&site.shared);
+        let told = stop.run_until_cancelled(keep(duty, rhythm, site, pulse.clone())).await;
+        // Only one that was told to end, or whose engine is gone, gets here.
+        let _ended: Option<()> = told;
+        shared.pulses.release(&pulse);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_named_by_address_and_by_more_where_that_is_needed() {
+        let urls = [
+            "http://a:9100/metrics",
+            "http://b/metrics",
+            "https://b/metrics",
+            "http://c:1/metrics",
+            "http://c:1/other?token=x",
+            "http://c:1/metrics",
+            "http://[::1]:2/metrics",
+        ]
+        .map(|url| Url::parse(url).unwrap());
+        let names = target_names(&urls.iter().collect::<Vec<_>>());
+        let names: Vec<&str> = names.iter().map(TargetId::as_str).collect();
+        assert_eq!(names, ["a:9100", "b:80", "b:443", "c:1/metrics", "c:1/other", "c:1/metrics#2", "[::1]:2"]);
+    }
+}

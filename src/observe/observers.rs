@@ -1,0 +1,139 @@
+//! All looks at all workloads, as the engine steers them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::crew::{Crew, Key, Spec, pages, probes};
+use super::duty::Beat;
+use super::exposition::SeriesTable;
+use super::pulse::Stalled;
+use super::shared::{Shared, Site};
+use super::stats::ObserveStats;
+use crate::clock::Clock;
+use crate::config::model::{Config, Workload};
+use crate::domain::id::{InstanceId, WorkloadId};
+use crate::domain::observation::Observation;
+use crate::domain::policy::{Habitat, Operands};
+use crate::engine::ports::Looks;
+
+/// All looks at all workloads. Dropping it ends them.
+#[derive(Debug)]
+pub struct Observers {
+    shared: Arc<Shared>,
+    watched: Mutex<BTreeMap<WorkloadId, Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    beat: watch::Sender<Beat>,
+    operands: Operands,
+    crew: Crew,
+}
+
+impl Observers {
+    /// No looks yet. What is seen goes to `out`; while it is full, rounds are left out and counted.
+    #[must_use]
+    pub fn new(clock: Clock, out: mpsc::Sender<Observation>, stats: Arc<ObserveStats>) -> Self {
+        Self { shared: Arc::new(Shared::new(clock, out, stats)), watched: Mutex::default() }
+    }
+
+    /// Looks at what the configuration names: new targets are started, those that are gone end, and those that did not
+    /// change go on undisturbed, their connections included. Must be called within a runtime.
+    pub fn apply(&self, config: &Config) {
+        let mut watched = self.watched();
+        watched.retain(|id, _| config.workloads.contains_key(id));
+        for (id, workload) in &config.workloads {
+            let operands = &workload.policy.operands;
+            // Other operands give samples another meaning: whoever reads pages begins anew.
+            if watched.get(id).is_none_or(|known| known.operands != *operands) {
+                watched.insert(id.clone(), self.watch(id, operands.clone()));
+            }
+            if let Some(known) = watched.get_mut(id) {
+                known.crew.reconcile(duties(workload));
+            }
+        }
+    }
+
+    /// The duty that has made no progress for longest, where one is beyond its time.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Stalled> {
+        self.shared.pulses.stalled()
+    }
+
+    /// What the looks did so far.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<ObserveStats> {
+        &self.shared.stats
+    }
+
+    /// Ends all looks and waits until they have ended.
+    pub async fn shutdown(&self) {
+        self.watched().clear();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn watch(&self, id: &WorkloadId, operands: Operands) -> Watched {
+        let (beat, receiver) = watch::channel(Beat::default());
+        let table = Arc::new(Mutex::new(SeriesTable::new(&operands)));
+        let site = Site { shared: Arc::clone(&self.shared), workload: id.clone(), beat: receiver, table };
+        Watched { beat, operands, crew: Crew::new(site) }
+    }
+
+    fn tell(&self, id: &WorkloadId, change: impl FnOnce(&mut Beat) -> bool) {
+        if let Some(watched) = self.watched().get(id) {
+            watched.beat.send_if_modified(change);
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<WorkloadId, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Looks for Observers {
+    fn pace(&self, workload: &WorkloadId, fast: bool) {
+        self.tell(workload, |beat| {
+            let is_change = beat.fast != fast;
+            beat.fast = fast;
+            is_change
+        });
+    }
+
+    fn nudge(&self, workload: &WorkloadId) {
+        self.tell(workload, |beat| {
+            beat.nudges += 1;
+            true
+        });
+    }
+}
+
+/// All duties of a workload.
+fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
+    let (policy, sources) = (&workload.policy, &workload.sources);
+    let interval = policy.interval;
+    let instances = instances(&policy.habitat);
+    let mut duties: BTreeMap<Key, Spec> = pages(&sources.scrape, interval).collect();
+    duties.extend(probes(&sources.health, interval));
+    duties.extend(sources.scrape_files.iter().enumerate().map(|(place, source)| {
+        let spec = Spec::Files { source: source.clone(), instances: instances.clone(), interval };
+        (Key::Files(place, source.path.clone()), spec)
+    }));
+    duties.insert(Key::Releases, Spec::Releases { habitat: policy.habitat.clone(), interval });
+    match &policy.habitat {
+        Habitat::ReleaseDir(place) => {
+            duties.insert(Key::Hosts, Spec::Hosts { place: place.clone(), interval });
+        }
+        Habitat::Command(_) => {}
+    }
+    duties
+}
+
+fn instances(habitat: &Habitat) -> Vec<InstanceId> {
+    match habitat {
+        Habitat::ReleaseDir(place) => place.instances.iter().map(|instance| instance.id.clone()).collect(),
+        Habitat::Command(commands) => commands.instances.clone(),
+    }
+}
