@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::table::SeriesTable;
+
 /// Family names that are kept of a page.
 const FAMILIES: usize = 4_096;
 
 /// What is appended to a family's name to name its series, in either format.
-pub(crate) const SUFFIXES: [&str; 7] = ["_bucket", "_sum", "_count", "_total", "_created", "_info", "_gsum"];
+const SUFFIXES: [&str; 8] = ["_bucket", "_sum", "_count", "_total", "_created", "_info", "_gsum", "_gcount"];
 
 /// Whether a series of this name can belong to this family.
-pub(crate) fn is_part_of(series: &str, family: &str) -> bool {
+fn is_part_of(series: &str, family: &str) -> bool {
     series.strip_prefix(family).is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest) || rest == "_gcount")
 }
 
@@ -59,10 +61,15 @@ impl NameLog {
         self.shape
     }
 
-    /// The names, sorted, each once; `None` where they were not kept.
-    pub(crate) fn into_names(self) -> Option<Arc<[String]>> {
+    /// The names on pages of this shape, sorted, each once; from memory, or from this page where it was read for them.
+    pub(crate) fn families(self, table: &mut SeriesTable) -> Option<Arc<[String]>> {
+        if let Some(known) = table.families(self.shape) {
+            return Some(known);
+        }
         let distinct: BTreeSet<String> = self.names?.into_iter().collect();
-        Some(distinct.into_iter().collect())
+        let names: Arc<[String]> = distinct.into_iter().collect();
+        table.remember_families(self.shape, Arc::clone(&names));
+        Some(names)
     }
 }
 

@@ -60,3 +60,6 @@ impl Format {
         if page == b"# EOF" || page.ends_with(b"\n# EOF") { Format::OpenMetrics } else { Format::Text }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,3 +257,6 @@ fn canonical(series: &Series<'_>) -> Box<[u8]> {
     }
     key.into_boxed_slice()
 }
+
+#[cfg(test)]
+mod tests;
