@@ -25,6 +25,10 @@
 //! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, host |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
 //! | [`systemd`] | readiness, state and the watchdog, as the service manager asks for them | nothing |
+//! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
+//! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
+//! | [`telemetry`] | own metrics, log lines, the stream of events: the witness of what became durable | domain, engine's ports, markup |
+//! | [`http`] | the server: status page, JSON API, events, metrics | all |
 //! | [`demo`] | the actors of `rollbackd demo`: a service in two releases, its proxy, its traffic | all |
 //!
 //! # The dependency rule
@@ -70,7 +74,11 @@ pub mod demo;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod http;
+pub mod markup;
 pub mod net;
 pub mod observe;
+pub mod report;
 pub mod store;
 pub mod systemd;
+pub mod telemetry;

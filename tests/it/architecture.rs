@@ -39,7 +39,7 @@ const ROOMS: &[Room] = &[
     room("systemd", &[]),
     room("markup", &[]),
     room("report", &["domain", "markup"]),
-    room("telemetry", &["domain", "engine"]),
+    room("telemetry", &["domain", "engine", "markup"]),
     Room { name: "http", uses: Uses::All },
     Room { name: "demo", uses: Uses::All },
     Room { name: "cli", uses: Uses::All },

@@ -4,4 +4,5 @@ pub mod alert;
 pub mod ledger;
 pub mod narrate;
 pub mod record;
+pub mod report;
 pub mod state;

@@ -1,0 +1,145 @@
+//! Alertmanager as a source of triggers: its webhook, format version 4
+//! (<https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>).
+//!
+//! Alertmanager repeats itself: at every change of a group, and every few hours. An alert is taken once; told again, it
+//! would overrule a human's no. An alert that began before the release in service did is not that release's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use serde::{Deserialize, Serialize};
+
+use super::AppState;
+use super::body::Body;
+use super::problem::Problem;
+use super::write::{KIND_LIMIT, REASON_LIMIT};
+use crate::domain::controller::{Request as Ask, RequestKind};
+use crate::domain::id::WorkloadId;
+use crate::domain::time::Timestamp;
+use crate::markup;
+
+/// Alerts taken of one call.
+const ALERT_LIMIT: usize = 64;
+
+/// Alerts remembered as taken.
+const SEEN_LIMIT: usize = 4_096;
+
+/// The webhook's body. Fields that nothing is made of are left out; new ones do no harm.
+#[derive(Deserialize)]
+struct Webhook {
+    version: String,
+    #[serde(default)]
+    receiver: String,
+    alerts: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    status: String,
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    starts_at: Timestamp,
+    #[serde(default)]
+    fingerprint: String,
+}
+
+/// What became of one alert.
+#[derive(Serialize)]
+pub(super) struct Taken {
+    alert: String,
+    workload: Option<String>,
+    /// `accepted`, `ignored` or `refused`.
+    outcome: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct AllTaken {
+    alerts: Vec<Taken>,
+}
+
+/// Alerts that were taken, oldest first.
+#[derive(Default)]
+pub(super) struct Seen(Mutex<VecDeque<(String, Timestamp)>>);
+
+impl Seen {
+    fn contains(&self, alert: &(String, Timestamp)) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(alert)
+    }
+
+    fn remember(&self, alert: (String, Timestamp)) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN_LIMIT {
+            seen.pop_front();
+        }
+        seen.push_back(alert);
+    }
+}
+
+/// `POST /api/v1/alertmanager`.
+pub(super) async fn webhook(State(state): State<Arc<AppState>>, request: Request) -> Result<Json<AllTaken>, Problem> {
+    let Body(body): Body<Webhook> = Body::from_request(request, &()).await?;
+    if body.version != "4" {
+        return Err(Problem::unprocessable(format!("format version {:?}; 4 is known here", body.version)));
+    }
+    if body.alerts.len() > ALERT_LIMIT {
+        return Err(Problem::unprocessable(format!("{} alerts, {ALERT_LIMIT} at most", body.alerts.len())));
+    }
+    let by = cut(&format!("alertmanager {}", body.receiver), KIND_LIMIT);
+    let mut taken = Vec::with_capacity(body.alerts.len());
+    for alert in &body.alerts {
+        taken.push(take(&state, &by, alert).await?);
+    }
+    Ok(Json(AllTaken { alerts: taken }))
+}
+
+async fn take(state: &AppState, by: &str, alert: &Alert) -> Result<Taken, Problem> {
+    let label = |name: &str| alert.labels.get(name).filter(|value| !value.is_empty());
+    let name = cut(label("alertname").map_or("unnamed", String::as_str), KIND_LIMIT);
+    let workload = label("workload").map(|name| cut(name, KIND_LIMIT));
+    let taken =
+        |outcome, message: String| Ok(Taken { alert: name.clone(), workload: workload.clone(), outcome, message });
+    if alert.status != "firing" {
+        return taken("ignored", "it is not firing".to_owned());
+    }
+    let Some(workload) = &workload else {
+        return taken("refused", "it has no label `workload`".to_owned());
+    };
+    let id = WorkloadId::new(workload);
+    let Some(view) = state.engine.view(id.clone()).await? else {
+        return taken("refused", format!("no workload {workload:?}"));
+    };
+    if let Some(current) = view.current.filter(|current| alert.starts_at < current.since) {
+        let message = format!("it began at {}, before {} came at {}", alert.starts_at, current.revision, current.since);
+        return taken("ignored", message);
+    }
+    let kind = cut(label("rollbackd_kind").unwrap_or(&name), KIND_LIMIT);
+    let key = (format!("{workload} {kind} {}", cut(&alert.fingerprint, KIND_LIMIT)), alert.starts_at);
+    if state.internal.seen.contains(&key) {
+        return taken("ignored", "it was taken before".to_owned());
+    }
+    let said = ["summary", "description", "message"].iter().find_map(|key| alert.annotations.get(*key));
+    let reason = cut(said.unwrap_or(&name), REASON_LIMIT);
+    let request = Ask { by: by.to_owned(), kind: RequestKind::Trigger { kind, reason } };
+    match state.engine.ask(id, request).await? {
+        Ok(accepted) => {
+            state.internal.seen.remember(key);
+            taken("accepted", accepted.message)
+        }
+        Err(refusal) => taken("refused", refusal.to_string()),
+    }
+}
+
+/// One line, cut where it is too long: the sender can't be asked to write it shorter.
+fn cut(text: &str, limit: usize) -> String {
+    let text = markup::plain(text);
+    let text = text.trim();
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    text.chars().take(limit - 1).chain(['…']).collect()
+}

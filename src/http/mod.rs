@@ -1,0 +1,102 @@
+//! HTTP as a server: what the daemon tells, and what it can be asked to do. The contract is `config/openapi.json`.
+//!
+//! Every answer that is no success is a problem document (RFC 9457). Whatever changes something takes the bearer token,
+//! and costs its source a token of its own: ten a second. Bodies, connections, listeners and times are bounded.
+
+mod alertmanager;
+mod body;
+mod connection;
+mod events;
+mod history;
+mod page;
+mod problem;
+mod rate;
+mod read;
+mod routes;
+mod shield;
+mod token;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::engine::{Handle, Now};
+use crate::telemetry::{Metrics, Stream};
+
+pub use connection::serve;
+pub use history::{History, HistoryError, IncidentEntry};
+pub use problem::Problem;
+pub use routes::{ROUTES, Route, router};
+pub use token::Token;
+
+/// Largest body that is taken, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Longest time from a request's head to its answer. Streams of events are not bound by it.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Listeners to events at one time.
+pub const LISTENER_LIMIT: usize = 64;
+
+/// What the server needs to answer.
+pub struct AppState {
+    /// The one that knows and decides.
+    pub engine: Handle,
+    /// The past.
+    pub history: Arc<dyn History>,
+    /// Own metrics.
+    pub metrics: Arc<Metrics>,
+    /// What happens, as it happens.
+    pub stream: Stream,
+    /// The token that calls which change something must bear.
+    pub token: Token,
+    /// The daemon's timeline.
+    pub now: Now,
+    /// Names under which browsers may reach a daemon that listens on loopback only, besides loopback's own: the host
+    /// of `external_url`.
+    pub external_host: Option<String>,
+    internal: Internal,
+}
+
+/// What the server keeps for itself.
+struct Internal {
+    rate: rate::Limiter,
+    listeners: Arc<Semaphore>,
+    seen: alertmanager::Seen,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+/// The parts of an [`AppState`] that are not the server's own.
+pub struct Parts {
+    /// As in [`AppState`].
+    pub engine: Handle,
+    /// As in [`AppState`].
+    pub history: Arc<dyn History>,
+    /// As in [`AppState`].
+    pub metrics: Arc<Metrics>,
+    /// As in [`AppState`].
+    pub stream: Stream,
+    /// As in [`AppState`].
+    pub token: Token,
+    /// As in [`AppState`].
+    pub now: Now,
+    /// As in [`AppState`].
+    pub external_host: Option<String>,
+}
+
+impl AppState {
+    /// A state to serve. Streams of events end when `stop` is cancelled.
+    #[must_use]
+    pub fn new(parts: Parts, stop: tokio_util::sync::CancellationToken) -> Self {
+        let Parts { engine, history, metrics, stream, token, now, external_host } = parts;
+        let internal = Internal {
+            rate: rate::Limiter::default(),
+            listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)),
+            seen: alertmanager::Seen::default(),
+            stop,
+        };
+        Self { engine, history, metrics, stream, token, now, external_host, internal }
+    }
+}

@@ -1,0 +1,244 @@
+//! What the daemon tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::AppState;
+use super::history::IncidentEntry;
+use super::problem::Problem;
+use crate::domain::controller::{Explanation, Preview, WorkloadView};
+use crate::domain::health::verdict::{UnknownReason, Verdict};
+use crate::domain::id::{IncidentId, WorkloadId};
+use crate::domain::incident::record::Record;
+use crate::domain::incident::report::{NoReport, Readings, Report};
+use crate::domain::policy::Severity;
+use crate::engine::Curve;
+use crate::report;
+
+/// How long the engine may take to prove that it turns.
+const TURN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Incidents of a list where the caller names no number.
+const DEFAULT_LIMIT: usize = 50;
+
+/// Incidents of a list at most.
+const MOST_INCIDENTS: usize = 500;
+
+type Name = Result<Path<String>, PathRejection>;
+
+/// `GET /livez`: the loop turns.
+pub(super) async fn livez(State(state): State<Arc<AppState>>) -> Result<&'static str, Problem> {
+    turning(&state).await.map(|()| "ok\n")
+}
+
+#[derive(Serialize)]
+pub(super) struct Ready {
+    ready: bool,
+    workloads: usize,
+    /// What is worth a look though the daemon can do its job.
+    warnings: Vec<String>,
+}
+
+/// `GET /readyz`: the daemon can do its job. A critical trigger that can never fire, because no series matches, is a
+/// mistake of the policy and not told in a whisper.
+pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
+    turning(&state).await?;
+    if state.metrics.is_journal_broken() {
+        return Err(Problem::unavailable("the journal can't be written: nothing is rolled back until it can"));
+    }
+    let views = state.engine.list().await?;
+    let dead: Vec<String> = views.iter().flat_map(dead_triggers).collect();
+    if !dead.is_empty() {
+        return Err(Problem::unavailable(dead.join("; ")));
+    }
+    let warnings = views.iter().flat_map(warnings).collect();
+    Ok(Json(Ready { ready: true, workloads: views.len(), warnings }))
+}
+
+async fn turning(state: &AppState) -> Result<(), Problem> {
+    match tokio::time::timeout(TURN_LIMIT, state.engine.ping()).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Problem::unavailable("the engine does not answer")),
+    }
+}
+
+fn dead_triggers(view: &WorkloadView) -> impl Iterator<Item = String> + '_ {
+    view.assessment.triggers.iter().filter(|trigger| trigger.severity == Severity::Critical).filter_map(|trigger| {
+        match &trigger.evidence.verdict {
+            Verdict::Unknown(reason @ UnknownReason::NoSuchSeries { .. }) => {
+                Some(format!("{}: trigger {:?} can't be judged: {reason}", view.workload, trigger.name.as_str()))
+            }
+            Verdict::Unknown(_) | Verdict::Ok | Verdict::Breach => None,
+        }
+    })
+}
+
+fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {
+    let blind = view.assessment.blind.as_ref().map(|blind| format!("{}: blind: {}", view.workload, blind.reason));
+    let goal = view.goal.as_ref().err().map(|hold| format!("{}: no goal: {hold}", view.workload));
+    blind.into_iter().chain(goal)
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+    if let Ok(Ok(views)) = tokio::time::timeout(TURN_LIMIT, state.engine.list()).await {
+        state.metrics.set_workloads(&views);
+    }
+    match state.history.outbox((state.now)()).await {
+        Ok(level) => state.metrics.set_outbox(level),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the outbox could not be counted"),
+    }
+    let kind = (header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([kind], state.metrics.encode()).into_response()
+}
+
+/// `GET /api/v1/workloads`.
+pub(super) async fn workloads(State(state): State<Arc<AppState>>) -> Result<Json<Vec<WorkloadView>>, Problem> {
+    Ok(Json(state.engine.list().await?))
+}
+
+fn workload_id(name: Name) -> Result<WorkloadId, Problem> {
+    Ok(WorkloadId::new(name?.0))
+}
+
+fn no_workload(id: &WorkloadId) -> Problem {
+    Problem::not_found(format!("no workload {:?}", id.as_str()))
+}
+
+/// `GET /api/v1/workloads/NAME`.
+pub(super) async fn workload(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<WorkloadView>, Problem> {
+    let id = workload_id(name)?;
+    state.engine.view(id.clone()).await?.map(Json).ok_or_else(|| no_workload(&id))
+}
+
+/// `GET /api/v1/workloads/NAME/explain`.
+pub(super) async fn explain(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<Explanation>, Problem> {
+    let id = workload_id(name)?;
+    state.engine.explain(id.clone()).await?.map(Json).ok_or_else(|| no_workload(&id))
+}
+
+/// `GET /api/v1/workloads/NAME/plan`.
+pub(super) async fn plan(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<Preview>, Problem> {
+    let id = workload_id(name)?;
+    state.engine.preview(id.clone()).await?.map(Json).ok_or_else(|| no_workload(&id))
+}
+
+/// Which incidents to list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    workload: Option<String>,
+    limit: Option<usize>,
+    before: Option<String>,
+}
+
+/// `GET /api/v1/incidents`.
+pub(super) async fn incidents(
+    State(state): State<Arc<AppState>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<IncidentEntry>>, Problem> {
+    let Query(which) = which?;
+    let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MOST_INCIDENTS).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` must be 1 to {MOST_INCIDENTS}")));
+    }
+    let (workload, before) = (which.workload.map(WorkloadId::new), which.before.map(IncidentId::new));
+    let mut found = state.history.incidents(workload, limit, before).await?;
+    correct_open(&state, &mut found).await?;
+    Ok(Json(found))
+}
+
+/// An open incident's phase is what the engine says: the name of its last record leaves room for doubt.
+pub(super) async fn correct_open(state: &AppState, entries: &mut [IncidentEntry]) -> Result<(), Problem> {
+    if !entries.iter().any(|entry| entry.open) {
+        return Ok(());
+    }
+    let views = state.engine.list().await?;
+    for entry in entries.iter_mut().filter(|entry| entry.open) {
+        let open = views.iter().filter_map(|view| view.incident.as_ref());
+        if let Some(view) = open.into_iter().find(|view| view.incident == entry.incident) {
+            entry.phase = view.phase;
+        }
+    }
+    Ok(())
+}
+
+/// An incident with all its records.
+#[derive(Serialize)]
+pub(super) struct IncidentDetail {
+    #[serde(flatten)]
+    report: Report,
+    records: Vec<Record>,
+}
+
+/// `GET /api/v1/incidents/ID`.
+pub(super) async fn incident(State(state): State<Arc<AppState>>, id: Name) -> Result<Json<IncidentDetail>, Problem> {
+    let id = IncidentId::new(id?.0);
+    let records = records_of(&state, &id).await?;
+    let report = tell(&records, Readings::default())?;
+    Ok(Json(IncidentDetail { report, records }))
+}
+
+async fn records_of(state: &AppState, id: &IncidentId) -> Result<Vec<Record>, Problem> {
+    let records = state.history.records(id.clone()).await?;
+    if records.is_empty() {
+        return Err(Problem::not_found(format!("no incident {:?}", id.as_str())));
+    }
+    Ok(records)
+}
+
+fn tell(records: &[Record], readings: Readings) -> Result<Report, Problem> {
+    Report::from_records(records, readings).map_err(|error| match error {
+        NoReport::NoRecord => Problem::not_found(error.to_string()),
+        NoReport::Illegal(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    })
+}
+
+#[derive(Clone, Copy, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Md,
+    Html,
+    Json,
+}
+
+/// How a report is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    format: Format,
+}
+
+/// `GET /api/v1/incidents/ID/report`.
+pub(super) async fn report(
+    State(state): State<Arc<AppState>>,
+    id: Name,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (id, Query(wanted)) = (IncidentId::new(id?.0), wanted?);
+    let records = records_of(&state, &id).await?;
+    let mut readings = state.history.readings(id).await?;
+    if let (true, Some(first)) = (readings.signals.is_empty(), records.first()) {
+        // An incident whose readings were not put aside yet: what is remembered has it, while it is young.
+        let curves = state.engine.curves(first.workload.clone()).await.unwrap_or_default();
+        readings.signals = curves.into_iter().map(|Curve { signal, points, .. }| (signal, points)).collect();
+    }
+    let told = tell(&records, readings)?;
+    let (kind, text) = match wanted.format {
+        Format::Md => ("text/markdown; charset=utf-8", report::markdown(&told)),
+        Format::Html => ("text/html; charset=utf-8", report::html(&told)),
+        Format::Json => ("application/json", report::json(&told)),
+    };
+    let text = text.map_err(|error| Problem::internal(&error))?;
+    let kind: (HeaderName, &str) = (header::CONTENT_TYPE, kind);
+    Ok(([kind], text).into_response())
+}

@@ -1,0 +1,54 @@
+//! Who may change something: whoever bears the token.
+
+use std::path::PathBuf;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+use crate::net::secret::SecretFile;
+
+/// The bearer token, or that there is none.
+#[derive(Debug)]
+pub struct Token(Option<SecretFile>);
+
+impl Token {
+    /// The token in this file, which is read anew when it changes; none: every call that changes something is refused.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>) -> Self {
+        Self(file.map(SecretFile::new))
+    }
+
+    /// Whether these headers bear the token.
+    ///
+    /// # Errors
+    /// The problem to answer with where they don't: 403 where no token is set up, 401 where it is missing or wrong.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(file) = &self.0 else {
+            let detail = "calls that change something are refused, because no token is set up: write a secret to a file \
+                          that only the daemon and its operators can read, and name it as `token_file` in [daemon]";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        };
+        let expected = file.read().map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the token file can't be used");
+            Problem::unavailable("the token file can't be used; the log says why")
+        })?;
+        let challenge = |detail: &str| {
+            Problem::new(StatusCode::UNAUTHORIZED, detail)
+                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"rollbackd\""))
+        };
+        let borne = bearer(headers).ok_or_else(|| challenge("the bearer token is missing"))?;
+        // Digests are compared, so that not even the length shows in the time it takes.
+        let (borne, expected) = (Sha256::digest(borne), Sha256::digest(expected.expose_secret()));
+        if bool::from(borne.ct_eq(&expected)) { Ok(()) } else { Err(challenge("the bearer token is wrong")) }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (only, None) = (all.next()?, all.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+}

@@ -1,0 +1,294 @@
+//! The daemon's own metrics, in OpenMetrics.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process;
+use crate::domain::controller::WorkloadView;
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::alert::{Alert, Phase};
+use crate::domain::incident::record::{Event, Record};
+use crate::domain::observation::FaultKind;
+use crate::domain::response::plan::Purpose;
+
+/// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
+/// of buckets: 300, 600, 900 and 1,800.
+const STORY_BUCKETS: [f64; 13] =
+    [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 14_400.0];
+
+/// Seconds that a look at a target takes; ten is the longest allowed.
+const LOOK_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// What waits in the outbox.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct OutboxLevel {
+    /// Messages that were not delivered yet.
+    pub waiting: u64,
+    /// Messages that were given up.
+    pub parked: u64,
+    /// Age of the oldest waiting one.
+    pub oldest_seconds: f64,
+}
+
+/// All of them. Label values are names of the policy or words of enums; nothing that a peer sent is one.
+pub struct Metrics {
+    registry: Registry,
+    detect: Histograms,
+    decide: Histograms,
+    roll_back: Histograms,
+    recover: Histograms,
+    decisions: Family<Labels<3>, Counter>,
+    incidents: Family<Labels<2>, Counter>,
+    scrapes: Family<Labels<1>, Counter>,
+    scrape_seconds: Histogram,
+    known: Mutex<Vec<WorkloadId>>,
+    ready: Family<Labels<1>, Gauge>,
+    paused: Family<Labels<1>, Gauge>,
+    open: Family<Labels<1>, Gauge>,
+    blind: Gauge,
+    outbox_depth: Gauge,
+    outbox_parked: Gauge,
+    outbox_oldest: Seconds,
+    journal_broken: Gauge,
+    clock_drift: Seconds,
+    cpu: Counter<f64, AtomicU64>,
+    memory: Gauge,
+    files: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn story_histogram() -> Histogram {
+    Histogram::new(STORY_BUCKETS)
+}
+
+fn histograms() -> Histograms {
+    Family::new_with_constructor(story_histogram)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("rollbackd"),
+            detect: histograms(),
+            decide: histograms(),
+            roll_back: histograms(),
+            recover: histograms(),
+            decisions: Family::default(),
+            incidents: Family::default(),
+            scrapes: Family::default(),
+            scrape_seconds: Histogram::new(LOOK_BUCKETS),
+            known: Mutex::default(),
+            ready: Family::default(),
+            paused: Family::default(),
+            open: Family::default(),
+            blind: Gauge::default(),
+            outbox_depth: Gauge::default(),
+            outbox_parked: Gauge::default(),
+            outbox_oldest: Seconds::default(),
+            journal_broken: Gauge::default(),
+            clock_drift: Seconds::default(),
+            cpu: Counter::default(),
+            memory: Gauge::default(),
+            files: Gauge::default(),
+        };
+        metrics.register_story();
+        metrics.register_state();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_story(&mut self) {
+        let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let all = &mut self.registry;
+        all.register("build", "The version that runs", info);
+        let mut seconds =
+            |name, help, family: &Histograms| all.register_with_unit(name, help, Unit::Seconds, family.clone());
+        seconds("time_to_detect", "First breach to detection; target 300", &self.detect);
+        seconds("time_to_decide", "Detection to decision; target 600", &self.decide);
+        seconds("time_to_roll_back", "Decision to the proof that the service is well; target 900", &self.roll_back);
+        seconds("time_to_recover", "First breach to the proof that the service is well; target 1800", &self.recover);
+        let decisions = "Decisions by outcome (rollback, hold, escalate) and reason";
+        all.register("decisions", decisions, self.decisions.clone());
+        all.register("incidents", "Incidents that entered a phase", self.incidents.clone());
+        all.register("scrapes", "Looks at targets by result: ok, or the sort of fault", self.scrapes.clone());
+        let took = "Time that a successful or failed look at a target took";
+        all.register_with_unit("scrape_duration", took, Unit::Seconds, self.scrape_seconds.clone());
+    }
+
+    fn register_state(&mut self) {
+        let all = &mut self.registry;
+        all.register("blind_workloads", "Workloads of which a critical trigger can't be judged", self.blind.clone());
+        let ready = "Whether a release is known good that could be gone back to now";
+        all.register("workload_ready", ready, self.ready.clone());
+        all.register("workload_paused", "Whether an operator has the workload paused", self.paused.clone());
+        all.register("workload_incident_open", "Whether an incident is open", self.open.clone());
+        all.register("outbox_depth", "Messages that wait for delivery", self.outbox_depth.clone());
+        all.register("outbox_parked", "Messages that were given up", self.outbox_parked.clone());
+        let oldest = "Age of the oldest message that waits for delivery";
+        all.register_with_unit("outbox_oldest", oldest, Unit::Seconds, self.outbox_oldest.clone());
+        let broken = "Whether the journal can't be written, so that nothing is rolled back";
+        all.register("journal_broken", broken, self.journal_broken.clone());
+        let drift = "Wall clock less the daemon's own timeline";
+        all.register_with_unit("clock_drift", drift, Unit::Seconds, self.clock_drift.clone());
+        let cpu = "Time on a processor, user and system together";
+        all.register_with_unit("process_cpu", cpu, Unit::Seconds, self.cpu.clone());
+        all.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.memory.clone());
+        all.register("process_open_fds", "Open files", self.files.clone());
+    }
+
+    /// Counts a look at a target: `None` for one that succeeded, and how long it took.
+    pub fn scraped(&self, fault: Option<FaultKind>, took: Duration) {
+        let result = fault.map_or("ok", FaultKind::as_str);
+        self.scrapes.get_or_create(&[("result", result.to_owned())]).inc();
+        self.scrape_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes how far the wall clock has gone from the daemon's own timeline, in seconds.
+    pub fn set_clock_drift(&self, seconds: f64) {
+        self.clock_drift.set(seconds);
+    }
+
+    /// Notes what waits in the outbox.
+    pub fn set_outbox(&self, level: OutboxLevel) {
+        self.outbox_depth.set(i64::try_from(level.waiting).unwrap_or(i64::MAX));
+        self.outbox_parked.set(i64::try_from(level.parked).unwrap_or(i64::MAX));
+        self.outbox_oldest.set(level.oldest_seconds);
+    }
+
+    /// Notes how all workloads are; those that are no longer among them are forgotten.
+    pub fn set_workloads(&self, views: &[WorkloadView]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.iter().filter(|id| !views.iter().any(|view| view.workload == **id)) {
+            let labels = workload(gone);
+            self.ready.remove(&labels);
+            self.paused.remove(&labels);
+            self.open.remove(&labels);
+        }
+        for view in views {
+            let labels = workload(&view.workload);
+            self.ready.get_or_create(&labels).set(i64::from(view.goal.is_ok()));
+            self.paused.get_or_create(&labels).set(i64::from(view.paused.is_some()));
+            self.open.get_or_create(&labels).set(i64::from(view.incident.is_some()));
+        }
+        let blind = views.iter().filter(|view| view.assessment.blind.is_some()).count();
+        self.blind.set(i64::try_from(blind).unwrap_or(i64::MAX));
+        *known = views.iter().map(|view| view.workload.clone()).collect();
+    }
+
+    /// Everything, in OpenMetrics' text format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let reading = process::read();
+        self.cpu.inner().store(reading.cpu_seconds.to_bits(), std::sync::atomic::Ordering::Relaxed);
+        self.memory.set(i64::try_from(reading.resident_bytes).unwrap_or(i64::MAX));
+        self.files.set(i64::try_from(reading.open_files).unwrap_or(i64::MAX));
+        let mut text = String::with_capacity(16 * 1024);
+        // A `String` takes every write.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Whether the journal can be written.
+    #[must_use]
+    pub fn is_journal_broken(&self) -> bool {
+        self.journal_broken.get() != 0
+    }
+
+    pub(super) fn journal_broken(&self, broken: bool) {
+        self.journal_broken.set(i64::from(broken));
+    }
+
+    pub(super) fn record(&self, record: &Record) {
+        let decision = |decision: &str, reason: &str| {
+            let labels = [
+                ("workload", record.workload.to_string()),
+                ("decision", decision.to_owned()),
+                ("reason", reason.to_owned()),
+            ];
+            self.decisions.get_or_create(&labels).inc();
+        };
+        match &record.event {
+            Event::Held { hold, .. } => decision("hold", hold.as_str()),
+            Event::Planned { plan, .. } => decision("rollback", purpose(plan.purpose)),
+            Event::Escalated { .. } => decision("escalate", "escalated"),
+            Event::ReleaseObserved { .. }
+            | Event::KnownGood { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Suspected { .. }
+            | Event::StillPending { .. }
+            | Event::Detected { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Verifying
+            | Event::SmokeStarted
+            | Event::SmokeFinished { .. }
+            | Event::Restored { .. }
+            | Event::Failed { .. }
+            | Event::Closed { .. } => {}
+        }
+    }
+
+    pub(super) fn transition(&self, alert: &Alert) {
+        let labels = [("workload", alert.workload.to_string()), ("phase", alert.phase.as_str().to_owned())];
+        self.incidents.get_or_create(&labels).inc();
+        let observe = |histograms: &Histograms, seconds: Option<f64>| {
+            if let Some(seconds) = seconds {
+                histograms.get_or_create(&workload(&alert.workload)).observe(seconds);
+            }
+        };
+        let times = &alert.times;
+        match alert.phase {
+            Phase::Detected => observe(&self.detect, times.ttd_s),
+            // A retry starts again, but was decided no second time.
+            Phase::Started if times.started.is_none() => observe(&self.decide, times.ttdec_s),
+            Phase::Restored => {
+                observe(&self.roll_back, times.ttr_s);
+                observe(&self.recover, times.mttr_s);
+            }
+            Phase::Started
+            | Phase::Suspected
+            | Phase::Held
+            | Phase::AwaitingApproval
+            | Phase::Verifying
+            | Phase::Failed
+            | Phase::Escalated
+            | Phase::Closed => {}
+        }
+    }
+}
+
+fn workload(id: &WorkloadId) -> Labels<1> {
+    [("workload", id.to_string())]
+}
+
+/// A purpose as a label value.
+const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::First => "rollback",
+        Purpose::Retry => "retry",
+        Purpose::OlderKnownGood => "older-known-good",
+    }
+}
