@@ -77,6 +77,7 @@ pub mod host;
 pub mod http;
 pub mod markup;
 pub mod net;
+pub mod notify;
 pub mod observe;
 pub mod report;
 pub mod store;

@@ -5,7 +5,7 @@ use std::io;
 
 use super::resolve::Unresolved;
 use crate::domain::observation::{Fault, FaultKind};
-use crate::host::text::one_line;
+use crate::host::text::{one_line, printable};
 
 /// Longest particulars, in bytes, before they are cut.
 const DETAIL_LIMIT: usize = 256;
@@ -31,7 +31,7 @@ pub fn classify_answer(error: &(dyn Error + 'static)) -> Fault {
 }
 
 fn detail(error: &(dyn Error + 'static)) -> String {
-    let mut detail = one_line(&innermost(error).to_string());
+    let mut detail = one_line(&printable(innermost(error).to_string().as_bytes()));
     if detail.len() > DETAIL_LIMIT {
         detail.truncate(detail.floor_char_boundary(DETAIL_LIMIT));
         detail.push('…');

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "what a test unwraps is what it asserts")]
 
 mod alert;
+mod alertmanager;
 mod architecture;
 mod journal;
+mod outbox;
 mod shipped;
 mod simulation;
 mod story;

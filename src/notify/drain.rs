@@ -1,0 +1,187 @@
+//! Draining the outbox: each receiver by itself, so that one that is slow or down holds up no other.
+
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::schedule::next_attempt;
+use super::sender::{Attempt, Sender};
+use super::{Clock, Receivers};
+use crate::domain::id::ReceiverName;
+use crate::engine::ports::{Delivery, JournalError, Outbox, Settled, Settlement};
+
+/// Messages on their way to one receiver at the same time; they are of different incidents.
+const IN_FLIGHT: usize = 4;
+
+/// Time before the outbox is looked at again after it could not be read or written.
+const OUTBOX_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest sleep, whatever the outbox says: a bound on the harm of a wrong time in it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Time that attempts under way have to end after the word to stop; what is cut off is sent again after the restart.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
+/// waits for receivers that are there no more is parked.
+pub async fn drain<O: Outbox>(
+    outbox: &O,
+    mut receivers: watch::Receiver<Receivers>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
+    while !shutdown.is_cancelled() {
+        let current = receivers.borrow_and_update().clone();
+        park_forgotten(outbox, current.keys().cloned().collect(), &clock).await;
+        let stop = shutdown.child_token();
+        let senders: Vec<Sender> = current.values().map(Sender::new).collect();
+        let drains = senders.iter().map(|sender| Drain { outbox, sender, clock: &clock, stop: &stop }.run());
+        let until_changed = async {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                changed = receivers.changed() => {
+                    if changed.is_err() {
+                        // Nobody can change them any more.
+                        shutdown.cancelled().await;
+                    }
+                }
+            }
+            stop.cancel();
+        };
+        join(join_all(drains), until_changed).await;
+    }
+}
+
+async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, clock: &Clock) {
+    match outbox.park_others(known, clock(), "the receiver is no longer in the policy".to_owned()).await {
+        Ok(0) => {}
+        Ok(messages) => tracing::warn!(messages, "messages for receivers that are no longer in the policy are parked"),
+        Err(error) => tracing::error!(%error, "the outbox can't be written"),
+    }
+}
+
+/// What one receiver's loop works with.
+struct Drain<'a, O> {
+    outbox: &'a O,
+    sender: &'a Sender,
+    clock: &'a Clock,
+    stop: &'a CancellationToken,
+}
+
+impl<O: Outbox> Drain<'_, O> {
+    async fn run(self) {
+        let mut committed = self.outbox.committed();
+        let mut health = Health::default();
+        while !self.stop.is_cancelled() {
+            // Before looking, so that what is committed while we look wakes us.
+            committed.borrow_and_update();
+            let pause = match self.round(&mut health).await {
+                Ok(true) => continue,
+                Ok(false) => self.time_to_next().await.unwrap_or(OUTBOX_RETRY),
+                Err(error) => {
+                    tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be read");
+                    OUTBOX_RETRY
+                }
+            };
+            let waking = async {
+                if committed.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = waking => {}
+                () = sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Sends what is due; whether there was anything.
+    async fn round(&self, health: &mut Health) -> Result<bool, JournalError> {
+        let due = self.outbox.due(self.sender.name(), (self.clock)(), IN_FLIGHT).await?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let attempts = join_all(due.iter().map(|delivery| self.attempt(delivery)));
+        let settlements = tokio::select! {
+            settlements = attempts => settlements,
+            () = async { self.stop.cancelled().await; sleep(STOP_GRACE).await } => return Ok(true),
+        };
+        health.note(self.sender.name(), &settlements);
+        self.settle(settlements).await;
+        Ok(true)
+    }
+
+    async fn attempt(&self, delivery: &Delivery) -> Settlement {
+        let attempts = delivery.attempts.saturating_add(1);
+        let (attempt, alert) = match &delivery.alert {
+            Ok(alert) => (self.sender.send(alert, (self.clock)()).await, alert),
+            Err(why) => return self.settlement(delivery, attempts, Settled::Parked { why: why.clone() }),
+        };
+        let outcome = match attempt {
+            Attempt::Delivered => Settled::Sent,
+            Attempt::Gone => Settled::Parked { why: "the receiver says that it is gone (HTTP 410)".to_owned() },
+            Attempt::Failed { error, retry_after } => {
+                let next = next_attempt(&alert.id, self.sender.name(), attempts, (self.clock)(), retry_after);
+                match next {
+                    Some(at) => Settled::Again { at, error },
+                    None => Settled::Parked { why: format!("given up after {attempts} attempts: {error}") },
+                }
+            }
+        };
+        self.settlement(delivery, attempts, outcome)
+    }
+
+    fn settlement(&self, delivery: &Delivery, attempts: u32, outcome: Settled) -> Settlement {
+        let receiver = self.sender.name().clone();
+        Settlement { id: delivery.id.clone(), receiver, at: (self.clock)(), attempts, outcome }
+    }
+
+    /// Keeps how attempts ended. While that fails nothing more is sent: what was sent would be sent again and again.
+    async fn settle(&self, settlements: Vec<Settlement>) {
+        while let Err(error) = self.outbox.settle(settlements.clone()).await {
+            tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
+            tokio::select! {
+                () = sleep(OUTBOX_RETRY) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Time to the next attempt; none where the outbox can't be read.
+    async fn time_to_next(&self) -> Option<Duration> {
+        let next = self.outbox.next_due(self.sender.name()).await.ok()?;
+        let pause = next.map_or(LONGEST_SLEEP, |at| Duration::from(at.since((self.clock)())));
+        Some(pause.min(LONGEST_SLEEP))
+    }
+}
+
+/// Whether a receiver takes messages; a change is a line in the log, what goes on is not.
+#[derive(Default)]
+struct Health {
+    failing: bool,
+}
+
+impl Health {
+    fn note(&mut self, receiver: &ReceiverName, settlements: &[Settlement]) {
+        for Settlement { id, attempts, outcome, .. } in settlements {
+            match outcome {
+                Settled::Sent if self.failing => {
+                    self.failing = false;
+                    tracing::info!(%receiver, "receiver takes messages again");
+                }
+                Settled::Again { at, error } if !self.failing => {
+                    self.failing = true;
+                    tracing::warn!(%receiver, message = %id, %error, next_attempt = %at, "receiver does not take a message");
+                }
+                Settled::Parked { why } => {
+                    tracing::error!(%receiver, message = %id, attempts, %why, "message is given up")
+                }
+                Settled::Sent | Settled::Again { .. } => {}
+            }
+        }
+    }
+}

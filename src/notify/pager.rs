@@ -1,0 +1,64 @@
+//! Telling people past the outbox, for when the outbox can't be written: at once, once, and without a record.
+
+use futures::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::sender::{Attempt, Sender};
+use super::{Clock, Receivers};
+use crate::domain::time::Span;
+use crate::engine::ports::{Notice, Pager};
+
+/// Messages that wait to be sent; past this the newest are let go, since the first ones say what matters.
+pub const PAGE_QUEUE: usize = 16;
+
+/// How long an Alertmanager keeps such an alert: longer than the time after which it is told again, so that it ends by
+/// itself when the trouble is over and nobody can say so.
+const FIRES_FOR: Span = Span::from_secs(3600);
+
+/// Hands messages to [`pager`]'s task.
+#[derive(Clone, Debug)]
+pub struct DirectPager {
+    queue: mpsc::Sender<Notice>,
+}
+
+impl Pager for DirectPager {
+    fn page(&self, notice: Notice) {
+        let id = notice.alert.id.clone();
+        if self.queue.try_send(notice).is_err() {
+            tracing::error!(message = %id, "a direct message is let go: too many wait");
+        }
+    }
+}
+
+/// The handle, and the task that sends until `shutdown` or until all handles are gone.
+pub fn pager(
+    receivers: watch::Receiver<Receivers>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> (DirectPager, impl Future<Output = ()> + Send) {
+    let (queue, mut notices) = mpsc::channel::<Notice>(PAGE_QUEUE);
+    let task = async move {
+        loop {
+            let notice = tokio::select! {
+                notice = notices.recv() => notice,
+                () = shutdown.cancelled() => None,
+            };
+            let Some(notice) = notice else { return };
+            let current = receivers.borrow().clone();
+            let senders: Vec<Sender> =
+                notice.receivers.iter().filter_map(|name| current.get(name)).map(Sender::new).collect();
+            join_all(senders.iter().map(|sender| tell(sender, &notice, &clock))).await;
+        }
+    };
+    (DirectPager { queue }, task)
+}
+
+async fn tell(sender: &Sender, notice: &Notice, clock: &Clock) {
+    let (receiver, message) = (sender.name(), &notice.alert.id);
+    match sender.attempt(&notice.alert, clock(), FIRES_FOR).await {
+        Attempt::Delivered => tracing::info!(%receiver, %message, "told directly"),
+        Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, %error, "could not be told directly"),
+        Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),
+    }
+}
