@@ -7,6 +7,7 @@ mod alertmanager;
 mod architecture;
 mod journal;
 mod outbox;
+mod scenarios;
 mod shipped;
 mod simulation;
 mod story;

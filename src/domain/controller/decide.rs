@@ -164,6 +164,7 @@ impl Controller {
     }
 
     fn detect(&mut self, (cause, onset): (Cause, Timestamp), now: Timestamp, out: &mut Output) -> bool {
+        let onset = self.inherited_onset(&cause).map_or(onset, |inherited| inherited.min(onset));
         let event = Event::Detected {
             cause,
             onset,
@@ -173,6 +174,12 @@ impl Controller {
         };
         self.preflight = None;
         self.record(event, now, out)
+    }
+
+    /// When the fault began under an earlier release, if it has not been over since.
+    fn inherited_onset(&self, cause: &Cause) -> Option<Timestamp> {
+        let inherited = self.state.inherited.as_ref().filter(|_| !self.inherited_is_over)?;
+        (inherited.trigger == cause.name()).then_some(inherited.onset)
     }
 
     fn has_subsided(&self, incident: &Incident) -> bool {

@@ -12,7 +12,7 @@ mod view;
 use std::sync::Arc;
 
 use super::health::Health;
-use super::health::verdict::{Assessment, Subject, TriggerState};
+use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
 use super::id::{IncidentId, SignalName, TargetId, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::narrate;
@@ -133,6 +133,8 @@ pub struct Controller {
     preflight_asked: Option<Plan>,
     healthy_since: Option<Timestamp>,
     stable_since: Option<Timestamp>,
+    /// The trigger of an inherited fault was seen good on the present release.
+    inherited_is_over: bool,
 }
 
 impl Controller {
@@ -164,6 +166,7 @@ impl Controller {
             preflight_asked: None,
             healthy_since: None,
             stable_since: None,
+            inherited_is_over: false,
         }
     }
 
@@ -288,6 +291,10 @@ impl Controller {
         self.assessment = self.health.assess(subject.as_ref(), now);
         let healthy = self.assessment.healthy && self.assessment.revision.is_some();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
+        self.inherited_is_over |= self.state.inherited.as_ref().is_some_and(|inherited| {
+            let mut triggers = self.assessment.triggers.iter();
+            triggers.any(|t| t.name.as_str() == inherited.trigger && t.evidence.verdict == Verdict::Ok)
+        });
     }
 
     fn subject(&self) -> Option<Subject> {

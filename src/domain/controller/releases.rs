@@ -36,6 +36,7 @@ impl Controller {
         let image = self.image_of(&revision);
         self.healthy_since = None;
         self.stable_since = None;
+        self.inherited_is_over = false;
         let written = self.note(Event::ReleaseObserved { revision, image, previous, by_rollback }, now, out);
         self.assess(now);
         written

@@ -42,9 +42,9 @@ impl Health {
     /// whatever runs while that is not known. Costs a look at every target for every signal: once an interval is enough,
     /// or whenever something was observed that may matter.
     ///
-    /// `healthy` asks for real data: every critical trigger good and quiet, with its minimum of requests seen. A trigger
+    /// `healthy` asks for real data: every trigger that may act good and quiet, with its minimum of requests seen. A trigger
     /// whose signal can't exist here, whose silence the policy calls good, or whose latency convention no page follows
-    /// while its errors are counted, is no obstacle, as long as at least one critical trigger was really judged.
+    /// while its errors are counted, is no obstacle, as long as at least one such trigger was really judged.
     ///
     /// A firing trigger stays firing while nothing is known; its evidence then says unknown, and is no ground to act on.
     pub fn assess(&mut self, subject: Option<&Subject>, now: Timestamp) -> Assessment {
@@ -204,10 +204,6 @@ fn is_sightless(reason: &UnknownReason) -> bool {
 }
 
 impl Judged<'_> {
-    fn is_critical(&self) -> bool {
-        self.trigger.severity == Severity::Critical
-    }
-
     fn lacks_series(&self) -> bool {
         matches!(&self.judgement, Judgement::Unknown(lack) if matches!(lack.reason, UnknownReason::NoSuchSeries { .. }))
     }
@@ -234,10 +230,13 @@ impl Judged<'_> {
     }
 }
 
-/// The critical triggers, less latencies that no page offers while its errors are counted.
+/// The triggers that may lead to a rollback, or all of them where none may; less latencies that no page offers while its
+/// errors are counted.
 fn that_matter<'a, 'b>(judged: &'a [Judged<'b>]) -> impl Iterator<Item = &'a Judged<'b>> {
-    let errors = judged.iter().any(|one| one.is_critical() && one.counts_errors());
-    judged.iter().filter(move |one| one.is_critical() && !(errors && one.is_unoffered_latency()))
+    let any_acts = judged.iter().any(|one| one.trigger.severity >= Severity::Scheduled);
+    let least = if any_acts { Severity::Scheduled } else { Severity::Alert };
+    let errors = judged.iter().any(|one| one.trigger.severity >= least && one.counts_errors());
+    judged.iter().filter(move |one| one.trigger.severity >= least && !(errors && one.is_unoffered_latency()))
 }
 
 fn blindness(judged: &[Judged<'_>], now: Timestamp, patience: Span) -> Option<Blindness> {

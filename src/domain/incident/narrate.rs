@@ -120,6 +120,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         Event::Rejected { by, reason } => format!("rejected by {by}: {reason}"),
         Event::Failed { .. } | Event::Escalated { .. } => trouble(),
         Event::Closed { how } => match how {
+            Closing::Subsided if matches!(incident.cause, Cause::Blind { .. }) => "sight is back".to_owned(),
             Closing::Subsided => "the fault is gone".to_owned(),
             Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is done"),
             Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),

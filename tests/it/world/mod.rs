@@ -36,13 +36,21 @@ pub(crate) struct Behaviour {
     pub(crate) healthy: bool,
     /// Whether its metrics page can be read.
     pub(crate) readable: bool,
+    /// Whether its counters read NaN.
+    pub(crate) nan: bool,
+    /// Whether its page shows what it showed when this began.
+    pub(crate) frozen: bool,
 }
 
 /// A release that serves well.
-pub(crate) const WELL: Behaviour = Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true };
+pub(crate) const WELL: Behaviour =
+    Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true, nan: false, frozen: false };
 
 /// How each release behaves at each time.
 pub(crate) type Script = Box<dyn Fn(&str, Timestamp) -> Behaviour>;
+
+/// When the world begins.
+pub(crate) const DAWN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// One running copy.
 #[derive(Clone, Debug)]
@@ -53,6 +61,7 @@ struct Instance {
     good: f64,
     bad: f64,
     oom_kills: u64,
+    frozen: Option<Page>,
 }
 
 /// A job under way: what it will do, and when.
@@ -71,6 +80,7 @@ pub(crate) struct World {
     pub(crate) fleet: Fleet,
     pub(crate) journal: Vec<Record>,
     pub(crate) alerts: Vec<Alert>,
+    pub(crate) alert_times: Vec<Timestamp>,
     pub(crate) switches: Vec<(Timestamp, InstanceId, RevisionId)>,
     pub(crate) smoke_passes: bool,
     pub(crate) job_delay: Span,
@@ -88,18 +98,20 @@ pub(crate) struct World {
 impl World {
     /// A world in which `v1` serves in one instance, with `v1` and `v2` on disk.
     pub(crate) fn new(policy: WorkloadPolicy, script: Script) -> Self {
-        let now = Timestamp::from_millis(1_800_000_000_000);
+        let now = DAWN;
         let policy = Arc::new(policy);
         let mut fleet = Fleet::default();
         fleet.add(Arc::clone(&policy), WorkloadState::default());
         let names = policy::instances(&policy);
         let v1 = RevisionId::new("v1");
-        let instance = Instance { link: v1.clone(), running: v1, started: now, good: 0.0, bad: 0.0, oom_kills: 0 };
+        let instance =
+            Instance { link: v1.clone(), running: v1, started: now, good: 0.0, bad: 0.0, oom_kills: 0, frozen: None };
         Self {
             now,
             fleet,
             journal: Vec::new(),
             alerts: Vec::new(),
+            alert_times: Vec::new(),
             switches: Vec::new(),
             smoke_passes: true,
             job_delay: Span::from_millis(300),
@@ -128,6 +140,13 @@ impl World {
     pub(crate) fn deploy(&mut self, revision: &str) {
         for instance in self.instances.values_mut() {
             instance.link = revision.into();
+            instance.restart(self.now);
+        }
+    }
+
+    /// Every process ends and is started again.
+    pub(crate) fn restart(&mut self) {
+        for instance in self.instances.values_mut() {
             instance.restart(self.now);
         }
     }
@@ -259,11 +278,11 @@ impl World {
     fn look_at_instances(&mut self) {
         let looks: Vec<Seen> = self
             .instances
-            .iter()
+            .iter_mut()
             .flat_map(|(id, instance)| {
                 let behaviour = (self.script)(instance.running.as_str(), self.now);
                 let target = TargetId::new(format!("{id}:80"));
-                let page = if behaviour.readable { Ok(instance.page()) } else { Err(unreachable_fault()) };
+                let page = if behaviour.readable { Ok(instance.page(behaviour)) } else { Err(unreachable_fault()) };
                 let answer = HealthAnswer {
                     healthy: behaviour.healthy,
                     detail: String::new(),
@@ -298,6 +317,7 @@ impl World {
             return reply;
         }
         self.journal.append(&mut out.records);
+        self.alert_times.resize(self.alerts.len() + out.alerts.len(), self.now);
         self.alerts.append(&mut out.alerts);
         if matters {
             invariants::of_records(&self.journal, &self.alerts);
@@ -368,12 +388,21 @@ impl Instance {
     }
 
     /// Operand 0 is the bad requests, operand 1 all of them, as in [`policy`].
-    fn page(&self) -> Page {
+    fn page(&mut self, behaviour: Behaviour) -> Page {
+        if behaviour.frozen {
+            let now = self.live_page(behaviour);
+            return self.frozen.get_or_insert(now).clone();
+        }
+        self.frozen = None;
+        self.live_page(behaviour)
+    }
+
+    fn live_page(&self, behaviour: Behaviour) -> Page {
         let sample = |operand, series, value: f64| Sample {
             operand: OperandId(operand),
             series: SeriesId(series),
             bound: 0.0,
-            value: value.floor(),
+            value: if behaviour.nan { f64::NAN } else { value.floor() },
             timestamp: None,
         };
         let started = self.started.as_millis() as f64 / 1000.0;
