@@ -24,6 +24,7 @@
 //! | [`observe`] | an edge: exposition pages, health endpoints, releases | domain, config, engine's ports, host, net |
 //! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, host |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
+//! | [`clock`] | the only reader of the operating system's clock | domain |
 //! | [`systemd`] | readiness, state and the watchdog, as the service manager asks for them | nothing |
 //! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
 //! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
