@@ -25,6 +25,7 @@
 //! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, host |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
 //! | [`clock`] | the only reader of the operating system's clock | domain |
+//! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, host, markup, net |
 //! | [`systemd`] | readiness, state and the watchdog, as the service manager asks for them | nothing |
 //! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
 //! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
