@@ -21,11 +21,11 @@
 //! | [`engine`] | the one event loop, and the ports: the traits that the edges implement | domain |
 //! | [`host`] | what a plain host offers: release directories and programs | domain |
 //! | [`net`] | how peers are reached: Prometheus' HTTP client options, bounds on every body | domain, config, host |
-//! | [`observe`] | an edge: exposition pages, health endpoints, releases | domain, config, engine's ports, host, net |
+//! | [`observe`] | an edge: exposition pages, health endpoints, releases | domain, config, engine's ports, clock, host, net |
 //! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, host |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
 //! | [`clock`] | the only reader of the operating system's clock | domain |
-//! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, host, markup, net |
+//! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, engine's ports, host, markup, net |
 //! | [`systemd`] | readiness, state and the watchdog, as the service manager asks for them | nothing |
 //! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
 //! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
