@@ -44,6 +44,12 @@ impl Node<'_, '_> {
         let place = cx.place(self.value);
         cx.problems.wrong(place, format!("`{}` is {is}", self.name)).hint(format!("it takes {takes}"));
     }
+
+    /// Reports that the value is of the right type, but not a number that can be taken.
+    pub(crate) fn out_of_range(&self, takes: &str, cx: &mut Cx<'_>) {
+        let place = cx.place(self.value);
+        cx.problems.wrong(place, format!("`{}` is out of range", self.name)).hint(format!("it takes {takes}"));
+    }
 }
 
 /// Something that a TOML value can be read as.

@@ -216,16 +216,22 @@ impl Decode for bool {
     }
 }
 
+/// A whole number within bounds.
+pub(super) fn whole(node: &Node<'_, '_>, takes: &str, fits: impl Fn(u64) -> bool, cx: &mut Cx<'_>) -> Option<u64> {
+    let DeValue::Integer(integer) = node.value.get_ref() else {
+        node.mismatch(takes, cx);
+        return None;
+    };
+    let whole = u64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|whole| fits(*whole));
+    if whole.is_none() {
+        node.out_of_range(takes, cx);
+    }
+    whole
+}
+
 impl Decode for u64 {
     fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
-        let value = match node.value.get_ref() {
-            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
-            _ => None,
-        };
-        if value.is_none() {
-            node.mismatch("a whole number, not negative", cx);
-        }
-        value
+        whole(node, "a whole number, not negative", |_| true, cx)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {

@@ -117,8 +117,8 @@ pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option
     let known = Known::of::<S>();
     let DeValue::Table(table) = node.value.get_ref() else {
         let few = known.keys.len() <= FEW_KEYS;
-        let keys: Vec<_> = known.keys.iter().filter(|_| few).map(|key| format!("{key} = …")).collect();
-        let takes = if few { format!("a table such as {{ {} }}", keys.join(", ")) } else { "a table".to_owned() };
+        let keys: Vec<_> = known.keys.iter().map(|key| format!("`{key}`")).collect();
+        let takes = if few { format!("a table with the keys {}", keys.join(", ")) } else { "a table".to_owned() };
         node.mismatch(&takes, cx);
         return None;
     };

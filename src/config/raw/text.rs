@@ -57,16 +57,8 @@ pub(crate) struct Port(pub(crate) u16);
 
 impl Decode for Port {
     fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
-        let port = match node.value.get_ref() {
-            DeValue::Integer(integer) => {
-                u16::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|port| *port > 0)
-            }
-            _ => None,
-        };
-        if port.is_none() {
-            node.mismatch("a port from 1 to 65535", cx);
-        }
-        port.map(Self)
+        let port = scalar::whole(node, "a port from 1 to 65535", |port| port > 0 && port <= u64::from(u16::MAX), cx)?;
+        u16::try_from(port).ok().map(Self)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {

@@ -4,24 +4,26 @@
 //! label names for the status, each is a row, and its total asks for that label, so that a row is only taken where errors
 //! could be told by it.
 
+use std::sync::LazyLock;
+
 use crate::domain::health::selector::Selector;
-use crate::domain::policy::{Aggregate, Candidate, Formula, Operand, OperandKind, Operands};
+use crate::domain::policy::{Aggregate, Candidate, Formula, Operand, OperandId, OperandKind, Operands};
 use crate::domain::units::Unit;
 
 /// How a convention counts requests and those that failed.
 enum Requests {
     /// Two counters.
-    Counters { bad: &'static str, total: &'static str },
+    Counters { bad: Operand, total: Operand },
     /// A gauge that is the share already.
-    Share(&'static str),
+    Share(Operand),
 }
 
 /// How a convention measures latency.
 enum Latency {
-    /// Classic histogram by its family name, or a selector on it.
-    Histogram(&'static str),
-    /// Summary by its name.
-    Summary(&'static str),
+    /// Classic histogram.
+    Histogram(Operand),
+    /// Summary, with one operand for each quantile that a signal asks for: one that does not offer it is of no use.
+    Summary(Vec<(f64, Operand)>),
 }
 
 /// One row: who names it so, and how.
@@ -32,16 +34,28 @@ struct Row<T> {
     scale: f64,
 }
 
-const fn counters(convention: &'static str, bad: &'static str, total: &'static str) -> Row<Requests> {
+fn operand(selector: &str, kind: OperandKind) -> Operand {
+    let selector = Selector::parse(selector).expect("the table's selectors are constants, and a test parses each");
+    Operand { selector, kind }
+}
+
+fn counters(convention: &'static str, bad: &str, total: &str) -> Row<Requests> {
+    let [bad, total] = [bad, total].map(|selector| operand(selector, OperandKind::Value));
     Row { convention, series: Requests::Counters { bad, total }, scale: 1.0 }
 }
 
-const fn histogram(convention: &'static str, family: &'static str, scale: f64) -> Row<Latency> {
-    Row { convention, series: Latency::Histogram(family), scale }
+fn share(convention: &'static str, gauge: &str) -> Row<Requests> {
+    Row { convention, series: Requests::Share(operand(gauge, OperandKind::Value)), scale: 1.0 }
 }
 
-const fn summary(convention: &'static str, name: &'static str, scale: f64) -> Row<Latency> {
-    Row { convention, series: Latency::Summary(name), scale }
+fn histogram(convention: &'static str, family: &str, scale: f64) -> Row<Latency> {
+    Row { convention, series: Latency::Histogram(operand(family, OperandKind::Buckets)), scale }
+}
+
+fn summary(convention: &'static str, name: &str, scale: f64) -> Row<Latency> {
+    let with_quantile =
+        |quantile: f64| (quantile, operand(&format!("{name}{{quantile=\"{quantile}\"}}"), OperandKind::Quantiles));
+    Row { convention, series: Latency::Summary(QUANTILES.map(with_quantile).to_vec()), scale }
 }
 
 const SECONDS: f64 = 1.0;
@@ -59,7 +73,8 @@ const TRAEFIK: &str = "Traefik";
 const INGRESS_NGINX: &str = "ingress-nginx";
 const PROCEDURES: &str = "rollback procedures";
 
-fn requests() -> Vec<Row<Requests>> {
+/// How requests and errors are counted. Parsed once, and shared by all workloads.
+static REQUESTS: LazyLock<Vec<Row<Requests>>> = LazyLock::new(|| {
     vec![
         counters(
             OPENTELEMETRY,
@@ -110,11 +125,12 @@ fn requests() -> Vec<Row<Requests>> {
             "nginx_ingress_controller_requests",
         ),
         counters(PROCEDURES, "http_req_failed", "http_reqs"),
-        Row { convention: PROCEDURES, series: Requests::Share("http_req_failed"), scale: 1.0 },
+        share(PROCEDURES, "http_req_failed"),
     ]
-}
+});
 
-fn latencies() -> Vec<Row<Latency>> {
+/// How latency is measured.
+static LATENCIES: LazyLock<Vec<Row<Latency>>> = LazyLock::new(|| {
     vec![
         histogram(OPENTELEMETRY, "http_server_request_duration_seconds", SECONDS),
         histogram(CLIENT_LIBRARIES, "http_request_duration_seconds", SECONDS),
@@ -130,7 +146,7 @@ fn latencies() -> Vec<Row<Latency>> {
         summary(PROCEDURES, "http_req_duration", MILLISECONDS),
         histogram(PROCEDURES, "http_req_duration", MILLISECONDS),
     ]
-}
+});
 
 /// A signal that exists without a section.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,11 +159,14 @@ pub(super) enum Conventional {
     RequestRate,
 }
 
+/// The quantiles that conventional signals ask for.
+const QUANTILES: [f64; 2] = [0.95, 0.99];
+
 /// All of them, by name.
 pub(super) const SIGNALS: [(&str, Conventional); 4] = [
     ("error_rate", Conventional::ErrorRate),
-    ("p95_latency", Conventional::Latency(0.95)),
-    ("p99_latency", Conventional::Latency(0.99)),
+    ("p95_latency", Conventional::Latency(QUANTILES[0])),
+    ("p99_latency", Conventional::Latency(QUANTILES[1])),
     ("request_rate", Conventional::RequestRate),
 ];
 
@@ -171,47 +190,37 @@ impl Conventional {
     /// How it may be computed, in the order of the table. `None` where the operands are too many.
     pub(super) fn candidates(self, operands: &mut Operands) -> Option<Vec<Candidate>> {
         match self {
-            Conventional::ErrorRate => requests().iter().map(|row| error_rate(row, operands)).collect(),
-            Conventional::Latency(quantile) => latencies().iter().map(|row| latency(row, quantile, operands)).collect(),
-            Conventional::RequestRate => {
-                let rows = requests();
-                let rates = rows.iter().filter_map(|row| match &row.series {
-                    Requests::Counters { total, .. } => Some((row, *total)),
-                    Requests::Share(_) => None,
-                });
-                rates
-                    .map(|(row, total)| {
-                        let counter = intern(operands, total, OperandKind::Value)?;
-                        Some(candidate(row, Formula::Rate { counter }))
-                    })
-                    .collect()
-            }
+            Conventional::ErrorRate => REQUESTS.iter().map(|row| error_rate(row, operands)).collect(),
+            Conventional::Latency(quantile) => LATENCIES.iter().map(|row| latency(row, quantile, operands)).collect(),
+            Conventional::RequestRate => REQUESTS.iter().filter_map(|row| request_rate(row, operands)).collect(),
         }
     }
 }
 
 fn error_rate(row: &Row<Requests>, operands: &mut Operands) -> Option<Candidate> {
-    let formula = match row.series {
-        Requests::Counters { bad, total } => Formula::Ratio {
-            bad: intern(operands, bad, OperandKind::Value)?,
-            total: intern(operands, total, OperandKind::Value)?,
-        },
-        Requests::Share(gauge) => {
-            Formula::Gauge { gauge: intern(operands, gauge, OperandKind::Value)?, aggregate: Aggregate::Avg }
-        }
+    let mut intern = |operand: &Operand| operands.intern(operand.clone());
+    let formula = match &row.series {
+        Requests::Counters { bad, total } => Formula::Ratio { bad: intern(bad)?, total: intern(total)? },
+        Requests::Share(gauge) => Formula::Gauge { gauge: intern(gauge)?, aggregate: Aggregate::Avg },
     };
     Some(candidate(row, formula))
 }
 
+/// `None` for a row that does not count requests.
+fn request_rate(row: &Row<Requests>, operands: &mut Operands) -> Option<Option<Candidate>> {
+    let counter: Option<OperandId> = match &row.series {
+        Requests::Counters { total, .. } => operands.intern(total.clone()),
+        Requests::Share(_) => return None,
+    };
+    Some(counter.map(|counter| candidate(row, Formula::Rate { counter })))
+}
+
 fn latency(row: &Row<Latency>, quantile: f64, operands: &mut Operands) -> Option<Candidate> {
-    let formula = match row.series {
-        Latency::Histogram(family) => {
-            Formula::Histogram { buckets: intern(operands, family, OperandKind::Buckets)?, quantile }
-        }
-        // Only a summary that offers this very quantile is of use.
-        Latency::Summary(name) => {
-            let selector = format!("{name}{{quantile=\"{quantile}\"}}");
-            Formula::Summary { quantiles: intern(operands, &selector, OperandKind::Quantiles)?, quantile }
+    let formula = match &row.series {
+        Latency::Histogram(family) => Formula::Histogram { buckets: operands.intern(family.clone())?, quantile },
+        Latency::Summary(by_quantile) => {
+            let (_, quantiles) = by_quantile.iter().find(|(offered, _)| *offered == quantile)?;
+            Formula::Summary { quantiles: operands.intern(quantiles.clone())?, quantile }
         }
     };
     Some(candidate(row, formula))
@@ -219,11 +228,6 @@ fn latency(row: &Row<Latency>, quantile: f64, operands: &mut Operands) -> Option
 
 fn candidate<T>(row: &Row<T>, formula: Formula) -> Candidate {
     Candidate { convention: Some(row.convention), formula, scale: row.scale }
-}
-
-fn intern(operands: &mut Operands, selector: &str, kind: OperandKind) -> Option<crate::domain::policy::OperandId> {
-    let selector = Selector::parse(selector).expect("the table's selectors are constants, and a test parses each");
-    operands.intern(Operand { selector, kind })
 }
 
 #[cfg(test)]

@@ -45,10 +45,11 @@ impl Resolver<'_> {
         let daemon = self.only("daemon", files.iter().filter_map(|file| file.daemon.as_ref()).collect());
         let defaults = self.only("defaults", files.iter().filter_map(|file| file.defaults.as_ref()).collect());
         let receivers = self.unique("notify", files.iter().filter_map(|file| file.notify.as_ref()));
-        let workloads = self.unique("workload", files.iter().filter_map(|file| file.workload.as_ref()));
+        let mut workloads = self.unique("workload", files.iter().filter_map(|file| file.workload.as_ref()));
         if let Some(extra) = workloads.get(MAX_WORKLOADS) {
             let message = format!("{} workloads; one daemon takes at most {MAX_WORKLOADS}", workloads.len());
             self.problems.wrong(extra.key, message);
+            workloads.truncate(MAX_WORKLOADS);
         }
         let daemon = daemon::resolve(self, daemon);
         let receivers = receivers

@@ -102,10 +102,11 @@ impl Signals {
         signals
     }
 
-    /// Those that could be resolved.
-    pub(super) fn finish(self) -> (BTreeMap<SignalName, Signal>, Operands) {
-        let known = self.known.into_values().flatten();
-        (known.map(|known| (known.signal.name.clone(), known.signal)).collect(), self.operands)
+    /// Those that could be resolved. Without a page there is nothing to read on it.
+    pub(super) fn finish(self, scraped: bool) -> (BTreeMap<SignalName, Signal>, Operands) {
+        let known = self.known.into_values().flatten().filter(|known| scraped || known.needs != Needs::Scrape);
+        let operands = if scraped { self.operands } else { Operands::default() };
+        (known.map(|known| (known.signal.name.clone(), known.signal)).collect(), operands)
     }
 
     fn conventional(&mut self, r: &mut Resolver<'_>, conventional: Conventional, raw: &raw::signal::Signal) -> Shape {

@@ -118,7 +118,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     };
     let verify = raw.verify.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let verify = verify::resolve(r, &verify, &signals, sight, times.deadline);
-    let (signals, operands) = signals.finish();
+    let (signals, operands) = signals.finish(sight.scrape);
     let policy = WorkloadPolicy {
         id: WorkloadId::new(&entry.name),
         mode: mode(r, &raw, around.daemon.mode),

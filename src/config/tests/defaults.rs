@@ -52,6 +52,9 @@ fn what_can_not_be_seen_is_not_judged_by_default() {
     let triggers: Vec<_> = policy.triggers.iter().map(|trigger| trigger.signal.as_str()).collect();
     assert_eq!(triggers, ["oom_kills", "crash_loops"]);
     assert!(policy.verify.checks.is_empty());
+    assert!(policy.operands.as_slice().is_empty());
+    let signals: Vec<_> = policy.signals.keys().map(|name| name.as_str()).collect();
+    assert_eq!(signals, ["crash_loops", "health", "oom_kills", "progress_deadline", "restarts", "unavailable"]);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 mod corpus;
 mod defaults;
 mod files;
+mod hostile;
+mod load;
+mod round_trip;
 mod schema;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 mod matcher;
 
 use std::fmt;
+use std::sync::Arc;
 
 use promql_parser::label::METRIC_NAME;
 use promql_parser::parser::{self, Expr, VectorSelector};
@@ -11,11 +12,12 @@ pub use matcher::{MatchOp, Matcher};
 
 /// A PromQL instant vector selector: an exact metric name, where one is given, and label matchers.
 ///
-/// Two selectors are equal when they name the same metric and have the same matchers in the same order.
+/// Two selectors are equal when they name the same metric and have the same matchers in the same order. Clones share what
+/// they were parsed into: every workload carries the selectors of all conventions.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Selector {
-    name: Option<String>,
-    matchers: Vec<Matcher>,
+    name: Option<Arc<str>>,
+    matchers: Arc<[Matcher]>,
 }
 
 /// Why a text is not a selector, with the text itself.
@@ -67,7 +69,7 @@ impl Selector {
         if name.is_none() && matchers.iter().all(|matcher| matcher.is_match("")) {
             return Err("it would match every series; at least one matcher must refuse an empty value".to_owned());
         }
-        Ok(Self { name, matchers })
+        Ok(Self { name: name.map(Arc::from), matchers: matchers.into() })
     }
 
     /// The metric name, where the selector names exactly one.
@@ -108,7 +110,13 @@ impl Selector {
 /// Whether a backslash is followed by a character of more than one byte, which no PromQL escape knows and which the
 /// parser crate cuts in half.
 fn has_wide_escape(text: &str) -> bool {
-    text.as_bytes().windows(2).any(|pair| pair[0] == b'\\' && !pair[1].is_ascii())
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\' && bytes.next().is_some_and(|escaped| !escaped.is_ascii()) {
+            return true;
+        }
+    }
+    false
 }
 
 fn other_kind(expr: &Expr) -> &'static str {

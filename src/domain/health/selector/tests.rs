@@ -87,6 +87,7 @@ fn what_is_no_selector_says_why() {
         (r#"up{a=~"("}"#, "illegal regex"),
         ("up{a=b}", "unexpected"),
         ("up{a=\"\\é\"}", "a backslash stands before"),
+        ("up{a=\"\\\\\\é\"}", "a backslash stands before"),
     ];
     for (text, expected) in cases {
         let error = Selector::parse(text).unwrap_err().to_string();
@@ -98,6 +99,7 @@ fn what_is_no_selector_says_why() {
 #[test]
 fn text_and_selector_are_one() {
     for text in [
+        "up{a=\"\\\\é\"}",
         "up",
         r#"up{a="1",b!="2",c=~"3|4",d!~"5"}"#,
         r#"{"my.metric","label.x"="y"}"#,

@@ -1,0 +1,88 @@
+//! What is read from disk, and how the command line and `check` see it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::{LoadError, Overrides, check, load};
+use crate::domain::id::WorkloadId;
+use crate::domain::policy::Mode;
+
+const API: &str = "[workload.api]\nscrape.port = 80\nrelease_dir = { path = \"/srv/api\", unit = \"api.service\" }\n";
+const WEB: &str = "[workload.web]\nscrape.port = 81\nmode = \"observe\"\nrelease_dir = { path = \"/srv/web\", unit = \"web.service\" }\n";
+
+fn unreadable(path: &Path) -> String {
+    match load(path, Overrides::default()) {
+        Err(LoadError::Unreadable { path, source }) => {
+            format!("{}: {source}", path.file_name().unwrap().to_string_lossy())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_directory_is_one_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(unreadable(directory.path()).ends_with("there is no *.toml in the directory"));
+    fs::write(directory.path().join("b.toml"), API).unwrap();
+    fs::write(directory.path().join("a.toml"), format!("[daemon]\nmode = \"approve\"\n{WEB}")).unwrap();
+    fs::write(directory.path().join("notes.txt"), "not a policy").unwrap();
+    let config = load(directory.path(), Overrides::default()).unwrap();
+    assert_eq!(config.workloads.len(), 2);
+    assert_eq!(config.workloads[&WorkloadId::new("api")].policy.mode, Mode::Approve);
+    assert_eq!(check(&[directory.path()]).unwrap().to_string(), "ok: 2 workloads, 0 receivers");
+}
+
+#[test]
+fn the_command_line_only_makes_it_stricter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    fs::write(&path, format!("[daemon]\nmode = \"approve\"\n{API}{WEB}")).unwrap();
+    for (mode, api) in [(Mode::Enforce, Mode::Approve), (Mode::Approve, Mode::Approve), (Mode::Observe, Mode::Observe)]
+    {
+        let config = load(&path, Overrides { mode: Some(mode) }).unwrap();
+        assert_eq!(config.workloads[&WorkloadId::new("api")].policy.mode, api, "--mode {mode}");
+        assert_eq!(config.workloads[&WorkloadId::new("web")].policy.mode, Mode::Observe, "--mode {mode}");
+    }
+}
+
+#[test]
+fn what_can_not_be_read_is_told_from_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    assert!(unreadable(&path).contains("No such file"));
+    fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(unreadable(&path).contains("UTF-8"));
+    fs::write(&path, " ".repeat(4 * 1024 * 1024 + 1)).unwrap();
+    assert_eq!(unreadable(&path), "x.toml: all policy files together may have 4 MiB");
+}
+
+#[test]
+fn secrets_are_looked_at_beside_the_policy_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    fs::write(&path, format!("[daemon]\ntoken_file = \"token\"\n{API}")).unwrap();
+    let report = check(&[&path]).unwrap();
+    let token = directory.path().join("token");
+    assert!(!report.valid);
+    assert_eq!(report.errors.len(), 1);
+    assert_eq!(report.errors[0].message, format!("`token_file`: {} does not exist", token.display()));
+    fs::write(&token, "hunter2").unwrap();
+    let config = load(&path, Overrides::default()).unwrap();
+    assert_eq!(config.daemon.token_file.as_deref(), Some(&*token));
+}
+
+#[test]
+fn the_report_is_a_fact_sheet_for_machines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    fs::write(&path, "[daemon]\nmod = \"observe\"\n").unwrap();
+    let report = serde_json::to_value(check(&[&path]).unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "valid": false, "workloads": 0, "receivers": 0, "omitted": 0,
+        "errors": [{
+            "file": path, "line": 2, "column": 1, "source": "mod = \"observe\"",
+            "message": "unknown key `mod`", "hint": "did you mean `mode`?",
+        }],
+    });
+    assert_eq!(report, expected);
+}
