@@ -112,7 +112,7 @@ impl Scraped {
         let base = match (origin, self.previous) {
             (Origin::Zero, Some(previous)) => previous.max(self.process_start.map_or(previous, millis)),
             (Origin::Previous, Some(previous)) => previous,
-            _ => at,
+            (Origin::Baseline, _) | (Origin::Zero | Origin::Previous, None) => at,
         };
         self.table.take_in(&page.samples, origin, &rules.roles, deltas);
         self.previous = Some(at);
