@@ -31,6 +31,7 @@
 //! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
 //! | [`telemetry`] | own metrics, log lines, the stream of events: the witness of what became durable | domain, engine's ports, markup |
 //! | [`http`] | the server: status page, JSON API, events, metrics | all |
+//! | [`cli`] | the command line: it puts the parts together, and asks a running daemon | all |
 //! | [`demo`] | the actors of `rollbackd demo`: a service in two releases, its proxy, its traffic | all |
 //!
 //! # The dependency rule
@@ -70,6 +71,7 @@
 //! - **mode**: how far the daemon may go: observe, approve, enforce.
 
 pub mod act;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

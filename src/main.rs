@@ -1,3 +1,7 @@
 //! The `rollbackd` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rollbackd::cli::main()
+}

@@ -73,21 +73,27 @@ pub fn html(text: &str) -> String {
 #[must_use]
 pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut before = None;
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let within_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
         match c {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
+            // Within a word it is no emphasis.
+            '_' if within_word(before) && within_word(rest.clone().next()) => out.push(c),
             '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '!' | '~' | '$' => {
                 out.push('\\');
                 out.push(c);
             }
             // Autolinks: a scheme is no scheme without its colon beside it.
-            ':' => out.push_str("&#58;"),
+            ':' if rest.as_str().starts_with("//") => out.push_str("&#58;"),
             '@' => out.push_str("&#64;"),
             c if is_steering(c) => out.push(' '),
             c => out.push(c),
         }
+        before = Some(c);
     }
     out
 }
@@ -105,6 +111,7 @@ mod tests {
             markdown(NASTY),
             "&lt;script&gt;a\\|b&lt;/script&gt; \\[31m \\# x \\`y\\` \\[z\\](http&#58;//e)  \"'&amp;"
         );
+        assert_eq!(markdown("error_rate at 10:00 _x_"), "error_rate at 10:00 \\_x\\_");
         assert_eq!(plain("a\u{1b}[31m\r\nb\u{9b}c"), "a [31m  b c");
     }
 

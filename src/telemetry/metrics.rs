@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,16 +18,12 @@ use crate::domain::controller::WorkloadView;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
-use crate::domain::observation::FaultKind;
 use crate::domain::response::plan::Purpose;
 
 /// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
 /// of buckets: 300, 600, 900 and 1,800.
 const STORY_BUCKETS: [f64; 13] =
     [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1_800.0, 3_600.0, 14_400.0];
-
-/// Seconds that a look at a target takes; ten is the longest allowed.
-const LOOK_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
@@ -53,8 +49,6 @@ pub struct Metrics {
     recover: Histograms,
     decisions: Family<Labels<3>, Counter>,
     incidents: Family<Labels<2>, Counter>,
-    scrapes: Family<Labels<1>, Counter>,
-    scrape_seconds: Histogram,
     known: Mutex<Vec<WorkloadId>>,
     ready: Family<Labels<1>, Gauge>,
     paused: Family<Labels<1>, Gauge>,
@@ -94,8 +88,6 @@ impl Default for Metrics {
             recover: histograms(),
             decisions: Family::default(),
             incidents: Family::default(),
-            scrapes: Family::default(),
-            scrape_seconds: Histogram::new(LOOK_BUCKETS),
             known: Mutex::default(),
             ready: Family::default(),
             paused: Family::default(),
@@ -130,9 +122,6 @@ impl Metrics {
         let decisions = "Decisions by outcome (rollback, hold, escalate) and reason";
         all.register("decisions", decisions, self.decisions.clone());
         all.register("incidents", "Incidents that entered a phase", self.incidents.clone());
-        all.register("scrapes", "Looks at targets by result: ok, or the sort of fault", self.scrapes.clone());
-        let took = "Time that a successful or failed look at a target took";
-        all.register_with_unit("scrape_duration", took, Unit::Seconds, self.scrape_seconds.clone());
     }
 
     fn register_state(&mut self) {
@@ -156,11 +145,9 @@ impl Metrics {
         all.register("process_open_fds", "Open files", self.files.clone());
     }
 
-    /// Counts a look at a target: `None` for one that succeeded, and how long it took.
-    pub fn scraped(&self, fault: Option<FaultKind>, took: Duration) {
-        let result = fault.map_or("ok", FaultKind::as_str);
-        self.scrapes.get_or_create(&[("result", result.to_owned())]).inc();
-        self.scrape_seconds.observe(took.as_secs_f64());
+    /// Adds what another part counts by itself, read whenever the metrics are.
+    pub fn add(&mut self, collector: Box<dyn Collector>) {
+        self.registry.register_collector(collector);
     }
 
     /// Notes how far the wall clock has gone from the daemon's own timeline, in seconds.

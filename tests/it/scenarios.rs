@@ -161,16 +161,17 @@ fn happen(world: &mut World, what: &What) {
         What::Publish(revision) => world.publish(revision),
         What::Deploy(revision) => world.deploy(revision),
         What::Prune(revision) => world.prune(revision),
-        What::Restart(_) => world.restart(),
-        What::OomKill(_) => world.oom_kill(),
+        What::Restart(true) => world.restart(),
+        What::OomKill(true) => world.oom_kill(),
         What::Kill(lost) => world.crash(*lost),
         What::Pause(reason) => ask(world, RequestKind::Pause { reason: reason.clone() }),
-        What::Resume(_) => ask(world, RequestKind::Resume),
-        What::Approve(_) => {
+        What::Resume(true) => ask(world, RequestKind::Resume),
+        What::Approve(true) => {
             if let Some(incident) = open {
                 ask(world, RequestKind::Approve { incident });
             }
         }
+        What::Restart(false) | What::OomKill(false) | What::Resume(false) | What::Approve(false) => {}
         What::Reject(reason) => {
             if let Some(incident) = open {
                 ask(world, RequestKind::Reject { incident, reason: reason.clone() });

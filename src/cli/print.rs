@@ -1,0 +1,69 @@
+//! The one place that writes to the terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::future::Future;
+use std::io::Write;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::client::Failure;
+use super::{NO, USAGE, YES};
+
+/// Runs a command's future on a runtime of its own, prints what went wrong with every cause, and gives the exit code.
+pub(crate) fn finish(work: impl Future<Output = Result<u8, Failure>>) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime");
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(Failure { code: NO, error }),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(Failure { code, error }) => {
+            complain(&error);
+            code
+        }
+    }
+}
+
+/// Prints an error and its causes to standard error.
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("rollbackd: {error:#}");
+}
+
+/// Prints a line. A reader that has gone away is no error.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+}
+
+/// Prints text as it is.
+pub(crate) fn text(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// Prints to standard error as it is.
+pub(crate) fn error_text(text: &str) {
+    eprint!("{text}");
+}
+
+/// Prints a value as JSON, indented.
+pub(crate) fn json(value: &impl Serialize) -> u8 {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => {
+            line(&text);
+            YES
+        }
+        Err(error) => {
+            complain(&anyhow::anyhow!(error).context("the answer can't be written as JSON"));
+            USAGE
+        }
+    }
+}
+
+/// Text from outside without anything that a terminal would obey.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,341 @@
+//! `rollbackd run`: the parts put together, kept together, and taken apart in order.
+//!
+//! A duty that ends by itself ends the process, loudly: a daemon without one of its limbs must not look alive. The first
+//! SIGTERM or SIGINT lets a running step end; the second ends at once.
+
+mod looks;
+mod plots;
+mod reload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Failure;
+use super::{NO, RunArgs, USAGE, YES, print};
+use crate::act::HostActuator;
+use crate::clock::Clock;
+use crate::config::Overrides;
+use crate::config::model::Config;
+use crate::domain::fleet::Fleet;
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::state::WorkloadState;
+use crate::domain::policy::Mode;
+use crate::domain::time::{Span, Timestamp};
+use crate::engine::ports::{Looks, Pager, Witness};
+use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
+use crate::http::{self, AppState, Parts, Token};
+use crate::notify::{self, Receivers};
+use crate::observe::{ObserveStats, Observers};
+use crate::store::{RETENTION, Store};
+use crate::systemd::{Duty, Notifier};
+use crate::telemetry::{self, Metrics, Stream, Telemetry};
+
+use reload::Reloader;
+
+/// Time between two looks at the parts' own state for the metrics.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time between two prunings of the journal.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long everything together may take to stop, beyond a running step.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: &RunArgs) -> u8 {
+    if let Err(error) = telemetry::init(args.log_format.into()) {
+        print::complain(&anyhow!(error));
+        return USAGE;
+    }
+    print::finish(async {
+        let config = load(args)?;
+        serve(args, config).await
+    })
+}
+
+fn load(args: &RunArgs) -> Result<Config, Failure> {
+    let overrides = Overrides { mode: args.mode.map(Mode::from) };
+    crate::config::load(&args.config, overrides).map_err(|error| Failure { code: USAGE, error: anyhow!(error) })
+}
+
+/// All parts, each of which must go on for the daemon to be of use.
+struct Daemon {
+    store: Store,
+    clock: Clock,
+    engine: Handle,
+    observers: Arc<Observers>,
+    metrics: Arc<Metrics>,
+    receivers: watch::Sender<Receivers>,
+    notifier: Arc<Notifier>,
+    stop: CancellationToken,
+    duties: JoinSet<&'static str>,
+}
+
+async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
+    let fail = |error: anyhow::Error| Failure { code: NO, error };
+    let mut signals = Signals::new().map_err(fail)?;
+    let notifier = Notifier::from_environment(|name| std::env::var_os(name), std::process::id());
+    let notifier = Arc::new(notifier.map_err(|error| fail(anyhow!(error)))?);
+    let listener = TcpListener::bind(config.daemon.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", config.daemon.listen))
+        .map_err(fail)?;
+    let mut daemon = assemble(&config, listener, Arc::clone(&notifier)).await.map_err(fail)?;
+    let status = status_line(&config);
+    tracing::info!(listen = %config.daemon.listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");
+    notifier.ready(&status);
+    let mut reloader = Reloader::new(args.clone(), config);
+    let code = loop {
+        tokio::select! {
+            steer = signals.next() => match steer {
+                Steer::Stop => break YES,
+                Steer::Reload => reloader.reload(&daemon).await,
+            },
+            Some(ended) = daemon.duties.join_next() => {
+                let duty = ended.unwrap_or("a duty that panicked");
+                tracing::error!(duty, "a duty ended by itself: the daemon stops");
+                break NO;
+            }
+        }
+    };
+    notifier.stopping("letting a running step end");
+    tokio::select! {
+        () = daemon.take_apart() => Ok(code),
+        () = signals.stop() => {
+            tracing::warn!("told to stop twice: ending at once; the next start settles what was under way");
+            Ok(code)
+        }
+    }
+}
+
+fn status_line(config: &Config) -> String {
+    format!("watching {} workloads, mode {}", config.workloads.len(), config.daemon.mode)
+}
+
+async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier>) -> anyhow::Result<Daemon> {
+    crate::net::tls::install();
+    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened")?;
+    let states = fold(&store).await?;
+    let newest = states.iter().map(|(_, state)| state.last_at).max();
+    let clock = Clock::start(newest);
+    let now: Now = Arc::new({
+        let clock = clock;
+        move || clock.now()
+    });
+    let stop = CancellationToken::new();
+    let mut duties = JoinSet::new();
+
+    let (seen, observations) = mpsc::channel(OBSERVATION_QUEUE);
+    let observers = Arc::new(Observers::new(clock, seen, Arc::new(ObserveStats::default())));
+    let mut metrics = Metrics::default();
+    metrics.add(Box::new(looks::Looks::new(Arc::clone(observers.stats()))));
+    let metrics = Arc::new(metrics);
+    let stream = Stream::default();
+    let (receivers, current_receivers) = watch::channel(receivers_of(config));
+    let (pager, paging) = notify::pager(current_receivers.clone(), now.clone(), stop.clone());
+    duties.spawn(named("pager", paging));
+
+    let edges = Edges {
+        journal: Arc::new(store.clone()),
+        actuator: Arc::new(HostActuator::default()),
+        looks: Arc::clone(&observers) as Arc<dyn Looks>,
+        pager: Arc::new(pager) as Arc<dyn Pager>,
+        witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,
+        now: Arc::clone(&now),
+    };
+    let (engine, handle) = Engine::new(fleet(config, states), edges, observations);
+    duties.spawn(named("engine", engine.run(stop.clone())));
+    duties.spawn(named("outbox", drain(store.clone(), current_receivers, Arc::clone(&now), stop.clone())));
+    duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
+    let parts = Parts {
+        engine: handle.clone(),
+        history: Arc::new(store.reader().clone()),
+        metrics: Arc::clone(&metrics),
+        stream,
+        token: Token::new(config.daemon.token_file.clone()),
+        now: Arc::clone(&now),
+        external_host: config.daemon.external_url.as_deref().and_then(host_of),
+    };
+    let app = AppState::new(parts, stop.clone());
+    duties.spawn(named("http", http::serve(listener, Arc::new(app), stop.clone())));
+    observers.apply(config);
+
+    let mut daemon = Daemon { store, clock, engine: handle, observers, metrics, receivers, notifier, stop, duties };
+    daemon.spawn_housekeeping();
+    Ok(daemon)
+}
+
+fn host_of(url: &str) -> Option<String> {
+    reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
+}
+
+async fn named(name: &'static str, duty: impl Future<Output = ()>) -> &'static str {
+    duty.await;
+    name
+}
+
+async fn drain(store: Store, receivers: watch::Receiver<Receivers>, now: Now, stop: CancellationToken) {
+    notify::drain(&store, receivers, now, stop).await;
+}
+
+/// What the journal says of every workload that it knows.
+async fn fold(store: &Store) -> anyhow::Result<Vec<(WorkloadId, WorkloadState)>> {
+    let folded = store.reader().fold().await.context("the journal can't be read")?;
+    folded
+        .into_iter()
+        .map(|(id, state)| {
+            let state = state.with_context(|| format!("the records of {id} can't be followed"))?;
+            Ok((id, state))
+        })
+        .collect()
+}
+
+fn fleet(config: &Config, states: Vec<(WorkloadId, WorkloadState)>) -> Fleet {
+    let mut states: std::collections::BTreeMap<WorkloadId, WorkloadState> = states.into_iter().collect();
+    let mut fleet = Fleet::default();
+    for (id, workload) in &config.workloads {
+        fleet.add(Arc::clone(&workload.policy), states.remove(id).unwrap_or_default());
+    }
+    fleet
+}
+
+fn receivers_of(config: &Config) -> Receivers {
+    Arc::new(config.receivers.clone())
+}
+
+impl Daemon {
+    fn spawn_housekeeping(&mut self) {
+        let watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
+        let (notifier, stop) = (Arc::clone(&self.notifier), self.stop.clone());
+        self.duties.spawn(async move {
+            notifier.watch(watched, stop.clone()).await;
+            // Without a watchdog there is nothing to feed; the duty is then to wait.
+            stop.cancelled().await;
+            "watchdog"
+        });
+        self.duties.spawn(named("gauges", self.gauges()));
+        self.duties.spawn(named("pruning", self.pruning()));
+    }
+
+    fn engine_duty(&self) -> Duty {
+        let engine = self.engine.clone();
+        Duty::new("engine", move || {
+            let engine = engine.clone();
+            async move { engine.ping().await.is_ok() }
+        })
+    }
+
+    fn journal_duty(&self) -> Duty {
+        let reader = self.store.reader().clone();
+        Duty::new("journal", move || {
+            let reader = reader.clone();
+            async move { reader.outbox().await.is_ok() }
+        })
+    }
+
+    fn looks_duty(&self) -> Duty {
+        let observers = Arc::clone(&self.observers);
+        Duty::new("looks", move || {
+            let moving = observers.stalled().is_none();
+            async move { moving }
+        })
+    }
+
+    fn gauges(&self) -> impl Future<Output = ()> + use<> {
+        let (engine, reader) = (self.engine.clone(), self.store.reader().clone());
+        let (metrics, clock, stop) = (Arc::clone(&self.metrics), self.clock, self.stop.clone());
+        let work = async move {
+            let mut round = tokio::time::interval(GAUGE_INTERVAL);
+            loop {
+                round.tick().await;
+                metrics.set_clock_drift(clock.drift_millis() as f64 / 1000.0);
+                if let Ok(views) = engine.list().await {
+                    metrics.set_workloads(&views);
+                }
+                if let Ok(outbox) = reader.outbox().await {
+                    metrics.set_outbox(outbox_level(&outbox, clock.now()));
+                }
+            }
+        };
+        async move {
+            stop.run_until_cancelled(work).await;
+        }
+    }
+
+    fn pruning(&self) -> impl Future<Output = ()> + use<> {
+        let (store, clock, stop) = (self.store.clone(), self.clock, self.stop.clone());
+        let work = async move {
+            let mut round = tokio::time::interval(PRUNE_INTERVAL);
+            loop {
+                round.tick().await;
+                match store.prune(clock.now() - RETENTION).await {
+                    Ok(pruned) => tracing::debug!(?pruned, "old records pruned"),
+                    Err(error) => tracing::warn!(%error, "old records could not be pruned"),
+                }
+            }
+        };
+        async move {
+            stop.run_until_cancelled(work).await;
+        }
+    }
+
+    /// Looks first, so that nothing new comes in; then everything else at once.
+    async fn take_apart(mut self) {
+        self.stop.cancel();
+        let all = async {
+            self.observers.shutdown().await;
+            while self.duties.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
+            tracing::warn!(limit = ?STOP_LIMIT, "not everything stopped in time");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn outbox_level(outbox: &crate::store::OutboxStats, now: Timestamp) -> telemetry::OutboxLevel {
+    let oldest = outbox.oldest.map_or(Span::ZERO, |oldest| now.since(oldest));
+    telemetry::OutboxLevel { waiting: outbox.waiting, parked: outbox.parked, oldest_seconds: oldest.as_secs_f64() }
+}
+
+/// The signals that steer a daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("signals can't be handled");
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Steer {
+        tokio::select! {
+            _ = self.terminate.recv() => Steer::Stop,
+            _ = self.interrupt.recv() => Steer::Stop,
+            _ = self.hang_up.recv() => Steer::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Steer::Stop) {}
+    }
+}
+
+/// What a signal asks for.
+enum Steer {
+    Stop,
+    Reload,
+}

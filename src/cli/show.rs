@@ -1,0 +1,225 @@
+//! Now, the past, and why.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::client::{Client, Failure};
+use super::{DaemonArgs, NO, ReportFormat, YES, print};
+use crate::domain::controller::{Explanation, WorkloadView};
+use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
+
+pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
+    print::finish(async {
+        let client = Client::new(daemon)?;
+        let views: Vec<WorkloadView> = match workload {
+            Some(name) => vec![client.get(&["workloads", name], &[]).await?],
+            None => client.get(&["workloads"], &[]).await?,
+        };
+        if daemon.json {
+            return Ok(match (workload, views.first()) {
+                (Some(_), Some(view)) => print::json(view),
+                _ => print::json(&views),
+            });
+        }
+        match (workload, views.first()) {
+            (Some(_), Some(view)) => in_detail(view),
+            _ => overview(&views),
+        }
+        Ok(YES)
+    })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    table
+}
+
+fn overview(views: &[WorkloadView]) {
+    let mut table = table(&["WORKLOAD", "MODE", "RELEASE", "STATE", "ROLLBACK GOES TO"]);
+    for view in views {
+        table.add_row([
+            view.workload.to_string(),
+            view.mode.to_string(),
+            view.current.as_ref().map_or_else(|| "unknown".to_owned(), |current| current.revision.to_string()),
+            state(view),
+            view.goal.as_ref().map_or_else(ToString::to_string, |goal| goal.revision.to_string()),
+        ]);
+    }
+    print::line(&print::clean(&table.to_string()));
+}
+
+fn state(view: &WorkloadView) -> String {
+    let paused = if view.paused.is_some() { ", paused" } else { "" };
+    let state = match (&view.incident, &view.assessment.blind) {
+        (Some(incident), _) => incident.phase.to_string(),
+        (None, Some(_)) => "blind".to_owned(),
+        (None, None) if view.assessment.healthy => "healthy".to_owned(),
+        (None, None) => "not judged yet".to_owned(),
+    };
+    format!("{state}{paused}")
+}
+
+fn in_detail(view: &WorkloadView) {
+    overview(std::slice::from_ref(view));
+    print::line("");
+    triggers(&view.assessment.triggers);
+    if let Some(incident) = &view.incident {
+        print::line(&print::clean(&format!("\n{} is {}: {}", incident.incident, incident.phase, incident.cause)));
+        if let Some(hold) = &incident.hold {
+            print::line(&print::clean(&format!("held: {hold}")));
+        }
+    }
+    let mut table = table(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
+    for release in &view.releases {
+        let standing = &release.standing;
+        table.add_row([
+            release.revision.to_string(),
+            standing.last_current.to_string(),
+            standing.known_good_since.map_or_else(|| "-".to_owned(), |at| at.to_string()),
+            standing.taken_back.as_ref().map_or_else(|| "-".to_owned(), |(at, _)| at.to_string()),
+            if release.available { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    print::line(&print::clean(&format!("\n{table}")));
+}
+
+fn triggers(all: &[TriggerStatus]) {
+    let mut table = table(&["TRIGGER", "STATE", "VALUE", "SAMPLES", "VERDICT", "FROM"]);
+    for trigger in all {
+        let evidence = &trigger.evidence;
+        table.add_row([
+            trigger.name.to_string(),
+            match trigger.state {
+                TriggerState::Inactive => "inactive".to_owned(),
+                TriggerState::Pending { held, .. } => format!("pending {held} of {}", trigger.hold_for),
+                TriggerState::Firing { at, .. } => format!("firing since {at}"),
+            },
+            evidence.value.map_or_else(|| "-".to_owned(), |value| evidence.unit.format(value.get())),
+            evidence.samples.to_string(),
+            match &evidence.verdict {
+                Verdict::Ok => "ok".to_owned(),
+                Verdict::Breach => "breach".to_owned(),
+                Verdict::Unknown(reason) => format!("unknown: {reason}"),
+            },
+            evidence.convention.clone().unwrap_or_else(|| "policy".to_owned()),
+        ]);
+    }
+    print::line(&print::clean(&table.to_string()));
+}
+
+pub(crate) fn explain(subject: &str, daemon: &DaemonArgs) -> u8 {
+    print::finish(async {
+        let client = Client::new(daemon)?;
+        let workload = match client.get::<Value>(&["incidents", subject], &[]).await {
+            Ok(incident) => return explain_incident(&client, subject, &incident, daemon).await,
+            Err(Failure { code: NO, .. }) => subject,
+            Err(failure) => return Err(failure),
+        };
+        let explanation: Explanation = client.get(&["workloads", workload, "explain"], &[]).await?;
+        if daemon.json {
+            return Ok(print::json(&explanation));
+        }
+        print_explanation(&explanation);
+        Ok(YES)
+    })
+}
+
+/// A past incident is explained by its report; an open one by the present judgement as well.
+async fn explain_incident(client: &Client, incident: &str, found: &Value, daemon: &DaemonArgs) -> Result<u8, Failure> {
+    if daemon.json {
+        return Ok(print::json(found));
+    }
+    let report = client.get_text(&["incidents", incident, "report"], &[("format", "md")]).await?;
+    print::text(&print::clean(&report));
+    Ok(YES)
+}
+
+fn print_explanation(explanation: &Explanation) {
+    print::line(&print::clean(&format!("{} at {}: {}", explanation.workload, explanation.at, explanation.decision)));
+    print::line("");
+    triggers(&explanation.assessment.triggers);
+    print::line("");
+    let mut table = table(&["GUARD", "SAYS"]);
+    for guard in &explanation.guards {
+        let says = guard.hold.as_ref().map_or_else(|| "passes".to_owned(), |hold| format!("holds: {hold}"));
+        table.add_row([guard.name.clone(), says]);
+    }
+    print::line(&print::clean(&table.to_string()));
+    print::line("\nWhat would change the decision:");
+    for change in &explanation.would_change {
+        print::line(&print::clean(&format!("  {change}")));
+    }
+}
+
+pub(crate) fn plan(workload: &str, daemon: &DaemonArgs) -> u8 {
+    print::finish(async {
+        let preview: Preview = Client::new(daemon)?.get(&["workloads", workload, "plan"], &[]).await?;
+        if daemon.json {
+            print::json(&preview);
+        } else {
+            print_plan(&preview);
+        }
+        Ok(if preview.is_clear() { YES } else { NO })
+    })
+}
+
+/// What a rollback by hand would do now, and what would stop it.
+pub(crate) type Preview = crate::domain::controller::Preview;
+
+fn print_plan(preview: &Preview) {
+    match &preview.plan {
+        None => print::line("No plan can be made."),
+        Some(plan) => {
+            print::line(&print::clean(&format!(
+                "{}: {} → {}, {}, until {}",
+                preview.workload, plan.from, plan.to, plan.strategy, plan.deadline
+            )));
+            for (i, step) in plan.steps.iter().enumerate() {
+                print::line(&print::clean(&format!("  {}. {step}", i + 1)));
+            }
+        }
+    }
+    let holds = preview.guards.iter().filter_map(|guard| guard.hold.as_ref());
+    for hold in holds {
+        print::line(&print::clean(&format!("Stopped by {}: {hold}", hold.as_str())));
+    }
+    for finding in &preview.findings {
+        print::line(&print::clean(&format!("Stopped by preflight: {finding}")));
+    }
+    if preview.is_clear() {
+        print::line("Nothing would stop it.");
+    }
+}
+
+pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -> u8 {
+    print::finish(async {
+        let limit = limit.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(workload.map(|name| ("workload", name)));
+        let incidents: Vec<Value> = Client::new(daemon)?.get(&["incidents"], &query).await?;
+        if daemon.json {
+            return Ok(print::json(&incidents));
+        }
+        let mut table = table(&["INCIDENT", "WORKLOAD", "BEGAN", "ENDED AS"]);
+        for incident in &incidents {
+            let field = |key: &str| incident.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
+            table.add_row([field("incident"), field("workload"), field("began"), field("phase")]);
+        }
+        print::line(&print::clean(&table.to_string()));
+        Ok(YES)
+    })
+}
+
+pub(crate) fn report(incident: &str, format: ReportFormat, daemon: &DaemonArgs) -> u8 {
+    print::finish(async {
+        let format = match (format, daemon.json) {
+            (_, true) | (ReportFormat::Json, _) => "json",
+            (ReportFormat::Md, false) => "md",
+            (ReportFormat::Html, false) => "html",
+        };
+        let text = Client::new(daemon)?.get_text(&["incidents", incident, "report"], &[("format", format)]).await?;
+        print::text(&text);
+        Ok(YES)
+    })
+}
