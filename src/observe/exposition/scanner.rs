@@ -99,6 +99,9 @@ impl Scan<'_> {
             if self.ended {
                 return Err(Problem::new("data after # EOF").at(self.lines + 1));
             }
+            if self.carry.is_empty() {
+                rest = self.pass(rest)?;
+            }
             let Some(end) = memchr::memchr(b'\n', rest) else {
                 return self.keep(rest);
             };
@@ -199,7 +202,7 @@ impl Scan<'_> {
         }
         let (series, _) = self.parse(line)?;
         let class = table.class(&series.name);
-        self.count()?;
+        self.count(1)?;
         if let Class::Take(_) = class {
             self.take(table, line, &class)?;
         }

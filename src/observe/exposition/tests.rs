@@ -39,6 +39,15 @@ fn scan_pieces(
 }
 
 #[test]
+fn scans_and_tables_may_move_between_threads() {
+    fn moves<T: Send + 'static>() {}
+    moves::<Scanner>();
+    moves::<Scan<'static>>();
+    moves::<SeriesTable>();
+    moves::<Decoder>();
+}
+
+#[test]
 fn the_format_follows_from_the_content_type_or_the_last_line() {
     let typed = Format::from_content_type;
     assert_eq!(typed(Some("application/openmetrics-text; version=1.0.0; charset=utf-8")), Format::OpenMetrics);

@@ -28,12 +28,36 @@ pub(super) enum Flow {
 }
 
 impl Scan<'_> {
+    /// Passes over whole lines of the name that is being passed over, and returns what is left. Most of a page goes
+    /// through this loop; it leaves to [`Scan::line`] whatever is not plain.
+    pub(super) fn pass<'c>(&mut self, mut rest: &'c [u8]) -> Result<&'c [u8], ScanError> {
+        let prefix = &*self.run.prefix;
+        if self.run.class.is_some() || prefix.is_empty() {
+            return Ok(rest);
+        }
+        let longest = self.scanner.limits.line_bytes;
+        let mut passed = 0;
+        while rest.starts_with(prefix)
+            && let Some(end) = memchr::memchr(b'\n', &rest[prefix.len()..])
+        {
+            let end = prefix.len() + end;
+            if end > longest || ends_open(&rest[..end]) {
+                break;
+            }
+            passed += 1;
+            rest = &rest[end + 1..];
+        }
+        self.lines += passed;
+        self.count(passed)?;
+        Ok(rest)
+    }
+
     /// Takes one line. Lines of unwanted names leave by the first return, wanted ones by the second.
     pub(super) fn line(&mut self, table: &mut SeriesTable, line: &[u8]) -> Result<Flow, ScanError> {
         self.check_length(line.len())?;
         self.lines += 1;
         if self.run.class.is_none() && !self.run.prefix.is_empty() && line.starts_with(&self.run.prefix) {
-            self.count()?;
+            self.count(1)?;
             return self.skip(line);
         }
         if self.due(table, line)? {
@@ -56,7 +80,7 @@ impl Scan<'_> {
         if entry.bare && !matches!(rest, [b' ', next, ..] if !matches!(next, b' ' | b'\t' | b'{')) {
             return Ok(false);
         }
-        self.count()?;
+        self.count(1)?;
         let reading = self.reading(rest)?;
         if self.run.prefix.is_empty() || !line.starts_with(&self.run.prefix) {
             self.note_run(table, line);
@@ -75,8 +99,8 @@ impl Scan<'_> {
         sample::reading(rest, self.format, &self.scanner.limits).map_err(|problem| problem.at(self.lines))
     }
 
-    pub(super) fn count(&mut self) -> Result<(), ScanError> {
-        self.samples += 1;
+    pub(super) fn count(&mut self, samples: u64) -> Result<(), ScanError> {
+        self.samples += samples;
         let limit = self.scanner.limits.samples;
         if self.samples > limit { Err(ScanError::PageOver(Over::Samples(limit))) } else { Ok(()) }
     }
@@ -95,7 +119,7 @@ impl Scan<'_> {
     fn other_line(&mut self, table: &mut SeriesTable, line: &[u8]) -> Result<Flow, ScanError> {
         if self.run.class.is_some() && line.starts_with(&self.run.prefix) {
             let class = self.run.class.clone().unwrap_or(Class::Skip);
-            self.count()?;
+            self.count(1)?;
             return self.wanted_line(table, line, &class);
         }
         let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -138,7 +162,7 @@ impl Scan<'_> {
 
     /// A line that starts with a name which is not the last one's.
     fn new_run(&mut self, table: &mut SeriesTable, line: &[u8]) -> Result<Flow, ScanError> {
-        self.count()?;
+        self.count(1)?;
         match self.note_run(table, line) {
             Some(class) => self.wanted_line(table, line, &class),
             None => self.skip(line),
@@ -160,7 +184,7 @@ impl Scan<'_> {
 
     /// A line whose name is inside its braces, or which starts with blanks.
     fn named_inside(&mut self, table: &mut SeriesTable, line: &[u8]) -> Result<Flow, ScanError> {
-        self.count()?;
+        self.count(1)?;
         if self.skip(line)? == Flow::Open {
             return Ok(Flow::Open);
         }
