@@ -124,10 +124,7 @@ async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier
     let states = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
-    let now: Now = Arc::new({
-        let clock = clock;
-        move || clock.now()
-    });
+    let now: Now = Arc::new(move || clock.now());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();
 
