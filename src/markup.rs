@@ -69,7 +69,7 @@ pub fn html(text: &str) -> String {
     out
 }
 
-/// [`plain`] text, escaped so that CommonMark and its tables show it as it is.
+/// [`plain`] text, escaped so that CommonMark, its tables and its bare links show it as it is.
 #[must_use]
 pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -87,15 +87,19 @@ pub fn markdown(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // Autolinks: a scheme is no scheme without its colon beside it.
-            ':' if rest.as_str().starts_with("//") => out.push_str("&#58;"),
-            '@' => out.push_str("&#64;"),
+            // What would make a link of a bare address.
+            ':' if rest.as_str().starts_with("//") => out.push_str("\\:"),
+            '.' if ends_with_www(&out) => out.push_str("\\."),
             c if is_steering(c) => out.push(' '),
             c => out.push(c),
         }
         before = Some(c);
     }
     out
+}
+
+fn ends_with_www(text: &str) -> bool {
+    text.as_bytes().last_chunk::<3>().is_some_and(|end| end.eq_ignore_ascii_case(b"www"))
 }
 
 #[cfg(test)]
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(html(NASTY), "&lt;script&gt;a|b&lt;/script&gt; [31m # x `y` [z](http://e)  &quot;&#39;&amp;");
         assert_eq!(
             markdown(NASTY),
-            "&lt;script&gt;a\\|b&lt;/script&gt; \\[31m \\# x \\`y\\` \\[z\\](http&#58;//e)  \"'&amp;"
+            "&lt;script&gt;a\\|b&lt;/script&gt; \\[31m \\# x \\`y\\` \\[z\\](http\\://e)  \"'&amp;"
         );
         assert_eq!(markdown("error_rate at 10:00 _x_"), "error_rate at 10:00 \\_x\\_");
         assert_eq!(plain("a\u{1b}[31m\r\nb\u{9b}c"), "a [31m  b c");

@@ -27,7 +27,7 @@ const SHORTEST_MARGIN: Span = Span::from_secs(60);
 const MOST_POINTS: usize = 1_200;
 
 /// Room that a marker's label takes, in pixels.
-const LABEL_ROOM: f64 = 78.0;
+const LABEL_ROOM: f64 = 100.0;
 
 /// A drawn plot.
 #[derive(Serialize)]

@@ -5,8 +5,10 @@
 mod alert;
 mod alertmanager;
 mod architecture;
+mod http;
 mod journal;
 mod outbox;
+mod report;
 mod scenarios;
 mod shipped;
 mod simulation;
