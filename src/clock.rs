@@ -44,7 +44,10 @@ impl Clock {
     }
 }
 
-fn wall() -> Timestamp {
+/// The wall clock, for what others compare with their own clocks: it steps when it is set. Records and retries are timed
+/// by the timeline.
+#[must_use]
+pub fn wall() -> Timestamp {
     Timestamp::from_millis(millis(clock_gettime(ClockId::Realtime)))
 }
 

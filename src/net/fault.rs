@@ -60,28 +60,33 @@ fn kind(error: &reqwest::Error) -> FaultKind {
     }
 }
 
-/// The sort of the first error in the chain that has one.
+/// The sort of the first error in the chain that has one. An error that only carries another one in is asked last.
 fn cause(error: &(dyn Error + 'static)) -> Option<FaultKind> {
-    chain(error).find_map(|cause| {
-        if cause.is::<Unresolved>() {
-            return Some(FaultKind::Unreachable);
-        }
-        if cause.is::<rustls::Error>() {
-            return Some(FaultKind::Tls);
-        }
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            // A TLS error travels inside an io::Error, whose `source` skips it.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return Some(FaultKind::Tls);
+    let mut carrier = None;
+    for cause in chain(error) {
+        let kind = if cause.is::<Unresolved>() {
+            Some(FaultKind::Unreachable)
+        } else if cause.is::<rustls::Error>() {
+            Some(FaultKind::Tls)
+        } else if let Some(io) = cause.downcast_ref::<io::Error>() {
+            let kind = io_kind(io.kind());
+            if io.get_ref().is_some() {
+                carrier = carrier.or(kind);
+                continue;
             }
-            return io_kind(io.kind());
+            kind
+        } else {
+            match cause.downcast_ref::<hyper::Error>() {
+                Some(http) if http.is_parse_too_large() => Some(FaultKind::TooLarge),
+                Some(http) if http.is_parse() => Some(FaultKind::Malformed),
+                Some(_) | None => None,
+            }
+        };
+        if kind.is_some() {
+            return kind;
         }
-        match cause.downcast_ref::<hyper::Error>() {
-            Some(http) if http.is_parse_too_large() => Some(FaultKind::TooLarge),
-            Some(http) if http.is_parse() => Some(FaultKind::Malformed),
-            Some(_) | None => None,
-        }
-    })
+    }
+    carrier
 }
 
 fn io_kind(kind: io::ErrorKind) -> Option<FaultKind> {
@@ -103,8 +108,12 @@ fn io_kind(kind: io::ErrorKind) -> Option<FaultKind> {
     }
 }
 
+/// An error and all below it. `io::Error::source` skips the error that it carries: a TLS error lies in two of them.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&e| e.source())
+    std::iter::successors(Some(error), |&e| match e.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(carried) => Some(carried),
+        None => e.source(),
+    })
 }
 
 fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::schedule::next_attempt;
 use super::sender::{Attempt, Sender};
-use super::{Clock, Receivers};
+use super::{Clocks, Receivers};
 use crate::domain::id::ReceiverName;
+use crate::domain::time::Timestamp;
 use crate::engine::ports::{Delivery, JournalError, Outbox, Settled, Settlement};
 
 /// Messages on their way to one receiver at the same time; they are of different incidents.
@@ -30,15 +31,15 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub async fn drain<O: Outbox>(
     outbox: &O,
     mut receivers: watch::Receiver<Receivers>,
-    clock: Clock,
+    clocks: Clocks,
     shutdown: CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
         let current = receivers.borrow_and_update().clone();
-        park_forgotten(outbox, current.keys().cloned().collect(), &clock).await;
+        park_forgotten(outbox, current.keys().cloned().collect(), (clocks.timeline)()).await;
         let stop = shutdown.child_token();
         let senders: Vec<Sender> = current.values().map(Sender::new).collect();
-        let drains = senders.iter().map(|sender| Drain { outbox, sender, clock: &clock, stop: &stop }.run());
+        let drains = senders.iter().map(|sender| Drain { outbox, sender, clocks: &clocks, stop: &stop }.run());
         let until_changed = async {
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -55,8 +56,8 @@ pub async fn drain<O: Outbox>(
     }
 }
 
-async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, clock: &Clock) {
-    match outbox.park_others(known, clock(), "the receiver is no longer in the policy".to_owned()).await {
+async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, now: Timestamp) {
+    match outbox.park_others(known, now, "the receiver is no longer in the policy".to_owned()).await {
         Ok(0) => {}
         Ok(messages) => tracing::warn!(messages, "messages for receivers that are no longer in the policy are parked"),
         Err(error) => tracing::error!(%error, "the outbox can't be written"),
@@ -67,7 +68,7 @@ async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, clock: 
 struct Drain<'a, O> {
     outbox: &'a O,
     sender: &'a Sender,
-    clock: &'a Clock,
+    clocks: &'a Clocks,
     stop: &'a CancellationToken,
 }
 
@@ -101,7 +102,7 @@ impl<O: Outbox> Drain<'_, O> {
 
     /// Sends what is due; whether there was anything.
     async fn round(&self, health: &mut Health) -> Result<bool, JournalError> {
-        let due = self.outbox.due(self.sender.name(), (self.clock)(), IN_FLIGHT).await?;
+        let due = self.outbox.due(self.sender.name(), self.now(), IN_FLIGHT).await?;
         if due.is_empty() {
             return Ok(false);
         }
@@ -118,14 +119,14 @@ impl<O: Outbox> Drain<'_, O> {
     async fn attempt(&self, delivery: &Delivery) -> Settlement {
         let attempts = delivery.attempts.saturating_add(1);
         let (attempt, alert) = match &delivery.alert {
-            Ok(alert) => (self.sender.send(alert, (self.clock)()).await, alert),
+            Ok(alert) => (self.sender.send(alert, (self.clocks.wall)()).await, alert),
             Err(why) => return self.settlement(delivery, attempts, Settled::Parked { why: why.clone() }),
         };
         let outcome = match attempt {
             Attempt::Delivered => Settled::Sent,
             Attempt::Gone => Settled::Parked { why: "the receiver says that it is gone (HTTP 410)".to_owned() },
             Attempt::Failed { error, retry_after } => {
-                let next = next_attempt(&alert.id, self.sender.name(), attempts, (self.clock)(), retry_after);
+                let next = next_attempt(&alert.id, self.sender.name(), attempts, self.now(), retry_after);
                 match next {
                     Some(at) => Settled::Again { at, error },
                     None => Settled::Parked { why: format!("given up after {attempts} attempts: {error}") },
@@ -135,9 +136,13 @@ impl<O: Outbox> Drain<'_, O> {
         self.settlement(delivery, attempts, outcome)
     }
 
+    fn now(&self) -> Timestamp {
+        (self.clocks.timeline)()
+    }
+
     fn settlement(&self, delivery: &Delivery, attempts: u32, outcome: Settled) -> Settlement {
         let receiver = self.sender.name().clone();
-        Settlement { id: delivery.id.clone(), receiver, at: (self.clock)(), attempts, outcome }
+        Settlement { id: delivery.id.clone(), receiver, at: self.now(), attempts, outcome }
     }
 
     /// Keeps how attempts ended. While that fails nothing more is sent: what was sent would be sent again and again.
@@ -154,7 +159,7 @@ impl<O: Outbox> Drain<'_, O> {
     /// Time to the next attempt; none where the outbox can't be read.
     async fn time_to_next(&self) -> Option<Duration> {
         let next = self.outbox.next_due(self.sender.name()).await.ok()?;
-        let pause = next.map_or(LONGEST_SLEEP, |at| Duration::from(at.since((self.clock)())));
+        let pause = next.map_or(LONGEST_SLEEP, |at| Duration::from(at.since(self.now())));
         Some(pause.min(LONGEST_SLEEP))
     }
 }

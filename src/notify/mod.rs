@@ -21,8 +21,17 @@ use crate::config::model::Receiver;
 use crate::domain::id::ReceiverName;
 use crate::domain::time::Timestamp;
 
-/// Gives the time on the daemon's own timeline.
+/// Gives the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The two clocks that telling needs.
+#[derive(Clone)]
+pub struct Clocks {
+    /// The daemon's own timeline, by which records and retries are timed.
+    pub timeline: Clock,
+    /// The wall clock, which receivers compare with theirs: a signature that seems old is refused.
+    pub wall: Clock,
+}
 
 /// The receivers of a policy.
 pub type Receivers = Arc<BTreeMap<ReceiverName, Receiver>>;

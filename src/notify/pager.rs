@@ -31,10 +31,10 @@ impl Pager for DirectPager {
     }
 }
 
-/// The handle, and the task that sends until `shutdown` or until all handles are gone.
+/// The handle, and the task that sends until `shutdown` or until all handles are gone. `wall` is the wall clock.
 pub fn pager(
     receivers: watch::Receiver<Receivers>,
-    clock: Clock,
+    wall: Clock,
     shutdown: CancellationToken,
 ) -> (DirectPager, impl Future<Output = ()> + Send) {
     let (queue, mut notices) = mpsc::channel::<Notice>(PAGE_QUEUE);
@@ -48,15 +48,15 @@ pub fn pager(
             let current = receivers.borrow().clone();
             let senders: Vec<Sender> =
                 notice.receivers.iter().filter_map(|name| current.get(name)).map(Sender::new).collect();
-            join_all(senders.iter().map(|sender| tell(sender, &notice, &clock))).await;
+            join_all(senders.iter().map(|sender| tell(sender, &notice, &wall))).await;
         }
     };
     (DirectPager { queue }, task)
 }
 
-async fn tell(sender: &Sender, notice: &Notice, clock: &Clock) {
+async fn tell(sender: &Sender, notice: &Notice, wall: &Clock) {
     let (receiver, message) = (sender.name(), &notice.alert.id);
-    match sender.attempt(&notice.alert, clock(), FIRES_FOR).await {
+    match sender.attempt(&notice.alert, wall(), FIRES_FOR).await {
         Attempt::Delivered => tracing::info!(%receiver, %message, "told directly"),
         Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, %error, "could not be told directly"),
         Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),

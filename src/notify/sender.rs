@@ -109,6 +109,7 @@ impl Sender {
     }
 
     /// Makes one attempt, within [`REQUEST_DEADLINE`]. Redirects are not followed: a message goes where the policy says.
+    /// `now` is the wall clock's time, which the receiver compares with its own.
     pub async fn send(&self, alert: &Alert, now: Timestamp) -> Attempt {
         self.attempt(alert, now, alertmanager::FIRES_FOR).await
     }

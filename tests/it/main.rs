@@ -13,4 +13,5 @@ mod scenarios;
 mod shipped;
 mod simulation;
 mod story;
+mod tls;
 mod world;

@@ -18,7 +18,7 @@ use rollbackd::domain::id::{IncidentId, ReceiverName, RevisionId, WorkloadId};
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::time::{Span, Timestamp};
 use rollbackd::engine::ports::{Batch, Journal, Notice, Outbox, Pager};
-use rollbackd::notify::{Receivers, drain, pager};
+use rollbackd::notify::{Clocks, Receivers, drain, pager};
 use rollbackd::store::Store;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,9 @@ use crate::alert::alert;
 
 /// Bound on every wait; only a failing test comes near it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The wall clock, an hour ahead of the timeline that the tests begin with.
+const WALL: Timestamp = Timestamp::from_millis(1_767_326_645_000);
 
 /// What a server was sent.
 #[derive(Debug)]
@@ -118,8 +121,9 @@ impl World {
         let (send, receive) = watch::channel(by_name(receivers));
         let stop = CancellationToken::new();
         let (outbox, time, token) = (store.clone(), now.clone(), stop.clone());
-        let clock = Arc::new(move || Timestamp::from_millis(time.load(Ordering::SeqCst)));
-        let drain = tokio::spawn(async move { drain(&outbox, receive, clock, token).await });
+        let timeline = Arc::new(move || Timestamp::from_millis(time.load(Ordering::SeqCst)));
+        let clocks = Clocks { timeline, wall: Arc::new(|| WALL) };
+        let drain = tokio::spawn(async move { drain(&outbox, receive, clocks, token).await });
         Self { store, now, receivers: send, stop, drain, sequence: 0, _dir: dir }
     }
 
@@ -209,7 +213,8 @@ async fn a_message_arrives_signed_for_both_secrets_of_a_rotation() {
     assert_eq!(request.header("content-type"), "application/json");
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&request.body).unwrap(), serde_json::json!(alert("a", 1)));
     let (id, time) = (request.header("webhook-id"), request.header("webhook-timestamp"));
-    assert_eq!((id, time), ("a_1", "1767323045"));
+    // By the wall clock, whatever the daemon's own timeline says.
+    assert_eq!((id, time), ("a_1", "1767326645"));
     let signed = [format!("{id}.{time}.").as_bytes(), &request.body].concat();
     let expected = [&old[..], b"new-and-raw"].map(|key| format!("v1,{}", STANDARD.encode(hmac(key, &signed))));
     assert_eq!(request.header("webhook-signature"), expected.join(" "));
@@ -351,8 +356,8 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     let mut server = Server::start(|_, _| ok()).await;
     let (outbox, stop) = (world.store.clone(), CancellationToken::new());
     let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
-    let (token, clock) = (stop.clone(), Arc::new(|| Timestamp::from_millis(1_767_323_045_000)));
-    let second = tokio::spawn(async move { drain(&outbox, receivers, clock, token).await });
+    let (token, clocks) = (stop.clone(), Clocks { timeline: Arc::new(|| WALL), wall: Arc::new(|| WALL) });
+    let second = tokio::spawn(async move { drain(&outbox, receivers, clocks, token).await });
     assert_eq!(server.ids(1).await, ["a_1"]);
     stop.cancel();
     timeout(PATIENCE, second).await.unwrap().unwrap();
@@ -380,7 +385,7 @@ async fn people_are_told_directly_where_the_outbox_is_of_no_use() {
     let mut server = Server::start(|_, _| ok()).await;
     let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
     let stop = CancellationToken::new();
-    let (direct, task) = pager(receivers, Arc::new(|| Timestamp::from_millis(0)), stop.clone());
+    let (direct, task) = pager(receivers, Arc::new(|| WALL), stop.clone());
     let task = tokio::spawn(task);
     let mut message = alert("rollbackd-journal", 1);
     message.incident = IncidentId::new("rollbackd-journal");

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Failure;
 use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::HostActuator;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Overrides;
 use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
@@ -31,7 +31,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
 use crate::http::{self, AppState, Parts, Token};
-use crate::notify::{self, Receivers};
+use crate::notify::{self, Clocks, Receivers};
 use crate::observe::{ObserveStats, Observers};
 use crate::store::{RETENTION, Store};
 use crate::systemd::{Duty, Notifier};
@@ -135,7 +135,8 @@ async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier
     let metrics = Arc::new(metrics);
     let stream = Stream::default();
     let (receivers, current_receivers) = watch::channel(receivers_of(config));
-    let (pager, paging) = notify::pager(current_receivers.clone(), now.clone(), stop.clone());
+    let clocks = Clocks { timeline: Arc::clone(&now), wall: Arc::new(clock::wall) };
+    let (pager, paging) = notify::pager(current_receivers.clone(), Arc::clone(&clocks.wall), stop.clone());
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
@@ -148,7 +149,7 @@ async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier
     };
     let (engine, handle) = Engine::new(fleet(config, states), edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
-    duties.spawn(named("outbox", drain(store.clone(), current_receivers, Arc::clone(&now), stop.clone())));
+    duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
     let parts = Parts {
         engine: handle.clone(),
@@ -177,8 +178,8 @@ async fn named(name: &'static str, duty: impl Future<Output = ()>) -> &'static s
     name
 }
 
-async fn drain(store: Store, receivers: watch::Receiver<Receivers>, now: Now, stop: CancellationToken) {
-    notify::drain(&store, receivers, now, stop).await;
+async fn drain(store: Store, receivers: watch::Receiver<Receivers>, clocks: Clocks, stop: CancellationToken) {
+    notify::drain(&store, receivers, clocks, stop).await;
 }
 
 /// What the journal says of every workload that it knows.
