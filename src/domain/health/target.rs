@@ -42,6 +42,8 @@ pub(super) struct Scraped {
     pub(super) process_start: Option<f64>,
     /// Restarts seen by `process_start_time_seconds`.
     pub(super) restarts: Events,
+    /// The one restart that belongs to the rollout of the present release was seen.
+    rolled_out: bool,
     table: SeriesTable,
     rings: Vec<(OperandId, Ring)>,
     latest: Vec<(OperandId, Latest)>,
@@ -67,6 +69,7 @@ impl Scraped {
     pub(super) fn turn(&mut self, serves: Serves, at: Timestamp, rules: &Rules) {
         if self.era.turn(serves, at) {
             self.restarts = Events::default();
+            self.rolled_out = false;
             self.start_anew();
         }
         self.era.waiting = self.is_old_process(rules);
@@ -90,7 +93,9 @@ impl Scraped {
         let before = self.process_start.replace(start);
         let Some(before) = before.filter(|before| (before - start).abs() > SAME_START) else { return false };
         self.process_since = Some(at);
-        if !self.is_rollout_restart(at) {
+        if self.is_rollout_restart(at) {
+            self.rolled_out = true;
+        } else {
             self.restarts.push(at, 1, rules.keep_events);
         }
         // The release was in place at first sight, but its process only now: what the one before said is not about it.
@@ -158,7 +163,7 @@ impl Scraped {
     }
 
     fn is_rollout_restart(&self, at: Timestamp) -> bool {
-        self.era.changed.is_some_and(|changed| at.since(changed) <= ROLLOUT_RESTART) && self.restarts.is_empty()
+        self.era.changed.is_some_and(|changed| at.since(changed) <= ROLLOUT_RESTART) && !self.rolled_out
     }
 
     fn origin(&self, at: Timestamp, is_new: bool, rules: &Rules) -> Origin {

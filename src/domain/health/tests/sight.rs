@@ -235,3 +235,18 @@ fn a_target_that_is_gone_is_forgotten() {
     scene.health.retain_targets(&|target| target.as_str() != "a:1");
     assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Unknown(UnknownReason::NoReading));
 }
+
+#[test]
+fn a_rollout_has_one_restart_of_its_own_and_a_crash_loop_right_after_it_counts() {
+    let mut scene = Scene::new(policy_with(vec![trigger("crash_loops", Condition::Above(finite(0.0)), 0)]));
+    scene.releases(0, &[("api", "v1")]);
+    scene.scrape(1, "a:1", started(requests(0.0, 0.0), 0));
+    scene.releases(10, &[("api", "v2")]);
+    scene.about("v2", 10);
+    for (seconds, start) in [(12, 11), (17, 16), (22, 21)] {
+        scene.scrape(seconds, "a:1", started(requests(0.0, 0.0), start));
+        assert_eq!(scene.trigger(seconds).evidence.verdict, Verdict::Ok, "at {seconds}");
+    }
+    scene.scrape(27, "a:1", started(requests(0.0, 0.0), 26));
+    assert_eq!(scene.trigger(27).evidence.verdict, Verdict::Breach);
+}
