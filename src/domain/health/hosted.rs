@@ -29,11 +29,6 @@ impl Events {
         }
     }
 
-    /// Whether there were none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// How many after `edge`.
     pub(super) fn after(&self, edge: Timestamp) -> u64 {
         self.0.iter().rev().take_while(|(time, _)| *time > edge).map(|(_, count)| count).sum()

@@ -492,3 +492,6 @@ fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use super::*;
+use crate::domain::health::verdict::Assessment;
+use crate::domain::incident::narrate;
+use crate::domain::incident::record::Closing;
+use crate::domain::response::plan::{Step, StepKind};
+
+const T0: i64 = 1_800_000_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(T0 + seconds * 1000)
+}
+
+fn cause() -> Cause {
+    Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "reported".to_owned() }
+}
+
+fn goal() -> Goal {
+    Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) }
+}
+
+fn plan() -> Plan {
+    let gate = StepKind::Gate { instances: Vec::new(), release: "v1".into(), answers: 2 };
+    Plan {
+        attempt: 1,
+        purpose: Purpose::First,
+        strategy: Strategy::Direct,
+        from: "v2".into(),
+        to: "v1".into(),
+        steps: vec![Step { kind: gate, timeout: Span::from_secs(60) }],
+        deadline: at(600),
+    }
+}
+
+/// One event of every sort that an incident knows.
+fn events() -> Vec<Event> {
+    let (mode, strategy, onset) = (Mode::Enforce, Strategy::Direct, at(1));
+    let assessment = Box::new(Assessment {
+        at: at(1),
+        revision: None,
+        triggers: Vec::new(),
+        signals: Vec::new(),
+        blind: None,
+        healthy: false,
+    });
+    let asks = Hold::NeedsApproval { because: "the mode is approve".to_owned() };
+    let text = || "why".to_owned();
+    vec![
+        Event::Suspected { cause: cause(), from: None, onset, mode, strategy },
+        Event::StillPending { held: Span::from_secs(5) },
+        Event::Detected { cause: cause(), onset, mode, strategy, assessment },
+        Event::Held { hold: Hold::AlertOnly, goal: None },
+        Event::Held { hold: asks, goal: Some(goal()) },
+        Event::Approved { by: text() },
+        Event::Rejected { by: text(), reason: text() },
+        Event::Planned { plan: Box::new(plan()), goal: goal(), forced: Vec::new() },
+        Event::StepStarted { step: 0 },
+        Event::StepFinished { step: 0, outcome: Outcome::Applied },
+        Event::Verifying,
+        Event::SmokeStarted,
+        Event::SmokeFinished { passed: true, detail: text() },
+        Event::Restored { checks: Vec::new() },
+        Event::Failed { reason: text(), checks: Vec::new() },
+        Event::Escalated { reason: text() },
+        Event::Closed { how: Closing::Subsided },
+    ]
+}
+
+fn record(state: &WorkloadState, event: &Event) -> Record {
+    Record {
+        workload: "app".into(),
+        sequence: state.sequence + 1,
+        incident: Some(IncidentId::new("app-1")),
+        at: at(10),
+        event: event.clone(),
+    }
+}
+
+/// Every state that events lead to, by phase, found by trying all of them from the beginning.
+fn reachable() -> Vec<(Option<Phase>, WorkloadState)> {
+    let phase = |state: &WorkloadState| state.incident.as_ref().map(|incident| incident.phase);
+    let mut found = vec![(None, WorkloadState::default())];
+    let mut next = 0;
+    while next < found.len() {
+        let (_, from) = found[next].clone();
+        next += 1;
+        for event in events() {
+            let mut state = from.clone();
+            if state.apply(&record(&from, &event)).is_ok() && !found.iter().any(|(known, _)| *known == phase(&state)) {
+                found.push((phase(&state), state));
+            }
+        }
+    }
+    found
+}
+
+/// Which events may follow in each phase, and to which phase each leads: the table as people read it.
+#[test]
+fn the_legality_table_is_as_expected() {
+    let mut table = String::new();
+    for (phase, from) in reachable() {
+        let name = phase.map_or("none", Phase::as_str);
+        for event in events() {
+            let mut state = from.clone();
+            if let Ok(applied) = state.apply(&record(&from, &event)) {
+                let to = match &applied {
+                    Applied::Transition(incident) => format!("{} (told)", incident.phase),
+                    Applied::Silent => state.incident.as_ref().map_or("none", |i| i.phase.as_str()).to_owned(),
+                };
+                table.push_str(&format!("{name:<18} {:<15} {to}\n", event.name()));
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn every_transition_is_told_with_all_that_a_person_needs() {
+    let mut told = std::collections::BTreeSet::new();
+    for (phase, from) in reachable() {
+        for event in events() {
+            let mut state = from.clone();
+            let Ok(applied) = state.apply(&record(&from, &event)) else { continue };
+            let ended = matches!(event, Event::Restored { .. } | Event::Closed { .. });
+            let changed = ended || state.incident.as_ref().map(|incident| incident.phase) != phase;
+            match applied {
+                Applied::Silent => assert!(!changed, "{} from {phase:?} is not told", event.name()),
+                Applied::Transition(incident) => {
+                    let alert = narrate::alert(&"app".into(), &incident, &event);
+                    assert_eq!((alert.sequence, alert.phase), (incident.notices, incident.phase));
+                    for text in [&alert.summary, &alert.reason, &alert.next.action, &alert.stop.command, &alert.id] {
+                        assert!(!text.is_empty(), "{}: {alert:?}", event.name());
+                    }
+                    assert!(serde_json::to_string(&alert).unwrap().len() <= 20_000);
+                    told.insert(alert.phase);
+                }
+            }
+        }
+    }
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), Phase::ALL, "a phase that nobody is ever told of");
+}
+
+#[test]
+fn a_record_that_can_not_follow_changes_nothing() {
+    let mut state = WorkloadState::default();
+    let events = events();
+    state.apply(&record(&state.clone(), &events[2])).unwrap();
+    let before = state.clone();
+    let gap = Record { sequence: 9, ..record(&state, &events[3]) };
+    let other = Record { incident: Some(IncidentId::new("app-2")), ..record(&state, &events[3]) };
+    let early = record(&state, &Event::Restored { checks: Vec::new() });
+    for illegal in [gap, other, early] {
+        assert!(state.apply(&illegal).is_err(), "{illegal:?}");
+        assert_eq!(state, before);
+    }
+}
