@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::fingerprint::{fingerprint, fold};
 use super::table::SeriesTable;
 
 /// Family names that are kept of a page.
@@ -42,7 +43,7 @@ impl NameLog {
 
     /// A run of series of this name has begun.
     pub(crate) fn series(&mut self, name: &str) {
-        self.shape = mix(self.shape, name.as_bytes());
+        self.shape = fold(self.shape, fingerprint(name.as_bytes()));
         if self.collecting() && !self.typed.as_deref().is_some_and(|family| is_part_of(name, family)) {
             self.keep(name);
         }
@@ -71,14 +72,4 @@ impl NameLog {
         table.remember_families(self.shape, Arc::clone(&names));
         Some(names)
     }
-}
-
-/// Folds bytes into a fingerprint. A collision costs a stale hint, nothing more.
-fn mix(mut hash: u64, bytes: &[u8]) -> u64 {
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-    hash.rotate_left(5) ^ bytes.len() as u64
 }

@@ -17,6 +17,7 @@
 mod cursor;
 mod decode;
 mod families;
+mod fingerprint;
 mod inspect;
 mod limits;
 mod metadata;

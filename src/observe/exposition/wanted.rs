@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::policy::{Operand, OperandId, OperandKind, Operands};
 
+use super::fingerprint::fingerprint;
 use super::number;
 use super::sample::Series;
 
@@ -37,11 +38,34 @@ pub(crate) struct Want {
     pub bound: f64,
 }
 
+/// A bit for each name that is asked for, so that most others are told without a look at the table of names.
+#[derive(Debug, Default)]
+struct Sieve([u64; 16]);
+
+impl Sieve {
+    fn with(mut self, name: &str) -> Self {
+        let (word, bit) = Self::place(name);
+        self.0[word] |= bit;
+        self
+    }
+
+    fn may_hold(&self, name: &str) -> bool {
+        let (word, bit) = Self::place(name);
+        self.0[word] & bit != 0
+    }
+
+    fn place(name: &str) -> (usize, u64) {
+        let print = fingerprint(name.as_bytes());
+        ((print >> 6) as usize % 16, 1 << (print % 64))
+    }
+}
+
 /// The operands by the names that they ask for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     operands: Vec<Operand>,
     exact: HashMap<Box<str>, Arc<[OperandId]>>,
+    sieve: Sieve,
     patterns: Vec<OperandId>,
     remembered: HashMap<Box<str>, Class>,
 }
@@ -63,8 +87,9 @@ impl Wanted {
                 (None, OperandKind::Value | OperandKind::Quantiles | OperandKind::Buckets) => patterns.push(id),
             }
         }
+        let sieve = by_name.keys().fold(Sieve::default(), |sieve, name| sieve.with(name));
         let exact = by_name.into_iter().map(|(name, ids)| (name, ids.into())).collect();
-        Self { operands, exact, patterns, remembered: HashMap::new() }
+        Self { operands, exact, sieve, patterns, remembered: HashMap::new() }
     }
 
     /// How many operands there are.
@@ -75,6 +100,9 @@ impl Wanted {
     /// What a metric name means to the operands.
     pub(crate) fn class(&mut self, name: &str) -> Class {
         if self.patterns.is_empty() {
+            if !self.sieve.may_hold(name) {
+                return Class::Skip;
+            }
             return self.exact.get(name).map_or(Class::Skip, |ids| Class::Take(Arc::clone(ids)));
         }
         if let Some(class) = self.remembered.get(name) {

@@ -28,27 +28,33 @@ pub(super) enum Flow {
 }
 
 impl Scan<'_> {
-    /// Passes over whole lines of the name that is being passed over, and returns what is left. Most of a page goes
-    /// through this loop; it leaves to [`Scan::line`] whatever is not plain.
+    /// Passes over whole lines that nothing asks for, those of the name in hand and comments, and returns what is left.
+    /// Most of a page goes through this loop; it leaves to [`Scan::line`] whatever is not plain.
     pub(super) fn pass<'c>(&mut self, mut rest: &'c [u8]) -> Result<&'c [u8], ScanError> {
-        let prefix = &*self.run.prefix;
-        if self.run.class.is_some() || prefix.is_empty() {
-            return Ok(rest);
-        }
+        let prefix = match self.run.class {
+            None if !self.run.prefix.is_empty() => Some(&*self.run.prefix),
+            None | Some(_) => None,
+        };
+        let judges_comments = self.names.as_ref().is_none_or(NameLog::collecting);
         let longest = self.scanner.limits.line_bytes;
-        let mut passed = 0;
-        while rest.starts_with(prefix)
-            && let Some(end) = memchr::memchr(b'\n', &rest[prefix.len()..])
-        {
-            let end = prefix.len() + end;
-            if end > longest || ends_open(&rest[..end]) {
+        let (mut lines, mut samples) = (0, 0);
+        loop {
+            let comment = !judges_comments && is_idle_comment(rest, self.format);
+            if !comment && !prefix.is_some_and(|prefix| rest.starts_with(prefix)) {
                 break;
             }
-            passed += 1;
+            let Some(end) = memchr::memchr(b'\n', rest) else {
+                break;
+            };
+            if end > longest || (!comment && ends_open(&rest[..end])) {
+                break;
+            }
+            lines += 1;
+            samples += u64::from(!comment);
             rest = &rest[end + 1..];
         }
-        self.lines += passed;
-        self.count(passed)?;
+        self.lines += lines;
+        self.count(samples)?;
         Ok(rest)
     }
 
@@ -251,6 +257,15 @@ impl Scan<'_> {
             Ok((series, reading))
         };
         parse().map_err(|problem: Problem| problem.at(self.lines))
+    }
+}
+
+/// Whether a line is a comment that says nothing to the scanner.
+fn is_idle_comment(line: &[u8], format: Format) -> bool {
+    match (line, format) {
+        ([b'#', ..], Format::Text) => true,
+        ([b'#', b' ', keyword, ..], Format::OpenMetrics) => *keyword != b'E',
+        (_, Format::Text | Format::OpenMetrics) => false,
     }
 }
 
