@@ -11,6 +11,7 @@ use super::incident::state::{Incident, WorkloadState};
 use super::observation::Observation;
 use super::policy::WorkloadPolicy;
 use super::response::guard::FleetView;
+use super::response::plan::Purpose;
 use super::time::{Span, Timestamp};
 
 /// How far the hourly brake looks back.
@@ -91,7 +92,7 @@ impl Fleet {
         let reply = controller.handle(input, now, &fleet, out);
         for record in out.records.iter().skip(already) {
             match &record.event {
-                Event::Planned { .. } => self.starts.push_back(now),
+                Event::Planned { plan, .. } if plan.purpose == Purpose::First => self.starts.push_back(now),
                 Event::Detected { cause: Cause::Trigger { .. }, .. } => {
                     self.turned_bad.insert(id.clone(), now);
                 }

@@ -7,6 +7,7 @@ mod alertmanager;
 mod architecture;
 mod http;
 mod journal;
+mod kill;
 mod outbox;
 mod report;
 mod scenarios;

@@ -325,10 +325,9 @@ impl WorkloadState {
 
     fn note_in_ledger(&mut self, incident: &Incident, record: &Record) {
         match &record.event {
-            Event::Planned { plan, .. } => {
-                if plan.purpose == Purpose::First {
-                    self.ledger.taken_back(&plan.from, record.at, &incident.id);
-                }
+            // A retry is the same rollback: the brakes count it once.
+            Event::Planned { plan, .. } if plan.purpose == Purpose::First => {
+                self.ledger.taken_back(&plan.from, record.at, &incident.id);
                 self.rollbacks.push(record.at);
                 if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
                     self.rollbacks.remove(0);
