@@ -1,24 +1,23 @@
 //! What a plain host says of a workload's instances: kills for memory, restarts, and whether they are up.
 //!
-//! Kills come from the control group's `memory.events`, restarts and state from systemd. Asking systemd means running
+//! Kills come from the control groups' `memory.events`, restarts and state from systemd. Asking systemd means running
 //! a program, so that is done more rarely, and once for all units of a workload.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cgroup::{Kills, SliceKills, oom_kills};
 use super::change::Outlook;
 use super::duty::{Due, Duty, Paces};
 use super::grid::fast;
 use super::shared::Shared;
 use super::systemd::{self, UnitState};
 use crate::domain::id::{InstanceId, WorkloadId};
-use crate::domain::observation::{Fault, FaultKind, HostReading, Seen};
+use crate::domain::observation::{Fault, HostReading, Seen};
 use crate::domain::policy::{ReleaseDir, ReleaseInstance, Restart};
 use crate::domain::time::{Span, Timestamp};
 
@@ -26,8 +25,6 @@ use crate::domain::time::{Span, Timestamp};
 const SYSTEMD_FAST: Span = Span::from_secs(1);
 /// no more often than this.
 const SYSTEMD_USUAL: Span = Span::from_secs(10);
-/// Most of `memory.events` that is read, in bytes; it has a handful of short lines.
-const MAX_EVENTS_FILE: u64 = 4096;
 
 /// The readings of all instances of a workload.
 #[derive(Debug)]
@@ -47,14 +44,9 @@ struct Instance {
     /// Named by the policy.
     cgroup: Option<PathBuf>,
     kills: Kills,
+    /// For one whose group goes with its process.
+    slice: SliceKills,
     outlook: Outlook,
-}
-
-/// A count of kills that goes on when the control group is made anew with its own at zero.
-#[derive(Debug, Default)]
-struct Kills {
-    total: Option<u64>,
-    last: u64,
 }
 
 /// How often a host is read.
@@ -72,7 +64,7 @@ impl Duty for Hosts {
         let (units, cgroups) = (&self.units, &self.shared.cgroups);
         let mut seen = Vec::with_capacity(self.instances.len());
         for instance in &mut self.instances {
-            let result = instance.read(units, cgroups);
+            let result = instance.read(units, cgroups, due.now);
             let fault = result.as_ref().err();
             self.shared.stats.hosts.note(fault.map(|fault| fault.kind), began.elapsed());
             instance.outlook.note(fault);
@@ -115,13 +107,21 @@ impl Instance {
         }
         let outlook = Outlook::new(workload, format!("host readings of {}", instance.id));
         let cgroup = instance.cgroup.clone();
-        Some(Self { id: instance.id.clone(), unit, cgroup, kills: Kills::default(), outlook })
+        Some(Self {
+            id: instance.id.clone(),
+            unit,
+            cgroup,
+            kills: Kills::default(),
+            slice: SliceKills::default(),
+            outlook,
+        })
     }
 
     fn read(
         &mut self,
         units: &BTreeMap<String, Result<UnitState, Fault>>,
         cgroups: &Path,
+        now: Timestamp,
     ) -> Result<HostReading, Fault> {
         let unit = match self.unit.as_ref().and_then(|unit| units.get(unit)) {
             Some(state) => Some(state.as_ref().map_err(Clone::clone)?),
@@ -136,96 +136,71 @@ impl Instance {
             Some(group) => oom_kills(&group.join("memory.events"))?,
             None => None,
         };
+        let restarts = unit.and_then(|unit| unit.restarts);
+        let (total, grown) = self.kills.note(count);
+        let lost = match (&self.cgroup, &group) {
+            (Some(_), _) => 0,
+            (None, group) => self.slice.note(group.as_deref(), grown, restarts, now)?,
+        };
+        self.kills.add(lost);
         Ok(HostReading {
-            oom_kills: self.kills.note(count),
-            restarts: unit.and_then(|unit| unit.restarts),
+            oom_kills: total.map(|total| total.saturating_add(lost)),
+            restarts,
             active: unit.map(|unit| unit.active),
         })
     }
 }
 
-impl Kills {
-    /// Takes in what the control group says now; `None` where there is none.
-    fn note(&mut self, count: Option<u64>) -> Option<u64> {
-        match (count, self.total) {
-            (None, total) => {
-                // The next one begins at zero.
-                self.last = 0;
-                total
-            }
-            (Some(count), None) => {
-                (self.total, self.last) = (Some(count), count);
-                self.total
-            }
-            (Some(count), Some(total)) => {
-                let grown = count.checked_sub(self.last).unwrap_or(count);
-                (self.total, self.last) = (Some(total.saturating_add(grown)), count);
-                self.total
-            }
-        }
-    }
-}
-
-/// The kernel's count; `None` where there is no such group now, or the kernel does not count.
-fn oom_kills(path: &Path) -> Result<Option<u64>, Fault> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_EVENTS_FILE).read_to_string(&mut text));
-    match read {
-        Ok(_) => {}
-        // A group that vanishes while its file is read.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(NO_DEVICE) => {
-            return Ok(None);
-        }
-        Err(error) => {
-            return Err(Fault { kind: FaultKind::Local, detail: format!("{}: {error}", path.display()) });
-        }
-    }
-    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    match count.map(|count| count.trim().parse()) {
-        None => Ok(None),
-        Some(Ok(count)) => Ok(Some(count)),
-        Some(Err(_)) => {
-            let detail = format!("{}: oom_kill is not a number", path.display());
-            Err(Fault { kind: FaultKind::Malformed, detail })
-        }
-    }
-}
-
-/// ENODEV, which reading a file of a removed control group gives.
-const NO_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::observation::FaultKind;
 
     #[test]
-    fn kills_go_on_where_the_group_is_made_anew() {
-        let mut kills = Kills::default();
-        for (count, total) in [
-            (None, None),
-            (Some(3), Some(3)),
-            (Some(4), Some(4)),
-            (Some(1), Some(5)),
-            (None, Some(5)),
-            (Some(2), Some(7)),
-            (Some(2), Some(7)),
-        ] {
-            assert_eq!(kills.note(count), total, "{count:?}");
-        }
+    fn a_reading_is_made_of_what_the_unit_and_its_group_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = dir.path().join("system.slice/shop.service");
+        std::fs::create_dir_all(&group).unwrap();
+        std::fs::write(group.join("memory.events"), "oom_kill 2\n").unwrap();
+        let policy = ReleaseInstance {
+            id: InstanceId::new("a"),
+            current: "current".into(),
+            restart: Restart::Unit("shop.service".to_owned()),
+            cgroup: None,
+        };
+        let mut instance = Instance::new(&WorkloadId::new("shop"), &policy).unwrap();
+        let state = |active, restarts, group: Option<&str>| UnitState {
+            active,
+            restarts: Some(restarts),
+            control_group: group.map(str::to_owned),
+        };
+        let mut read = |answer| {
+            let units = BTreeMap::from([("shop.service".to_owned(), answer)]);
+            instance.read(&units, dir.path(), Timestamp::from_millis(0))
+        };
+        let reading = |oom_kills, restarts, active| HostReading {
+            oom_kills: Some(oom_kills),
+            restarts: Some(restarts),
+            active: Some(active),
+        };
+        assert_eq!(read(Ok(state(true, 0, Some("/system.slice/shop.service")))), Ok(reading(2, 0, true)));
+        // Between two runs there is no group; the count stays.
+        assert_eq!(read(Ok(state(false, 1, None))), Ok(reading(2, 1, false)));
+        std::fs::write(group.join("memory.events"), "oom_kill 1\n").unwrap();
+        assert_eq!(read(Ok(state(true, 1, Some("/system.slice/shop.service")))), Ok(reading(3, 1, true)));
+        let fault = Fault { kind: FaultKind::Local, detail: "no bus".to_owned() };
+        assert_eq!(read(Err(fault.clone())), Err(fault));
     }
 
     #[test]
-    fn the_kernels_file_is_read_for_one_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("memory.events");
-        assert_eq!(oom_kills(&file).unwrap(), None);
-        let full = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
-        for (text, count) in [(full, Some(2)), ("low 0\n", None), ("oom 1\noom_group_kill 5\n", None)] {
-            std::fs::write(&file, text).unwrap();
-            assert_eq!(oom_kills(&file).unwrap(), count, "{text}");
-        }
-        std::fs::write(&file, "oom_kill many\n").unwrap();
-        assert_eq!(oom_kills(&file).unwrap_err().kind, FaultKind::Malformed);
-        assert_eq!(oom_kills(dir.path()).unwrap_err().kind, FaultKind::Local);
+    fn a_host_that_can_say_nothing_of_an_instance_is_not_asked() {
+        let policy = |cgroup: Option<PathBuf>| ReleaseInstance {
+            id: InstanceId::new("a"),
+            current: "current".into(),
+            restart: Restart::Command(vec!["true".to_owned()]),
+            cgroup,
+        };
+        assert!(Instance::new(&WorkloadId::new("shop"), &policy(None)).is_none());
+        assert!(Instance::new(&WorkloadId::new("shop"), &policy(Some("/sys/fs/cgroup/shop".into()))).is_some());
     }
 }
