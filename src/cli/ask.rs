@@ -15,8 +15,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// A preflight, the steps and the proof have their own deadlines; this bounds the wait of the command line.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-pub(crate) fn pause(workload: &str, reason: &str, daemon: &DaemonArgs) -> u8 {
-    simple(&["workloads", workload, "pause"], &json!({ "reason": reason }), daemon)
+pub(crate) fn pause(workload: &str, reason: Option<&str>, daemon: &DaemonArgs) -> u8 {
+    simple(&["workloads", workload, "pause"], &because(reason), daemon)
 }
 
 pub(crate) fn resume(workload: &str, daemon: &DaemonArgs) -> u8 {
@@ -27,12 +27,17 @@ pub(crate) fn approve(incident: &str, daemon: &DaemonArgs) -> u8 {
     simple(&["incidents", incident, "approve"], &json!({}), daemon)
 }
 
-pub(crate) fn reject(incident: &str, reason: &str, daemon: &DaemonArgs) -> u8 {
-    simple(&["incidents", incident, "reject"], &json!({ "reason": reason }), daemon)
+pub(crate) fn reject(incident: &str, reason: Option<&str>, daemon: &DaemonArgs) -> u8 {
+    simple(&["incidents", incident, "reject"], &because(reason), daemon)
 }
 
 pub(crate) fn trigger(workload: &str, kind: &str, reason: &str, daemon: &DaemonArgs) -> u8 {
     simple(&["triggers"], &json!({ "workload": workload, "kind": kind, "reason": reason }), daemon)
+}
+
+/// A request's body: the reason, where one was given.
+fn because(reason: Option<&str>) -> serde_json::Value {
+    reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }))
 }
 
 fn simple(path: &[&str], body: &serde_json::Value, daemon: &DaemonArgs) -> u8 {

@@ -123,8 +123,8 @@ enum Command {
         /// The workload
         workload: String,
         /// Why; goes into the record
-        #[arg(long, default_value = "")]
-        reason: String,
+        #[arg(long)]
+        reason: Option<String>,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -147,8 +147,8 @@ enum Command {
         /// The incident
         incident: String,
         /// Why; goes into the record
-        #[arg(long, default_value = "")]
-        reason: String,
+        #[arg(long)]
+        reason: Option<String>,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -279,10 +279,10 @@ fn dispatch(command: Command) -> u8 {
         Command::History { workload, limit, daemon } => show::history(workload.as_deref(), limit, &daemon),
         Command::Explain { subject, daemon } => show::explain(&subject, &daemon),
         Command::Report { incident, format, daemon } => show::report(&incident, format, &daemon),
-        Command::Pause { workload, reason, daemon } => ask::pause(&workload, &reason, &daemon),
+        Command::Pause { workload, reason, daemon } => ask::pause(&workload, reason.as_deref(), &daemon),
         Command::Resume { workload, daemon } => ask::resume(&workload, &daemon),
         Command::Approve { incident, daemon } => ask::approve(&incident, &daemon),
-        Command::Reject { incident, reason, daemon } => ask::reject(&incident, &reason, &daemon),
+        Command::Reject { incident, reason, daemon } => ask::reject(&incident, reason.as_deref(), &daemon),
         Command::Trigger { workload, kind, reason, daemon } => ask::trigger(&workload, &kind, &reason, &daemon),
         Command::Stage(command) => crate::demo::stage(command),
     }

@@ -43,10 +43,18 @@ fn overview(views: &[WorkloadView]) {
             view.mode.to_string(),
             view.current.as_ref().map_or_else(|| "unknown".to_owned(), |current| current.revision.to_string()),
             state(view),
-            view.goal.as_ref().map_or_else(ToString::to_string, |goal| goal.revision.to_string()),
+            rollback_goes_to(view),
         ]);
     }
     print::line(&print::clean(&table.to_string()));
+}
+
+fn rollback_goes_to(view: &WorkloadView) -> String {
+    match (&view.goal, &view.no_goal) {
+        (Some(goal), _) => goal.revision.to_string(),
+        (None, Some(hold)) => format!("nowhere: {hold}"),
+        (None, None) => "nowhere".to_owned(),
+    }
 }
 
 fn state(view: &WorkloadView) -> String {

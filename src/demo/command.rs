@@ -1,7 +1,8 @@
 //! The demo's part of the command line: `rollbackd demo`, and the hidden commands that its processes are.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 use std::future::Future;
+use std::io::Write;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -73,7 +74,7 @@ pub fn demo(args: &DemoArgs) -> u8 {
     let outcome = block_on(async {
         tokio::select! {
             ending = story::tell(args, &teller) => ending,
-            _ = tokio::signal::ctrl_c(), if !args.keep => Err(anyhow::anyhow!("interrupted")),
+            told = told_to_stop() => told.and_then(|()| Err(anyhow::anyhow!("interrupted"))),
         }
     });
     match outcome {
@@ -81,9 +82,10 @@ pub fn demo(args: &DemoArgs) -> u8 {
             if args.json {
                 teller.object(&story::last_line(args, &ending));
             } else if ending.restored {
-                println!("The service is well again, by its own answers.");
+                teller.last_word("The service is well again, by its own answers.");
             } else {
-                println!("The service was not restored: {}", ending.wrong.as_deref().unwrap_or("no such alert came"));
+                let wrong = ending.wrong.as_deref().unwrap_or("no such alert came");
+                teller.last_word(&format!("The service was not restored: {wrong}"));
             }
             u8::from(!ending.restored)
         }
@@ -102,8 +104,7 @@ pub fn stage(command: StageCommand) -> u8 {
             StageCommand::DemoApp(options) => app::run(options).await.map_err(anyhow::Error::from),
             StageCommand::DemoCtl(options) => {
                 let answer = control::call(options).await?;
-                print!("{answer}");
-                Ok(())
+                std::io::stdout().write_all(answer.as_bytes()).context("the answer can't be written")
             }
         }
     });
@@ -114,6 +115,20 @@ pub fn stage(command: StageCommand) -> u8 {
             1
         }
     }
+}
+
+/// Until the terminal, the shell or a supervisor says so; everything that the demo started is then taken down.
+async fn told_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let on = |kind| signal(kind).context("signals can't be handled");
+    let (mut interrupt, mut terminate, mut hang_up) =
+        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

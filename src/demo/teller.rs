@@ -1,5 +1,4 @@
 //! What the demo shows: a story for people, or one JSON object a line for machines.
-#![allow(clippy::print_stdout)]
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
@@ -52,6 +51,11 @@ impl Teller {
         if !self.json {
             self.write(&format!("\n{markdown}\n"));
         }
+    }
+
+    /// How it ended.
+    pub(super) fn last_word(&self, text: &str) {
+        self.write(&format!("{text}\n"));
     }
 
     /// One JSON object on a line of its own.

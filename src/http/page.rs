@@ -115,8 +115,8 @@ impl Workload {
             tone,
             release: view.current.as_ref().map(|current| current.revision.to_string()),
             since: view.current.as_ref().map(|current| ago(current.since, now)),
-            goal: view.goal.as_ref().ok().map(|goal| goal.revision.to_string()),
-            no_goal: view.goal.as_ref().err().map(ToString::to_string),
+            goal: view.goal.as_ref().map(|goal| goal.revision.to_string()),
+            no_goal: view.no_goal.as_ref().map(ToString::to_string),
             paused: view
                 .paused
                 .as_ref()

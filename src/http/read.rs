@@ -82,7 +82,7 @@ fn dead_triggers(view: &WorkloadView) -> impl Iterator<Item = String> + '_ {
 
 fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {
     let blind = view.assessment.blind.as_ref().map(|blind| format!("{}: blind: {}", view.workload, blind.reason));
-    let goal = view.goal.as_ref().err().map(|hold| format!("{}: no goal: {hold}", view.workload));
+    let goal = view.no_goal.as_ref().map(|hold| format!("{}: no goal: {hold}", view.workload));
     blind.into_iter().chain(goal)
 }
 

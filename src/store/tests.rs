@@ -40,6 +40,7 @@ fn suspected(workload: &str, sequence: u64, incident: &str) -> Record {
         event: Event::Suspected {
             cause: Cause::Blind { reason: "no target answers".to_owned() },
             from: None,
+            goal: None,
             onset: at(sequence.cast_signed()),
             mode: Mode::Enforce,
             strategy: Strategy::Direct,

@@ -173,7 +173,7 @@ impl Metrics {
         }
         for view in views {
             let labels = workload(&view.workload);
-            self.ready.get_or_create(&labels).set(i64::from(view.goal.is_ok()));
+            self.ready.get_or_create(&labels).set(i64::from(view.goal.is_some()));
             self.paused.get_or_create(&labels).set(i64::from(view.paused.is_some()));
             self.open.get_or_create(&labels).set(i64::from(view.incident.is_some()));
         }

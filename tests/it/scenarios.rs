@@ -17,8 +17,8 @@ use crate::world::{Behaviour, DAWN, Script, WELL, World, policy};
 #[serde(deny_unknown_fields)]
 struct Scenario {
     /// What it shows.
-    #[allow(dead_code, reason = "for the reader of the file")]
-    about: String,
+    #[serde(rename = "about")]
+    _about: String,
     #[serde(default = "direct")]
     strategy: Strategy,
     #[serde(default = "one_instance")]

@@ -86,6 +86,9 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
         .await
         .with_context(|| format!("can't listen on {}", config.daemon.listen))
         .map_err(fail)?;
+    if config.daemon.token_file.is_none() && config.daemon.mode != Mode::Observe {
+        tracing::warn!("no token_file is set up: nobody can pause, approve or reject through this daemon");
+    }
     let mut daemon = assemble(&config, listener, Arc::clone(&notifier)).await.map_err(fail)?;
     let status = status_line(&config);
     tracing::info!(listen = %config.daemon.listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");

@@ -30,6 +30,7 @@ impl Controller {
             let event = Event::Suspected {
                 cause,
                 from: self.state.current.clone(),
+                goal: self.present_goal(now).ok(),
                 onset,
                 mode: self.policy.mode,
                 strategy: self.policy.strategy,
@@ -168,6 +169,7 @@ impl Controller {
         let event = Event::Detected {
             cause,
             onset,
+            goal: self.present_goal(now).ok(),
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             assessment: Box::new(self.assessment.clone()),

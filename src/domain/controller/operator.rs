@@ -162,6 +162,7 @@ impl Controller {
         let event = Event::Detected {
             cause,
             onset: now,
+            goal: self.present_goal(now).ok(),
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             assessment: Box::new(self.assessment.clone()),

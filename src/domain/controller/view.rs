@@ -29,8 +29,10 @@ pub struct WorkloadView {
     pub strategy: Strategy,
     /// The release in service.
     pub current: Option<Running>,
-    /// Where a rollback would go to now, or why nowhere.
-    pub goal: Result<Goal, Hold>,
+    /// Where a rollback would go to now.
+    pub goal: Option<Goal>,
+    /// Why it would go nowhere.
+    pub no_goal: Option<Hold>,
     /// Set while paused.
     pub paused: Option<Pause>,
     /// The open incident.
@@ -159,12 +161,17 @@ impl Controller {
             available: available.contains(revision),
             standing: standing.clone(),
         });
+        let (goal, no_goal) = match self.present_goal(now) {
+            Ok(goal) => (Some(goal), None),
+            Err(hold) => (None, Some(hold)),
+        };
         WorkloadView {
             workload: self.policy.id.clone(),
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             current: self.state.current.clone(),
-            goal: self.present_goal(now),
+            goal,
+            no_goal,
             paused: self.state.paused.clone(),
             incident: self.state.incident.as_ref().map(IncidentView::from),
             assessment: self.assessment.clone(),
@@ -196,7 +203,7 @@ impl Controller {
     ///
     /// # Errors
     /// The hold that stands in the way.
-    fn present_goal(&self, now: Timestamp) -> Result<Goal, Hold> {
+    pub(super) fn present_goal(&self, now: Timestamp) -> Result<Goal, Hold> {
         let unknown = |reason: String| Hold::RevisionUnknown { reason };
         let current = self.state.current.as_ref().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
         let view = self.view().map_err(unknown)?;

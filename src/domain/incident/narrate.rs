@@ -163,7 +163,13 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
     let route = route(incident);
     match incident.phase {
         Phase::Suspected => format!("{workload} at {route}: suspected, {reason}."),
-        Phase::Detected => format!("{workload} at {route} has gone bad, {reason}."),
+        Phase::Detected => match &incident.cause {
+            Cause::Manual { .. } => format!("{workload} ({route}): {reason}."),
+            Cause::Blind { .. } => format!("{workload} at {route} can't be watched: {reason}."),
+            Cause::Trigger { .. } | Cause::External { .. } => {
+                format!("{workload} at {route} has gone bad, {reason}.")
+            }
+        },
         Phase::Held => {
             format!("{workload} ({route}) is not rolled back: {reason}. Cause: {}.", describe(&incident.cause))
         }

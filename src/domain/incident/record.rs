@@ -64,6 +64,8 @@ pub enum Event {
         cause: Cause,
         /// The release in question, where known.
         from: Option<Running>,
+        /// Where a rollback would go to, as it looks now.
+        goal: Option<Goal>,
         /// First breach.
         onset: Timestamp,
         /// In force.
@@ -82,6 +84,8 @@ pub enum Event {
         cause: Cause,
         /// First breach of this cause.
         onset: Timestamp,
+        /// Where a rollback would go to, as it looks now.
+        goal: Option<Goal>,
         /// In force.
         mode: Mode,
         /// In force.

@@ -385,7 +385,9 @@ impl Incident {
 
     fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
         let (cause, from, onset, mode, strategy) = match &record.event {
-            Event::Suspected { cause, from, onset, mode, strategy } => (cause, from.clone(), *onset, *mode, *strategy),
+            Event::Suspected { cause, from, onset, mode, strategy, .. } => {
+                (cause, from.clone(), *onset, *mode, *strategy)
+            }
             Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
             _ => return Err("no incident is open".to_owned()),
         };
@@ -396,13 +398,20 @@ impl Incident {
 
     fn take_in(&mut self, record: &Record) {
         let at = record.at;
-        if !matches!(record.event, Event::Held { .. } | Event::StepFinished { .. } | Event::Approved { .. }) {
+        let keeps_hold = matches!(
+            record.event,
+            Event::Held { .. } | Event::StepFinished { .. } | Event::Approved { .. } | Event::Closed { .. }
+        );
+        if !keeps_hold {
             self.hold = None;
         }
         match &record.event {
-            Event::Suspected { .. } => {}
+            Event::Suspected { goal, .. } => self.goal.clone_from(goal),
             Event::StillPending { held } => self.pending = Some((*held, at)),
-            Event::Detected { cause, onset, .. } => self.detected(cause, *onset, at),
+            Event::Detected { cause, onset, goal, .. } => {
+                self.goal.clone_from(goal);
+                self.detected(cause, *onset, at);
+            }
             Event::Held { hold, goal } => {
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);

@@ -155,7 +155,7 @@ impl Server {
             _directory: directory,
             _observe: observe,
         };
-        server.until("/api/v1/workloads/odd", |answer| answer.json()["goal"]["Ok"].is_object()).await;
+        server.until("/api/v1/workloads/odd", |answer| answer.json()["goal"].is_object()).await;
         server
     }
 

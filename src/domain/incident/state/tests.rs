@@ -45,9 +45,9 @@ fn events() -> Vec<Event> {
     let asks = Hold::NeedsApproval { because: "the mode is approve".to_owned() };
     let text = || "why".to_owned();
     vec![
-        Event::Suspected { cause: cause(), from: None, onset, mode, strategy },
+        Event::Suspected { cause: cause(), from: None, goal: None, onset, mode, strategy },
         Event::StillPending { held: Span::from_secs(5) },
-        Event::Detected { cause: cause(), onset, mode, strategy, assessment },
+        Event::Detected { cause: cause(), onset, goal: None, mode, strategy, assessment },
         Event::Held { hold: Hold::AlertOnly, goal: None },
         Event::Held { hold: asks, goal: Some(goal()) },
         Event::Approved { by: text() },
