@@ -30,7 +30,7 @@ const fn does(path: &'static str, handler: fn() -> MethodRouter<Arc<AppState>>) 
     Route { method: "post", path, handler }
 }
 
-/// Every address. Those that do something are guarded by [`shield::permit`].
+/// Every address. Those that do something are guarded by `shield::permit`.
 pub const ROUTES: [Route; 20] = [
     tells("/", || get(page::page)),
     tells("/livez", || get(read::livez)),

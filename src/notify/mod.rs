@@ -1,7 +1,7 @@
 //! Telling people: the outbox is drained to webhooks, Slack, PagerDuty and Alertmanager.
 //!
 //! A message is sent until it arrives or its schedule is exhausted, under one id, and of each incident a receiver gets
-//! one message after another. [`drain`] does that from the durable outbox; [`pager`] is for the time when the outbox
+//! one message after another. [`drain()`] does that from the outbox; [`pager()`] is for the time when the outbox
 //! can't be written. No secret, URL or credential is in any error, since errors are kept and shown.
 
 mod drain;
