@@ -8,6 +8,7 @@ mod architecture;
 mod http;
 mod journal;
 mod kill;
+mod ladder;
 mod looks;
 mod outbox;
 mod report;

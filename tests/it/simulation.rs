@@ -96,7 +96,8 @@ fn play(seed: u64) {
     let _ = world.ask(RequestKind::Resume);
     world.crashes.clear();
     let settled = world.run_until(Span::from_secs(600), |world| {
-        world.fleet.get(&world.policy.id).is_some_and(|controller| !controller.is_acting())
+        let incident = world.fleet.get(&world.policy.id).and_then(|controller| controller.state().incident.as_ref());
+        incident.is_none_or(|incident| incident.plan.is_none() || incident.phase == Phase::Escalated)
     });
     assert!(settled, "an incident is never over: {:?}", world.phases());
     // Half way is an end only where going on would have made it worse, and a human was called.

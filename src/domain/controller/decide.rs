@@ -1,6 +1,6 @@
 //! From judgement to decision: opening an incident, watching it, and asking the guards.
 
-use super::{Controller, Output, Preflight};
+use super::{Controller, Output};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
@@ -63,23 +63,28 @@ impl Controller {
         now.since(last) >= pause && self.record(Event::StillPending { held }, now, out)
     }
 
-    /// Escalated: over once the service is well by other means.
+    /// Escalated: over once the service has been well, by other means, for as long as a release must be to count as good.
+    /// What only the smoke test found, only a human can find to be over.
     pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        let well = !self.is_anything_breached() && self.assessment.healthy;
+        let Some(incident) = &self.state.incident else { return false };
+        let since = self.healthy_since.filter(|_| !self.is_anything_breached() && !incident.smoke_failed);
+        let well =
+            since.is_some_and(|since| now.since(since.max(incident.phase_since)) >= self.policy.known_good_after);
         well && self.record(Event::Closed { how: Closing::Subsided }, now, out)
     }
 
     /// Detected, held or awaiting approval: asks the guards, and plans where they let pass.
     pub(super) fn consider(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
+        let Some(incident) = &self.state.incident else { return false };
+        // What was begun is proven or handed over. A quiet trigger proves nothing: its windows began anew with the goal.
+        if incident.plan.is_some() {
+            return self.climb(now, fleet, out);
+        }
         if let Some(graver) = self.graver_trigger() {
             return self.detect(graver, now, out);
         }
-        let Some(incident) = &self.state.incident else { return false };
         if self.has_subsided(incident) {
             return self.record(Event::Closed { how: Closing::Subsided }, now, out);
-        }
-        if incident.plan.is_some() {
-            return self.climb(now, fleet, out);
         }
         if matches!(incident.cause, Cause::Manual { .. }) && incident.hold.is_some() {
             return self.record(Event::Closed { how: Closing::Refused }, now, out);
@@ -117,7 +122,7 @@ impl Controller {
         out: &mut Output,
     ) -> bool {
         let Some(plan) = self.build_plan(purpose, attempt, &goal, now) else { return false };
-        match self.preflight.take_if(|preflight| is_about(preflight, &plan)) {
+        match self.preflight.take_if(|preflight| preflight.plan.is_same_but_for_time(&plan)) {
             Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
                 self.preflight_asked = None;
                 self.record(Event::Planned { plan: Box::new(plan), goal, forced }, now, out)
@@ -128,7 +133,7 @@ impl Controller {
                 self.hold(Hold::Preflight { findings }, Some(goal), now, out)
             }
             _ => {
-                if self.preflight_asked.is_none() {
+                if self.preflight_asked.as_ref().is_none_or(|asked| !asked.is_same_but_for_time(&plan)) {
                     self.preflight_asked = Some(plan);
                 }
                 false
@@ -244,12 +249,4 @@ fn cause_of(trigger: &TriggerStatus) -> Cause {
         hold_for: trigger.hold_for,
         evidence: trigger.evidence.clone(),
     }
-}
-
-/// Whether a preflight's result is about this plan; its deadline moves with time and does not matter.
-fn is_about(preflight: &Preflight, plan: &Plan) -> bool {
-    preflight.plan.to == plan.to
-        && preflight.plan.from == plan.from
-        && preflight.plan.attempt == plan.attempt
-        && preflight.plan.steps == plan.steps
 }

@@ -124,6 +124,9 @@ impl Controller {
         let trouble = incident.trouble.clone().unwrap_or_default();
         let tried = incident.tried.clone();
         self.ruling = Some(ruling);
+        if let Some(held) = self.held_for_too_long(now) {
+            return self.escalate(&format!("{trouble}; the next attempt can't be made: {held}"), now, out);
+        }
         if let Some(hold) = hold {
             return self.hold(hold, goal, now, out);
         }
@@ -139,6 +142,15 @@ impl Controller {
                 self.escalate(&format!("{trouble}; every rung of the ladder was tried"), now, out)
             }
         }
+    }
+
+    /// On the ladder something is half done: what no operator's word holds is waited for no longer than an attempt may take.
+    fn held_for_too_long(&self, now: Timestamp) -> Option<&Hold> {
+        let incident = self.state.incident.as_ref()?;
+        let is_an_operators =
+            |hold: &&Hold| matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode);
+        let hold = incident.hold.as_ref().filter(|hold| !is_an_operators(hold))?;
+        (now.since(incident.phase_since) > self.policy.deadline).then_some(hold)
     }
 
     fn older_goal(&self, tried: &[crate::domain::id::RevisionId], now: Timestamp) -> Option<Goal> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
-use super::id::{IncidentId, SignalName, TargetId, WorkloadId};
+use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
@@ -118,6 +118,14 @@ struct Preflight {
     at: Timestamp,
 }
 
+/// The job that has no answer yet.
+#[derive(Debug)]
+struct InFlight {
+    ticket: u64,
+    /// The plan that a preflight looks over. By the time it answers another one may be wanted.
+    plan: Option<Plan>,
+}
+
 /// One workload's machine.
 #[derive(Debug)]
 pub struct Controller {
@@ -125,10 +133,12 @@ pub struct Controller {
     state: WorkloadState,
     health: Health,
     releases: Option<(Timestamp, Result<ReleaseView, Fault>)>,
+    /// What each instance was at in the last look that was followed.
+    followed: Option<Vec<(InstanceId, RevisionId)>>,
     assessment: Assessment,
     ruling: Option<Ruling>,
     tickets: u64,
-    in_flight: Option<u64>,
+    in_flight: Option<InFlight>,
     preflight: Option<Preflight>,
     preflight_asked: Option<Plan>,
     healthy_since: Option<Timestamp>,
@@ -158,6 +168,7 @@ impl Controller {
             state,
             health,
             releases: None,
+            followed: None,
             assessment,
             ruling: None,
             tickets: 0,
@@ -320,6 +331,8 @@ impl Controller {
         match incident.phase {
             Phase::Suspected => self.watch_suspect(now, out),
             Phase::Held if incident.progress != Progress::Idle => self.drive(now, out),
+            // After a start the first look at the releases is waited for: that it has not come yet is no reason to hold.
+            Phase::Detected | Phase::Held | Phase::AwaitingApproval | Phase::Failed if self.releases.is_none() => false,
             Phase::Detected | Phase::Held | Phase::AwaitingApproval => self.consider(now, fleet, out),
             Phase::Started => self.drive(now, out),
             Phase::Verifying => self.prove(now, out),
@@ -380,7 +393,8 @@ impl Controller {
         };
         if let Some(work) = work {
             self.tickets += 1;
-            self.in_flight = Some(self.tickets);
+            let plan = if let Work::Preflight(plan) = &work { Some((**plan).clone()) } else { None };
+            self.in_flight = Some(InFlight { ticket: self.tickets, plan });
             out.jobs.push(Job { workload: self.policy.id.clone(), ticket: self.tickets, work });
         }
     }
@@ -402,15 +416,12 @@ impl Controller {
     }
 
     fn take_answer(&mut self, answer: Answer, now: Timestamp, out: &mut Output) {
-        if self.in_flight != Some(answer.ticket) {
-            return;
-        }
-        self.in_flight = None;
+        let Some(asked) = self.in_flight.take_if(|in_flight| in_flight.ticket == answer.ticket) else { return };
         match answer.result {
             JobResult::Preflight(findings) => {
-                if let Some(plan) = self.preflight_asked.take() {
-                    self.preflight = Some(Preflight { plan, findings, at: now });
-                }
+                let Some(plan) = asked.plan else { return };
+                self.preflight_asked.take_if(|wanted| wanted.is_same_but_for_time(&plan));
+                self.preflight = Some(Preflight { plan, findings, at: now });
             }
             JobResult::Step(outcome) => {
                 if let Some(step) = self.running_step() {

@@ -134,16 +134,26 @@ impl Controller {
 
     fn reject(&mut self, by: String, id: &IncidentId, reason: String, now: Timestamp, out: &mut Output) -> Reply {
         match self.open_incident(id)? {
-            Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval if !self.is_acting() => {
+            Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval
+                if !self.is_acting() && !self.is_reported() =>
+            {
                 self.record(Event::Rejected { by, reason }, now, out);
                 Ok(self.accepted("rejected: nothing is done about this incident"))
             }
-            Phase::Escalated => {
+            Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval | Phase::Escalated
+                if !self.is_acting() =>
+            {
                 self.record(Event::Closed { how: Closing::ByOperator { by, reason } }, now, out);
                 Ok(self.accepted("closed"))
             }
             phase => Err(Refusal::Conflict(format!("{id} is {phase}; pause the workload to stop it"))),
         }
+    }
+
+    /// Whether the open incident was reported: no signal will ever show that it is over.
+    fn is_reported(&self) -> bool {
+        let cause = self.state.incident.as_ref().map(|incident| &incident.cause);
+        matches!(cause, Some(Cause::Manual { .. } | Cause::External { .. }))
     }
 
     fn open_incident(&self, id: &IncidentId) -> Result<Phase, Refusal> {

@@ -1,7 +1,7 @@
 //! Following which release is in service, and noticing when a human changed it.
 
 use super::{Controller, Output};
-use crate::domain::id::RevisionId;
+use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::record::{Closing, Event};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::observation::ReleaseView;
@@ -14,17 +14,37 @@ impl Controller {
         let plan = self.state.incident.as_ref().filter(|incident| incident.plan.is_some());
         let change = match plan {
             Some(incident) => planned_change(incident, view, *seen_at, self.current_revision()),
-            None => unplanned_change(view, self.current_revision()),
+            None => self.unplanned_change(view),
         };
+        if let (Change::Theirs(by), Some(_)) = (&change, &self.state.incident) {
+            let how = Closing::Superseded { by: by.clone() };
+            return self.record(Event::Closed { how }, now, out);
+        }
+        if self.followed.as_ref() != Some(&view.instances) {
+            self.followed = Some(view.instances.clone());
+        }
         match change {
             Change::None => false,
             Change::Ours(revision) => self.observe_release(revision, true, now, out),
-            Change::Theirs(revision) if self.state.incident.is_some() => {
-                let how = Closing::Superseded { by: revision };
-                self.record(Event::Closed { how }, now, out)
-            }
             Change::Theirs(revision) => self.observe_release(revision, false, now, out),
         }
+    }
+
+    /// A rollout that goes from instance to instance shows two releases for a while: the one that an instance was
+    /// changed to since the last look is the one that comes.
+    fn unplanned_change(&self, view: &ReleaseView) -> Change {
+        let current = self.current_revision();
+        let mut others = view.instances.iter().filter(|(_, revision)| Some(revision) != current);
+        let has_come = |(id, revision): &&(InstanceId, RevisionId)| match &self.followed {
+            Some(before) => !before.iter().any(|(known, was)| known == id && was == revision),
+            // The first look after a start: what was current before is what goes.
+            None => self.state.previous.as_ref() != Some(revision),
+        };
+        let fresh = others.clone().find(has_come).or_else(|| {
+            let is_gone = view.instances.iter().all(|(_, revision)| Some(revision) != current);
+            others.next().filter(|_| is_gone)
+        });
+        fresh.map_or(Change::None, |(_, revision)| Change::Theirs(revision.clone()))
     }
 
     fn current_revision(&self) -> Option<&RevisionId> {
@@ -66,11 +86,6 @@ enum Change {
     Theirs(RevisionId),
 }
 
-fn unplanned_change(view: &ReleaseView, current: Option<&RevisionId>) -> Change {
-    let fresh = view.instances.iter().map(|(_, revision)| revision).find(|revision| Some(*revision) != current);
-    fresh.map_or(Change::None, |revision| Change::Theirs(revision.clone()))
-}
-
 fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, current: Option<&RevisionId>) -> Change {
     let Some(plan) = &incident.plan else { return Change::None };
     let ours = |revision: &RevisionId| {
@@ -82,21 +97,14 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
     if let Some((_, stranger)) = view.instances.iter().find(|(_, revision)| !ours(revision)) {
         return Change::Theirs(stranger.clone());
     }
-    let all_at_goal = view.instances.iter().all(|(_, revision)| *revision == plan.to);
-    if all_at_goal && !view.instances.is_empty() {
-        return if current == Some(&plan.to) { Change::None } else { Change::Ours(plan.to.clone()) };
-    }
-    match &incident.progress {
-        // Every step is done and was read back: another release now is somebody's doing.
-        Progress::Proving { since, .. } if seen_at > *since => {
-            let other = view.instances.iter().map(|(_, revision)| revision).find(|revision| **revision != plan.to);
-            other.map_or(Change::None, |revision| Change::Theirs(revision.clone()))
-        }
-        Progress::Idle
-        | Progress::Next { .. }
-        | Progress::Running { .. }
-        | Progress::Conflicted { .. }
-        | Progress::Broken { .. }
-        | Progress::Proving { .. } => Change::None,
-    }
+    let other = view.instances.iter().map(|(_, revision)| revision).find(|revision| **revision != plan.to);
+    let Some(other) = other else {
+        let is_news = current != Some(&plan.to) && !view.instances.is_empty();
+        return if is_news { Change::Ours(plan.to.clone()) } else { Change::None };
+    };
+    // Every instance was seen at the goal, or every step is done and was read back: another release now is somebody's
+    // doing.
+    let was_reached =
+        current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
+    if was_reached { Change::Theirs(other.clone()) } else { Change::None }
 }

@@ -91,9 +91,12 @@ pub struct Incident {
     pub trouble: Option<String>,
     /// Checks of the last verification.
     pub checks: Vec<CheckStatus>,
+    /// Whether the last smoke test failed.
+    #[serde(default)]
+    pub smoke_failed: bool,
     /// When what happened.
     pub times: Times,
-    /// When it entered its phase.
+    /// When it entered its phase, or came to be held for its present reason.
     pub phase_since: Timestamp,
     /// How long a pending trigger has been breached, and when that was noted.
     pub pending: Option<(Span, Timestamp)>,
@@ -309,13 +312,13 @@ impl WorkloadState {
         let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.as_ref().map(Hold::as_str)));
         incident.take_in(record);
         self.note_in_ledger(&incident, record);
-        if incident.phase != next {
-            incident.phase_since = record.at;
-        }
         incident.phase = next;
         let told = matches!(&record.event, Event::Detected { .. })
             || before != Some((next, incident.hold.as_ref().map(Hold::as_str)));
-        incident.notices += u64::from(told);
+        if told {
+            incident.notices += 1;
+            incident.phase_since = record.at;
+        }
         let applied = if told { Applied::Transition(Box::new(incident.clone())) } else { Applied::Silent };
         if !matches!(next, Phase::Restored | Phase::Closed) {
             self.incident = Some(incident);
@@ -376,6 +379,7 @@ impl Incident {
             tried: Vec::new(),
             trouble: None,
             checks: Vec::new(),
+            smoke_failed: false,
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
@@ -430,7 +434,10 @@ impl Incident {
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
             Event::SmokeStarted => self.set_smoke(Smoke::Running),
             Event::SmokeFinished { passed: true, .. } => self.set_smoke(Smoke::Passed),
-            Event::SmokeFinished { passed: false, detail } => self.set_smoke(Smoke::Failed { detail: detail.clone() }),
+            Event::SmokeFinished { passed: false, detail } => {
+                self.set_smoke(Smoke::Failed { detail: detail.clone() });
+                self.smoke_failed = true;
+            }
             Event::Restored { checks } => {
                 self.checks.clone_from(checks);
                 self.restored(at);
@@ -473,6 +480,7 @@ impl Incident {
             self.times.ttdec_s = self.times.detected.map(|detected| at.since(detected).as_secs_f64());
         }
         self.plan = Some(plan.clone());
+        self.smoke_failed = false;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
     }

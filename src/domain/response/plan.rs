@@ -28,6 +28,14 @@ pub struct Plan {
     pub deadline: Timestamp,
 }
 
+impl Plan {
+    /// Whether both do the same; their deadlines move with the time at which they are made.
+    #[must_use]
+    pub fn is_same_but_for_time(&self, other: &Self) -> bool {
+        self.to == other.to && self.from == other.from && self.attempt == other.attempt && self.steps == other.steps
+    }
+}
+
 /// Which rung of the ladder a plan is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

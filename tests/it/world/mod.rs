@@ -17,7 +17,7 @@ use rollbackd::domain::observation::{
     Answer as HealthAnswer, Fault, FaultKind, HostReading, Observation, Page, ReleaseView, Sample, Seen, SeriesId,
 };
 use rollbackd::domain::policy::{OperandId, Release, WorkloadPolicy};
-use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::response::plan::{Outcome, Plan, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
 pub(crate) use policy::policy;
@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) smoke_passes: bool,
     pub(crate) job_delay: Span,
     pub(crate) findings: Vec<rollbackd::domain::response::plan::Finding>,
+    /// Plans that were looked over.
+    pub(crate) preflights: Vec<Plan>,
     instances: BTreeMap<InstanceId, Instance>,
     releases: Vec<RevisionId>,
     script: Script,
@@ -116,6 +118,7 @@ impl World {
             smoke_passes: true,
             job_delay: Span::from_millis(300),
             findings: Vec::new(),
+            preflights: Vec::new(),
             instances: names.into_iter().map(|name| (name, instance.clone())).collect(),
             releases: vec!["v1".into(), "v2".into()],
             policy,
@@ -142,6 +145,13 @@ impl World {
             instance.link = revision.into();
             instance.restart(self.now);
         }
+    }
+
+    /// Somebody deploys to one instance.
+    pub(crate) fn deploy_to(&mut self, instance: &str, revision: &str) {
+        let instance = self.instances.get_mut(&InstanceId::new(instance)).expect("a known instance");
+        instance.link = revision.into();
+        instance.restart(self.now);
     }
 
     /// Every process ends and is started again.
@@ -200,6 +210,8 @@ impl World {
         }
         self.fleet = Fleet::default();
         self.fleet.add(Arc::clone(&self.policy), state);
+        // The first thing that a daemon does, before anything was seen.
+        self.feed(Input::Tick);
     }
 
     /// A moment at which the daemon may die. Whether it does.
@@ -348,7 +360,10 @@ impl World {
 
     fn do_work(&mut self, work: &Work) -> JobResult {
         match work {
-            Work::Preflight(_) => JobResult::Preflight(self.findings.clone()),
+            Work::Preflight(plan) => {
+                self.preflights.push((**plan).clone());
+                JobResult::Preflight(self.findings.clone())
+            }
             Work::Smoke(_) => JobResult::Smoke(self.smoke_passes, "exit status".to_owned()),
             Work::Step { kind, .. } => JobResult::Step(self.do_step(kind)),
         }

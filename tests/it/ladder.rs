@@ -1,0 +1,185 @@
+//! What happens on the way between a plan and its end: the operator's hand, other writers, a death, a failed attempt.
+
+use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::record::{Closing, Event};
+use rollbackd::domain::policy::{SmokeTest, Strategy};
+use rollbackd::domain::response::plan::{Finding, Purpose};
+use rollbackd::domain::time::{Span, Timestamp};
+
+use crate::world::{Behaviour, Script, WELL, World, policy};
+
+fn v2_is_bad() -> Script {
+    Box::new(|revision: &str, _: Timestamp| if revision == "v2" { Behaviour { errors: 0.4, ..WELL } } else { WELL })
+}
+
+/// v1 is known good, v2 is in place and bad; whatever is rolled back to fails its smoke test while `smoke_passes` is off.
+fn world(strategy: Strategy, instances: &[&str]) -> World {
+    let mut policy = policy(strategy, instances);
+    policy.verify.smoke = Some(SmokeTest { argv: vec!["smoke".to_owned()], timeout: Span::from_secs(5) });
+    let mut world = World::new(policy, v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    world
+}
+
+fn until(world: &mut World, phase: Phase) {
+    let came = world.run_until(Span::from_secs(300), |world| world.phases().last() == Some(&phase));
+    assert!(came, "never {phase}: {:?}", world.phases());
+}
+
+fn purposes(world: &World) -> Vec<Purpose> {
+    let plans = world.journal.iter().filter_map(|record| match &record.event {
+        Event::Planned { plan, .. } => Some(plan.purpose),
+        _ => None,
+    });
+    plans.collect()
+}
+
+#[test]
+fn killed_after_a_failed_attempt_the_ladder_is_climbed_on() {
+    for lost in [true, false] {
+        let mut world = world(Strategy::Direct, &["a"]);
+        world.smoke_passes = false;
+        until(&mut world, Phase::Failed);
+        world.crash(lost);
+        world.smoke_passes = true;
+        until(&mut world, Phase::Restored);
+        assert_eq!(purposes(&world), [Purpose::First, Purpose::Retry]);
+        assert!(!world.phases().contains(&Phase::Held), "{:?}", world.phases());
+    }
+}
+
+#[test]
+fn paused_after_a_failed_attempt_nothing_is_closed_until_it_is_resumed() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_passes = false;
+    until(&mut world, Phase::Failed);
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    world.run(Span::from_secs(120));
+    assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+    world.smoke_passes = true;
+    world.ask(RequestKind::Resume).unwrap();
+    until(&mut world, Phase::Restored);
+}
+
+#[test]
+fn what_stands_in_the_way_of_the_next_attempt_for_long_is_a_humans_to_judge() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_passes = false;
+    until(&mut world, Phase::Failed);
+    world.findings = vec![Finding { check: "release v1".to_owned(), problem: "it is gone".to_owned() }];
+    until(&mut world, Phase::Escalated);
+    assert!(world.last_alert().reason.contains("it is gone"), "{}", world.last_alert().reason);
+}
+
+#[test]
+fn a_rollout_that_is_half_way_is_followed_once() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    let before = world.journal.len();
+    for (instance, revision) in [("a", "v2"), ("b", "v3"), ("a", "v3"), ("c", "v3")] {
+        world.publish(revision);
+        world.deploy_to(instance, revision);
+        world.run(Span::from_secs(3));
+    }
+    let seen: Vec<&str> = world.journal[before..]
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::ReleaseObserved { revision, .. } => Some(revision.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seen, ["v2", "v3"]);
+}
+
+#[test]
+fn a_start_in_the_middle_of_a_rollout_takes_neither_release_for_news() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b"]), Box::new(|_, _| WELL));
+    world.run(Span::from_secs(60));
+    for instance in ["b", "a"] {
+        world.deploy_to(instance, "v2");
+        world.run(Span::from_secs(3));
+        world.crash(true);
+        world.run(Span::from_secs(3));
+        let state = world.fleet.get(&world.policy.id).unwrap().state();
+        assert_eq!(state.current.as_ref().unwrap().revision.as_str(), "v2");
+        assert_eq!(state.previous.as_ref().unwrap().as_str(), "v1");
+    }
+}
+
+#[test]
+fn whoever_puts_the_bad_release_back_during_a_retry_is_the_one_to_decide() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_passes = false;
+    until(&mut world, Phase::Failed);
+    world.deploy("v2");
+    world.run(Span::from_secs(60));
+    let superseded = world.journal.iter().any(
+        |record| matches!(&record.event, Event::Closed { how: Closing::Superseded { by } } if by.as_str() == "v2"),
+    );
+    assert!(superseded, "{:?}", world.phases());
+    assert_eq!(world.running(), Some("v2"));
+}
+
+#[test]
+fn each_plan_is_looked_over_itself() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.publish("v3");
+    world.deploy("v3");
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    world.job_delay = Span::from_secs(2);
+    // Phase detected, the plan to v3 is being looked over.
+    until(&mut world, Phase::Detected);
+    let to = Some("v1".into());
+    world.ask(RequestKind::Rollback { reason: "v3 is no good".to_owned(), to, force: Vec::new() }).unwrap();
+    until(&mut world, Phase::Started);
+    let looked_over = world.preflights.last().map(|plan| plan.to.as_str());
+    assert_eq!((looked_over, world.last_alert().to.as_ref().unwrap().revision.as_str()), (Some("v1"), "v1"));
+}
+
+#[test]
+fn a_report_from_outside_that_is_rejected_is_over() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    // Nothing to go back to: it is held.
+    world.ask(RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned() }).unwrap();
+    world.run(Span::from_secs(5));
+    let incident = world.incident().expect("it is open");
+    world.ask(RequestKind::Reject { incident, reason: "false alarm".to_owned() }).unwrap();
+    world.run(Span::from_secs(5));
+    assert_eq!(world.phases().last(), Some(&Phase::Closed), "{:?}", world.phases());
+    assert!(world.last_alert().reason.contains("false alarm"), "{}", world.last_alert().reason);
+}
+
+#[test]
+fn what_only_the_smoke_test_found_stays_a_humans() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_passes = false;
+    until(&mut world, Phase::Escalated);
+    world.run(Span::from_secs(300));
+    assert_eq!(world.phases().last(), Some(&Phase::Escalated), "{:?}", world.phases());
+    let incident = world.incident().expect("it is open");
+    world.ask(RequestKind::Reject { incident, reason: "repaired".to_owned() }).unwrap();
+    assert_eq!(world.phases().last(), Some(&Phase::Closed));
+}
+
+#[test]
+fn an_escalated_incident_is_over_only_when_the_service_stays_well() {
+    // v1 is bad as well for a while, then both are repaired by other means.
+    let script: Script = Box::new(|_: &str, now: Timestamp| {
+        let second = (now.as_millis() - 1_800_000_000_000) / 1000;
+        if (62..400).contains(&second) { Behaviour { errors: 0.4, healthy: false, ..WELL } } else { WELL }
+    });
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), script);
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Escalated);
+    world.run(Span::from_secs(200));
+    until(&mut world, Phase::Closed);
+    let healthy_again = world.alert_times.last().unwrap().since(crate::world::DAWN);
+    let earliest = Span::from_secs(400) + world.policy.known_good_after;
+    assert!(healthy_again >= earliest, "closed after {healthy_again}, {earliest} at the earliest");
+}
