@@ -65,7 +65,17 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 tracing::info!(workload = %broken.workload, "the journal can be written again");
                 self.edges.witness.journal(None);
                 self.after_commit(&batch, broken.jobs);
-                for (id, answer) in broken.answers {
+                self.catch_up(broken.answers).await;
+            }
+        }
+    }
+
+    /// Takes the answers that came meanwhile. Where the journal breaks again, the rest of them waits again.
+    async fn catch_up(&mut self, answers: Vec<(WorkloadId, Answer)>) {
+        for (id, answer) in answers {
+            match &mut self.broken {
+                Some(broken) => broken.answers.push((id, answer)),
+                None => {
                     self.feed(&id, Input::Done(answer)).await;
                 }
             }

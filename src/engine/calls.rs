@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::ports::{Actuator, Journal};
+use super::ports::{Actuator, Journal, JournalError};
 use super::{Engine, Input};
 use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, WorkloadView};
 use crate::domain::id::{SignalName, WorkloadId};
@@ -51,7 +51,7 @@ pub enum Call {
     /// An operator's request.
     Ask(WorkloadId, Request, oneshot::Sender<Reply>),
     /// Puts these policies in force and forgets all other workloads.
-    Adopt(Vec<Adoption>, oneshot::Sender<()>),
+    Adopt(Vec<Adoption>, oneshot::Sender<Result<(), JournalError>>),
 }
 
 /// Calls the engine.
@@ -62,6 +62,17 @@ pub struct Handle(mpsc::Sender<Call>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the engine has stopped")]
 pub struct Unavailable;
+
+/// Why policies were not put in force.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotAdopted {
+    /// The engine has stopped.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// What follows from them can't be written, or something before them could not be.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
 
 impl Handle {
     pub(super) const fn new(calls: mpsc::Sender<Call>) -> Self {
@@ -133,9 +144,9 @@ impl Handle {
     /// Puts these policies in force and forgets all other workloads.
     ///
     /// # Errors
-    /// [`Unavailable`].
-    pub async fn adopt(&self, policies: Vec<Adoption>) -> Result<(), Unavailable> {
-        self.call(|answer| Call::Adopt(policies, answer)).await
+    /// [`NotAdopted`]: the policies before stay in force.
+    pub async fn adopt(&self, policies: Vec<Adoption>) -> Result<(), NotAdopted> {
+        Ok(self.call(|answer| Call::Adopt(policies, answer)).await??)
     }
 }
 
@@ -157,21 +168,22 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 answered(answer.send(reply));
             }
             Call::Adopt(policies, answer) => {
-                self.adopt(policies).await;
-                answered(answer.send(()));
+                let adopted = self.adopt(policies).await;
+                answered(answer.send(adopted));
             }
         }
     }
 
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
-        if self.broken.is_none() {
-            let reply = self.feed(id, Input::Asked(request)).await;
-            if self.broken.is_none() {
-                return reply.unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}"))));
-            }
+        let held = |reason| Err(Refusal::Held { guard: "journal-broken".to_owned(), reason });
+        if let Some(broken) = &self.broken {
+            return held(broken.error.to_string());
         }
-        let error = self.broken.as_ref().map(|broken| broken.error.to_string()).unwrap_or_default();
-        Err(Refusal::Held { guard: "journal-broken".to_owned(), reason: error })
+        let reply = self.feed(id, Input::Asked(request)).await;
+        match &self.broken {
+            Some(broken) => held(format!("{}; the request is kept, and counts once it can be", broken.error)),
+            None => reply.unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}")))),
+        }
     }
 
     /// The look at the place takes its time; the loop does not wait for it.
@@ -203,7 +215,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             .collect()
     }
 
-    async fn adopt(&mut self, policies: Vec<Adoption>) {
+    /// While the journal is broken nothing is put in force: what waits to be written belongs to what is watched now.
+    async fn adopt(&mut self, policies: Vec<Adoption>) -> Result<(), JournalError> {
+        self.require_journal()?;
         let keep: Vec<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
@@ -212,6 +226,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             let now = self.now();
             self.fleet.forget(&id, now, &mut out);
             self.carry_out(&id, out).await;
+            self.require_journal()?;
             self.fleet.remove(&id);
         }
         for Adoption { policy, state } in policies {
@@ -220,6 +235,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
         }
         self.next_tick = self.now();
+        Ok(())
+    }
+
+    fn require_journal(&self) -> Result<(), JournalError> {
+        self.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error.clone()))
     }
 }
 

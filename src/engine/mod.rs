@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 use broken::Broken;
 use ports::{Actuator, Batch, Journal, Looks, Notice, Pager, Witness};
 
-pub use calls::{Adoption, Call, Curve, Handle, Unavailable};
+pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, Unavailable};
 
 /// Calls from operators and pages that may wait.
 const CALL_QUEUE: usize = 256;
@@ -145,7 +145,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     async fn take_observations(&mut self, first: Observation) {
         let mut next = Some(first);
-        for _ in 0..OBSERVATIONS_PER_TURN {
+        for left in (0..OBSERVATIONS_PER_TURN).rev() {
             let Some(observation) = next else { return };
             let id = observation.workload.clone();
             if self.broken.is_some() {
@@ -153,11 +153,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             } else {
                 self.feed(&id, Input::Observed(observation)).await;
             }
-            next = self.observations.try_recv().ok();
-        }
-        if let Some(observation) = next {
-            let id = observation.workload.clone();
-            self.feed(&id, Input::Observed(observation)).await;
+            next = if left > 0 { self.observations.try_recv().ok() } else { None };
         }
     }
 

@@ -5,6 +5,7 @@
 mod alert;
 mod alertmanager;
 mod architecture;
+mod engine;
 mod http;
 mod journal;
 mod kill;

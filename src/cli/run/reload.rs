@@ -48,7 +48,11 @@ impl Reloader {
             policy: Arc::clone(&workload.policy),
             state: states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone()).unwrap_or_default(),
         });
-        if daemon.engine.adopt(adoptions.collect()).await.is_err() {
+        if let Err(error) = daemon.engine.adopt(adoptions.collect()).await {
+            tracing::error!(%error, "the new policy is not put in force: nothing is changed");
+            daemon
+                .notifier
+                .ready(&format!("policy not put in force, the old one stays; {}", status_line(&self.config)));
             return;
         }
         daemon.observers.apply(&config);
