@@ -52,6 +52,43 @@ pub struct Sources {
     pub scrape_files: Vec<FileTargets>,
     /// Health endpoints.
     pub health: Vec<HealthEndpoint>,
+    /// In a cluster: the exposition page of every pod.
+    pub pod_scrape: Option<PodEndpoint>,
+    /// In a cluster: the health endpoint of every pod.
+    pub pod_health: Option<PodHealth>,
+}
+
+/// What every pod of a workload offers at its own address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodEndpoint {
+    /// Which of its ports.
+    pub port: PodPort,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Path, beginning with `/`.
+    pub path: String,
+    /// How it is reached.
+    pub http: Arc<HttpOptions>,
+}
+
+/// A port of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodPort {
+    /// By number.
+    Number(u16),
+    /// By the name that its container gives it.
+    Name(String),
+}
+
+/// The health endpoint of every pod, and what it must say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodHealth {
+    /// Where.
+    pub endpoint: PodEndpoint,
+    /// As [`HealthEndpoint::expect`].
+    pub expect: BTreeMap<String, serde_json::Value>,
+    /// As [`HealthEndpoint::revision`].
+    pub revision: Option<RevisionFrom>,
 }
 
 /// One address.

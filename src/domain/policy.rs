@@ -384,6 +384,79 @@ pub enum Habitat {
     ReleaseDir(ReleaseDir),
     /// The operator's own commands.
     Command(CommandHabitat),
+    /// Workloads of a Kubernetes cluster, exactly as they are.
+    Kubernetes(Kubernetes),
+}
+
+/// Where in which cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// A context of the kubeconfig; none: the cluster that the daemon runs in, else the kubeconfig's current context.
+    pub context: Option<String>,
+    /// The namespace; none: that of the daemon's own pod.
+    pub namespace: Option<String>,
+    /// What is watched there.
+    pub subject: KubernetesSubject,
+}
+
+/// What is watched and taken back in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KubernetesSubject {
+    /// One object.
+    Object {
+        /// Its kind.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+    },
+    /// Every Deployment, StatefulSet and DaemonSet with these labels, as a label selector.
+    Selected {
+        /// The selector, as `kubectl -l` takes it.
+        selector: String,
+    },
+    /// The workload that owns the daemon's own pod, which it runs in as a sidecar.
+    OwnerOfPod,
+    /// Two Deployments behind one Service, whose selector says which of them serves.
+    BlueGreen {
+        /// The Service.
+        service: String,
+        /// The label in its selector that tells the colours apart.
+        selector_key: String,
+        /// One Deployment.
+        blue: String,
+        /// The other one.
+        green: String,
+    },
+    /// A Deployment that serves and one that tries a new release beside it.
+    Canary {
+        /// The Deployment that serves.
+        stable: String,
+        /// The one that tries.
+        canary: String,
+    },
+}
+
+/// Kinds of workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// Deployment.
+    Deployment,
+    /// StatefulSet.
+    StatefulSet,
+    /// DaemonSet.
+    DaemonSet,
+}
+
+impl ObjectKind {
+    /// Its name in the policy file and on the command line of `kubectl`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ObjectKind::Deployment => "deployment",
+            ObjectKind::StatefulSet => "statefulset",
+            ObjectKind::DaemonSet => "daemonset",
+        }
+    }
 }
 
 /// `root/releases/<revision>/…` with one symlink an instance that names the current one.

@@ -126,7 +126,7 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
         Habitat::ReleaseDir(place) => {
             duties.insert(Key::Hosts, Spec::Hosts { place: place.clone(), interval });
         }
-        Habitat::Command(_) => {}
+        Habitat::Command(_) | Habitat::Kubernetes(_) => {}
     }
     duties
 }
@@ -135,5 +135,6 @@ fn instances(habitat: &Habitat) -> Vec<InstanceId> {
     match habitat {
         Habitat::ReleaseDir(place) => place.instances.iter().map(|instance| instance.id.clone()).collect(),
         Habitat::Command(commands) => commands.instances.clone(),
+        Habitat::Kubernetes(_) => Vec::new(),
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Releases {
 pub(super) fn paces(habitat: &Habitat, interval: Span) -> Paces {
     match habitat {
         Habitat::ReleaseDir(_) => Paces { usual: fast(interval).min(SLOWEST_LINKS), fast: SHORTEST_PACE.min(interval) },
-        Habitat::Command(_) => {
+        Habitat::Command(_) | Habitat::Kubernetes(_) => {
             Paces { usual: interval.max(FASTEST_COMMANDS).min(SLOWEST_COMMANDS), fast: FASTEST_COMMANDS }
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn paces(habitat: &Habitat, interval: Span) -> Paces {
 /// Longest time that one look may take.
 pub(super) fn patience(habitat: &Habitat) -> Duration {
     match habitat {
-        Habitat::ReleaseDir(_) => DISK_PATIENCE,
+        Habitat::ReleaseDir(_) | Habitat::Kubernetes(_) => DISK_PATIENCE,
         Habitat::Command(commands) => {
             let runs = u64::try_from(commands.instances.len()).unwrap_or(u64::MAX).max(1).saturating_add(1);
             commands.timeout.times(runs).into()
@@ -89,6 +89,7 @@ impl Releases {
     async fn view(&mut self) -> Result<ReleaseView, Fault> {
         match &self.habitat {
             Habitat::Command(commands) => by_command(&self.workload, commands).await,
+            Habitat::Kubernetes(_) => Err(local("this daemon does not follow workloads in a cluster".to_owned())),
             Habitat::ReleaseDir(place) => {
                 // One thread at most waits for a disk that hangs.
                 let reading = self.reading.get_or_insert_with(|| {

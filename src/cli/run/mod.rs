@@ -22,11 +22,11 @@ use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::HostActuator;
 use crate::clock::{self, Clock};
 use crate::config::Overrides;
-use crate::config::model::Config;
+use crate::config::model::{Config, Workload};
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::policy::Mode;
+use crate::domain::policy::{Habitat, Mode};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
@@ -61,7 +61,23 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
 
 fn load(args: &RunArgs) -> Result<Config, Failure> {
     let overrides = Overrides { mode: args.mode.map(Mode::from) };
-    crate::config::load(&args.config, overrides).map_err(|error| Failure { code: USAGE, error: anyhow!(error) })
+    let config = crate::config::load(&args.config, overrides);
+    let config = config.map_err(|error| Failure { code: USAGE, error: anyhow!(error) })?;
+    match in_cluster(&config) {
+        None => Ok(config),
+        Some(workload) => {
+            let error = anyhow!(
+                "the workload `{workload}` is in Kubernetes, which this daemon does not follow yet; `check` and `backtest` take it"
+            );
+            Err(Failure { code: USAGE, error })
+        }
+    }
+}
+
+/// A workload that the daemon could neither watch nor roll back.
+fn in_cluster(config: &Config) -> Option<&WorkloadId> {
+    let is_in_cluster = |workload: &&Workload| matches!(workload.policy.habitat, Habitat::Kubernetes(_));
+    config.workloads.values().find(is_in_cluster).map(|workload| &workload.policy.id)
 }
 
 /// All parts, each of which must go on for the daemon to be of use.

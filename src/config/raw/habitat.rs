@@ -1,13 +1,16 @@
-//! Where a workload runs: `release_dir` and `command`.
+//! Where a workload runs: `release_dir`, `command` and `kubernetes`.
 
 use std::path::PathBuf;
 
 use reqwest::Url;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 use super::decode::{At, Cx, Decode, Node};
+use super::scalar::{FromText, Refusal, choice};
 use super::section::section;
 use super::text::Argv;
+use crate::config::suggest;
 use crate::domain::time::Span;
 
 section! {
@@ -81,6 +84,45 @@ section! {
         scrape: Url,
         /// URL of its health endpoint.
         health: Url,
+    }
+}
+
+/// Who the workload is, where it need not be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The owner of the daemon's own pod.
+    Own,
+}
+
+choice!(Owner, "an owner", { "self" => Owner::Own, });
+
+section! {
+    /// Workloads of a Kubernetes cluster, exactly as they are.
+    Kubernetes {
+        /// The namespace; with `owner` that of the daemon's own pod.
+        namespace: String,
+        /// A Deployment; with `canary` the one that serves.
+        deployment: String,
+        /// A StatefulSet.
+        statefulset: String,
+        /// A DaemonSet.
+        daemonset: String,
+        /// Every Deployment, StatefulSet and DaemonSet with these labels, as `kubectl -l` takes them.
+        selector: String,
+        /// `self`: the workload that owns the pod which the daemon runs in as a sidecar.
+        owner: Owner,
+        /// Blue-green: the Service whose selector says which colour serves.
+        service: String,
+        /// Blue-green: the label in that selector which tells the colours apart; `version` by default.
+        selector_key: String,
+        /// Blue-green: one Deployment.
+        blue: String,
+        /// Blue-green: the other Deployment.
+        green: String,
+        /// Canary: the Deployment that tries a new release beside `deployment`.
+        canary: String,
+        /// A context of the kubeconfig; without it the cluster that the daemon runs in.
+        context: String,
     }
 }
 

@@ -35,7 +35,7 @@ choice!(Scheme, "a scheme", { "http" => Scheme::Http, "https" => Scheme::Https, 
 section! {
     /// Exposition pages: exactly one of port, url, urls and sd_file, unless the instances have their own.
     Scrape {
-        /// Port on the loopback address.
+        /// Port on the loopback address; in Kubernetes the port of every ready pod, by number or by name.
         port: Port,
         /// Path of the page, with `port` or `sd_file`.
         path: String,
@@ -54,7 +54,7 @@ section! {
 section! {
     /// Health endpoints: exactly one of port, url and urls, unless the instances have their own.
     Health {
-        /// Port on the loopback address.
+        /// Port on the loopback address; in Kubernetes the port of every ready pod, by number or by name.
         port: Port,
         /// Path, with `port`.
         path: String,

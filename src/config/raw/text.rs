@@ -51,18 +51,39 @@ impl Decode for Argv {
     }
 }
 
-/// A TCP port.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Port(pub(crate) u16);
+/// A TCP port: its number, or the name that a container gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// From 1 to 65535.
+    Number(u16),
+    /// A name, in Kubernetes.
+    Name(String),
+}
+
+/// Longest name of a port (RFC 6335).
+const LONGEST_PORT_NAME: usize = 15;
 
 impl Decode for Port {
     fn decode(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<Self> {
-        let port = scalar::whole(node, "a port from 1 to 65535", |port| port > 0 && port <= u64::from(u16::MAX), cx)?;
-        u16::try_from(port).ok().map(Self)
+        let DeValue::String(name) = node.value.get_ref() else {
+            let port =
+                scalar::whole(node, "a port from 1 to 65535", |port| port > 0 && port <= u64::from(u16::MAX), cx)?;
+            return u16::try_from(port).ok().map(Self::Number);
+        };
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let has_letter = name.bytes().any(|byte| byte.is_ascii_lowercase());
+        if name.len() > LONGEST_PORT_NAME || !name.bytes().all(inner) || !has_letter {
+            node.mismatch("a port from 1 to 65535, or the name of a container's port", cx);
+            return None;
+        }
+        Some(Self::Name(name.to_string()))
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": 65535 },
+            { "type": "string" },
+        ] })
     }
 }
 

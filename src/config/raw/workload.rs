@@ -1,7 +1,7 @@
 //! `[workload.NAME]` and `[defaults]`.
 
 use super::decode::{At, Named};
-use super::habitat::{Command, ReleaseDir};
+use super::habitat::{Command, Kubernetes, ReleaseDir};
 use super::section::section;
 use super::signal::Signal;
 use super::sources::{Health, Scrape};
@@ -51,17 +51,16 @@ section! {
 }
 
 section! {
-    /// A workload: where it runs, exactly one of release_dir and command, and its policy.
+    /// A workload: where it runs, exactly one of release_dir, command and kubernetes, and its policy.
     Workload {
         /// A plain host: a directory of releases and a symlink that names the current one.
         release_dir: ReleaseDir,
         /// Anything else: the operator's own commands.
         command: Command,
+        /// Workloads of a Kubernetes cluster, exactly as they are.
+        kubernetes: Kubernetes,
     }
     flatten { policy: Policy }
-    unsupported {
-        "kubernetes": "use `release_dir` on a plain host, or `command` with kubectl",
-    }
 }
 
 section! {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-use super::{Resolver, is_beneath, name};
+use super::{Resolver, is_beneath, kubernetes, name};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
 use crate::config::raw::text::Argv;
@@ -54,25 +54,34 @@ pub(super) fn resolve(
     raw: &raw::workload::Workload,
     strategy: Strategy,
 ) -> Option<Resolved> {
-    match (&raw.release_dir, &raw.command) {
-        (Some(release_dir), None) => Some(self::release_dir(r, workload, release_dir, strategy, raw)),
-        (None, Some(command)) => self::command(r, command),
-        (Some(first), Some(second)) => {
-            let (later, name) = (first.key, "release_dir").max((second.key, "command"));
-            r.problems
-                .wrong(later, format!("`{name}` is a second place for this workload"))
-                .hint("a workload runs in one place: keep one of `release_dir` and `command`");
-            None
-        }
-        (None, None) => {
-            if !raw.damaged {
-                r.problems
-                    .absent(key, format!("nothing says where the workload `{workload}` runs"))
-                    .hint("write `release_dir = { path = \"/srv/…\", unit = \"….service\" }` or `command = { … }`");
-            }
-            None
-        }
+    let mut places = vec![
+        ("release_dir", raw.release_dir.as_ref().map(|at| at.key)),
+        ("command", raw.command.as_ref().map(|at| at.key)),
+        ("kubernetes", raw.kubernetes.as_ref().map(|at| at.key)),
+    ];
+    places.retain(|(_, key)| key.is_some());
+    places.sort_by_key(|(_, key)| *key);
+    if let [_, (name, Some(later)), ..] = places.as_slice() {
+        r.problems
+            .wrong(*later, format!("`{name}` is a second place for this workload"))
+            .hint("a workload runs in one place: keep one of `release_dir`, `command` and `kubernetes`");
+        return None;
     }
+    if let Some(release_dir) = &raw.release_dir {
+        return Some(self::release_dir(r, workload, release_dir, strategy, raw));
+    }
+    if let Some(command) = &raw.command {
+        return self::command(r, command);
+    }
+    if let Some(kubernetes) = &raw.kubernetes {
+        return kubernetes::resolve(r, kubernetes, strategy);
+    }
+    if !raw.damaged {
+        r.problems
+            .absent(key, format!("nothing says where the workload `{workload}` runs"))
+            .hint("write `release_dir = { path = \"/srv/…\", unit = \"….service\" }`, `command = { … }` or `kubernetes = { … }`");
+    }
+    None
 }
 
 fn release_dir(

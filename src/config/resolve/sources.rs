@@ -8,7 +8,7 @@ use reqwest::Url;
 use reqwest::header::HeaderName;
 
 use super::habitat::Instance;
-use super::{Resolver, http};
+use super::{Resolver, http, pods};
 use crate::config::model::{Endpoint, FileTargets, HealthEndpoint, HttpOptions, RevisionFrom, Sources};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
@@ -17,14 +17,23 @@ use crate::config::raw::text::Port;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::InstanceId;
+use crate::domain::policy::Habitat;
 
 /// Where exposition pages are, by Prometheus' convention.
-const METRICS_PATH: &str = "/metrics";
+pub(super) const METRICS_PATH: &str = "/metrics";
 
 /// Where health endpoints are, in the procedures.
-const HEALTH_PATH: &str = "/health";
+pub(super) const HEALTH_PATH: &str = "/health";
 
-pub(super) fn resolve(r: &mut Resolver<'_>, raw: &raw::workload::Policy, instances: &[Instance]) -> Sources {
+pub(super) fn resolve(
+    r: &mut Resolver<'_>,
+    raw: &raw::workload::Policy,
+    habitat: &Habitat,
+    instances: &[Instance],
+) -> Sources {
+    if let Habitat::Kubernetes(_) = habitat {
+        return pods::resolve(r, raw);
+    }
     let mut sources = Sources::default();
     scrape(r, raw.scrape.as_ref(), instances, &mut sources);
     health(r, raw.health.as_ref(), instances, &mut sources);
@@ -111,7 +120,7 @@ fn health(
     }));
 }
 
-fn revision(r: &mut Resolver<'_>, raw: &raw::sources::Health) -> Option<RevisionFrom> {
+pub(super) fn revision(r: &mut Resolver<'_>, raw: &raw::sources::Health) -> Option<RevisionFrom> {
     match (&raw.revision_header, &raw.revision_json) {
         (Some(header), None) => {
             if HeaderName::from_bytes(header.value.as_bytes()).is_err() {
@@ -177,7 +186,13 @@ impl Written<'_> {
         if let Some(port) = self.port.filter(|_| path_begins_well) {
             let scheme = self.scheme.map_or(Scheme::Http, |at| at.value).as_str();
             let path = self.path.map_or(self.default_path, |at| &at.value);
-            match Url::parse(&format!("{scheme}://127.0.0.1:{}{path}", port.value.0)) {
+            let Port::Number(number) = port.value else {
+                r.problems
+                    .wrong(port.at, "a port by name, outside of Kubernetes")
+                    .hint("names are given by a pod's containers: write the number");
+                return urls;
+            };
+            match Url::parse(&format!("{scheme}://127.0.0.1:{number}{path}")) {
                 Ok(url) => urls.push(url),
                 Err(why) => {
                     r.problems.wrong(port.at, format!("port and path make no URL: {why}"));

@@ -15,7 +15,7 @@ use crate::config::raw::section::Section;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::{ReceiverName, WorkloadId};
-use crate::domain::policy::{Habitat, Mode, Strategy, WorkloadPolicy};
+use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Strategy, WorkloadPolicy};
 use crate::domain::time::Span;
 
 /// Time between two looks, where the policy does not say.
@@ -43,7 +43,10 @@ const MOST_PER_DAY: u64 = 1_000;
 const DEADLINES: (Span, Span) = (Span::from_secs(1), Span::from_secs(24 * 3600));
 
 /// The domain within which one rollback runs at a time, on a host.
-const NAMESPACE: &str = "host";
+const HOST: &str = "host";
+
+/// The same for a sidecar, which knows only its own namespace.
+const OWN_NAMESPACE: &str = "own";
 
 /// What a workload is resolved against.
 pub(super) struct Around<'a> {
@@ -81,6 +84,11 @@ pub(super) fn resolve_all(
 enum Spot {
     Link(PathBuf),
     Command(Vec<String>),
+    /// Context, namespace, kind and name.
+    Object(Option<String>, Option<String>, ObjectKind, String),
+    /// Context and namespace of a selector, and the selector.
+    Selected(Option<String>, Option<String>, String),
+    OwnerOfPod,
 }
 
 fn spots(habitat: &Habitat) -> Vec<Spot> {
@@ -91,6 +99,25 @@ fn spots(habitat: &Habitat) -> Vec<Spot> {
             .map(|instance| Spot::Link(dir.root.join(&instance.current).components().collect()))
             .collect(),
         Habitat::Command(command) => vec![Spot::Command(command.rollback.clone())],
+        Habitat::Kubernetes(cluster) => objects(cluster),
+    }
+}
+
+fn objects(cluster: &Kubernetes) -> Vec<Spot> {
+    let object = |kind: ObjectKind, name: &String| {
+        Spot::Object(cluster.context.clone(), cluster.namespace.clone(), kind, name.clone())
+    };
+    let deployments = |first: &String, second: &String| {
+        vec![object(ObjectKind::Deployment, first), object(ObjectKind::Deployment, second)]
+    };
+    match &cluster.subject {
+        KubernetesSubject::Object { kind, name } => vec![object(*kind, name)],
+        KubernetesSubject::Selected { selector } => {
+            vec![Spot::Selected(cluster.context.clone(), cluster.namespace.clone(), selector.clone())]
+        }
+        KubernetesSubject::OwnerOfPod => vec![Spot::OwnerOfPod],
+        KubernetesSubject::BlueGreen { blue, green, .. } => deployments(blue, green),
+        KubernetesSubject::Canary { stable, canary } => deployments(stable, canary),
     }
 }
 
@@ -100,7 +127,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
     let Resolved { habitat, instances, watched } = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy)?;
     let times = Times::resolve(r, &raw, strategy);
-    let sources = sources::resolve(r, &raw, &instances);
+    let sources = sources::resolve(r, &raw, &habitat, &instances);
     let sight = Sight {
         scrape: !(sources.scrape.is_empty() && sources.scrape_files.is_empty()) || raw.scrape.is_some(),
         health: !sources.health.is_empty() || raw.health.is_some(),
@@ -129,7 +156,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
         deadline: times.deadline,
         cooldown: times.cooldown,
         per_day: per_day(r, &raw),
-        namespace: NAMESPACE.to_owned(),
+        namespace: namespace(&habitat),
         operands,
         signals,
         triggers,
@@ -201,6 +228,13 @@ impl Resolver<'_> {
                 .wrong(written.at, format!("`{key}` is too long"))
                 .hint(format!("write \"{longest}\" or less"));
         }
+    }
+}
+
+fn namespace(habitat: &Habitat) -> String {
+    match habitat {
+        Habitat::ReleaseDir(_) | Habitat::Command(_) => HOST.to_owned(),
+        Habitat::Kubernetes(cluster) => cluster.namespace.clone().unwrap_or_else(|| OWN_NAMESPACE.to_owned()),
     }
 }
 

@@ -251,6 +251,7 @@ async fn every_strategy_has_a_policy() {
         assert_eq!((scrape.len(), health.len()), (observed, observed), "{text}");
         match &workload.policy.habitat {
             Habitat::Command(_) => assert!(stage.proxy.is_some()),
+            Habitat::Kubernetes(_) => panic!("a demo in a cluster"),
             Habitat::ReleaseDir(host) => {
                 let names: Vec<&str> = host.instances.iter().map(|instance| instance.id.as_str()).collect();
                 let specs: Vec<&str> = stage.specs.iter().map(|spec| spec.name.as_str()).collect();

@@ -90,6 +90,8 @@ fn reads(formula: Formula) -> [Option<(OperandId, Use)>; 2] {
 fn replaces_processes(policy: &WorkloadPolicy) -> bool {
     match (&policy.habitat, policy.strategy) {
         (Habitat::ReleaseDir(_), _) | (Habitat::Command(_), Strategy::Direct | Strategy::Rolling) => true,
+        // A pod has one release for life.
+        (Habitat::Kubernetes(_), _) => true,
         (Habitat::Command(_), Strategy::BlueGreen | Strategy::Canary) => false,
     }
 }

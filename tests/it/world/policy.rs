@@ -61,6 +61,7 @@ pub(crate) fn instances(policy: &WorkloadPolicy) -> Vec<InstanceId> {
     match &policy.habitat {
         Habitat::ReleaseDir(habitat) => habitat.instances.iter().map(|instance| instance.id.clone()).collect(),
         Habitat::Command(habitat) => habitat.instances.clone(),
+        Habitat::Kubernetes(_) => panic!("a simulated host"),
     }
 }
 

@@ -31,6 +31,8 @@ pub fn build(
     let steps: Vec<Step> = match &policy.habitat {
         Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, purpose, from, &goal.revision, instances),
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
+        // Only a replay of recorded samples comes here: it decides and takes no step.
+        Habitat::Kubernetes(_) => Vec::new(),
     };
     Plan {
         attempt,

@@ -1,0 +1,186 @@
+//! Where a workload runs in a cluster: one subject, named as Kubernetes names things, that fits the strategy.
+
+use super::habitat::Resolved;
+use super::{Resolver, name};
+use crate::config::raw;
+use crate::config::raw::decode::{At, value};
+use crate::config::source::Place;
+use crate::config::suggest;
+use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+
+/// The label that tells colours apart in the procedures.
+const SELECTOR_KEY: &str = "version";
+
+/// Longest name of an object, a DNS subdomain (RFC 1123).
+const LONGEST_NAME: usize = 253;
+
+pub(super) fn resolve(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>, strategy: Strategy) -> Option<Resolved> {
+    let raw = &at.value;
+    let subject = Written { raw, key: at.key }.subject(r, strategy);
+    let namespace = namespace(r, at);
+    let (subject, namespace) = (subject?, namespace?);
+    let habitat = Habitat::Kubernetes(Kubernetes { context: value(&raw.context), namespace, subject });
+    Some(Resolved { habitat, instances: Vec::new(), watched: true })
+}
+
+/// The namespace must be said, but for a sidecar, whose own it is. The outer `None` where that was reported.
+fn namespace(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>) -> Option<Option<String>> {
+    let raw = &at.value;
+    match (&raw.namespace, &raw.owner) {
+        (Some(namespace), None) => {
+            name::check_label(r, "a namespace", &namespace.value, namespace.at);
+            Some(Some(namespace.value.clone()))
+        }
+        (Some(namespace), Some(_)) => {
+            r.problems
+                .wrong(namespace.key, "`namespace` beside `owner`")
+                .hint("a sidecar is in the namespace of its pod");
+            None
+        }
+        (None, Some(_)) => Some(None),
+        (None, None) => {
+            if !raw.damaged {
+                r.problems
+                    .absent(at.key, "`namespace` is missing")
+                    .hint("write `namespace = \"default\"` if it is that");
+            }
+            None
+        }
+    }
+}
+
+/// One way to say what is watched, and the keys that were written of it.
+struct Written<'a> {
+    raw: &'a raw::habitat::Kubernetes,
+    key: Place,
+}
+
+/// Keys that each say what is watched by themselves.
+type Way = (&'static str, Place);
+
+impl Written<'_> {
+    fn subject(&self, r: &mut Resolver<'_>, strategy: Strategy) -> Option<KubernetesSubject> {
+        let mut ways = self.ways();
+        ways.sort_by_key(|(_, key)| *key);
+        if let [first, second, ..] = ways.as_slice() {
+            r.problems
+                .wrong(second.1, format!("`{}` beside `{}`", second.0, first.0))
+                .hint("one of them says what is watched: keep that");
+            return None;
+        }
+        let Some((way, key)) = ways.pop() else {
+            if !self.raw.damaged {
+                r.problems.absent(self.key, "nothing says which workload it is").hint(
+                    "write `deployment = \"…\"`, `statefulset`, `daemonset`, `selector = \"app=…\"` or `owner = \"self\"`",
+                );
+            }
+            return None;
+        };
+        match strategy {
+            Strategy::BlueGreen => self.blue_green(r, way, key),
+            Strategy::Canary => self.canary(r, way, key),
+            Strategy::Direct | Strategy::Rolling => self.plain(r, way),
+        }
+    }
+
+    fn ways(&self) -> Vec<Way> {
+        let raw = self.raw;
+        let colours = [("blue", &raw.blue), ("green", &raw.green), ("service", &raw.service)];
+        let colours = colours
+            .into_iter()
+            .filter_map(|(name, field)| field.as_ref().map(|at| (name, at.key)))
+            .min_by_key(|(_, key)| *key);
+        let others = [
+            ("deployment", raw.deployment.as_ref().map(|at| at.key)),
+            ("statefulset", raw.statefulset.as_ref().map(|at| at.key)),
+            ("daemonset", raw.daemonset.as_ref().map(|at| at.key)),
+            ("selector", raw.selector.as_ref().map(|at| at.key)),
+            ("owner", raw.owner.as_ref().map(|at| at.key)),
+        ];
+        colours.into_iter().chain(others.into_iter().filter_map(|(name, key)| key.map(|key| (name, key)))).collect()
+    }
+
+    fn plain(&self, r: &mut Resolver<'_>, way: &str) -> Option<KubernetesSubject> {
+        let raw = self.raw;
+        self.only_with(r, "canary", raw.canary.as_ref(), Strategy::Canary);
+        for (name, field) in
+            [("blue", &raw.blue), ("green", &raw.green), ("service", &raw.service), ("selector_key", &raw.selector_key)]
+        {
+            self.only_with(r, name, field.as_ref(), Strategy::BlueGreen);
+        }
+        let objects = [
+            (ObjectKind::Deployment, &raw.deployment),
+            (ObjectKind::StatefulSet, &raw.statefulset),
+            (ObjectKind::DaemonSet, &raw.daemonset),
+        ];
+        if let Some((kind, Some(field))) = objects.into_iter().find(|(kind, _)| kind.as_str() == way) {
+            return Some(KubernetesSubject::Object { kind, name: object_name(r, field) });
+        }
+        match &raw.selector {
+            Some(selector) => Some(KubernetesSubject::Selected { selector: selector.value.clone() }),
+            None => raw.owner.as_ref().map(|_| KubernetesSubject::OwnerOfPod),
+        }
+    }
+
+    fn blue_green(&self, r: &mut Resolver<'_>, way: &str, key: Place) -> Option<KubernetesSubject> {
+        let raw = self.raw;
+        let (Some(service), Some(blue), Some(green)) = (&raw.service, &raw.blue, &raw.green) else {
+            if !raw.damaged {
+                r.problems.wrong(key, format!("the strategy blue-green with `{way}`")).hint(
+                    "it needs `service = \"…\"`, `blue = \"…\"` and `green = \"…\"`: the Service and the two Deployments behind it",
+                );
+            }
+            return None;
+        };
+        self.only_with(r, "canary", raw.canary.as_ref(), Strategy::Canary);
+        if blue.value == green.value {
+            r.problems
+                .wrong(green.at, "`green` is the same Deployment as `blue`")
+                .hint("each colour is a Deployment of its own");
+        }
+        Some(KubernetesSubject::BlueGreen {
+            service: object_name(r, service),
+            selector_key: value(&raw.selector_key).unwrap_or_else(|| SELECTOR_KEY.to_owned()),
+            blue: object_name(r, blue),
+            green: object_name(r, green),
+        })
+    }
+
+    fn canary(&self, r: &mut Resolver<'_>, way: &str, key: Place) -> Option<KubernetesSubject> {
+        let raw = self.raw;
+        let (Some(stable), Some(canary)) = (&raw.deployment, &raw.canary) else {
+            if !raw.damaged {
+                r.problems.wrong(key, format!("the strategy canary with `{way}`")).hint(
+                    "it needs `deployment = \"…\"` and `canary = \"…\"`: the one that serves and the one that tries",
+                );
+            }
+            return None;
+        };
+        if stable.value == canary.value {
+            r.problems.wrong(canary.at, "`canary` is the same Deployment as `deployment`");
+        }
+        Some(KubernetesSubject::Canary { stable: object_name(r, stable), canary: object_name(r, canary) })
+    }
+
+    fn only_with(&self, r: &mut Resolver<'_>, name: &str, field: Option<&At<String>>, strategy: Strategy) {
+        if let Some(at) = field {
+            r.problems
+                .wrong(at.key, format!("`{name}` goes with the strategy {strategy}"))
+                .hint(format!("add strategy = \"{strategy}\", or leave it out"));
+        }
+    }
+}
+
+/// A DNS subdomain (RFC 1123), which is what names of workloads and Services are.
+fn object_name(r: &mut Resolver<'_>, name: &At<String>) -> String {
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.value.len() > LONGEST_NAME || !name.value.split('.').all(is_label) {
+        r.problems
+            .wrong(name.at, format!("{} can't be the name of an object", suggest::quoted(&name.value)))
+            .hint("it is made of a-z, 0-9, `-` and `.`, and has at most 253 of them");
+    }
+    name.value.clone()
+}
