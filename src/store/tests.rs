@@ -30,6 +30,7 @@ fn released(workload: &str, sequence: u64) -> Record {
             image: None,
             previous: None,
             by_rollback: false,
+            older_faults: Vec::new(),
         },
     }
 }

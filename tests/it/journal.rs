@@ -45,6 +45,7 @@ fn batch(sequence: u64) -> Batch {
             image: Some("x".repeat(5000)),
             previous: None,
             by_rollback: false,
+            older_faults: Vec::new(),
         },
     };
     let receivers = vec![ReceiverName::new("oncall")];

@@ -27,6 +27,9 @@ struct Scenario {
     mode: Mode,
     probation: Option<Span>,
     severity: Option<Severity>,
+    /// Triggers of which people are told and nothing more.
+    #[serde(default)]
+    alert_only: Vec<String>,
     /// How long it goes on.
     until: Span,
     #[serde(default)]
@@ -126,6 +129,9 @@ fn play(scenario: &Scenario) -> World {
     policy.probation = scenario.probation.unwrap_or(policy.probation);
     for trigger in &mut policy.triggers {
         trigger.severity = scenario.severity.unwrap_or(trigger.severity);
+        if scenario.alert_only.iter().any(|name| name == trigger.name.as_str()) {
+            trigger.severity = Severity::Alert;
+        }
     }
     let faults: Arc<[Fault]> = scenario.fault.clone().into();
     let script: Script = Box::new(move |revision, now| {

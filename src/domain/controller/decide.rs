@@ -2,6 +2,7 @@
 
 use super::{Controller, Output};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus};
+use crate::domain::id::TriggerName;
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::Incident;
@@ -170,7 +171,6 @@ impl Controller {
     }
 
     fn detect(&mut self, (cause, onset): (Cause, Timestamp), now: Timestamp, out: &mut Output) -> bool {
-        let onset = self.inherited_onset(&cause).map_or(onset, |inherited| inherited.min(onset));
         let event = Event::Detected {
             cause,
             onset,
@@ -183,15 +183,22 @@ impl Controller {
         self.record(event, now, out)
     }
 
-    /// When the fault began under an earlier release, if it has not been over since.
-    fn inherited_onset(&self, cause: &Cause) -> Option<Timestamp> {
-        let inherited = self.state.inherited.as_ref().filter(|_| !self.inherited_is_over)?;
-        (inherited.trigger == cause.name()).then_some(inherited.onset)
+    /// Since when a trigger shows a fault that began under an earlier release, if it has not been over since.
+    pub(super) fn older_fault(&self, trigger: &TriggerName) -> Option<Timestamp> {
+        let older = self.state.older_faults.iter().find(|older| older.trigger == *trigger)?;
+        (!self.seen_good.contains(trigger)).then_some(older.onset)
     }
 
+    /// Whether a fault that began then can be put down to the release in place.
+    fn is_of_the_release(&self, onset: Timestamp) -> bool {
+        let current = self.state.current.as_ref();
+        current.is_some_and(|current| (current.since..=current.since + self.policy.probation).contains(&onset))
+    }
+
+    /// What one trigger showed is over when that trigger is quiet, whatever another one shows: that is another incident.
     fn has_subsided(&self, incident: &Incident) -> bool {
         match &incident.cause {
-            Cause::Trigger { .. } => !self.is_anything_breached(),
+            Cause::Trigger { name, .. } => !self.is_breached(name),
             Cause::Blind { .. } => self.assessment.blind.is_none(),
             Cause::Manual { .. } | Cause::External { .. } => false,
         }
@@ -201,22 +208,37 @@ impl Controller {
         self.assessment.triggers.iter().any(|trigger| trigger.state != TriggerState::Inactive)
     }
 
-    fn gravest_firing(&self) -> Option<(Cause, Timestamp)> {
-        let firing = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
-            TriggerState::Firing { since, .. } => Some((trigger, since)),
-            TriggerState::Inactive | TriggerState::Pending { .. } => None,
-        });
-        let gravest = firing.max_by_key(|(trigger, since)| (trigger.severity, std::cmp::Reverse(*since)));
-        gravest.map(|(trigger, since)| (cause_of(trigger), since))
+    fn is_breached(&self, trigger: &TriggerName) -> bool {
+        let status = self.assessment.triggers.iter().find(|status| status.name == *trigger);
+        status.is_some_and(|status| status.state != TriggerState::Inactive)
     }
 
-    /// A firing trigger that is graver than what the incident is about.
+    /// The gravest firing trigger; of equally grave ones that which can be put down to the release, then the oldest.
+    fn gravest_firing(&self) -> Option<(Cause, Timestamp)> {
+        let firing = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
+            TriggerState::Firing { since, .. } => {
+                Some((trigger, self.older_fault(&trigger.name).map_or(since, |older| older.min(since))))
+            }
+            TriggerState::Inactive | TriggerState::Pending { .. } => None,
+        });
+        let gravest = firing.max_by_key(|(trigger, onset)| {
+            (trigger.severity, self.is_of_the_release(*onset), std::cmp::Reverse(*onset))
+        });
+        gravest.map(|(trigger, onset)| (cause_of(trigger), onset))
+    }
+
+    /// A firing trigger that is graver than what the incident is about, or as grave and the release's own where that is
+    /// an older fault: the older one must not hide it.
     fn graver_trigger(&self) -> Option<(Cause, Timestamp)> {
         let incident = self.state.incident.as_ref()?;
         let (cause, onset) = self.gravest_firing()?;
+        let is_ours = |onset: Option<Timestamp>| onset.is_some_and(|onset| self.is_of_the_release(onset));
         let graver = match &incident.cause {
             Cause::Blind { .. } => true,
-            Cause::Trigger { severity, .. } => cause.severity() > *severity,
+            Cause::Trigger { severity, .. } => {
+                let theirs = (*severity, is_ours(incident.times.onset));
+                (cause.severity(), self.is_of_the_release(onset)) > theirs
+            }
             Cause::Manual { .. } | Cause::External { .. } => false,
         };
         graver.then_some((cause, onset))

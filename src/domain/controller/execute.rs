@@ -178,12 +178,14 @@ impl Controller {
         Some((incident.plan.clone()?, incident.progress.clone()))
     }
 
-    /// A critical trigger fires on the release that was gone back to.
+    /// A critical trigger fires on the release that was gone back to, and not on a fault that is older than the rollback.
     fn goal_goes_bad(&self) -> bool {
         let Some(plan) = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref()) else { return false };
         self.assessment.revision.as_ref() == Some(&plan.to)
             && self.assessment.triggers.iter().any(|trigger| {
-                trigger.severity == Severity::Critical && matches!(trigger.state, TriggerState::Firing { .. })
+                trigger.severity == Severity::Critical
+                    && matches!(trigger.state, TriggerState::Firing { .. })
+                    && self.older_fault(&trigger.name).is_none()
             })
     }
 }

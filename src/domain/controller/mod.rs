@@ -9,11 +9,12 @@ mod operator;
 mod releases;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::health::Health;
 use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
-use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
+use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
@@ -143,8 +144,8 @@ pub struct Controller {
     preflight_asked: Option<Plan>,
     healthy_since: Option<Timestamp>,
     stable_since: Option<Timestamp>,
-    /// The trigger of an inherited fault was seen good on the present release.
-    inherited_is_over: bool,
+    /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
+    seen_good: BTreeSet<TriggerName>,
 }
 
 impl Controller {
@@ -177,7 +178,7 @@ impl Controller {
             preflight_asked: None,
             healthy_since: None,
             stable_since: None,
-            inherited_is_over: false,
+            seen_good: BTreeSet::new(),
         }
     }
 
@@ -302,10 +303,9 @@ impl Controller {
         self.assessment = self.health.assess(subject.as_ref(), now);
         let healthy = self.assessment.healthy && self.assessment.revision.is_some();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
-        self.inherited_is_over |= self.state.inherited.as_ref().is_some_and(|inherited| {
-            let mut triggers = self.assessment.triggers.iter();
-            triggers.any(|t| t.name.as_str() == inherited.trigger && t.evidence.verdict == Verdict::Ok)
-        });
+        let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
+        let is_older = |name: &TriggerName| self.state.older_faults.iter().any(|older| older.trigger == *name);
+        self.seen_good.extend(good.map(|trigger| trigger.name.clone()).filter(is_older));
     }
 
     fn subject(&self) -> Option<Subject> {

@@ -1,8 +1,9 @@
 //! Following which release is in service, and noticing when a human changed it.
 
 use super::{Controller, Output};
+use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::incident::record::{Closing, Event};
+use crate::domain::incident::record::{Closing, Event, OlderFault};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::observation::ReleaseView;
 use crate::domain::time::Timestamp;
@@ -56,10 +57,34 @@ impl Controller {
         let image = self.image_of(&revision);
         self.healthy_since = None;
         self.stable_since = None;
-        self.inherited_is_over = false;
-        let written = self.note(Event::ReleaseObserved { revision, image, previous, by_rollback }, now, out);
+        let older_faults = self.burning(by_rollback);
+        self.seen_good.clear();
+        let event = Event::ReleaseObserved { revision, image, previous, by_rollback, older_faults };
+        let written = self.note(event, now, out);
         self.assess(now);
         written
+    }
+
+    /// The faults that the release that comes now can't have brought: those that are older than the present one and were
+    /// not over since, and, unless it comes to end them, those that have been seen for an interval at least.
+    fn burning(&self, by_rollback: bool) -> Vec<OlderFault> {
+        let fault = |trigger: &TriggerStatus| {
+            let since = match trigger.state {
+                TriggerState::Firing { since, .. } => since,
+                TriggerState::Pending { since, held } if held >= self.policy.interval => since,
+                TriggerState::Pending { .. } | TriggerState::Inactive => return None,
+            };
+            Some(OlderFault { trigger: trigger.name.clone(), onset: since })
+        };
+        let older = self.state.older_faults.iter().filter(|older| !self.seen_good.contains(&older.trigger));
+        let mut faults: Vec<OlderFault> = older.cloned().collect();
+        let burning = self.assessment.triggers.iter().filter(|_| !by_rollback).filter_map(fault);
+        for fault in burning {
+            if !faults.iter().any(|older| older.trigger == fault.trigger) {
+                faults.push(fault);
+            }
+        }
+        faults
     }
 
     fn image_of(&self, revision: &RevisionId) -> Option<String> {

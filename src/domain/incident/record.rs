@@ -38,6 +38,9 @@ pub enum Event {
         previous: Option<RevisionId>,
         /// Whether a rollback of ours put it there.
         by_rollback: bool,
+        /// Faults that were burning when it came: they are older than the release.
+        #[serde(default)]
+        older_faults: Vec<OlderFault>,
     },
     /// A release was seen healthy under traffic for long enough.
     KnownGood {
@@ -231,6 +234,15 @@ impl Cause {
             Cause::Manual { .. } | Cause::External { .. } => Severity::Critical,
         }
     }
+}
+
+/// A fault that was burning when another release took the place of the one in question.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OlderFault {
+    /// The trigger that shows it.
+    pub trigger: TriggerName,
+    /// First breach.
+    pub onset: Timestamp,
 }
 
 /// A release in service.

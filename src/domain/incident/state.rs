@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{Phase, Times};
 use super::ledger::Ledger;
-use super::record::{Cause, Closing, Event, Goal, Record, Running};
+use super::record::{Cause, Closing, Event, Goal, OlderFault, Record, Running};
 use crate::domain::health::verdict::CheckStatus;
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
@@ -34,17 +34,9 @@ pub struct WorkloadState {
     pub rollbacks: Vec<Timestamp>,
     /// The open incident.
     pub incident: Option<Incident>,
-    /// A fault that was burning when the present release came: it is older than the release.
-    pub inherited: Option<Inherited>,
-}
-
-/// A fault that was not over when another release took the place of the one in question.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Inherited {
-    /// Which trigger.
-    pub trigger: String,
-    /// First breach.
-    pub onset: Timestamp,
+    /// Faults that were burning when the present release came: they are older than the release.
+    #[serde(default)]
+    pub older_faults: Vec<OlderFault>,
 }
 
 /// An operator's pause.
@@ -283,7 +275,8 @@ impl WorkloadState {
 
     fn apply_to_workload(&mut self, record: &Record) {
         match &record.event {
-            Event::ReleaseObserved { revision, image, previous, .. } => {
+            Event::ReleaseObserved { revision, image, previous, older_faults, .. } => {
+                self.older_faults.clone_from(older_faults);
                 self.ledger.became_current(revision, image.clone(), record.at);
                 self.previous.clone_from(previous);
                 self.current = Some(Running { revision: revision.clone(), image: image.clone(), since: record.at });
@@ -336,8 +329,9 @@ impl WorkloadState {
                     self.rollbacks.remove(0);
                 }
             }
-            Event::Closed { how: Closing::Superseded { .. } } => self.inherit(incident),
-            Event::Closed { how: Closing::Subsided } => self.inherited = None,
+            Event::Closed { how: Closing::Subsided } => {
+                self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
+            }
             Event::Failed { .. } => {
                 if let Some(plan) = &incident.plan {
                     self.ledger.failed_as_goal(&plan.to, record.at);
@@ -345,17 +339,6 @@ impl WorkloadState {
             }
             _ => {}
         }
-    }
-}
-
-impl WorkloadState {
-    /// What was burning under the old release is not the new one's fault; its onset is the first one of all.
-    fn inherit(&mut self, incident: &Incident) {
-        let (Cause::Trigger { name, .. }, Some(onset)) = (&incident.cause, incident.times.onset) else { return };
-        let trigger = name.to_string();
-        let before = self.inherited.take().filter(|known| known.trigger == trigger).map(|known| known.onset);
-        let onset = before.map_or(onset, |before| before.min(onset));
-        self.inherited = Some(Inherited { trigger, onset });
     }
 }
 

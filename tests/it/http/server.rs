@@ -239,6 +239,7 @@ async fn fleet(store: &Store) -> Fleet {
             image: None,
             previous: previous.map(RevisionId::new),
             by_rollback: false,
+            older_faults: Vec::new(),
         };
         let since = Timestamp::from_millis(BEGIN - 7_200_000);
         let events =
