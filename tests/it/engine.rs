@@ -108,6 +108,7 @@ fn state(policy: &WorkloadPolicy) -> WorkloadState {
         image: None,
         previous,
         by_rollback: false,
+        older_faults: Vec::new(),
     };
     let events =
         [observed(&v1, None), Event::KnownGood { revision: v1.clone(), since: DAWN }, observed(&v2, Some(v1.clone()))];
