@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes or done; 1 no or failed; 2 usage or unreadable configuration; 3 no daemon answers.
 
 mod ask;
+mod backtest;
 mod check;
 mod client;
 mod inspect;
@@ -46,6 +47,8 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Replay recorded history through the same judgement: when would it have acted, and why not
+    Backtest(Box<backtest::BacktestArgs>),
     /// The whole story on loopback in under a minute: a bad release, noticed and taken back
     Demo(crate::demo::DemoArgs),
     /// Read an exposition page: what it offers, and what selectors match
@@ -269,6 +272,7 @@ fn dispatch(command: Command) -> u8 {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check { files, output } => check::check(&files, output.json),
+        Command::Backtest(args) => backtest::backtest(&args),
         Command::Demo(args) => crate::demo::demo(&args),
         Command::Inspect { source, select, output } => inspect::inspect(&source, &select, output.json),
         Command::Plan { workload, daemon } => show::plan(&workload, &daemon),

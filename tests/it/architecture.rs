@@ -39,6 +39,7 @@ const ROOMS: &[Room] = &[
     room("systemd", &[]),
     room("markup", &[]),
     room("report", &["domain", "markup"]),
+    room("replay", &["domain", "config", "observe"]),
     room("telemetry", &["domain", "engine", "markup"]),
     Room { name: "http", uses: Uses::All },
     Room { name: "demo", uses: Uses::All },

@@ -23,6 +23,7 @@ mod limits;
 mod metadata;
 mod number;
 mod quotes;
+mod recorded;
 mod sample;
 mod scanner;
 mod table;
@@ -33,6 +34,10 @@ pub use inspect::{Family, Inspection, Match, Matches, inspect};
 pub use limits::{Limits, Over, ScanError};
 pub use scanner::{Scan, Scanner};
 pub use table::SeriesTable;
+
+pub(crate) use recorded::{Record, RecordedError, RecordedReader};
+pub(crate) use sample::Series;
+pub(crate) use wanted::{Class, PROCESS_START, Want, Wanted};
 
 /// What to send as `Accept`: OpenMetrics first, then the text format.
 pub const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";

@@ -1,0 +1,165 @@
+//! Which recordings are replayed, and their replay, several at a time.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, anyhow};
+use serde::Serialize;
+
+use super::Config;
+use crate::domain::id::WorkloadId;
+use crate::domain::policy::WorkloadPolicy;
+use crate::replay::{Options, Outcome, Recording, Schedule, Subject, TextReader, replay};
+
+/// What a recording is called within the folder of its case.
+const RECORDING: &str = "metrics.om";
+
+/// What is known of a recording besides, in a file beside it.
+const META: &str = "meta.json";
+
+/// One recording.
+#[derive(Debug, Clone)]
+pub(super) struct Case {
+    pub(super) scenario: String,
+    pub(super) files: Vec<PathBuf>,
+    meta: Option<PathBuf>,
+}
+
+/// What came of one case.
+#[derive(Debug, Serialize)]
+pub(super) struct CaseResult {
+    pub(super) scenario: String,
+    pub(super) workloads: Vec<WorkloadId>,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+/// The cases of the command line: each `*/metrics.om` of the directories, and all files together as one.
+pub(super) fn find(inputs: &[PathBuf]) -> anyhow::Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
+    for input in inputs {
+        let unreadable = || format!("{} can't be read", input.display());
+        if !std::fs::metadata(input).with_context(unreadable)?.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let found = folders(input).with_context(unreadable)?;
+        anyhow::ensure!(!found.is_empty(), "there is no {RECORDING} in {} or its folders", input.display());
+        cases.extend(found);
+    }
+    if let Some(first) = files.first() {
+        cases.push(Case { scenario: name_of(first), meta: beside(first), files });
+    }
+    Ok(cases)
+}
+
+/// The folders of a directory that hold a recording; the directory itself where it is one.
+fn folders(directory: &Path) -> std::io::Result<Vec<Case>> {
+    let case = |folder: &Path| {
+        let recording = folder.join(RECORDING);
+        recording.is_file().then(|| Case {
+            scenario: name_of(&recording),
+            meta: beside(&recording),
+            files: vec![recording],
+        })
+    };
+    if let Some(case) = case(directory) {
+        return Ok(vec![case]);
+    }
+    let mut folders = BTreeSet::new();
+    for entry in std::fs::read_dir(directory)? {
+        folders.insert(entry?.path());
+    }
+    Ok(folders.iter().filter_map(|folder| case(folder)).collect())
+}
+
+/// The folder's name for a recording of the usual name, the file's own without its ending for any other.
+fn name_of(file: &Path) -> String {
+    let usual = file.file_name().is_some_and(|name| name == RECORDING);
+    let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = full.parent().and_then(Path::file_name).filter(|_| usual);
+    folder.or(file.file_stem()).map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn beside(file: &Path) -> Option<PathBuf> {
+    let meta = file.with_file_name(META);
+    meta.is_file().then_some(meta)
+}
+
+/// Replays all cases, as many at a time as there are processors; the results in the order of the cases.
+pub(super) fn replay_all(config: &Config, cases: &[Case], options: &Options) -> anyhow::Result<Vec<CaseResult>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<anyhow::Result<CaseResult>>>> = Mutex::new(cases.iter().map(|_| None).collect());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((index, case)) = take(&next, cases) {
+                    let result = replay_one(config, case, options);
+                    if let Some(slot) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+                        *slot = Some(result);
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
+}
+
+fn take<'c>(next: &AtomicUsize, cases: &'c [Case]) -> Option<(usize, &'c Case)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    Some((index, cases.get(index)?))
+}
+
+fn replay_one(config: &Config, case: &Case, options: &Options) -> anyhow::Result<CaseResult> {
+    let mut options = options.clone();
+    if let Some(meta) = &case.meta {
+        options.schedule = scheduled(meta, options.schedule)?;
+    }
+    let policies: Vec<&WorkloadPolicy> = config.workloads.values().map(|workload| &*workload.policy).collect();
+    let mut reader = TextReader::new(policies);
+    for file in &case.files {
+        reader.file(file, &|_| ()).map_err(|error| anyhow!(error))?;
+    }
+    let recording = reader.into_recorder().finish();
+    let subjects = subjects(config, &recording, &options)?;
+    let outcome = replay(&recording, &subjects, &options, &mut ()).context("the recording can't be read back")?;
+    let workloads = subjects.into_iter().map(|subject| subject.id).collect();
+    Ok(CaseResult { scenario: case.scenario.clone(), workloads, outcome })
+}
+
+/// What the command line says of rollouts, over what the recording's companion says.
+fn scheduled(meta: &Path, given: Schedule) -> anyhow::Result<Schedule> {
+    let wrong = || format!("{} says nothing that can be used", meta.display());
+    let text = std::fs::read_to_string(meta).with_context(wrong)?;
+    let beside = Schedule::from_meta(&text).map_err(|why| anyhow!(why)).with_context(wrong)?;
+    let rollouts = if given.rollouts.is_empty() { beside.rollouts } else { given.rollouts };
+    Ok(Schedule { rollouts, before: given.before.or(beside.before) })
+}
+
+/// The workloads of a recording: those of the policy, or, where a label tells them apart, those that it names; a policy
+/// with one workload holds for all that the label names.
+fn subjects(config: &Config, recording: &Recording, options: &Options) -> anyhow::Result<Vec<Subject>> {
+    let of_policy = || {
+        config.workloads.iter().map(|(id, workload)| Subject { id: id.clone(), policy: Arc::clone(&workload.policy) })
+    };
+    let Some(label) = &options.workload_label else { return Ok(of_policy().collect()) };
+    let named = recording.values_of(label);
+    let only = match config.workloads.values().collect::<Vec<_>>().as_slice() {
+        [only] => Some(&only.policy),
+        _ => None,
+    };
+    let subjects: Vec<Subject> = named
+        .iter()
+        .filter_map(|name| {
+            let id = WorkloadId::new(name);
+            let own = config.workloads.get(&id).map(|workload| &workload.policy);
+            Some(Subject { policy: Arc::clone(own.or(only)?), id })
+        })
+        .collect();
+    anyhow::ensure!(!subjects.is_empty(), "no series has a label `{label}` that names a workload of the policy");
+    Ok(subjects)
+}

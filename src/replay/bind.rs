@@ -1,0 +1,411 @@
+//! What each series of a recording is to one workload: an operand of its policy, or what an exporter tells of one of its
+//! instances.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use super::exporters::{Tells, tells};
+use super::recording::{Recording, SeriesInfo};
+use super::rollouts::{Schedule, template_hash};
+use crate::domain::id::{RevisionId, WorkloadId};
+use crate::domain::observation::SeriesId;
+use crate::domain::policy::WorkloadPolicy;
+use crate::domain::time::Span;
+use crate::observe::exposition::{Class, Series, Want, Wanted};
+
+/// The label that tells a series' release, where the command line names none.
+pub const REVISION_LABEL: &str = "revision";
+
+/// How a recording is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The label that tells the release that a series is about.
+    pub revision_label: String,
+    /// The label that tells the workload that a series is about; none: all are about one.
+    pub workload_label: Option<String>,
+    /// What is known of the rollouts besides.
+    pub schedule: Schedule,
+    /// Whether the release that the recording begins with counts as known good without being seen so.
+    pub first_is_good: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            revision_label: REVISION_LABEL.to_owned(),
+            workload_label: None,
+            schedule: Schedule::default(),
+            first_is_good: true,
+        }
+    }
+}
+
+/// How the releases of a recording are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ToldBy {
+    Label(String),
+    Schedule,
+    PodNames,
+    Nothing,
+}
+
+impl fmt::Display for ToldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ToldBy::Label(label) => write!(f, "the label `{label}`"),
+            ToldBy::Schedule => f.write_str("the times given"),
+            ToldBy::PodNames => f.write_str("the template hashes in the names of the pods"),
+            ToldBy::Nothing => f.write_str("nothing: there is no rollout in it"),
+        }
+    }
+}
+
+/// What one series is to the workload.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) spot: u32,
+    pub(super) target: u32,
+    /// The release that the series itself tells.
+    pub(super) revision: Option<u32>,
+    pub(super) series: SeriesId,
+    pub(super) wants: Box<[Want]>,
+    pub(super) tells: Option<Tells>,
+}
+
+/// An address.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) spot: u32,
+}
+
+/// A place where a release runs: a pod, or an instance by its address.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub(super) name: String,
+    pub(super) first: i64,
+    /// It stands for the workload as a whole: a probe of the service, a proxy before it.
+    pub(super) is_service: bool,
+    /// Releases that its series tell.
+    pub(super) told: BTreeSet<u32>,
+    /// Starts of its process, seconds since the Unix epoch.
+    pub(super) starts: Vec<f64>,
+}
+
+/// A release of the recording.
+#[derive(Clone, Debug)]
+pub(super) struct Revision {
+    pub(super) id: RevisionId,
+    /// First point that tells it.
+    pub(super) first: i64,
+}
+
+/// What everything is to the workload.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// By series.
+    pub(super) bounds: Vec<Option<Bound>>,
+    pub(super) targets: Vec<Target>,
+    pub(super) spots: Vec<Spot>,
+    pub(super) revisions: Vec<Revision>,
+    /// Releases of the schedule, by time, that of the beginning first.
+    pub(super) schedule: Vec<(i64, u32)>,
+    pub(super) before: Option<u32>,
+    pub(super) told_by: ToldBy,
+    pub(super) cadence: Option<Span>,
+}
+
+impl Layout {
+    pub(super) fn of(id: &WorkloadId, policy: &WorkloadPolicy, recording: &Recording, options: &Options) -> Self {
+        let mut wanted = Wanted::new(&policy.operands);
+        let parts: Vec<Part<'_>> = (0..)
+            .zip(&recording.series)
+            .filter_map(|(slot, info)| Part::of(slot, info, &mut wanted, id, options))
+            .collect();
+        let known = Known::of(&parts);
+        let parts = known.ours(parts);
+        let mut builder = Builder::new(recording.series.len(), options);
+        builder.tell_releases(&parts);
+        for part in &parts {
+            builder.add(part, &known, id);
+        }
+        builder.finish(&parts, options)
+    }
+
+    pub(super) fn bound(&self, series: u32) -> Option<&Bound> {
+        self.bounds.get(series as usize)?.as_ref()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bounds.iter().all(Option::is_none)
+    }
+}
+
+/// A series that may be about the workload.
+struct Part<'r> {
+    slot: u32,
+    info: &'r SeriesInfo,
+    wants: Box<[Want]>,
+    tells: Option<Tells>,
+    revision: Option<&'r str>,
+}
+
+impl<'r> Part<'r> {
+    fn of(slot: u32, info: &'r SeriesInfo, wanted: &mut Wanted, id: &WorkloadId, options: &Options) -> Option<Self> {
+        let other = options.workload_label.as_ref().is_some_and(|label| info.label(label) != Some(id.as_str()));
+        if other || info.first > info.last {
+            return None;
+        }
+        let wants = match wanted.class(&info.name) {
+            Class::Skip => Box::from([]),
+            Class::Take(ids) => wanted.wants(&ids, &series_of(info)),
+        };
+        let tells = tells(&info.name);
+        if wants.is_empty() && tells.is_none() {
+            return None;
+        }
+        Some(Self { slot, info, wants, tells, revision: info.label(&options.revision_label) })
+    }
+
+    fn pod(&self) -> Option<&'r str> {
+        self.info.label("pod").or_else(|| self.info.label("exported_pod"))
+    }
+
+    fn instance(&self) -> Option<&'r str> {
+        self.info.label("instance")
+    }
+
+    /// Whether it comes from the workload's own pages, rather than from an exporter that tells of it.
+    fn is_own(&self) -> bool {
+        !self.wants.is_empty()
+    }
+
+    fn is_about_pods(&self) -> bool {
+        matches!(self.tells, Some(Tells::OomKills | Tells::Restarts))
+    }
+}
+
+fn series_of(info: &SeriesInfo) -> Series<'_> {
+    let labels = info.labels.iter().map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
+    Series { name: Cow::Borrowed(&info.name), labels: labels.collect(), len: 0 }
+}
+
+/// What the workload's own pages tell of its places, by which series of exporters are known to be about it.
+#[derive(Default)]
+struct Known<'r> {
+    jobs: BTreeSet<&'r str>,
+    pods: BTreeSet<&'r str>,
+    /// The pod behind each address, where the pages tell it.
+    instances: BTreeMap<&'r str, Option<&'r str>>,
+    deployments: BTreeSet<&'r str>,
+}
+
+impl<'r> Known<'r> {
+    fn of(parts: &[Part<'r>]) -> Self {
+        let mut known = Self::default();
+        for part in parts.iter().filter(|part| part.is_own() || part.revision.is_some()) {
+            known.jobs.extend(part.info.label("job").filter(|_| part.is_own()));
+            known.pods.extend(part.pod());
+            known.deployments.extend(part.info.label("deployment"));
+            if let Some(instance) = part.instance().filter(|_| !part.is_about_pods()) {
+                let pod = known.instances.entry(instance).or_default();
+                *pod = pod.or(part.pod());
+            }
+        }
+        known
+    }
+
+    /// Of each sort of exporter series those about the workload, where it is known for any; else all of them.
+    fn ours(&self, parts: Vec<Part<'r>>) -> Vec<Part<'r>> {
+        let mut sorts: HashMap<Option<Tells>, bool> = HashMap::new();
+        let is_ours: Vec<bool> = parts.iter().map(|part| self.is_ours(part)).collect();
+        for (part, ours) in parts.iter().zip(&is_ours) {
+            *sorts.entry(part.tells).or_default() |= *ours;
+        }
+        let keep = |part: &Part<'_>, ours: bool| ours || sorts.get(&part.tells) == Some(&false);
+        parts.into_iter().zip(is_ours).filter(|(part, ours)| keep(part, *ours)).map(|(part, _)| part).collect()
+    }
+
+    fn is_ours(&self, part: &Part<'_>) -> bool {
+        let by_pod = || part.pod().is_some_and(|pod| self.pods.contains(pod));
+        let by_job = || part.info.label("job").is_none_or(|job| self.jobs.contains(job));
+        if part.is_own() || part.revision.is_some() {
+            return true;
+        }
+        match part.tells {
+            Some(Tells::Up | Tells::ProcessStart) => by_pod() || by_job() || self.has_address(part),
+            Some(Tells::Probe) => by_pod() || self.has_address(part),
+            Some(Tells::OomKills | Tells::Restarts) => by_pod(),
+            Some(Tells::Replicas | Tells::Available) => {
+                part.info.label("deployment").is_some_and(|name| self.deployments.contains(name))
+            }
+            None => false,
+        }
+    }
+
+    fn has_address(&self, part: &Part<'_>) -> bool {
+        part.instance().is_some_and(|instance| self.address_in(instance).is_some())
+    }
+
+    /// The address of a page that a probed URL goes to.
+    fn address_in(&self, url: &str) -> Option<&'r str> {
+        let exact = self.instances.get_key_value(url).map(|(known, _)| *known);
+        exact.or_else(|| {
+            let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or(url);
+            self.instances.get_key_value(host).map(|(known, _)| *known)
+        })
+    }
+}
+
+struct Builder<'o> {
+    options: &'o Options,
+    layout: Layout,
+    spots: HashMap<String, u32>,
+    targets: HashMap<(String, u32), u32>,
+    revisions: HashMap<String, u32>,
+}
+
+impl<'o> Builder<'o> {
+    fn new(series: usize, options: &'o Options) -> Self {
+        let layout = Layout {
+            bounds: vec![None; series],
+            targets: Vec::new(),
+            spots: Vec::new(),
+            revisions: Vec::new(),
+            schedule: Vec::new(),
+            before: None,
+            told_by: ToldBy::Nothing,
+            cadence: None,
+        };
+        Self { options, layout, spots: HashMap::new(), targets: HashMap::new(), revisions: HashMap::new() }
+    }
+
+    /// Settles by what releases are told: by the label, else by the schedule, else by the pods' names.
+    fn tell_releases(&mut self, parts: &[Part<'_>]) {
+        let schedule = &self.options.schedule;
+        let pods = || parts.iter().filter_map(Part::pod);
+        self.layout.told_by = if parts.iter().any(|part| part.revision.is_some()) {
+            ToldBy::Label(self.options.revision_label.clone())
+        } else if !schedule.rollouts.is_empty() {
+            ToldBy::Schedule
+        } else if pods().next().is_some() && pods().all(|pod| template_hash(pod).is_some()) {
+            ToldBy::PodNames
+        } else {
+            ToldBy::Nothing
+        };
+    }
+
+    fn revision(&mut self, name: &str, first: i64) -> u32 {
+        if let Some(known) = self.revisions.get(name) {
+            if let Some(revision) = self.layout.revisions.get_mut(*known as usize) {
+                revision.first = revision.first.min(first);
+            }
+            return *known;
+        }
+        let index = next(self.layout.revisions.len());
+        self.layout.revisions.push(Revision { id: RevisionId::new(name), first });
+        self.revisions.insert(name.to_owned(), index);
+        index
+    }
+
+    fn add(&mut self, part: &Part<'_>, known: &Known<'_>, id: &WorkloadId) {
+        let instance = part.instance().and_then(|instance| known.address_in(instance)).or(part.instance());
+        let behind = instance.and_then(|instance| known.instances.get(instance).copied().flatten());
+        let pod = part.pod().or(behind.filter(|_| !part.is_about_pods()));
+        let name = pod.or(instance).unwrap_or(id.as_str());
+        let told = match (&self.layout.told_by, part.revision, pod) {
+            (ToldBy::Label(_), Some(revision), _) => Some(revision),
+            (ToldBy::PodNames, _, Some(pod)) => template_hash(pod),
+            (ToldBy::Label(_) | ToldBy::PodNames | ToldBy::Schedule | ToldBy::Nothing, _, _) => None,
+        };
+        let first = part.info.first;
+        let revision = told.map(|revision| self.revision(revision, first));
+        let spot = self.spot(name, first);
+        if let Some(at) = self.layout.spots.get_mut(spot as usize) {
+            at.told.extend(revision);
+            at.starts.extend(&part.info.starts);
+            let is_probe = part.tells == Some(Tells::Probe) && known.address_in(name).is_none();
+            at.is_service &= revision.is_none() && pod.is_none() && (is_probe || part.is_own());
+        }
+        let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
+        let bound =
+            Bound { spot, target, revision, series: SeriesId(part.slot), wants: part.wants.clone(), tells: part.tells };
+        if let Some(place) = self.layout.bounds.get_mut(part.slot as usize) {
+            *place = Some(bound);
+        }
+    }
+
+    fn spot(&mut self, name: &str, first: i64) -> u32 {
+        if let Some(known) = self.spots.get(name) {
+            if let Some(spot) = self.layout.spots.get_mut(*known as usize) {
+                spot.first = spot.first.min(first);
+            }
+            return *known;
+        }
+        let index = next(self.layout.spots.len());
+        let spot = Spot { name: name.to_owned(), first, is_service: true, told: BTreeSet::new(), starts: Vec::new() };
+        self.layout.spots.push(spot);
+        self.spots.insert(name.to_owned(), index);
+        index
+    }
+
+    fn target(&mut self, name: &str, spot: u32) -> u32 {
+        let key = (name.to_owned(), spot);
+        if let Some(known) = self.targets.get(&key) {
+            return *known;
+        }
+        let index = next(self.layout.targets.len());
+        self.layout.targets.push(Target { name: name.to_owned(), spot });
+        self.targets.insert(key, index);
+        index
+    }
+
+    fn finish(mut self, parts: &[Part<'_>], options: &Options) -> Layout {
+        let begin = parts.iter().map(|part| part.info.first).min().unwrap_or_default();
+        let by_label = match self.layout.told_by {
+            ToldBy::Label(_) | ToldBy::PodNames => true,
+            ToldBy::Schedule | ToldBy::Nothing => false,
+        };
+        let schedule = &options.schedule;
+        if by_label {
+            self.layout.before = schedule.before.as_ref().and_then(|name| self.revisions.get(name.as_str()).copied());
+            for (at, name) in &schedule.rollouts {
+                // A release that is deployed and never tells of itself is in place all the same.
+                let at = at.as_millis();
+                let comes = self.layout.revisions.iter().any(|revision| revision.first > begin && revision.first >= at);
+                if self.revisions.contains_key(name.as_str()) || !comes {
+                    let revision = self.revision(name.as_str(), at);
+                    self.layout.schedule.push((at, revision));
+                }
+            }
+        } else {
+            let first = self.revision(schedule.first().as_str(), begin);
+            self.layout.before = Some(first);
+            self.layout.schedule.push((i64::MIN, first));
+            for (at, name) in &schedule.rollouts {
+                let revision = self.revision(name.as_str(), at.as_millis());
+                self.layout.schedule.push((at.as_millis(), revision));
+            }
+            // A series that stands for the whole follows the schedule like any other.
+            self.layout.spots.iter_mut().for_each(|spot| spot.is_service = false);
+        }
+        self.layout.cadence = cadence(parts);
+        self.layout
+    }
+}
+
+fn next(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// How often the pages were read: the middle of what their series say.
+fn cadence(parts: &[Part<'_>]) -> Option<Span> {
+    let of = |own: bool| {
+        let mut all: Vec<Span> =
+            parts.iter().filter(|part| part.is_own() || !own).filter_map(|part| part.info.cadence()).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied()
+    };
+    of(true).or_else(|| of(false))
+}

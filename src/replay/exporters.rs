@@ -1,0 +1,40 @@
+//! The usual exporters' series by which built-in signals are replayed.
+
+/// What a series of a usual exporter tells.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Tells {
+    /// Whether a scrape succeeded (Prometheus).
+    Up,
+    /// When the process behind a page started (client libraries).
+    ProcessStart,
+    /// Whether a health probe succeeded (blackbox exporter).
+    Probe,
+    /// Processes killed for memory (cAdvisor).
+    OomKills,
+    /// Times that a container was restarted (kube-state-metrics).
+    Restarts,
+    /// Replicas that a Deployment has (kube-state-metrics).
+    Replicas,
+    /// Replicas of it that are in service (kube-state-metrics).
+    Available,
+}
+
+const KNOWN: [(&str, Tells); 7] = [
+    ("up", Tells::Up),
+    (crate::observe::exposition::PROCESS_START, Tells::ProcessStart),
+    ("probe_success", Tells::Probe),
+    ("container_oom_events_total", Tells::OomKills),
+    ("kube_pod_container_status_restarts_total", Tells::Restarts),
+    ("kube_deployment_status_replicas", Tells::Replicas),
+    ("kube_deployment_status_replicas_available", Tells::Available),
+];
+
+/// What a series of this name tells.
+pub(super) fn tells(name: &str) -> Option<Tells> {
+    KNOWN.iter().find(|(known, _)| *known == name).map(|(_, tells)| *tells)
+}
+
+/// Whether a series of this name tells anything.
+pub(super) fn is_known(name: &str) -> bool {
+    tells(name).is_some()
+}

@@ -1,0 +1,283 @@
+//! One workload of a recording: what each series is to it, and what its daemon would have seen at each moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::bind::{Bound, Layout, Options};
+use super::exporters::Tells;
+use super::recording::{Point, Recording, is_stale};
+use super::view::Places;
+use crate::domain::id::{InstanceId, RevisionId, TargetId, WorkloadId};
+use crate::domain::observation::{Answer, Fault, FaultKind, HostReading, Observation, Page, Sample, Seen};
+use crate::domain::policy::WorkloadPolicy;
+use crate::domain::time::{Span, Timestamp};
+
+/// One workload of a recording.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) id: WorkloadId,
+    pub(super) policy: Arc<WorkloadPolicy>,
+    layout: Layout,
+    places: Places,
+    families: Arc<[String]>,
+    /// Looks at the moment in hand, by target and release.
+    looks: BTreeMap<(u32, Option<u32>), Look>,
+    counts: BTreeMap<u32, Counts>,
+    /// Counted events by series: the value before.
+    before: BTreeMap<u32, f64>,
+    replicas: Replicas,
+}
+
+/// What one target showed at one moment.
+#[derive(Debug, Default)]
+struct Look {
+    samples: Vec<Sample>,
+    process_start: Option<f64>,
+    up: Option<bool>,
+    probe: Option<bool>,
+    /// All values so far were NaN, which a series that ended has as well.
+    real: bool,
+}
+
+/// Events of one instance, added up over its containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Counts {
+    reading: HostReading,
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Replicas {
+    all: Option<f64>,
+    available: Option<f64>,
+    names: Vec<InstanceId>,
+    changed: bool,
+}
+
+impl Lane {
+    pub(super) fn new(id: WorkloadId, policy: Arc<WorkloadPolicy>, recording: &Recording, options: &Options) -> Self {
+        let layout = Layout::of(&id, &policy, recording, options);
+        let interval = layout.cadence.map_or(policy.interval, |cadence| cadence.max(policy.interval));
+        let policy = match interval == policy.interval {
+            true => policy,
+            false => Arc::new(WorkloadPolicy { interval, ..(*policy).clone() }),
+        };
+        let places = Places::new(interval);
+        Self {
+            id,
+            policy,
+            layout,
+            places,
+            families: Arc::clone(&recording.families),
+            looks: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            before: BTreeMap::new(),
+            replicas: Replicas::default(),
+        }
+    }
+
+    /// How often the recording looked, where that is known.
+    pub(super) fn cadence(&self) -> Option<Span> {
+        self.layout.cadence
+    }
+
+    /// The release that the recording begins with, once one is seen.
+    pub(super) fn first_release(&self) -> Option<&RevisionId> {
+        self.places.first()
+    }
+
+    /// The releases by the time at which they were first seen.
+    pub(super) fn releases(&self) -> &[(Timestamp, RevisionId)] {
+        self.places.seen()
+    }
+
+    /// How the releases are known, in words.
+    pub(super) fn told_by(&self) -> String {
+        self.layout.told_by.to_string()
+    }
+
+    /// Whether any series tells something of this workload.
+    pub(super) fn is_empty(&self) -> bool {
+        self.layout.is_empty()
+    }
+
+    /// What was seen at one moment, releases first, added to `seen`.
+    pub(super) fn observe(&mut self, at: i64, points: &[Point], seen: &mut Vec<Observation>) {
+        let now = Timestamp::from_millis(at);
+        let layout = &self.layout;
+        let bound = |point: &Point| layout.bound(point.series);
+        for (bound, point) in points.iter().filter_map(|point| Some((bound(point)?, point))) {
+            if let (Some(revision), false) = (bound.revision, is_stale(point.value)) {
+                self.places.saw(bound.spot, revision, at);
+            }
+        }
+        self.places.turn(layout, at);
+        let mut any = false;
+        for point in points {
+            let Some(bound) = self.layout.bounds.get(point.series as usize).and_then(Option::as_ref) else { continue };
+            any = true;
+            if is_stale(point.value) {
+                self.before.remove(&point.series);
+                continue;
+            }
+            let revision = bound.revision.or_else(|| self.places.resolve(&self.layout, bound.spot, at));
+            Self::take(bound, revision, point, &mut self.looks, &mut self.counts, &mut self.before, &mut self.replicas);
+        }
+        if !any && !self.places.is_due(at) {
+            return;
+        }
+        self.count_replicas();
+        if let Some(view) = self.places.view(&self.layout, at, &self.replicas.names) {
+            seen.push(self.seen(now, Seen::Releases(Ok(view))));
+        }
+        self.emit(now, seen);
+    }
+
+    fn take(
+        bound: &Bound,
+        revision: Option<u32>,
+        point: &Point,
+        looks: &mut BTreeMap<(u32, Option<u32>), Look>,
+        counts: &mut BTreeMap<u32, Counts>,
+        before: &mut BTreeMap<u32, f64>,
+        replicas: &mut Replicas,
+    ) {
+        let look = || (bound.target, revision);
+        if !bound.wants.is_empty() {
+            let look = looks.entry(look()).or_default();
+            look.real |= !point.value.is_nan();
+            look.samples.extend(bound.wants.iter().map(|want| Sample {
+                operand: want.operand,
+                series: bound.series,
+                bound: want.bound,
+                value: point.value,
+                timestamp: None,
+            }));
+        }
+        let Some(tells) = bound.tells else { return };
+        let is_one = point.value > 0.5;
+        match tells {
+            Tells::Up => {
+                let look = looks.entry(look()).or_default();
+                (look.up, look.real) = (Some(is_one), true);
+            }
+            Tells::ProcessStart if point.value.is_finite() => {
+                let look = looks.entry(look()).or_default();
+                (look.process_start, look.real) = (Some(point.value), true);
+            }
+            Tells::ProcessStart => {}
+            Tells::Probe if !point.value.is_nan() => looks.entry(look()).or_default().probe = Some(is_one),
+            Tells::Probe => {}
+            Tells::OomKills | Tells::Restarts => {
+                let Some(growth) = growth(before, point) else { return };
+                let counts = counts.entry(bound.spot).or_default();
+                counts.changed = true;
+                let count =
+                    if tells == Tells::OomKills { &mut counts.reading.oom_kills } else { &mut counts.reading.restarts };
+                *count = Some(count.unwrap_or(0) + growth);
+            }
+            Tells::Replicas => replicas.set(point.value, |replicas| &mut replicas.all),
+            Tells::Available => replicas.set(point.value, |replicas| &mut replicas.available),
+        }
+    }
+
+    /// Stands for each replica of a Deployment of which only the number is recorded.
+    fn count_replicas(&mut self) {
+        let Some(all) = self.replicas.all.filter(|_| self.replicas.changed) else { return };
+        let all = all.clamp(0.0, MAX_REPLICAS) as usize;
+        self.replicas.names.truncate(all);
+        for number in self.replicas.names.len()..all {
+            self.replicas.names.push(InstanceId::new(format!("replica {}", number + 1)));
+        }
+    }
+
+    fn emit(&mut self, now: Timestamp, seen: &mut Vec<Observation>) {
+        let looks = std::mem::take(&mut self.looks);
+        for ((target, revision), look) in looks {
+            let (id, instance) = self.places.names(&self.layout, target, revision);
+            if let Some(healthy) = look.probe {
+                let detail = if healthy { String::new() } else { "probe_success is 0".to_owned() };
+                let answer = Answer { healthy, detail, revision: None };
+                let (target, instance) = (id.clone(), instance.clone());
+                seen.push(self.seen(now, Seen::Probe { target, instance, result: Ok(answer) }));
+            }
+            if let Some(result) = self.page(target, revision, look, now) {
+                seen.push(self.seen(now, Seen::Scrape { target: id, instance, result }));
+            }
+        }
+        let counts = std::mem::take(&mut self.counts);
+        for (spot, counts) in &counts {
+            if counts.changed {
+                let instance = self.places.instance(&self.layout, *spot, now.as_millis());
+                seen.push(self.seen(now, Seen::Host { instance, result: Ok(counts.reading) }));
+            }
+        }
+        self.counts = counts;
+        self.counts.values_mut().for_each(|counts| counts.changed = false);
+        if std::mem::take(&mut self.replicas.changed)
+            && let Some(available) = self.replicas.available
+        {
+            for (number, instance) in (1..).zip(self.replicas.names.clone()) {
+                let reading = HostReading { active: Some(f64::from(number) <= available), ..HostReading::default() };
+                seen.push(self.seen(now, Seen::Host { instance, result: Ok(reading) }));
+            }
+        }
+    }
+
+    /// The page of a look, or the fault; nothing where a look says nothing of the page.
+    fn page(&mut self, target: u32, revision: Option<u32>, look: Look, now: Timestamp) -> Option<Result<Page, Fault>> {
+        let has_page = look.real && (!look.samples.is_empty() || look.process_start.is_some());
+        match look.up {
+            Some(false) => {
+                return Some(Err(Fault { kind: FaultKind::Refused, detail: "up is 0".to_owned() }));
+            }
+            // Beside a page at another moment of the same look it says nothing new.
+            Some(true) if !has_page && self.places.was_read(target, revision, now.as_millis()) => return None,
+            Some(true) => {}
+            None if !has_page => return None,
+            None => {}
+        }
+        self.places.read(target, revision, now.as_millis());
+        let families = Some(Arc::clone(&self.families));
+        Some(Ok(Page { samples: look.samples, process_start: look.process_start, families }))
+    }
+
+    fn seen(&self, at: Timestamp, seen: Seen) -> Observation {
+        Observation { workload: self.id.clone(), at, seen }
+    }
+}
+
+/// Replicas that are told apart.
+const MAX_REPLICAS: f64 = 1_000.0;
+
+impl Replicas {
+    fn set(&mut self, value: f64, field: impl Fn(&mut Self) -> &mut Option<f64>) {
+        if value.is_finite() {
+            *field(self) = Some(value);
+            self.changed = true;
+        }
+    }
+}
+
+/// What a counter of events grew by. One that is first seen grew by nothing, whatever it says.
+fn growth(before: &mut BTreeMap<u32, f64>, point: &Point) -> Option<u64> {
+    if !point.value.is_finite() {
+        return None;
+    }
+    let growth = match before.insert(point.series, point.value) {
+        None => 0.0,
+        Some(before) if point.value >= before => point.value - before,
+        Some(_) => point.value,
+    };
+    Some(growth.max(0.0).round() as u64)
+}
+
+/// The target's name where it serves one release, and with the release where it serves several.
+pub(super) fn qualified(name: &str, revision: Option<&RevisionId>) -> String {
+    revision.map_or_else(|| name.to_owned(), |revision| format!("{name}@{revision}"))
+}
+
+/// A target's address.
+pub(super) fn target_id(name: &str, revision: Option<&RevisionId>) -> TargetId {
+    TargetId::new(qualified(name, revision))
+}
