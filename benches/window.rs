@@ -117,6 +117,7 @@ fn policy() -> Result<WorkloadPolicy, Box<dyn std::error::Error>> {
         deadline: Span::from_secs(300),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,
         signals: BTreeMap::from(signals.map(|signal| (signal.name.clone(), signal))),

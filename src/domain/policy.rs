@@ -93,6 +93,8 @@ pub struct WorkloadPolicy {
     pub cooldown: Span,
     /// Rollbacks of this workload within 24 hours.
     pub per_day: u32,
+    /// What a process that began with or after a rollout measures of latency in its first so long counts for nothing.
+    pub warmup: Span,
     /// The domain within which one rollback runs at a time: the namespace, or `host`.
     pub namespace: String,
     /// What the scanner looks for; formulas refer to it by index.
@@ -286,24 +288,57 @@ pub enum Condition {
     Above(Finite),
     /// Bad when smaller than this.
     Below(Finite),
+    /// Bad when worse than the release before: the one beside it, else its past.
+    WorseThanBaseline(Comparison),
 }
 
 impl Condition {
-    /// The bound itself, in the signal's base unit.
+    /// The bound itself, in the signal's base unit; none where it depends on the release before.
     #[must_use]
-    pub const fn threshold(self) -> f64 {
+    pub const fn threshold(self) -> Option<f64> {
         match self {
-            Condition::Above(bound) | Condition::Below(bound) => bound.get(),
+            Condition::Above(bound) | Condition::Below(bound) => Some(bound.get()),
+            Condition::WorseThanBaseline(_) => None,
         }
     }
 
-    /// Whether `value` is on the bad side. The bound itself is not.
+    /// Whether `value` is on the bad side of a fixed bound. The bound itself is not.
     #[must_use]
     pub fn is_breached_by(self, value: Finite) -> bool {
         match self {
             Condition::Above(bound) => value > bound,
             Condition::Below(bound) => value < bound,
+            Condition::WorseThanBaseline(_) => false,
         }
+    }
+
+    /// In words, with the bound in `unit`.
+    #[must_use]
+    pub fn describe(self, unit: Unit) -> String {
+        match self {
+            Condition::Above(bound) => format!("above {}", unit.format(bound.get())),
+            Condition::Below(bound) => format!("below {}", unit.format(bound.get())),
+            Condition::WorseThanBaseline(_) => "worse than the release before".to_owned(),
+        }
+    }
+}
+
+/// What makes a release materially worse than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// That no release which is not materially worse is called so over its whole probation, in (0.5, 1).
+    pub confidence: Finite,
+    /// At least so many times the other's value; at least 1.
+    pub factor: Finite,
+    /// At least so much above the other's value, in the signal's base unit; at least 0.
+    pub plus: Finite,
+}
+
+impl Comparison {
+    /// The value from which on a release is materially worse than one with the value `other`, in the base unit.
+    #[must_use]
+    pub fn bound(self, other: f64) -> f64 {
+        (other * self.factor.get()).max(other + self.plus.get())
     }
 }
 
@@ -338,7 +373,7 @@ pub struct Trigger {
     pub signal: SignalName,
     /// When the signal is bad.
     pub condition: Condition,
-    /// How long it must be bad without a break. Zero: at once.
+    /// How long it must be bad without a break. Zero: at once. A comparison holds so long only against the past.
     pub hold_for: Span,
     /// What firing leads to.
     pub severity: Severity,

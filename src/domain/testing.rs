@@ -48,6 +48,7 @@ pub(crate) fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
         deadline: Span::from_secs(120),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,
         signals: signals.into_iter().map(|s| (s.name.clone(), s)).collect::<BTreeMap<_, _>>(),

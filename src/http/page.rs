@@ -15,7 +15,6 @@ use super::problem::Problem;
 use super::read::correct_open;
 use crate::domain::controller::{IncidentView, WorkloadView};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
-use crate::domain::policy::Condition;
 use crate::domain::time::{Span, Timestamp};
 use crate::{markup, report};
 
@@ -168,10 +167,7 @@ impl Trigger {
             state,
             tone,
             value: evidence.value.map(|value| evidence.unit.format(value.get())),
-            bound: evidence.condition.map(|condition| match condition {
-                Condition::Above(bound) => format!("above {}", evidence.unit.format(bound.get())),
-                Condition::Below(bound) => format!("below {}", evidence.unit.format(bound.get())),
-            }),
+            bound: evidence.condition.map(|condition| condition.describe(evidence.unit)),
             samples: evidence.samples,
             verdict: match &evidence.verdict {
                 Verdict::Ok => "ok".to_owned(),

@@ -63,7 +63,7 @@ impl Scale {
 
 /// Draws a signal; none where nothing was read around the incident.
 pub(super) fn draw(plot: &Plot, report: &Report) -> Option<Drawing> {
-    let bound = plot.condition.map(Condition::threshold);
+    let bound = plot.condition.and_then(Condition::threshold);
     let (from, to) = stretch(plot, report)?;
     let points: Vec<(Timestamp, Option<f64>)> = plot
         .points
@@ -90,10 +90,7 @@ pub(super) fn draw(plot: &Plot, report: &Report) -> Option<Drawing> {
     curve(&mut svg, &scale, &thin(points));
     markers(&mut svg, &scale, report);
     svg.push_str("</svg>");
-    let bound = plot.condition.map(|condition| match condition {
-        Condition::Above(bound) => format!("bad above {}", plot.unit.format(bound.get())),
-        Condition::Below(bound) => format!("bad below {}", plot.unit.format(bound.get())),
-    });
+    let bound = plot.condition.map(|condition| format!("bad {}", condition.describe(plot.unit)));
     Some(Drawing { title: plot.signal.to_string(), bound, svg: Value::from_safe_string(svg) })
 }
 

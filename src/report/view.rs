@@ -302,10 +302,7 @@ pub(crate) fn tone(word: &str) -> &'static str {
 
 /// A bound in words.
 fn bound(condition: Condition, unit: Unit) -> String {
-    match condition {
-        Condition::Above(bound) => format!("above {}", unit.format(bound.get())),
-        Condition::Below(bound) => format!("below {}", unit.format(bound.get())),
-    }
+    condition.describe(unit)
 }
 
 fn verdict(verdict: &Verdict) -> String {

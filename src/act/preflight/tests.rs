@@ -21,6 +21,7 @@ fn policy(habitat: Habitat) -> WorkloadPolicy {
         deadline: Span::from_secs(60),
         cooldown: Span::from_secs(60),
         per_day: 2,
+        warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands: Operands::default(),
         signals: BTreeMap::new(),

@@ -1,12 +1,16 @@
 //! `[[workload.NAME.trigger]]`.
 
+use serde_json::Value;
+
+use super::scalar::{FromText, Refusal, choice};
 use super::section::section;
+use crate::config::suggest;
 use crate::config::units::Quantity;
 use crate::domain::policy::Severity;
 use crate::domain::time::Span;
 
 section! {
-    /// Signal, threshold, duration, severity.
+    /// Signal, threshold or comparison, duration, severity.
     Trigger {
         /// Its name in alerts; that of the signal where there is none.
         name: String,
@@ -16,16 +20,24 @@ section! {
         above: Quantity,
         /// Bad when smaller than this.
         below: Quantity,
-        /// How long it must be bad without a break.
+        /// Bad when worse than the release before: beside it while both serve, else than it was in its last half hour. Compares error ratios, histograms, OOM kills, restarts and crash loops.
+        worse_than: Reference,
+        /// With `worse_than`: that no release which is not materially worse is called so over its whole probation, between 0.5 and 1.
+        confidence: f64,
+        /// With `worse_than`: how much worse is materially worse. Of a ratio, percentage points, and at least 1.3 times as much; of a latency, a share of it such as 30% and at least 50ms more, or a time.
+        min_effect: Quantity,
+        /// How long it must be bad without a break. With `worse_than` only where the past is the measure, 5m by default: a break then turns the clock back half as fast, so that a fault that comes and goes is a fault.
         hold_for as "for": Span,
         /// What firing leads to: critical, scheduled or alert.
         severity: Severity,
     }
-    unsupported {
-        "worse_than": "compare with a fixed number: `above` or `below`",
-        "min_effect": "it goes with `worse_than`; compare with a fixed number: `above` or `below`",
-    }
-    refused {
-        "confidence": "write `confidence` in the signal's section",
-    }
 }
+
+/// What a release is compared with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reference {
+    /// The release before.
+    Baseline,
+}
+
+choice!(Reference, "something to compare with", { "baseline" => Reference::Baseline, });

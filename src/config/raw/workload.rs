@@ -29,6 +29,8 @@ section! {
         cooldown: Span,
         /// Rollbacks within 24 hours.
         per_day: u64,
+        /// What a process that began with or after a rollout measures of latency in its first so long counts for nothing.
+        warmup: Span,
         /// Receivers that are told.
         notify: Vec<At<String>>,
         /// Exposition pages.

@@ -3,6 +3,7 @@
 //! Every function reports what is wrong and goes on with something harmless; the result is only used where nothing was
 //! reported.
 
+mod comparison;
 mod convention;
 mod daemon;
 mod habitat;

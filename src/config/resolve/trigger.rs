@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::signal::{Known, Needs, Signals};
-use super::{Resolver, locate, name};
+use super::{Resolver, comparison, locate, name};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
+use crate::config::raw::trigger::Reference;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::config::units::{self, Quantity};
@@ -106,26 +107,44 @@ fn resolve(
 ) -> Option<Trigger> {
     let severity = value(&raw.severity).unwrap_or(Severity::Critical);
     let known = look_up(r, &signal.value, signal.at, signals, sight, &[]);
-    let bound = one_bound(r, raw, signal);
+    let bad = one_way(r, raw, signal);
+    check_companions(r, raw);
     if let Some(hold_for) = raw.hold_for.as_ref().filter(|at| at.value > probation && severity != Severity::Alert) {
         r.problems
             .wrong(hold_for.at, format!("`for` is longer than the probation of {probation}"))
             .hint("by then a fault is no longer put down to the rollout, and nothing is rolled back");
     }
-    let (known, (side, quantity)) = (known?, bound?);
-    let bound = compare(r, known, quantity)?;
-    check_reach(r, known, side, bound, quantity.at);
-    let condition = match side {
-        Side::Above => Condition::Above(bound),
-        Side::Below => Condition::Below(bound),
+    let known = known?;
+    let condition = match bad? {
+        Bad::Beyond(side, quantity) => {
+            let bound = compare(r, known, quantity)?;
+            check_reach(r, known, side, bound, quantity.at);
+            match side {
+                Side::Above => Condition::Above(bound),
+                Side::Below => Condition::Below(bound),
+            }
+        }
+        Bad::Worse(place) => Condition::WorseThanBaseline(comparison::resolve(r, raw, known, place)?),
+    };
+    let hold_for = match condition {
+        Condition::Above(_) | Condition::Below(_) => Span::ZERO,
+        Condition::WorseThanBaseline(_) => comparison::HOLD_FOR.min(probation),
     };
     Some(Trigger {
         name: TriggerName::new(name),
         signal: known.signal.name.clone(),
         condition,
-        hold_for: value(&raw.hold_for).unwrap_or(Span::ZERO),
+        hold_for: value(&raw.hold_for).unwrap_or(hold_for),
         severity,
     })
+}
+
+/// When a signal is bad.
+enum Bad<'a> {
+    /// Beyond a bound.
+    Beyond(Side, &'a At<Quantity>),
+    /// Worse than the release before, as is said there.
+    Worse(Place),
 }
 
 /// Which side of the bound is meant.
@@ -135,29 +154,41 @@ pub(super) enum Side {
     Below,
 }
 
-fn one_bound<'a>(
-    r: &mut Resolver<'_>,
-    raw: &'a raw::trigger::Trigger,
-    signal: &At<String>,
-) -> Option<(Side, &'a At<Quantity>)> {
-    match (&raw.above, &raw.below) {
-        (Some(above), None) => Some((Side::Above, above)),
-        (None, Some(below)) => Some((Side::Below, below)),
-        (Some(above), Some(below)) => {
-            let later = above.key.max(below.key);
-            r.problems
-                .wrong(later, "`above` and `below` in one trigger")
-                .hint("write two triggers, each with its own name");
-            None
-        }
-        (None, None) => {
-            if !raw.damaged {
-                r.problems
-                    .absent(signal.key, format!("nothing says when {} is bad", suggest::quoted(&signal.value)))
-                    .hint("add `above` or `below`");
-            }
-            None
-        }
+fn one_way<'a>(r: &mut Resolver<'_>, raw: &'a raw::trigger::Trigger, signal: &At<String>) -> Option<Bad<'a>> {
+    let above = raw.above.as_ref().map(|at| (at.key, "`above`", Bad::Beyond(Side::Above, at)));
+    let below = raw.below.as_ref().map(|at| (at.key, "`below`", Bad::Beyond(Side::Below, at)));
+    let worse = raw.worse_than.as_ref().map(|at| match at.value {
+        Reference::Baseline => (at.key, "`worse_than`", Bad::Worse(at.key)),
+    });
+    let mut ways: Vec<_> = [above, below, worse].into_iter().flatten().collect();
+    if let [(first, name, _), (second, other, _), ..] = ways.as_slice() {
+        r.problems
+            .wrong(*first.max(second), format!("{name} and {other} in one trigger"))
+            .hint("write two triggers, each with its own name");
+        return None;
+    }
+    if ways.is_empty() && !raw.damaged {
+        r.problems
+            .absent(signal.key, format!("nothing says when {} is bad", suggest::quoted(&signal.value)))
+            .hint("add `above`, `below` or `worse_than`");
+    }
+    ways.pop().map(|(_, _, bad)| bad)
+}
+
+/// Keys that only go with a comparison.
+fn check_companions(r: &mut Resolver<'_>, raw: &raw::trigger::Trigger) {
+    if raw.worse_than.is_some() || raw.damaged {
+        return;
+    }
+    if let Some(confidence) = &raw.confidence {
+        r.problems
+            .wrong(confidence.key, "`confidence` without `worse_than`")
+            .hint("write `confidence` in the signal's section");
+    }
+    if let Some(min_effect) = &raw.min_effect {
+        r.problems
+            .wrong(min_effect.key, "`min_effect` without `worse_than`")
+            .hint("with a fixed bound the bound itself says how much is too much");
     }
 }
 

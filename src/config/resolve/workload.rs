@@ -36,6 +36,12 @@ const COOLDOWN: Span = Span::from_secs(1800);
 /// Rollbacks of one workload within 24 hours.
 const PER_DAY: u32 = 2;
 
+/// Cold caches and code that is not compiled yet.
+const WARMUP: Span = Span::from_secs(60);
+
+/// A start that takes longer is a fault of its own.
+const LONGEST_WARMUP: Span = Span::from_secs(3600);
+
 /// More rollbacks a day than this are an oscillation.
 const MOST_PER_DAY: u64 = 1_000;
 
@@ -156,6 +162,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
         deadline: times.deadline,
         cooldown: times.cooldown,
         per_day: per_day(r, &raw),
+        warmup: times.warmup,
         namespace: namespace(&habitat),
         operands,
         signals,
@@ -188,6 +195,7 @@ struct Times {
     known_good_after: Span,
     deadline: Span,
     cooldown: Span,
+    warmup: Span,
 }
 
 impl Times {
@@ -197,6 +205,9 @@ impl Times {
         }
         if let Some(deadline) = &raw.deadline {
             r.within("deadline", deadline, DEADLINES);
+        }
+        if let Some(warmup) = &raw.warmup {
+            r.within("warmup", warmup, (Span::ZERO, LONGEST_WARMUP));
         }
         let interval = value(&raw.interval).unwrap_or(INTERVAL);
         for (key, field) in [("probation", &raw.probation), ("known_good_after", &raw.known_good_after)] {
@@ -212,6 +223,7 @@ impl Times {
             known_good_after: value(&raw.known_good_after).unwrap_or(KNOWN_GOOD_AFTER),
             deadline: value(&raw.deadline).unwrap_or(strategy.default_deadline()),
             cooldown: value(&raw.cooldown).unwrap_or(COOLDOWN),
+            warmup: value(&raw.warmup).unwrap_or(WARMUP),
         }
     }
 }

@@ -240,7 +240,7 @@ proptest! {
             prop_assert_eq!(read.name.as_str(), format!("t{index}"));
             prop_assert_eq!(read.signal.as_str(), format!("s{signal}"));
             prop_assert_eq!(matches!(read.condition, Condition::Above(_)), trigger.above);
-            prop_assert_eq!(read.condition.threshold(), bound);
+            prop_assert_eq!(read.condition.threshold(), Some(bound));
             prop_assert_eq!(read.hold_for, Span::from_secs(trigger.hold_for_s));
             prop_assert_eq!(read.severity, trigger.severity);
         }

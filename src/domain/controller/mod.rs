@@ -310,7 +310,8 @@ impl Controller {
 
     fn subject(&self) -> Option<Subject> {
         let current = self.state.current.as_ref()?;
-        Some(Subject { revision: current.revision.clone(), since: current.since })
+        let baseline = self.state.previous.clone().filter(|previous| *previous != current.revision);
+        Some(Subject { revision: current.revision.clone(), since: current.since, baseline })
     }
 
     /// Does whatever the state asks for, until it asks for nothing more.

@@ -11,7 +11,7 @@ use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Cause, Goal, Running};
 use crate::domain::incident::state::{Incident, Pause, Progress};
 use crate::domain::observation::ReleaseView;
-use crate::domain::policy::{Condition, Mode, Severity, Strategy};
+use crate::domain::policy::{Mode, Severity, Strategy};
 use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard};
 use crate::domain::response::hold::Hold;
@@ -234,10 +234,7 @@ impl Controller {
     fn what_would_change(&self, guards: &[Guard]) -> Vec<String> {
         let mut changes: Vec<String> = Vec::new();
         for trigger in &self.assessment.triggers {
-            let bound = trigger.evidence.condition.map_or_else(String::new, |condition| match condition {
-                Condition::Above(bound) => format!("above {}", trigger.evidence.unit.format(bound.get())),
-                Condition::Below(bound) => format!("below {}", trigger.evidence.unit.format(bound.get())),
-            });
+            let bound = trigger.evidence.condition.map_or_else(String::new, |c| c.describe(trigger.evidence.unit));
             let line = match (&trigger.state, &trigger.evidence.verdict) {
                 (TriggerState::Firing { .. }, _) => continue,
                 (TriggerState::Pending { held, .. }, _) => {

@@ -336,6 +336,7 @@ fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Opt
         window: signal.window,
         newest: reading.newest,
         convention: reading.convention.map(str::to_owned),
+        compared: None,
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn policy() -> WorkloadPolicy {
         deadline: Span::from_secs(300),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,
         signals: BTreeMap::from(signals.map(|signal| (signal.name.clone(), signal))),
@@ -205,7 +206,7 @@ impl Scene {
 
     /// From now on this release is asked about.
     pub(super) fn about(&mut self, revision: &str, since: i64) {
-        self.subject = Some(Subject { revision: RevisionId::from(revision), since: at(since) });
+        self.subject = Some(Subject { revision: RevisionId::from(revision), since: at(since), baseline: None });
     }
 
     pub(super) fn assess(&mut self, seconds: i64) -> Assessment {

@@ -36,19 +36,18 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// What `basis` counts towards `condition`; none where it counts nothing.
+    /// What `basis` counts towards `condition`; none where it counts nothing, or where no bound is fixed.
     pub(super) fn of(basis: &Basis, condition: Condition) -> Option<Self> {
-        let is_above = match condition {
-            Condition::Above(_) => true,
-            Condition::Below(_) => false,
+        let (bound, is_above) = match condition {
+            Condition::Above(bound) => (bound.get(), true),
+            Condition::Below(bound) => (bound.get(), false),
+            Condition::WorseThanBaseline(_) => return None,
         };
         match basis {
             Basis::Plain => None,
-            Basis::Counts { bad, total } => {
-                Some(Self { part: *bad, all: *total, bound: condition.threshold(), is_above })
-            }
+            Basis::Counts { bad, total } => Some(Self { part: *bad, all: *total, bound, is_above }),
             Basis::Buckets { buckets, quantile, scale } => {
-                let part = quantile::above(condition.threshold() / scale, buckets);
+                let part = quantile::above(bound / scale, buckets);
                 let all = buckets.last()?.count;
                 Some(Self { part, all, bound: 1.0 - quantile, is_above })
             }
@@ -112,7 +111,8 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
 fn is_off_the_scale(basis: &Basis, condition: Condition) -> bool {
     let Basis::Buckets { buckets, quantile, scale } = basis else { return false };
     let [.., highest, last] = buckets.as_slice() else { return false };
-    highest.count < quantile * last.count && condition.threshold() / scale > highest.bound
+    let is_higher = condition.threshold().is_some_and(|bound| bound / scale > highest.bound);
+    highest.count < quantile * last.count && is_higher
 }
 
 fn is_saturated_beyond(basis: &Basis, tally: Tally) -> bool {

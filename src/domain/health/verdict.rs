@@ -105,6 +105,27 @@ pub struct Evidence {
     pub newest: Option<Timestamp>,
     /// Convention that the formula comes from, where it is not spelt out.
     pub convention: Option<String>,
+    /// What it was compared with, where the trigger compares.
+    #[serde(default)]
+    pub compared: Option<Box<Compared>>,
+}
+
+/// What a comparison saw of the release before.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// The release before.
+    pub baseline: RevisionId,
+    /// Whether it served beside the new one; else this is its past.
+    pub beside: bool,
+    /// Its value: over the same window, or the highest of its last half hour.
+    pub value: Option<Finite>,
+    /// Its requests behind that value.
+    pub samples: u64,
+    /// The value from which on the new release is materially worse.
+    pub bound: Option<Finite>,
+    /// The evidence that it is: an e-value, which reaches 1 / (1 - confidence) in a release that is not materially worse
+    /// with a chance of at most 1 - confidence, however often one looks. Side by side only; capped at 1e300.
+    pub evidence: Option<Finite>,
 }
 
 /// Where a trigger is in its life, in Prometheus' words.
@@ -152,6 +173,8 @@ pub struct Subject {
     pub revision: RevisionId,
     /// When its rollout was noticed.
     pub since: Timestamp,
+    /// The release before it, to compare with; none where no rollout was seen.
+    pub baseline: Option<RevisionId>,
 }
 
 /// Everything that is known of a workload's health, now.

@@ -225,6 +225,7 @@ fn detail(signal: &Signal, reading: &Reading, judgement: &Judgement, bad_when: C
     let bound = match bad_when {
         Condition::Above(bound) => format!("at most {}", unit.format(bound.get())),
         Condition::Below(bound) => format!("at least {}", unit.format(bound.get())),
+        Condition::WorseThanBaseline(_) => "no worse than before".to_owned(),
     };
     let value = match &reading.value {
         Ok(value) => unit.format(value.get()),

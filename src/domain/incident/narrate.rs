@@ -4,10 +4,12 @@
 use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
 use super::state::Incident;
+use crate::domain::health::verdict::Evidence;
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::policy::{Condition, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::time::Timestamp;
+use crate::domain::units::Finite;
 
 /// Longest reason or summary in a message, in characters; what is longer ends in an ellipsis.
 const TEXT_LIMIT: usize = 2_000;
@@ -77,7 +79,7 @@ fn trigger(cause: &Cause) -> AlertTrigger {
             name: name.to_string(),
             signal: Some(evidence.signal.to_string()),
             value: evidence.value.map(f64::from),
-            threshold: evidence.condition.map(|condition| condition.threshold()),
+            threshold: threshold(evidence),
             for_s: Some(hold_for.as_secs_f64()),
             window_s: Some(evidence.window.as_secs_f64()),
             samples: Some(evidence.samples),
@@ -88,19 +90,33 @@ fn trigger(cause: &Cause) -> AlertTrigger {
     }
 }
 
+/// The bound of a trigger: fixed, or what the release before made of it.
+fn threshold(evidence: &Evidence) -> Option<f64> {
+    let compared = || evidence.compared.as_ref()?.bound.map(Finite::get);
+    evidence.condition.and_then(Condition::threshold).or_else(compared)
+}
+
+/// What the value is beyond, in words.
+fn bound(evidence: &Evidence) -> String {
+    let Some(condition) = evidence.condition else { return String::new() };
+    let compared = match (&evidence.compared, condition) {
+        (Some(compared), Condition::WorseThanBaseline(_)) => compared,
+        (None, Condition::WorseThanBaseline(_)) | (_, Condition::Above(_) | Condition::Below(_)) => {
+            return format!(", {}", condition.describe(evidence.unit));
+        }
+    };
+    let value = compared.value.map_or_else(|| "unknown".to_owned(), |value| evidence.unit.format(value.get()));
+    let place = if compared.beside { "beside it" } else { "at most before" };
+    format!(", worse than {} with {value} {place}", compared.baseline)
+}
+
 /// What set the incident off, in words.
 #[must_use]
 pub fn describe(cause: &Cause) -> String {
     match cause {
         Cause::Trigger { name, hold_for, evidence, .. } => {
             let value = evidence.value.map_or_else(|| "unknown".to_owned(), |v| evidence.unit.format(v.get()));
-            let bound = evidence.condition.map_or_else(String::new, |condition| {
-                let (word, bound) = match condition {
-                    Condition::Above(bound) => ("above", bound),
-                    Condition::Below(bound) => ("below", bound),
-                };
-                format!(", {word} {}", evidence.unit.format(bound.get()))
-            });
+            let bound = bound(evidence);
             let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
             format!(
                 "\"{name}\": {} is {value}{bound}{hold} ({} samples in {})",

@@ -37,6 +37,7 @@ pub(crate) fn policy(strategy: Strategy, instances: &[&str]) -> WorkloadPolicy {
         deadline: Span::from_secs(60),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,
         signals: signals.into_iter().map(|s| (s.name.clone(), s)).collect::<BTreeMap<_, _>>(),
