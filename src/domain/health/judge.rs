@@ -82,8 +82,14 @@ pub(super) fn judge(reading: &Reading, signal: &Signal, condition: Condition, gr
     // A quantile in +Inf reads as the highest finite bound, though it lies above it: the counts know.
     let is_beyond =
         condition.is_breached_by(value) || tally.is_some_and(|tally| is_saturated_beyond(&reading.basis, tally));
+    // What could not be counted only lifts the share: it may lie above a bound that is not crossed, and not below one that is.
+    let may_be_otherwise = reading.is_understated
+        && match condition {
+            Condition::Above(_) | Condition::WorseThanBaseline(_) => !is_beyond,
+            Condition::Below(_) => is_beyond,
+        };
     match (is_beyond, tally) {
-        (false, _) if reading.is_understated => Judgement::Unknown(Lack::of(UnknownReason::NotFinite)),
+        _ if may_be_otherwise => Judgement::Unknown(Lack::of(UnknownReason::NotFinite)),
         (false, _) => Judgement::Good,
         (true, Some(tally)) if !tally.is_proven(signal.confidence) => Judgement::Unproven,
         (true, Some(_) | None) => Judgement::Bad,

@@ -170,7 +170,7 @@ impl Sight<'_> {
 
     /// The newest look at an operand's increases, where it is fresh.
     fn newest(&self, operand: OperandId) -> Result<Timestamp, Lack> {
-        let mut sound = self.rings(operand).filter(|ring| !ring.is_odd()).peekable();
+        let mut sound = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).peekable();
         if sound.peek().is_none() && self.rings(operand).next().is_some() {
             return Err(Lack::of(UnknownReason::NotFinite));
         }
@@ -193,15 +193,16 @@ impl Sight<'_> {
         let Basis::Counts { bad: part, total: all } = basis else { return Err(Lack::of(UnknownReason::NotFinite)) };
         let samples = enough(all, need)?;
         let mut reading = Reading::of(part / all * scale, samples, Some(newest), basis);
-        reading.is_understated = self.rings(bad).any(Ring::is_partly_odd);
+        reading.is_understated = self.rings(bad).any(Ring::is_odd_in_part);
         Ok(reading)
     }
 
-    /// Errors and requests of the targets whose requests can be counted.
+    /// Errors and requests of the targets whose requests can be counted: where a part of them is no number the rest would
+    /// make the share of errors too high.
     fn counts_of(&self, bad: OperandId, total: OperandId, from: Start) -> Basis {
         let mut counts = (0.0, 0.0);
         for target in &self.targets {
-            let Some(ring) = target.ring(total).filter(|ring| !ring.is_odd()) else { continue };
+            let Some(ring) = target.ring(total).filter(|ring| !ring.is_odd_in_part()) else { continue };
             counts.0 += target.ring(bad).and_then(|ring| ring.increase(0, from)).unwrap_or(0.0);
             counts.1 += ring.increase(0, from).unwrap_or(0.0);
         }
@@ -243,7 +244,7 @@ impl Sight<'_> {
     /// that some lack would be too low; the result is coarser and still right. A target of which a bucket is no number
     /// stands aside whole.
     fn buckets(&self, operand: OperandId, from: Start) -> Vec<Bucket> {
-        let rings: Vec<_> = self.rings(operand).filter(|ring| !ring.is_partly_odd()).collect();
+        let rings: Vec<_> = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).collect();
         let Some(first) = rings.first() else { return Vec::new() };
         let others: Vec<_> = rings.iter().filter(|ring| ring.bounds() != first.bounds()).collect();
         let is_common = |bound: &f64| others.iter().all(|ring| ring.slot(*bound).is_some());
@@ -307,7 +308,7 @@ impl Sight<'_> {
     fn rate(&self, operand: OperandId, scale: f64, from: Start) -> Result<Reading, Lack> {
         let newest = self.newest(operand)?;
         let (mut rate, mut total, mut covered) = (0.0, 0.0, false);
-        for ring in self.rings(operand).filter(|ring| !ring.is_odd()) {
+        for ring in self.rings(operand).filter(|ring| !ring.is_odd_in_part()) {
             let (Some(increase), Some(cover)) = (ring.increase(0, from), ring.cover(from)) else { continue };
             rate += increase / cover.observed.as_secs_f64();
             total += increase;

@@ -78,13 +78,8 @@ impl Ring {
         &self.bounds
     }
 
-    /// Whether nothing on the newest page was a number that a counter may have.
-    pub(super) fn is_odd(&self) -> bool {
-        self.odd > self.valid
-    }
-
-    /// Whether something on the newest page was not.
-    pub(super) fn is_partly_odd(&self) -> bool {
+    /// Whether something on the newest page was not a number that a counter may have.
+    pub(super) fn is_odd_in_part(&self) -> bool {
         self.odd.is_some() && self.odd >= self.valid
     }
 

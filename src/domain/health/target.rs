@@ -40,6 +40,9 @@ pub(super) struct Scraped {
     /// When the process was last seen to be a new one.
     pub(super) process_since: Option<Timestamp>,
     pub(super) process_start: Option<f64>,
+    /// The latest start seen of any process here. Several may answer in turn at one address, and that an older one answers
+    /// again is no restart.
+    youngest: Option<f64>,
     /// Restarts seen by `process_start_time_seconds`.
     pub(super) restarts: Events,
     /// The one restart that belongs to the rollout of the present release was seen.
@@ -91,11 +94,13 @@ impl Scraped {
     ) -> bool {
         let Some(start) = page.process_start.filter(|start| start.is_finite()) else { return false };
         let before = self.process_start.replace(start);
+        let is_younger = self.youngest.is_some_and(|youngest| start > youngest + SAME_START);
+        self.youngest = Some(self.youngest.map_or(start, |youngest| youngest.max(start)));
         let Some(before) = before.filter(|before| (before - start).abs() > SAME_START) else { return false };
         self.process_since = Some(at);
-        if self.is_rollout_restart(at) {
+        if is_younger && self.is_rollout_restart(at) {
             self.rolled_out = true;
-        } else {
+        } else if is_younger {
             self.restarts.push(at, 1, rules.keep_events);
         }
         // The release was in place at first sight, but its process only now: what the one before said is not about it.

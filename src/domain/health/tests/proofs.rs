@@ -68,6 +68,25 @@ fn low_traffic_stretches_the_time_to_proof() {
 }
 
 #[test]
+fn what_could_not_be_counted_decides_neither_way() {
+    // The share of what ends well, under a bound from below: what is no number may be the part that is missing.
+    for (condition, counted, verdict) in [
+        (Condition::Below(finite(0.9)), 50.0, Verdict::Unknown(UnknownReason::NotFinite)),
+        (Condition::Below(finite(0.9)), 95.0, Verdict::Ok),
+        (Condition::Above(finite(0.1)), 5.0, Verdict::Unknown(UnknownReason::NotFinite)),
+        (Condition::Above(finite(0.1)), 50.0, Verdict::Breach),
+    ] {
+        let mut scene = Scene::new(policy_with(vec![trigger("error_rate", condition, 0)]));
+        let counts = |total: f64, part: f64, rest: f64| {
+            page(vec![sample(TOTAL, 1, 0.0, total), sample(BAD, 2, 0.0, part), sample(BAD, 3, 0.0, rest)])
+        };
+        scene.scrape(0, "a:1", counts(0.0, 0.0, 0.0));
+        scene.scrape(5, "a:1", counts(100.0, counted, f64::NAN));
+        assert_eq!(scene.trigger(5).evidence.verdict, verdict, "{condition:?} {counted}");
+    }
+}
+
+#[test]
 fn at_the_threshold_nothing_fires() {
     // 9 % for an hour, in lumps that pass 10 % now and then.
     let (_, fired) = run(error_rate(20, 60), 3600, |step| (10.0, if step % 10 < 3 { 3.0 } else { 0.0 }));

@@ -125,6 +125,20 @@ fn one_target_that_counts_no_numbers_stands_aside() {
 }
 
 #[test]
+fn a_part_of_the_requests_is_not_taken_for_all_of_them() {
+    let mut scene = Scene::new(policy());
+    let counts = |well: f64, bad: f64| {
+        page(vec![sample(TOTAL, 1, 0.0, well), sample(TOTAL, 2, 0.0, bad), sample(BAD, 2, 0.0, bad)])
+    };
+    scene.scrape(0, "a:1", counts(0.0, 0.0));
+    scene.scrape(5, "a:1", counts(f64::NAN, 30.0));
+    assert_eq!(scene.signal(5, "error_rate"), unknown(UnknownReason::NotFinite));
+    assert_eq!(scene.signal(5, "request_rate"), unknown(UnknownReason::NotFinite));
+    scene.scrape(10, "a:1", counts(970.0, 30.0));
+    assert_eq!(scene.signal(10, "error_rate"), value(0.03));
+}
+
+#[test]
 fn a_frozen_exporter_is_idle_by_its_values_and_stale_by_its_own_time() {
     let mut scene = Scene::new(policy());
     let mut stamped = Scene::new(policy());
@@ -245,4 +259,16 @@ fn process_start_times_tell_restarts_where_no_manager_does() {
     }
     assert_eq!(scene.signal(120, "restarts"), value(3.0));
     assert_eq!(scene.signal(120, "crash_loops"), value(1.0));
+}
+
+#[test]
+fn processes_that_answer_in_turn_at_one_address_do_not_restart() {
+    let mut scene = Scene::new(policy());
+    for step in 0..12 {
+        let start = [-50, -20, -80][usize::try_from(step % 3).unwrap()];
+        scene.scrape(step * 5, "a:1", started(requests(step as f64, 0.0), start));
+    }
+    // The younger one came into sight once; which of them answers says nothing more.
+    assert_eq!(scene.signal(55, "restarts"), value(1.0));
+    assert_eq!(scene.signal(55, "crash_loops"), value(0.0));
 }
