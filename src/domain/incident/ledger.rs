@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::time::{Span, Timestamp};
 
-/// No release is taken back, or gone back to after being taken back, twice within this time.
+/// No release is taken back, or gone back to in vain, twice within this time.
 pub const OSCILLATION_GUARD: Span = Span::from_secs(24 * 3600);
 
 /// Releases remembered per workload; the ones that served longest ago are forgotten first.
@@ -20,7 +20,7 @@ pub struct Standing {
     pub image: Option<String>,
     /// When it last became the current one.
     pub last_current: Timestamp,
-    /// Since when it is known good.
+    /// Since when it is known good; none from when it is taken back until it is seen healthy again.
     pub known_good_since: Option<Timestamp>,
     /// When it was last taken back, and by which incident.
     pub taken_back: Option<(Timestamp, IncidentId)>,
@@ -65,11 +65,11 @@ impl Ledger {
         }
     }
 
-    /// Notes that a release was seen healthy for long enough. What it was taken back for is forgiven.
+    /// Notes that a release was seen healthy for long enough: it may be gone back to, whatever it was taken back for before.
+    /// That it was taken back is not forgotten, so that it is not taken back twice within a day.
     pub fn known_good(&mut self, revision: &RevisionId, since: Timestamp) {
         if let Some(standing) = self.0.get_mut(revision) {
             standing.known_good_since = Some(since);
-            standing.taken_back = None;
             standing.failed_as_goal = None;
         }
     }
@@ -116,6 +116,18 @@ mod tests {
         ledger.taken_back(&v1, at(2), &IncidentId::new("i"));
         let standing = ledger.get(&v1).unwrap();
         assert_eq!(standing.known_good_since, None);
+        assert_eq!(standing.taken_back, Some((at(2), IncidentId::new("i"))));
+    }
+
+    #[test]
+    fn a_release_that_is_good_again_keeps_the_day_that_it_was_taken_back() {
+        let mut ledger = Ledger::default();
+        let v2 = RevisionId::new("v2");
+        ledger.became_current(&v2, None, at(0));
+        ledger.taken_back(&v2, at(2), &IncidentId::new("i"));
+        ledger.known_good(&v2, at(9));
+        let standing = ledger.get(&v2).unwrap();
+        assert_eq!(standing.known_good_since, Some(at(9)));
         assert_eq!(standing.taken_back, Some((at(2), IncidentId::new("i"))));
     }
 

@@ -84,15 +84,15 @@ fn eligibility<'a>(
     if tried.contains(revision) {
         return Err("tried in this incident".to_owned());
     }
-    if let Some((at, incident)) = &standing.taken_back {
-        return Err(format!("taken back at {at} by {incident}"));
-    }
     if let Some(at) = standing.failed_as_goal
         && now.since(at) < OSCILLATION_GUARD
     {
         return Err(format!("gone back to in vain at {at}"));
     }
-    let since = standing.known_good_since.ok_or("never seen healthy for long enough")?;
+    let since = standing.known_good_since.ok_or_else(|| match &standing.taken_back {
+        Some((at, incident)) => format!("taken back at {at} by {incident}"),
+        None => "never seen healthy for long enough".to_owned(),
+    })?;
     Ok((standing, since))
 }
 

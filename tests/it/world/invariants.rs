@@ -6,6 +6,10 @@ use rollbackd::domain::id::{IncidentId, RevisionId};
 use rollbackd::domain::incident::alert::Alert;
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::response::plan::{Plan, Purpose, StepKind};
+use rollbackd::domain::time::{Span, Timestamp};
+
+/// No release is taken back twice within this time.
+const DAY: Span = Span::from_secs(24 * 3600);
 
 /// Of everything that is durable.
 pub(crate) fn of_records(journal: &[Record], alerts: &[Alert]) {
@@ -68,15 +72,17 @@ fn goals_are_known_good(journal: &[Record]) {
     }
 }
 
+/// Not within a day, however well it did in between.
 fn no_release_is_taken_back_twice(journal: &[Record]) {
-    let mut taken: Vec<&RevisionId> = Vec::new();
+    let mut taken: Vec<(&RevisionId, Timestamp)> = Vec::new();
     for record in journal {
         match &record.event {
             Event::Planned { plan, forced, .. } if plan.purpose == Purpose::First && forced.is_empty() => {
-                assert!(!taken.contains(&&plan.from), "{} is taken back twice", plan.from);
-                taken.push(&plan.from);
+                let before = taken.iter().rev().find(|(known, _)| **known == plan.from);
+                let is_long_ago = before.is_none_or(|(_, at)| record.at.since(*at) >= DAY);
+                assert!(is_long_ago, "{} is taken back twice", plan.from);
+                taken.push((&plan.from, record.at));
             }
-            Event::KnownGood { revision, .. } => taken.retain(|known| *known != revision),
             _ => {}
         }
     }
