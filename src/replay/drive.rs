@@ -350,7 +350,7 @@ fn note_near(near: &mut Near, trigger: &TriggerStatus, now: Timestamp) {
     if let Some(value) = trigger.evidence.value.map(crate::domain::units::Finite::get) {
         let is_worse = |worst: f64| match trigger.evidence.condition {
             Some(Condition::Below(_)) => value < worst,
-            Some(Condition::Above(_)) | None => value > worst,
+            Some(Condition::Above(_) | Condition::WorseThanBaseline(_)) | None => value > worst,
         };
         if near.worst.is_none_or(|(_, worst)| is_worse(worst)) {
             near.worst = Some((now, value));

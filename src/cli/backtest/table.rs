@@ -115,6 +115,7 @@ fn near(all: &[Near]) -> String {
         let threshold = near.condition.map_or_else(String::new, |condition| match condition {
             Condition::Above(bound) => format!("> {}", near.unit.format(bound.get())),
             Condition::Below(bound) => format!("< {}", near.unit.format(bound.get())),
+            Condition::WorseThanBaseline(_) => condition.describe(near.unit),
         });
         let worst = near.worst.map_or_else(|| "-".to_owned(), |(_, value)| near.unit.format(value));
         let longest = near.longest.map_or_else(|| "-".to_owned(), |(_, held)| held.to_string());
