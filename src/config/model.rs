@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::domain::id::{InstanceId, ReceiverName, WorkloadId};
+use crate::domain::id::{InstanceId, ReceiverName, SignalName, WorkloadId};
 use crate::domain::policy::{Mode, WorkloadPolicy};
 
 /// All policy files together.
@@ -52,10 +52,25 @@ pub struct Sources {
     pub scrape_files: Vec<FileTargets>,
     /// Health endpoints.
     pub health: Vec<HealthEndpoint>,
+    /// Expressions that a Prometheus server evaluates.
+    pub queries: Vec<Query>,
     /// In a cluster: the exposition page of every pod.
     pub pod_scrape: Option<PodEndpoint>,
     /// In a cluster: the health endpoint of every pod.
     pub pod_health: Option<PodHealth>,
+}
+
+/// An expression that a Prometheus server evaluates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The signal that it computes.
+    pub signal: SignalName,
+    /// PromQL that gives a scalar or an instant vector of one series.
+    pub expression: String,
+    /// The server's address, without `/api/v1/query`.
+    pub server: reqwest::Url,
+    /// How it is reached.
+    pub http: Arc<HttpOptions>,
 }
 
 /// What every pod of a workload offers at its own address.

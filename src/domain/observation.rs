@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{InstanceId, RevisionId, TargetId, WorkloadId};
+use super::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
 use super::policy::{OperandId, Release};
 use super::time::Timestamp;
 
@@ -40,6 +40,13 @@ pub enum Seen {
         instance: Option<InstanceId>,
         /// The answer, or why there is none.
         result: Result<Answer, Fault>,
+    },
+    /// An expression, evaluated by a Prometheus server.
+    Query {
+        /// The signal that it computes.
+        signal: SignalName,
+        /// What the server says, or why it says nothing.
+        result: Result<QueryAnswer, Fault>,
     },
     /// Which releases exist and which one each instance is at.
     Releases(Result<ReleaseView, Fault>),
@@ -92,6 +99,17 @@ pub struct Answer {
     pub detail: String,
     /// The release that says it answered, where the policy tells how to know.
     pub revision: Option<RevisionId>,
+}
+
+/// What a Prometheus server said of an expression.
+#[derive(Clone, PartialEq, Debug)]
+pub struct QueryAnswer {
+    /// The value, which may be NaN or infinite; none where no series matched.
+    pub value: Option<f64>,
+    /// The time that the server evaluated it for, where it says so.
+    pub evaluated: Option<Timestamp>,
+    /// The server's first warning: the answer may leave something out.
+    pub warning: Option<String>,
 }
 
 /// Which releases exist and which one each instance is at.

@@ -232,6 +232,8 @@ pub enum Formula {
         /// The counter.
         counter: OperandId,
     },
+    /// What a Prometheus server answers to an expression.
+    Query,
     /// What the daemon sees by itself.
     Builtin(Builtin),
 }

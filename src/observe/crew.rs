@@ -16,11 +16,12 @@ use super::grid::{Grid, fast};
 use super::hosts::{self, Hosts};
 use super::peer::Peer;
 use super::probe::Probe;
+use super::promql;
 use super::releases::{self, Releases};
 use super::scrape::{Reader, Scrape};
 use super::shared::{Site, deadline};
-use crate::config::model::{Endpoint, FileTargets, HealthEndpoint};
-use crate::domain::id::{InstanceId, TargetId};
+use crate::config::model::{self, Endpoint, FileTargets, HealthEndpoint};
+use crate::domain::id::{InstanceId, SignalName, TargetId};
 use crate::domain::policy::{Habitat, ReleaseDir};
 use crate::domain::time::Span;
 
@@ -34,6 +35,7 @@ pub(super) enum Key {
     Probe(TargetId),
     /// The place in the list counts, since two entries may name one file.
     Files(usize, PathBuf),
+    Query(SignalName),
     Releases,
     Hosts,
 }
@@ -44,6 +46,7 @@ pub(super) enum Spec {
     Scrape { endpoint: Endpoint, interval: Span },
     Probe { health: HealthEndpoint, interval: Span },
     Files { source: FileTargets, instances: Vec<InstanceId>, interval: Span },
+    Query { query: model::Query, interval: Span },
     Releases { habitat: Habitat, interval: Span },
     Hosts { place: ReleaseDir, interval: Span },
 }
@@ -157,6 +160,13 @@ fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
             let outlook = Outlook::new(&site.workload, what.clone());
             let duty = Files::new(source, interval, instances, Crew::new(site.clone()), outlook);
             spawn(site, stop, what, Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+        }
+        Spec::Query { query, interval } => {
+            let limit = deadline(interval);
+            let what = format!("expression of {}", query.signal);
+            let outlook = Outlook::new(&site.workload, what.clone());
+            let duty = promql::Query::new(&query, outlook, Arc::clone(shared), limit);
+            spawn(site, stop, what, at_address(interval), limit, duty);
         }
         Spec::Releases { habitat, interval } => {
             let (paces, limit) = (releases::paces(&habitat, interval), releases::patience(&habitat));

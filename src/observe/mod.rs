@@ -1,4 +1,4 @@
-//! What is seen from outside: exposition pages, health endpoints, releases on a host.
+//! What is seen from outside: exposition pages, health endpoints, expressions that Prometheus evaluates, releases on a host.
 //!
 //! [`Observers`] keeps one task for each thing that is looked at. Each looks on a grid of its own, so that hundreds of
 //! looks spread over the interval, and hands what it saw to the engine as an
@@ -17,6 +17,7 @@ mod hosts;
 mod observers;
 mod peer;
 mod probe;
+mod promql;
 mod pulse;
 mod releases;
 mod scrape;

@@ -121,6 +121,12 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
         let spec = Spec::Files { source: source.clone(), instances: instances.clone(), interval };
         (Key::Files(place, source.path.clone()), spec)
     }));
+    duties.extend(
+        sources
+            .queries
+            .iter()
+            .map(|query| (Key::Query(query.signal.clone()), Spec::Query { query: query.clone(), interval })),
+    );
     duties.insert(Key::Releases, Spec::Releases { habitat: policy.habitat.clone(), interval });
     match &policy.habitat {
         Habitat::ReleaseDir(place) => {

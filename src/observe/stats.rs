@@ -75,6 +75,8 @@ pub struct ObserveStats {
     pub scrapes: Looked,
     /// Health endpoints.
     pub probes: Looked,
+    /// Expressions asked of Prometheus servers.
+    pub queries: Looked,
     /// Looks at which releases are in place.
     pub releases: Looked,
     /// Readings of what the host says of instances.

@@ -12,6 +12,7 @@ mod kill;
 mod ladder;
 mod looks;
 mod outbox;
+mod prometheus;
 mod report;
 mod scenarios;
 mod shipped;

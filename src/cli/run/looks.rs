@@ -29,6 +29,7 @@ impl Collector for Looks {
             &stats.scrapes,
         )?;
         by_result(&mut encoder, "probes", "Looks at health endpoints by result", &stats.probes)?;
+        by_result(&mut encoder, "queries", "Expressions asked of Prometheus servers, by result", &stats.queries)?;
         by_result(&mut encoder, "release_looks", "Looks at which releases are in place, by result", &stats.releases)?;
         by_result(&mut encoder, "host_looks", "Readings of what the host says of instances, by result", &stats.hosts)?;
         durations(

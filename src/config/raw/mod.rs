@@ -7,6 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod habitat;
 pub(crate) mod http;
 pub(crate) mod notify;
+pub(crate) mod promql;
 pub(crate) mod scalar;
 pub(crate) mod section;
 pub(crate) mod signal;

@@ -198,7 +198,7 @@ impl FromText for Selector {
 }
 
 /// A problem is one line.
-fn first_line(text: &str) -> String {
+pub(crate) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 

@@ -1,5 +1,6 @@
 //! `[workload.NAME.signal.NAME]`.
 
+use super::promql::{Expression, Prometheus};
 use super::section::section;
 use crate::config::units::Measure;
 use crate::domain::health::selector::Selector;
@@ -7,7 +8,7 @@ use crate::domain::policy::{Aggregate, NoData};
 use crate::domain::time::Span;
 
 section! {
-    /// A number over a window: one of bad and total, histogram and quantile, summary and quantile, gauge, counter. Without any of them the section tunes a signal that exists by itself.
+    /// A number over a window: one of bad and total, histogram and quantile, summary and quantile, gauge, counter, promql. Without any of them the section tunes a signal that exists by itself.
     Signal {
         /// Counter of bad requests; with `total`.
         bad: Selector,
@@ -25,6 +26,10 @@ section! {
         aggregate: Aggregate,
         /// Counter whose increase per second is taken.
         counter: Selector,
+        /// PromQL expression that gives one number; with `prometheus`, here or in the workload.
+        promql: Expression,
+        /// The Prometheus server, or what speaks its API, that evaluates it.
+        prometheus: Prometheus,
         /// How far back each evaluation looks.
         window: Span,
         /// Fewer requests than this in the window: unknown.
@@ -35,9 +40,5 @@ section! {
         unit: Measure,
         /// Confidence with which a ratio must be beyond its threshold, between 0.5 and 1.
         confidence: f64,
-    }
-    unsupported {
-        "promql": "name the series that the workload exposes: `bad` and `total`, `histogram`, `summary`, `gauge` or `counter`",
-        "prometheus": "signals are read from the workload's own page: see `scrape`",
     }
 }

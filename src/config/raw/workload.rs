@@ -2,6 +2,7 @@
 
 use super::decode::{At, Named};
 use super::habitat::{Command, Kubernetes, ReleaseDir};
+use super::promql::Prometheus;
 use super::section::section;
 use super::signal::Signal;
 use super::sources::{Health, Scrape};
@@ -37,15 +38,14 @@ section! {
         scrape: Scrape,
         /// Health endpoints.
         health: Health,
+        /// The Prometheus server that evaluates signals with `promql`.
+        prometheus: Prometheus,
         /// Signals, by name.
         signal: Named<Signal>,
         /// When something is wrong. Without any: error rate above 10% for 5m, p99 latency above 5s for 2m, OOM kills, crash loops, and health above 50% for 2m.
         trigger: Vec<At<Trigger>>,
         /// What proves that the service is well again.
         verify: Verify,
-    }
-    unsupported {
-        "prometheus": "signals are read from the workload's own page: see `scrape`",
     }
     refused {
         "limits": "`cooldown` and `per_day` stand in the workload itself",

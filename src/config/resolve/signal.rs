@@ -1,11 +1,14 @@
 //! The signals of a workload: built in, conventional, and spelt out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::convention::{self, Conventional};
-use super::{Resolver, name};
+use super::{Resolver, http, name};
+use crate::config::model::Query;
 use crate::config::raw;
 use crate::config::raw::decode::{At, Entry, Named, value};
+use crate::config::raw::promql::Prometheus;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::config::units::{self, Measure};
@@ -72,10 +75,18 @@ pub(super) struct Known {
 pub(super) struct Signals {
     pub(super) known: BTreeMap<String, Option<Known>>,
     pub(super) operands: Operands,
+    /// What Prometheus servers are asked.
+    pub(super) queries: Vec<Query>,
 }
 
 impl Signals {
-    pub(super) fn resolve(r: &mut Resolver<'_>, written: &Named<raw::signal::Signal>, interval: Span) -> Self {
+    /// `prometheus` is the workload's server, for expressions that name none.
+    pub(super) fn resolve(
+        r: &mut Resolver<'_>,
+        written: &Named<raw::signal::Signal>,
+        prometheus: Option<&At<Prometheus>>,
+        interval: Span,
+    ) -> Self {
         let mut signals = Self::default();
         let none = raw::signal::Signal::default();
         for (name, builtin, unit, window) in BUILTINS {
@@ -96,7 +107,7 @@ impl Signals {
         }
         for entry in &written.0 {
             if !signals.known.contains_key(&entry.name) {
-                signals.add_spelt(r, entry, interval);
+                signals.add_spelt(r, entry, prometheus, interval);
             }
         }
         signals
@@ -114,6 +125,7 @@ impl Signals {
             ("quantile", raw.quantile.as_ref().map(|at| at.key)),
             ("aggregate", raw.aggregate.as_ref().map(|at| at.key)),
             ("unit", raw.unit.as_ref().map(|at| at.key)),
+            ("prometheus", raw.prometheus.as_ref().map(|at| at.key)),
         ] {
             if let Some(place) = place {
                 r.problems
@@ -129,7 +141,13 @@ impl Signals {
         }
     }
 
-    fn add_spelt(&mut self, r: &mut Resolver<'_>, entry: &Entry<raw::signal::Signal>, interval: Span) {
+    fn add_spelt(
+        &mut self,
+        r: &mut Resolver<'_>,
+        entry: &Entry<raw::signal::Signal>,
+        prometheus: Option<&At<Prometheus>>,
+        interval: Span,
+    ) {
         let name = &entry.name;
         name::check_word(r, "a signal", name, entry.key);
         if RESERVED.contains(&&**name) {
@@ -137,7 +155,7 @@ impl Signals {
                 .wrong(entry.key, format!("a signal can't be called `{name}`"))
                 .hint("`verify` uses that name itself");
         }
-        match self.spelt(r, entry) {
+        match self.spelt(r, entry, prometheus) {
             Some(shape) => self.add(r, name, &entry.value, shape, WINDOW, interval),
             None => {
                 self.known.insert(name.clone(), None);
@@ -146,7 +164,12 @@ impl Signals {
     }
 
     /// The formula that a section spells out.
-    fn spelt(&mut self, r: &mut Resolver<'_>, entry: &Entry<raw::signal::Signal>) -> Option<Shape> {
+    fn spelt(
+        &mut self,
+        r: &mut Resolver<'_>,
+        entry: &Entry<raw::signal::Signal>,
+        prometheus: Option<&At<Prometheus>>,
+    ) -> Option<Shape> {
         let raw = &entry.value;
         let ways = ways(raw);
         let Some((first_key, way)) = ways.first().copied() else {
@@ -155,7 +178,9 @@ impl Signals {
                 let tunable = builtin.chain(convention::SIGNALS.iter().map(|(name, _)| *name));
                 let hint = match suggest::nearest(&entry.name, tunable) {
                     Some(nearest) => format!("`{nearest}` exists by itself; did you mean that?"),
-                    None => "write `bad` and `total`, `histogram`, `summary`, `gauge` or `counter`".to_owned(),
+                    None => {
+                        "write `bad` and `total`, `histogram`, `summary`, `gauge`, `counter` or `promql`".to_owned()
+                    }
                 };
                 r.problems.absent(entry.key, format!("nothing says how `{}` is computed", entry.name)).hint(hint);
             }
@@ -193,7 +218,41 @@ impl Signals {
                 let counter = self.operand(r, raw.counter.as_ref()?, OperandKind::Value)?;
                 Some(Shape::fixed(Unit::PerSecond, Formula::Rate { counter }, false))
             }
+            Way::Query => self.query(r, entry, prometheus),
         }
+    }
+
+    fn query(
+        &mut self,
+        r: &mut Resolver<'_>,
+        entry: &Entry<raw::signal::Signal>,
+        prometheus: Option<&At<Prometheus>>,
+    ) -> Option<Shape> {
+        let raw = &entry.value;
+        let expression = raw.promql.as_ref()?;
+        let Some(server) = raw.prometheus.as_ref().or(prometheus) else {
+            if !raw.damaged {
+                r.problems
+                    .absent(expression.key, "`promql` without `prometheus`")
+                    .hint("add prometheus = \"http://…\" here or to the workload: the server that evaluates it");
+            }
+            return None;
+        };
+        let server = &server.value.0;
+        let measure: Option<Measure> = value(&raw.unit);
+        let candidate = Candidate {
+            convention: None,
+            formula: Formula::Query,
+            scale: measure.map_or(1.0, |measure| measure.scale),
+        };
+        self.queries.push(Query {
+            signal: SignalName::new(&entry.name),
+            expression: expression.value.0.clone(),
+            server: value(&server.url)?,
+            http: Arc::new(http::resolve(r, &server.http)),
+        });
+        let unit = measure.map(|measure| measure.unit);
+        Some(Shape { unit, candidates: vec![candidate], counts_requests: false, needs: Needs::Nothing })
     }
 
     fn ratio(&mut self, r: &mut Resolver<'_>, raw: &raw::signal::Signal, key: Place) -> Option<Shape> {
@@ -214,12 +273,12 @@ impl Signals {
     /// Keys that go with some ways of computing a signal only.
     fn check_companions(&self, r: &mut Resolver<'_>, raw: &raw::signal::Signal, way: Way) {
         let quantile = matches!(way, Way::Histogram | Way::Summary);
-        let unit = matches!(way, Way::Histogram | Way::Summary | Way::Gauge);
+        let unit = matches!(way, Way::Histogram | Way::Summary | Way::Gauge | Way::Query);
         let requests = matches!(way, Way::Ratio | Way::Histogram);
         for (key, place, fits, with) in [
             ("quantile", raw.quantile.as_ref().map(|at| at.key), quantile, "`histogram` and `summary`"),
             ("aggregate", raw.aggregate.as_ref().map(|at| at.key), way == Way::Gauge, "`gauge`"),
-            ("unit", raw.unit.as_ref().map(|at| at.key), unit, "`histogram`, `summary` and `gauge`"),
+            ("unit", raw.unit.as_ref().map(|at| at.key), unit, "`histogram`, `summary`, `gauge` and `promql`"),
             (
                 "min_requests",
                 raw.min_requests.as_ref().map(|at| at.key),
@@ -227,6 +286,13 @@ impl Signals {
                 "`bad` and `total`, and `histogram`",
             ),
             ("confidence", raw.confidence.as_ref().map(|at| at.key), way == Way::Ratio, "`bad` and `total`"),
+            ("prometheus", raw.prometheus.as_ref().map(|at| at.key), way == Way::Query, "`promql`"),
+            (
+                "window",
+                raw.window.as_ref().map(|at| at.key),
+                way != Way::Query,
+                "series; an expression has its own ranges",
+            ),
         ] {
             if let Some(place) = place.filter(|_| !fits) {
                 r.problems.wrong(place, format!("`{key}` beside `{}`", way.key())).hint(format!("it goes with {with}"));
@@ -324,6 +390,7 @@ enum Way {
     Summary,
     Gauge,
     Rate,
+    Query,
 }
 
 impl Way {
@@ -334,6 +401,7 @@ impl Way {
             Way::Summary => "summary",
             Way::Gauge => "gauge",
             Way::Rate => "counter",
+            Way::Query => "promql",
         }
     }
 }
@@ -347,6 +415,7 @@ fn ways(raw: &raw::signal::Signal) -> Vec<(Place, Way)> {
         (key(&raw.summary), Way::Summary),
         (key(&raw.gauge), Way::Gauge),
         (key(&raw.counter), Way::Rate),
+        (raw.promql.as_ref().map(|at| at.key), Way::Query),
     ]
     .into_iter()
     .filter_map(|(key, way)| key.map(|key| (key, way)))
@@ -366,6 +435,7 @@ fn refuse_formula(r: &mut Resolver<'_>, name: &str, raw: &raw::signal::Signal) {
         ("quantile", raw.quantile.as_ref().map(|at| at.key)),
         ("aggregate", raw.aggregate.as_ref().map(|at| at.key)),
         ("unit", raw.unit.as_ref().map(|at| at.key)),
+        ("prometheus", raw.prometheus.as_ref().map(|at| at.key)),
         ("min_requests", raw.min_requests.as_ref().map(|at| at.key)),
         ("confidence", raw.confidence.as_ref().map(|at| at.key)),
     ] {

@@ -133,24 +133,26 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
     let Resolved { habitat, instances, watched } = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy)?;
     let times = Times::resolve(r, &raw, strategy);
-    let sources = sources::resolve(r, &raw, &habitat, &instances);
+    let empty = raw::decode::Named::default();
+    let written = raw.signal.as_ref().map_or(&empty, |at| &at.value);
+    let mut signals = Signals::resolve(r, written, raw.prometheus.as_ref(), times.interval);
+    let mut sources = sources::resolve(r, &raw, &habitat, &instances);
     let sight = Sight {
         scrape: !(sources.scrape.is_empty() && sources.scrape_files.is_empty()) || raw.scrape.is_some(),
         health: !sources.health.is_empty() || raw.health.is_some(),
     };
-    if !sight.scrape && !sight.health && !watched && !entry.value.damaged {
+    if signals.queries.is_empty() && !sight.scrape && !sight.health && !watched && !entry.value.damaged {
         r.problems
             .absent(entry.key, format!("nothing is seen of the workload `{}`", entry.name))
             .hint("add `scrape`, `health`, or both");
     }
-    let empty = raw::decode::Named::default();
-    let signals = Signals::resolve(r, raw.signal.as_ref().map_or(&empty, |at| &at.value), times.interval);
     let triggers = match &raw.trigger {
         Some(written) => trigger::resolve_all(r, &written.value, &signals, sight, times.probation),
         None => trigger::defaults(&signals, sight),
     };
     let verify = raw.verify.as_ref().map(|at| at.value.clone()).unwrap_or_default();
     let verify = verify::resolve(r, &verify, &signals, sight, times.deadline);
+    sources.queries = std::mem::take(&mut signals.queries);
     let (signals, operands) = signals.finish(sight.scrape);
     let policy = WorkloadPolicy {
         id: WorkloadId::new(&entry.name),

@@ -153,6 +153,7 @@ fn describe(policy: &WorkloadPolicy, name: &SignalName) -> String {
         Formula::Histogram { buckets, quantile } => format!("{quantile} of buckets {}", text(buckets)),
         Formula::Summary { quantiles, quantile } => format!("{quantile} of summary {}", text(quantiles)),
         Formula::Gauge { gauge, aggregate } => format!("{aggregate:?} of {}", text(gauge)),
+        Formula::Query => "an expression".to_owned(),
         Formula::Rate { counter } => format!("rate of {}", text(counter)),
         Formula::Builtin(builtin) => format!("{builtin:?}"),
     };

@@ -129,6 +129,10 @@ impl Health {
 
     /// Reads a signal over its own window.
     pub(super) fn read(&self, signal: &Signal, sight: &Sight<'_>, instances: &Instances<'_>) -> Reading {
+        if let Some(scale) = query_scale(signal) {
+            let unasked = || Reading::unknown(UnknownReason::NoReading);
+            return self.queried.get(&signal.name).map_or_else(unasked, |queried| queried.read(sight.scope, scale));
+        }
         match builtin_of(signal) {
             Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
             None => sight.read(signal, sight.scope.window(signal.window), signal.min_requests),
@@ -179,6 +183,11 @@ fn pool(watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<
     Some(watch.lifecycle.pool(newer, sight.scope.now))
 }
 
+/// The factor to the base unit of a signal that a Prometheus server computes.
+fn query_scale(signal: &Signal) -> Option<f64> {
+    signal.candidates.iter().find(|candidate| candidate.formula == Formula::Query).map(|candidate| candidate.scale)
+}
+
 fn builtin_of(signal: &Signal) -> Option<Builtin> {
     signal.candidates.iter().find_map(|candidate| match candidate.formula {
         Formula::Builtin(builtin) => Some(builtin),
@@ -186,7 +195,8 @@ fn builtin_of(signal: &Signal) -> Option<Builtin> {
         | Formula::Histogram { .. }
         | Formula::Summary { .. }
         | Formula::Gauge { .. }
-        | Formula::Rate { .. } => None,
+        | Formula::Rate { .. }
+        | Formula::Query => None,
     })
 }
 
@@ -198,6 +208,7 @@ fn is_sightless(reason: &UnknownReason) -> bool {
         | UnknownReason::NoSuchSeries { .. }
         | UnknownReason::Stale { .. }
         | UnknownReason::NotFinite
+        | UnknownReason::Partial { .. }
         | UnknownReason::Blind { .. } => true,
         UnknownReason::TooFewRequests { .. } | UnknownReason::NotProven | UnknownReason::NotOffered => false,
     }
@@ -214,7 +225,11 @@ impl Judged<'_> {
             candidate.convention.is_some()
                 && match candidate.formula {
                     Formula::Histogram { .. } | Formula::Summary { .. } => true,
-                    Formula::Ratio { .. } | Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Builtin(_) => false,
+                    Formula::Ratio { .. }
+                    | Formula::Gauge { .. }
+                    | Formula::Rate { .. }
+                    | Formula::Query
+                    | Formula::Builtin(_) => false,
                 }
         });
         by_convention && self.lacks_series()
@@ -321,6 +336,7 @@ fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Opt
             | UnknownReason::Stale { .. }
             | UnknownReason::NotFinite
             | UnknownReason::NotOffered
+            | UnknownReason::Partial { .. }
             | UnknownReason::Blind { .. } => 0,
         },
         Ok(_) => reading.samples,

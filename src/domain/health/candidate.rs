@@ -20,6 +20,7 @@ pub(super) fn in_use(candidates: &[Candidate], is_seen: impl Fn(OperandId) -> bo
         | Formula::Summary { .. }
         | Formula::Gauge { .. }
         | Formula::Rate { .. }
+        | Formula::Query
         | Formula::Builtin(_) => false,
     });
     Some(with_bad.unwrap_or(first))
@@ -33,7 +34,7 @@ fn base(formula: Formula) -> Option<OperandId> {
         Formula::Summary { quantiles, .. } => Some(quantiles),
         Formula::Gauge { gauge, .. } => Some(gauge),
         Formula::Rate { counter } => Some(counter),
-        Formula::Builtin(_) => None,
+        Formula::Query | Formula::Builtin(_) => None,
     }
 }
 

@@ -102,9 +102,11 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
         UnknownReason::TooFewRequests { have, .. } => *have == 0,
         // A peer that refuses is silent of itself; lost sight of this side's own is never anyone's fault.
         UnknownReason::Blind { .. } => !lack.is_own,
-        UnknownReason::NoTarget | UnknownReason::NotProven | UnknownReason::NotFinite | UnknownReason::NotOffered => {
-            false
-        }
+        UnknownReason::Partial { .. }
+        | UnknownReason::NoTarget
+        | UnknownReason::NotProven
+        | UnknownReason::NotFinite
+        | UnknownReason::NotOffered => false,
     };
     match policy {
         NoData::Ok if is_missing => Judgement::AssumedGood,

@@ -12,6 +12,7 @@ use builtin::{Instances, Key};
 use history::History;
 use hosted::Hosted;
 use looks::Probed;
+use queried::Queried;
 use reading::{Scope, Sight};
 use rules::Rules;
 use series::Delta;
@@ -36,6 +37,7 @@ mod interval;
 mod judge;
 mod looks;
 mod quantile;
+mod queried;
 mod reading;
 mod ring;
 mod rules;
@@ -59,6 +61,7 @@ pub struct Health {
     scraped: BTreeMap<TargetId, Scraped>,
     probed: BTreeMap<TargetId, Probed>,
     hosted: BTreeMap<InstanceId, Hosted>,
+    queried: BTreeMap<SignalName, Queried>,
     /// The endpoint that speaks for an instance's other addresses.
     endpoints: BTreeMap<InstanceId, TargetId>,
     attribution: Attribution,
@@ -85,6 +88,7 @@ impl Health {
             scraped: BTreeMap::new(),
             probed: BTreeMap::new(),
             hosted: BTreeMap::new(),
+            queried: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
             families: Arc::from([]),
@@ -104,6 +108,7 @@ impl Health {
         match &observation.seen {
             Seen::Scrape { target, instance, result } => self.scrape(target, instance.as_ref(), result, at),
             Seen::Probe { target, instance, result } => self.probe(target, instance.as_ref(), result, at),
+            Seen::Query { signal, result } => self.queried.entry(signal.clone()).or_default().take_in(result, at),
             Seen::Releases(Ok(view)) => {
                 self.attribution.take_in(view, at);
                 self.attribute(at);

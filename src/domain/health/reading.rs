@@ -132,7 +132,7 @@ impl Sight<'_> {
             Formula::Summary { quantiles, quantile } => self.summary(quantiles, quantile, scale, need),
             Formula::Gauge { gauge, aggregate } => self.gauge(gauge, aggregate, scale),
             Formula::Rate { counter } => self.rate(counter, scale, from),
-            Formula::Builtin(_) => Err(Lack::of(UnknownReason::NotOffered)),
+            Formula::Query | Formula::Builtin(_) => Err(Lack::of(UnknownReason::NotOffered)),
         };
         let mut reading = read.unwrap_or_else(Reading::lack);
         reading.convention = candidate.convention;
@@ -221,9 +221,11 @@ impl Sight<'_> {
                     }
                     Basis::Buckets { buckets, quantile, scale: candidate.scale }
                 }
-                Formula::Summary { .. } | Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Builtin(_) => {
-                    Basis::Plain
-                }
+                Formula::Summary { .. }
+                | Formula::Gauge { .. }
+                | Formula::Rate { .. }
+                | Formula::Query
+                | Formula::Builtin(_) => Basis::Plain,
             },
             None => Basis::Plain,
         }

@@ -81,7 +81,7 @@ fn reads(formula: Formula) -> [Option<(OperandId, Use)>; 2] {
         Formula::Rate { counter } => [Some((counter, Use::Increase)), None],
         Formula::Summary { quantiles, .. } => [Some((quantiles, Use::Latest)), None],
         Formula::Gauge { gauge, .. } => [Some((gauge, Use::Latest)), None],
-        Formula::Builtin(_) => [None, None],
+        Formula::Query | Formula::Builtin(_) => [None, None],
     }
 }
 

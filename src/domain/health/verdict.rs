@@ -53,6 +53,11 @@ pub enum UnknownReason {
     /// Nothing here can tell: a host without a readable cgroup has no count of OOM kills. No loss of sight, since there
     /// was none to lose.
     NotOffered,
+    /// A Prometheus server warned that its answer leaves something out.
+    Partial {
+        /// The warning.
+        warning: String,
+    },
     /// Every look failed; the last fault.
     Blind {
         /// The fault, in one line.
@@ -76,6 +81,7 @@ impl fmt::Display for UnknownReason {
             UnknownReason::Stale { newest } => write!(f, "the newest sample is from {newest}"),
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
             UnknownReason::NotOffered => f.write_str("this is not offered here"),
+            UnknownReason::Partial { warning } => write!(f, "the answer is not whole: {warning}"),
             UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),
         }
     }

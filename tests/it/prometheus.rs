@@ -1,0 +1,111 @@
+//! A real Prometheus evaluates expressions, and each way in which it can fail to give one number is told apart.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rollbackd::clock::Clock;
+use rollbackd::config;
+use rollbackd::domain::observation::{FaultKind, Observation, Seen};
+use rollbackd::observe::{ObserveStats, Observers};
+use tokio::sync::mpsc;
+
+/// Bound on the start of Prometheus and on each answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Prometheus that scrapes itself.
+struct Prometheus {
+    child: Child,
+    url: String,
+}
+
+impl Prometheus {
+    fn start(dir: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let config = dir.join("prometheus.yml");
+        let text = format!(
+            "global: {{ scrape_interval: 1s }}\nscrape_configs: [{{ job_name: self, static_configs: [{{ targets: ['127.0.0.1:{port}'] }}] }}]\n"
+        );
+        std::fs::write(&config, text).expect("it is written");
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                panic!("prometheus is not installed: apt-get install prometheus")
+            }
+            Err(e) => panic!("prometheus can't be started: {e}"),
+        };
+        Self { child, url: format!("http://127.0.0.1:{port}") }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is seen of each signal, in few words.
+fn words(seen: Seen) -> Option<(String, String)> {
+    let Seen::Query { signal, result } = seen else { return None };
+    let words = match result {
+        Ok(answer) => answer.value.map_or("no series".to_owned(), |value| value.to_string()),
+        Err(fault) if fault.kind == FaultKind::Malformed && fault.detail.contains("series, where one number") => {
+            "several series".to_owned()
+        }
+        Err(fault) => fault.kind.to_string(),
+    };
+    Some((signal.to_string(), words))
+}
+
+async fn until(seen: &mut mpsc::Receiver<Observation>, expected: &BTreeMap<String, String>) {
+    let begun = Instant::now();
+    let mut newest = BTreeMap::new();
+    while newest != *expected {
+        assert!(begun.elapsed() < PATIENCE, "{newest:?} is seen where {expected:?} is expected");
+        let next = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("an observation is due").unwrap();
+        newest.extend(words(next.seen));
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_answers_with_one_number_or_is_said_not_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(dir.path());
+    let cases = [
+        ("one", "sum(up) * 2", "2"),
+        ("scalar", "scalar(count(up))", "1"),
+        ("several", "prometheus_tsdb_time_retentions_total or prometheus_http_requests_total", "several series"),
+        ("none", "a_series_that_nobody_has", "no series"),
+        ("nan", "vector(0) / vector(0)", "NaN"),
+        ("refused", "label_replace(up, \"a\", \"b\", \"c\", \"[\")", "status"),
+    ];
+    let signals: String = cases
+        .iter()
+        .map(|(name, promql, _)| format!("[workload.shop.signal.{name}]\npromql = '''{promql}'''\n"))
+        .collect();
+    let text = format!(
+        "[workload.shop]\ninterval = \"1s\"\nprometheus = \"{}/\"\nrelease_dir = {{ path = \"{}\", restart = [\"/bin/true\"] }}\n{signals}",
+        prometheus.url,
+        dir.path().display()
+    );
+    let config = config::parse(&[(PathBuf::from("test.toml"), text)]).unwrap_or_else(|problems| panic!("{problems}"));
+    let (sender, mut seen) = mpsc::channel(64);
+    let observers = Observers::new(Clock::start(None), sender, Arc::new(ObserveStats::default()));
+    observers.apply(&config);
+    until(&mut seen, &cases.map(|(name, _, words)| (name.to_owned(), words.to_owned())).into()).await;
+    // Its death is a loss of sight for all of them.
+    drop(prometheus);
+    until(&mut seen, &cases.map(|(name, _, _)| (name.to_owned(), "refused".to_owned())).into()).await;
+}
