@@ -66,7 +66,8 @@ fn kind(known: &Known) -> Option<Kind> {
         Formula::Builtin(Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline)
         | Formula::Summary { .. }
         | Formula::Gauge { .. }
-        | Formula::Rate { .. } => None,
+        | Formula::Rate { .. }
+        | Formula::Query => None,
     };
     known.signal.candidates.iter().find_map(|candidate| of(candidate.formula))
 }
@@ -76,7 +77,7 @@ fn why_not(known: &Known) -> &'static str {
         Some(Formula::Summary { .. }) => {
             "a summary's quantiles say nothing of how many requests they stand for: use a histogram, or `above`"
         }
-        Some(Formula::Gauge { .. } | Formula::Rate { .. }) => {
+        Some(Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Query) => {
             "only what is counted can be told from chance: a ratio of counters, or a histogram; or use `above`"
         }
         Some(Formula::Builtin(_) | Formula::Ratio { .. } | Formula::Histogram { .. }) | None => {
