@@ -25,7 +25,9 @@ fn world(strategy: Strategy, instances: &[&str]) -> World {
 
 fn until(world: &mut World, phase: Phase) {
     let came = world.run_until(Span::from_secs(300), |world| world.phases().last() == Some(&phase));
-    assert!(came, "never {phase}: {:?}", world.phases());
+    let told: Vec<String> =
+        world.alerts.iter().zip(&world.alert_times).map(|(a, at)| format!("{at} {} {}", a.phase, a.reason)).collect();
+    assert!(came, "never {phase}: {told:#?}");
 }
 
 fn purposes(world: &World) -> Vec<Purpose> {
@@ -182,4 +184,48 @@ fn an_escalated_incident_is_over_only_when_the_service_stays_well() {
     let healthy_again = world.alert_times.last().unwrap().since(crate::world::DAWN);
     let earliest = Span::from_secs(400) + world.policy.known_good_after;
     assert!(healthy_again >= earliest, "closed after {healthy_again}, {earliest} at the earliest");
+}
+
+#[test]
+fn a_smoke_test_that_does_not_end_is_named_and_stays_a_humans() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_hangs = true;
+    until(&mut world, Phase::Escalated);
+    assert!(world.last_alert().reason.ends_with("the smoke test has not ended"), "{}", world.last_alert().reason);
+    world.run(Span::from_secs(300));
+    assert_eq!(world.phases().last(), Some(&Phase::Escalated), "{:?}", world.phases());
+}
+
+#[test]
+fn a_step_that_fails_past_the_deadline_says_why_it_failed() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.restarts_fail = true;
+    until(&mut world, Phase::Started);
+    world.job_delay = world.policy.deadline;
+    until(&mut world, Phase::Failed);
+    assert_eq!(world.last_alert().reason, "no such unit");
+}
+
+#[test]
+fn the_second_attempt_is_judged_by_what_it_brings() {
+    // The goal is sick at first, and well from its second start on.
+    let mut world = World::new(
+        policy(Strategy::Direct, &["a"]),
+        Box::new(|revision: &str, now: Timestamp| {
+            let second = (now.as_millis() - 1_800_000_000_000) / 1000;
+            match revision {
+                "v2" => Behaviour { errors: 0.4, ..WELL },
+                _ if (65..83).contains(&second) => Behaviour { healthy: false, ..WELL },
+                _ => WELL,
+            }
+        }),
+    );
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Failed);
+    let failed = world.now;
+    until(&mut world, Phase::Started);
+    assert!(world.now.since(failed) >= world.policy.interval, "at once");
+    until(&mut world, Phase::Restored);
+    assert_eq!(purposes(&world), [Purpose::First, Purpose::Retry]);
 }

@@ -65,10 +65,10 @@ impl Controller {
     }
 
     /// Escalated: over once the service has been well, by other means, for as long as a release must be to count as good.
-    /// What only the smoke test found, only a human can find to be over.
+    /// Where the smoke test did not pass, that it would pass now only a human can find out.
     pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let since = self.healthy_since.filter(|_| !self.is_anything_breached() && !incident.smoke_failed);
+        let since = self.healthy_since.filter(|_| !self.is_anything_breached() && !incident.smoke_owed);
         let well =
             since.is_some_and(|since| now.since(since.max(incident.phase_since)) >= self.policy.known_good_after);
         well && self.record(Event::Closed { how: Closing::Subsided }, now, out)

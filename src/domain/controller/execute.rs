@@ -1,7 +1,8 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{CheckStatus, TriggerState, Verdict};
+use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
+use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Event, Goal};
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::policy::Severity;
@@ -25,7 +26,8 @@ impl Controller {
             let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
             return self.hold(hold, goal, now, out);
         }
-        if now > plan.deadline && !matches!(progress, Progress::Running { .. }) {
+        // What runs is ended by its own limit, and what broke says why.
+        if now > plan.deadline && !matches!(progress, Progress::Running { .. } | Progress::Broken { .. }) {
             let reason = format!("not done by its deadline, {}", plan.deadline);
             return self.fail(reason, Vec::new(), now, out);
         }
@@ -52,7 +54,7 @@ impl Controller {
             Verdict::Breach | Verdict::Unknown(_) if now > plan.deadline || now.since(since) > current.timeout => {
                 Outcome::TimedOut(format!("{}: not within {}", current.kind.title(), now.since(since)))
             }
-            Verdict::Breach if self.goal_goes_bad() => {
+            Verdict::Breach if self.goal_goes_bad(now) => {
                 Outcome::Denied(format!("{release} does not come up healthy either"))
             }
             Verdict::Breach | Verdict::Unknown(_) => return false,
@@ -88,24 +90,35 @@ impl Controller {
         if let Smoke::Failed { detail } = smoke {
             return self.fail(format!("the smoke test failed: {detail}"), checks, now, out);
         }
-        if self.goal_goes_bad() {
+        if self.goal_goes_bad(now) {
             return self.fail(format!("{} is bad as well", plan.to), checks, now, out);
         }
         let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
         match (stable, smoke) {
             (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => self.record(Event::SmokeStarted, now, out),
             (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
-            _ if now > plan.deadline => self.give_up_proof(&plan, checks, now, out),
+            (_, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
             _ => false,
         }
     }
 
     /// At the deadline a failed check is a failure; a check without proof is for a human to judge.
-    fn give_up_proof(&mut self, plan: &Plan, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
+    fn give_up_proof(
+        &mut self,
+        plan: &Plan,
+        smoke: &Smoke,
+        checks: Vec<CheckStatus>,
+        now: Timestamp,
+        out: &mut Output,
+    ) -> bool {
         let bad: Vec<&str> = with_verdict(&checks, |verdict| *verdict == Verdict::Breach);
         if bad.is_empty() {
             let open = with_verdict(&checks, |verdict| matches!(verdict, Verdict::Unknown(_)));
-            let what = if open.is_empty() { "not stable for long enough".to_owned() } else { open.join("; ") };
+            let what = match smoke {
+                _ if !open.is_empty() => open.join("; "),
+                Smoke::Running => "the smoke test has not ended".to_owned(),
+                Smoke::Waiting | Smoke::Passed | Smoke::Failed { .. } => "not stable for long enough".to_owned(),
+            };
             let reason = format!("{} is in place, but it is not proven well: {what}", plan.to);
             return self.record(Event::Escalated { reason }, now, out);
         }
@@ -113,10 +126,14 @@ impl Controller {
         self.fail(reason, checks, now, out)
     }
 
-    /// Failed: once more, then one hop to an older release that was known good, then a human.
+    /// Failed: once more, then one hop to an older release that was known good, then a human. One interval passes before
+    /// another attempt: what failed a moment ago fails again, and another's hand shows in the meantime.
     pub(super) fn climb(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
         let Some(last) = incident.plan.clone() else { return false };
+        if incident.phase == Phase::Failed && now.since(incident.phase_since) < self.policy.interval {
+            return false;
+        }
         let ruling = self.rule(incident, now, fleet);
         let hold = ruling.guards.iter().filter(|guard| still_holds_on_the_ladder(&guard.name));
         let hold = hold.filter(|guard| !guard.forced).find_map(|guard| guard.hold.clone());
@@ -179,14 +196,20 @@ impl Controller {
     }
 
     /// A critical trigger fires on the release that was gone back to, and not on a fault that is older than the rollback.
-    fn goal_goes_bad(&self) -> bool {
-        let Some(plan) = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref()) else { return false };
+    /// What began before this attempt counts only after another `for` and another window.
+    fn goal_goes_bad(&self, now: Timestamp) -> bool {
+        let Some(incident) = &self.state.incident else { return false };
+        let Some(plan) = &incident.plan else { return false };
+        let fires_in_this_attempt = |trigger: &TriggerStatus| match trigger.state {
+            TriggerState::Firing { since, .. } if since < incident.attempt_since => {
+                now.since(incident.attempt_since) > trigger.hold_for.max(trigger.evidence.window)
+            }
+            TriggerState::Firing { .. } => true,
+            TriggerState::Inactive | TriggerState::Pending { .. } => false,
+        };
+        let mut critical = self.assessment.triggers.iter().filter(|trigger| trigger.severity == Severity::Critical);
         self.assessment.revision.as_ref() == Some(&plan.to)
-            && self.assessment.triggers.iter().any(|trigger| {
-                trigger.severity == Severity::Critical
-                    && matches!(trigger.state, TriggerState::Firing { .. })
-                    && self.older_fault(&trigger.name).is_none()
-            })
+            && critical.any(|trigger| fires_in_this_attempt(trigger) && self.older_fault(&trigger.name).is_none())
     }
 }
 

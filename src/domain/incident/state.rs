@@ -83,9 +83,12 @@ pub struct Incident {
     pub trouble: Option<String>,
     /// Checks of the last verification.
     pub checks: Vec<CheckStatus>,
-    /// Whether the last smoke test failed.
+    /// Whether the present plan's smoke test was begun and did not pass.
     #[serde(default)]
-    pub smoke_failed: bool,
+    pub smoke_owed: bool,
+    /// When the present plan was made.
+    #[serde(default)]
+    pub attempt_since: Timestamp,
     /// When what happened.
     pub times: Times,
     /// When it entered its phase, or came to be held for its present reason.
@@ -362,7 +365,8 @@ impl Incident {
             tried: Vec::new(),
             trouble: None,
             checks: Vec::new(),
-            smoke_failed: false,
+            smoke_owed: false,
+            attempt_since: now,
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
@@ -415,12 +419,15 @@ impl Incident {
             }
             Event::StepFinished { step, outcome } => self.progress = after_step(*step, outcome, at),
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
-            Event::SmokeStarted => self.set_smoke(Smoke::Running),
-            Event::SmokeFinished { passed: true, .. } => self.set_smoke(Smoke::Passed),
-            Event::SmokeFinished { passed: false, detail } => {
-                self.set_smoke(Smoke::Failed { detail: detail.clone() });
-                self.smoke_failed = true;
+            Event::SmokeStarted => {
+                self.set_smoke(Smoke::Running);
+                self.smoke_owed = true;
             }
+            Event::SmokeFinished { passed: true, .. } => {
+                self.set_smoke(Smoke::Passed);
+                self.smoke_owed = false;
+            }
+            Event::SmokeFinished { passed: false, detail } => self.set_smoke(Smoke::Failed { detail: detail.clone() }),
             Event::Restored { checks } => {
                 self.checks.clone_from(checks);
                 self.restored(at);
@@ -463,7 +470,8 @@ impl Incident {
             self.times.ttdec_s = self.times.detected.map(|detected| at.since(detected).as_secs_f64());
         }
         self.plan = Some(plan.clone());
-        self.smoke_failed = false;
+        self.smoke_owed = false;
+        self.attempt_since = at;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
     }

@@ -208,7 +208,7 @@ impl Server {
         Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
-    /// Asks until the answer is as it should be.
+    /// Asks until the answer is as it should be, and lets time pass meanwhile.
     pub(crate) async fn until(&self, path: &str, done: impl Fn(&Answer) -> bool) -> Answer {
         let asking = async {
             loop {
@@ -216,6 +216,7 @@ impl Server {
                 if done(&answer) {
                     return answer;
                 }
+                self.pass(Span::from_millis(100));
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) alert_times: Vec<Timestamp>,
     pub(crate) switches: Vec<(Timestamp, InstanceId, RevisionId)>,
     pub(crate) smoke_passes: bool,
+    pub(crate) smoke_hangs: bool,
+    pub(crate) restarts_fail: bool,
     pub(crate) job_delay: Span,
     pub(crate) findings: Vec<rollbackd::domain::response::plan::Finding>,
     /// Plans that were looked over.
@@ -116,6 +118,8 @@ impl World {
             alert_times: Vec::new(),
             switches: Vec::new(),
             smoke_passes: true,
+            smoke_hangs: false,
+            restarts_fail: false,
             job_delay: Span::from_millis(300),
             findings: Vec::new(),
             preflights: Vec::new(),
@@ -338,6 +342,9 @@ impl World {
             return reply;
         }
         for Job { workload, ticket, work } in out.jobs {
+            if self.smoke_hangs && matches!(work, Work::Smoke(_)) {
+                continue;
+            }
             self.pending.push_back(Pending { workload, ticket, work, at: self.now + self.job_delay });
         }
         reply
@@ -384,6 +391,7 @@ impl World {
                 self.switches.push((self.now, instance.clone(), to.clone()));
                 Outcome::Applied
             }
+            StepKind::Restart { .. } if self.restarts_fail => Outcome::Transient("no such unit".to_owned()),
             StepKind::Restart { instance, .. } => {
                 let now = self.now;
                 self.instances.get_mut(instance).expect("a known instance").restart(now);
