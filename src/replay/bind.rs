@@ -10,8 +10,8 @@ use super::recording::{Recording, SeriesInfo};
 use super::rollouts::{Schedule, template_hash};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::observation::SeriesId;
-use crate::domain::policy::WorkloadPolicy;
-use crate::domain::time::Span;
+use crate::domain::policy::{Habitat, KubernetesSubject, WorkloadPolicy};
+use crate::domain::time::{Span, Timestamp};
 use crate::observe::exposition::{Class, Series, Want, Wanted};
 
 /// The label that tells a series' release, where the command line names none.
@@ -47,7 +47,19 @@ pub(super) enum ToldBy {
     Label(String),
     Schedule,
     PodNames,
+    Generations,
+    Starts,
     Nothing,
+}
+
+impl ToldBy {
+    /// Whether each series tells its release, rather than the time.
+    pub(super) const fn is_by_series(&self) -> bool {
+        match self {
+            ToldBy::Label(_) | ToldBy::PodNames => true,
+            ToldBy::Schedule | ToldBy::Generations | ToldBy::Starts | ToldBy::Nothing => false,
+        }
+    }
 }
 
 impl fmt::Display for ToldBy {
@@ -56,6 +68,10 @@ impl fmt::Display for ToldBy {
             ToldBy::Label(label) => write!(f, "the label `{label}`"),
             ToldBy::Schedule => f.write_str("the times given"),
             ToldBy::PodNames => f.write_str("the template hashes in the names of the pods"),
+            ToldBy::Generations => {
+                f.write_str("changes of the Deployment's generation that change no number of replicas")
+            }
+            ToldBy::Starts => f.write_str("new processes in all instances at about one time"),
             ToldBy::Nothing => f.write_str("nothing: there is no rollout in it"),
         }
     }
@@ -71,6 +87,13 @@ pub(super) struct Bound {
     pub(super) series: SeriesId,
     pub(super) wants: Box<[Want]>,
     pub(super) tells: Option<Tells>,
+}
+
+impl Bound {
+    /// Whether it is about the workload as a whole.
+    pub(super) fn is_of_whole(&self) -> bool {
+        self.wants.is_empty() && self.tells.is_some_and(Tells::is_of_whole)
+    }
 }
 
 /// An address.
@@ -89,8 +112,10 @@ pub(super) struct Spot {
     pub(super) is_service: bool,
     /// Releases that its series tell.
     pub(super) told: BTreeSet<u32>,
-    /// Starts of its process, seconds since the Unix epoch.
-    pub(super) starts: Vec<f64>,
+    /// Starts of its process: when each was first seen, and the start in milliseconds since the Unix epoch.
+    pub(super) starts: Vec<(i64, i64)>,
+    /// Releases of the schedule, by the time from which they are here.
+    pub(super) switches: Vec<(i64, u32)>,
 }
 
 /// A release of the recording.
@@ -123,7 +148,8 @@ impl Layout {
             .zip(&recording.series)
             .filter_map(|(slot, info)| Part::of(slot, info, &mut wanted, id, options))
             .collect();
-        let known = Known::of(&parts);
+        let mut known = Known::of(&parts);
+        known.name(policy);
         let parts = known.ours(parts);
         let mut builder = Builder::new(recording.series.len(), options);
         builder.tell_releases(&parts);
@@ -199,6 +225,7 @@ struct Known<'r> {
     /// The pod behind each address, where the pages tell it.
     instances: BTreeMap<&'r str, Option<&'r str>>,
     deployments: BTreeSet<&'r str>,
+    namespace: Option<&'r str>,
 }
 
 impl<'r> Known<'r> {
@@ -214,6 +241,25 @@ impl<'r> Known<'r> {
             }
         }
         known
+    }
+
+    /// Adds what the policy says of the place.
+    fn name(&mut self, policy: &'r WorkloadPolicy) {
+        self.deployments.insert(policy.id.as_str());
+        let Habitat::Kubernetes(place) = &policy.habitat else { return };
+        self.namespace = place.namespace.as_deref();
+        match &place.subject {
+            KubernetesSubject::Object { name, .. } => {
+                self.deployments.insert(name);
+            }
+            KubernetesSubject::BlueGreen { blue, green, .. } => {
+                self.deployments.extend([blue.as_str(), green.as_str()])
+            }
+            KubernetesSubject::Canary { stable, canary } => {
+                self.deployments.extend([stable.as_str(), canary.as_str()]);
+            }
+            KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => {}
+        }
     }
 
     /// Of each sort of exporter series those about the workload, where it is known for any; else all of them.
@@ -233,11 +279,14 @@ impl<'r> Known<'r> {
         if part.is_own() || part.revision.is_some() {
             return true;
         }
+        let elsewhere =
+            self.namespace.is_some_and(|own| part.info.label("namespace").is_some_and(|other| other != own));
         match part.tells {
+            Some(_) if elsewhere => false,
             Some(Tells::Up | Tells::ProcessStart) => by_pod() || by_job() || self.has_address(part),
             Some(Tells::Probe) => by_pod() || self.has_address(part),
             Some(Tells::OomKills | Tells::Restarts) => by_pod(),
-            Some(Tells::Replicas | Tells::Available) => {
+            Some(Tells::Replicas | Tells::Available | Tells::Generation | Tells::Wanted) => {
                 part.info.label("deployment").is_some_and(|name| self.deployments.contains(name))
             }
             None => false,
@@ -291,6 +340,10 @@ impl<'o> Builder<'o> {
             ToldBy::Schedule
         } else if pods().next().is_some() && pods().all(|pod| template_hash(pod).is_some()) {
             ToldBy::PodNames
+        } else if !by_generations(parts).is_empty() {
+            ToldBy::Generations
+        } else if !by_starts(parts).is_empty() {
+            ToldBy::Starts
         } else {
             ToldBy::Nothing
         };
@@ -317,16 +370,18 @@ impl<'o> Builder<'o> {
         let told = match (&self.layout.told_by, part.revision, pod) {
             (ToldBy::Label(_), Some(revision), _) => Some(revision),
             (ToldBy::PodNames, _, Some(pod)) => template_hash(pod),
-            (ToldBy::Label(_) | ToldBy::PodNames | ToldBy::Schedule | ToldBy::Nothing, _, _) => None,
+            (ToldBy::Label(_) | ToldBy::PodNames, _, _)
+            | (ToldBy::Schedule | ToldBy::Generations | ToldBy::Starts | ToldBy::Nothing, _, _) => None,
         };
         let first = part.info.first;
         let revision = told.map(|revision| self.revision(revision, first));
         let spot = self.spot(name, first);
         if let Some(at) = self.layout.spots.get_mut(spot as usize) {
             at.told.extend(revision);
-            at.starts.extend(&part.info.starts);
-            let is_probe = part.tells == Some(Tells::Probe) && known.address_in(name).is_none();
-            at.is_service &= revision.is_none() && pod.is_none() && (is_probe || part.is_own());
+            if part.tells == Some(Tells::ProcessStart) {
+                at.starts.extend(part.info.steps.iter().map(|(seen, start)| (*seen, (start * 1000.0) as i64)));
+            }
+            at.is_service &= revision.is_none() && pod.is_none();
         }
         let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
         let bound =
@@ -344,7 +399,14 @@ impl<'o> Builder<'o> {
             return *known;
         }
         let index = next(self.layout.spots.len());
-        let spot = Spot { name: name.to_owned(), first, is_service: true, told: BTreeSet::new(), starts: Vec::new() };
+        let spot = Spot {
+            name: name.to_owned(),
+            first,
+            is_service: true,
+            told: BTreeSet::new(),
+            starts: Vec::new(),
+            switches: Vec::new(),
+        };
         self.layout.spots.push(spot);
         self.spots.insert(name.to_owned(), index);
         index
@@ -363,35 +425,60 @@ impl<'o> Builder<'o> {
 
     fn finish(mut self, parts: &[Part<'_>], options: &Options) -> Layout {
         let begin = parts.iter().map(|part| part.info.first).min().unwrap_or_default();
-        let by_label = match self.layout.told_by {
-            ToldBy::Label(_) | ToldBy::PodNames => true,
-            ToldBy::Schedule | ToldBy::Nothing => false,
-        };
-        let schedule = &options.schedule;
-        if by_label {
-            self.layout.before = schedule.before.as_ref().and_then(|name| self.revisions.get(name.as_str()).copied());
-            for (at, name) in &schedule.rollouts {
-                // A release that is deployed and never tells of itself is in place all the same.
-                let at = at.as_millis();
-                let comes = self.layout.revisions.iter().any(|revision| revision.first > begin && revision.first >= at);
-                if self.revisions.contains_key(name.as_str()) || !comes {
-                    let revision = self.revision(name.as_str(), at);
-                    self.layout.schedule.push((at, revision));
-                }
-            }
+        if self.layout.told_by.is_by_series() {
+            self.announce(&options.schedule, begin);
         } else {
-            let first = self.revision(schedule.first().as_str(), begin);
-            self.layout.before = Some(first);
-            self.layout.schedule.push((i64::MIN, first));
-            for (at, name) in &schedule.rollouts {
-                let revision = self.revision(name.as_str(), at.as_millis());
-                self.layout.schedule.push((at.as_millis(), revision));
-            }
-            // A series that stands for the whole follows the schedule like any other.
-            self.layout.spots.iter_mut().for_each(|spot| spot.is_service = false);
+            self.schedule(parts, &options.schedule, begin);
         }
         self.layout.cadence = cadence(parts);
         self.layout
+    }
+
+    /// A release that is deployed and never tells of itself is in place all the same.
+    fn announce(&mut self, schedule: &Schedule, begin: i64) {
+        self.layout.before = schedule.before.as_ref().and_then(|name| self.revisions.get(name.as_str()).copied());
+        for (at, name) in &schedule.rollouts {
+            let at = at.as_millis();
+            let comes = self.layout.revisions.iter().any(|revision| revision.first > begin && revision.first >= at);
+            if self.revisions.contains_key(name.as_str()) || !comes {
+                let revision = self.revision(name.as_str(), at);
+                self.layout.schedule.push((at, revision));
+            }
+        }
+    }
+
+    /// Works out from when on each place is at which release.
+    fn schedule(&mut self, parts: &[Part<'_>], given: &Schedule, begin: i64) {
+        let found = match self.layout.told_by {
+            ToldBy::Generations => by_generations(parts),
+            ToldBy::Starts => by_starts(parts),
+            ToldBy::Label(_) | ToldBy::PodNames | ToldBy::Schedule | ToldBy::Nothing => given.rollouts.clone(),
+        };
+        let first = self.revision(given.first().as_str(), begin);
+        self.layout.before = Some(first);
+        let mut schedule = vec![(i64::MIN, first)];
+        for (at, name) in &found {
+            schedule.push((at.as_millis(), self.revision(name.as_str(), at.as_millis())));
+        }
+        let until = |index: usize| schedule.get(index + 1).map_or(i64::MAX, |(next, _)| *next);
+        let mut switches: Vec<Vec<(i64, u32)>> = vec![Vec::new(); self.layout.spots.len()];
+        for (index, (time, revision)) in schedule.iter().enumerate() {
+            let begins = |at: i64| at >= *time && at < until(index);
+            // Where nothing came and nothing was started anew, everything changed in place, unseen.
+            let is_seen = |spot: &Spot| begins(spot.first) || spot.starts.iter().any(|(_, start)| begins(*start));
+            let unseen = !self.layout.spots.iter().any(is_seen);
+            for (spot, switches) in self.layout.spots.iter().zip(&mut switches) {
+                let anew = spot.starts.iter().find(|(_, start)| start >= time).map(|(seen, _)| *seen);
+                let from = if unseen || spot.first >= *time || index == 0 { Some(*time) } else { anew };
+                switches.extend(from.map(|from| (from, *revision)));
+            }
+        }
+        for (spot, mut switches) in self.layout.spots.iter_mut().zip(switches) {
+            switches.sort_by_key(|(from, _)| *from);
+            spot.switches = switches;
+            // A series that stands for the whole follows the schedule like any other.
+            spot.is_service = false;
+        }
     }
 }
 
@@ -408,4 +495,49 @@ fn cadence(parts: &[Part<'_>]) -> Option<Span> {
         all.get(all.len() / 2).copied()
     };
     of(true).or_else(|| of(false))
+}
+
+/// Longest time that a rollout takes to start all processes anew.
+const ROLLOUT: i64 = 600_000;
+
+/// Rollouts where every place that was there got a new process within ten minutes, and each only one: several are a crash
+/// loop, and a new process in one place of many is a restart.
+fn by_starts(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
+    let places: Vec<&[(i64, f64)]> = parts
+        .iter()
+        .filter(|part| part.tells == Some(Tells::ProcessStart))
+        .map(|part| part.info.steps.as_slice())
+        .collect();
+    let mut all: Vec<i64> = places.iter().flat_map(|steps| steps.iter().skip(1)).map(|(at, _)| *at).collect();
+    all.sort_unstable();
+    let mut rollouts = Vec::new();
+    let mut after = i64::MIN;
+    for begin in all {
+        let once = |steps: &&[(i64, f64)]| {
+            steps.iter().skip(1).filter(|(at, _)| (begin..begin + ROLLOUT).contains(at)).count() == 1
+        };
+        if begin >= after && places.iter().all(once) {
+            let at = Timestamp::from_millis(begin);
+            rollouts.push((at, RevisionId::new(format!("started-{at}"))));
+            after = begin + ROLLOUT;
+        }
+    }
+    rollouts
+}
+
+/// How near two changes of a Deployment are one.
+const ONE_CHANGE: i64 = 60_000;
+
+/// Rollouts where a Deployment's specification was changed, and not the number of its replicas alone.
+fn by_generations(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
+    let steps = |tells: Tells| {
+        parts.iter().filter(move |part| part.tells == Some(tells)).flat_map(|part| part.info.steps.iter().skip(1))
+    };
+    let is_scaled = |at: i64| steps(Tells::Wanted).any(|(scaled, _)| (scaled - at).abs() <= ONE_CHANGE);
+    let mut rollouts: Vec<(Timestamp, RevisionId)> = steps(Tells::Generation)
+        .filter(|(at, _)| !is_scaled(*at))
+        .map(|(at, generation)| (Timestamp::from_millis(*at), RevisionId::new(format!("generation-{generation}"))))
+        .collect();
+    rollouts.sort();
+    rollouts
 }

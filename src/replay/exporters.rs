@@ -17,9 +17,23 @@ pub(super) enum Tells {
     Replicas,
     /// Replicas of it that are in service (kube-state-metrics).
     Available,
+    /// How often its specification was changed (kube-state-metrics).
+    Generation,
+    /// Replicas that its specification asks for (kube-state-metrics).
+    Wanted,
 }
 
-const KNOWN: [(&str, Tells); 7] = [
+impl Tells {
+    /// Whether it is about the workload as a whole, and comes from an instance that is none of its own.
+    pub(super) const fn is_of_whole(self) -> bool {
+        match self {
+            Tells::Replicas | Tells::Available | Tells::Generation | Tells::Wanted => true,
+            Tells::Up | Tells::ProcessStart | Tells::Probe | Tells::OomKills | Tells::Restarts => false,
+        }
+    }
+}
+
+const KNOWN: [(&str, Tells); 9] = [
     ("up", Tells::Up),
     (crate::observe::exposition::PROCESS_START, Tells::ProcessStart),
     ("probe_success", Tells::Probe),
@@ -27,6 +41,8 @@ const KNOWN: [(&str, Tells); 7] = [
     ("kube_pod_container_status_restarts_total", Tells::Restarts),
     ("kube_deployment_status_replicas", Tells::Replicas),
     ("kube_deployment_status_replicas_available", Tells::Available),
+    ("kube_deployment_status_observed_generation", Tells::Generation),
+    ("kube_deployment_spec_replicas", Tells::Wanted),
 ];
 
 /// What a series of this name tells.
@@ -37,4 +53,9 @@ pub(super) fn tells(name: &str) -> Option<Tells> {
 /// Whether a series of this name tells anything.
 pub(super) fn is_known(name: &str) -> bool {
     tells(name).is_some()
+}
+
+/// Whether the changes of such a series tell of rollouts.
+pub(super) fn tells_by_steps(name: &str) -> bool {
+    matches!(tells(name), Some(Tells::ProcessStart | Tells::Generation | Tells::Wanted))
 }

@@ -20,7 +20,13 @@ pub(super) struct Lane {
     layout: Layout,
     places: Places,
     families: Arc<[String]>,
-    /// Looks at the moment in hand, by target and release.
+    moment: Gathered,
+}
+
+/// What the points of one moment add up to, with what has to be remembered from one to the next.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// By target and release.
     looks: BTreeMap<(u32, Option<u32>), Look>,
     counts: BTreeMap<u32, Counts>,
     /// Counted events by series: the value before.
@@ -63,17 +69,7 @@ impl Lane {
             false => Arc::new(WorkloadPolicy { interval, ..(*policy).clone() }),
         };
         let places = Places::new(interval);
-        Self {
-            id,
-            policy,
-            layout,
-            places,
-            families: Arc::clone(&recording.families),
-            looks: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            before: BTreeMap::new(),
-            replicas: Replicas::default(),
-        }
+        Self { id, policy, layout, places, families: Arc::clone(&recording.families), moment: Gathered::default() }
     }
 
     /// How often the recording looked, where that is known.
@@ -103,96 +99,40 @@ impl Lane {
 
     /// What was seen at one moment, releases first, added to `seen`.
     pub(super) fn observe(&mut self, at: i64, points: &[Point], seen: &mut Vec<Observation>) {
-        let now = Timestamp::from_millis(at);
-        let layout = &self.layout;
-        let bound = |point: &Point| layout.bound(point.series);
-        for (bound, point) in points.iter().filter_map(|point| Some((bound(point)?, point))) {
-            if let (Some(revision), false) = (bound.revision, is_stale(point.value)) {
+        let ours = |point: &Point| !is_stale(point.value);
+        for point in points.iter().filter(|point| ours(point)) {
+            let Some(bound) = self.layout.bound(point.series) else { continue };
+            if let (Some(revision), false) = (bound.revision, bound.is_of_whole()) {
                 self.places.saw(bound.spot, revision, at);
             }
         }
-        self.places.turn(layout, at);
+        self.places.turn(&self.layout, at);
         let mut any = false;
         for point in points {
             let Some(bound) = self.layout.bounds.get(point.series as usize).and_then(Option::as_ref) else { continue };
             any = true;
             if is_stale(point.value) {
-                self.before.remove(&point.series);
+                self.moment.before.remove(&point.series);
                 continue;
             }
-            let revision = bound.revision.or_else(|| self.places.resolve(&self.layout, bound.spot, at));
-            Self::take(bound, revision, point, &mut self.looks, &mut self.counts, &mut self.before, &mut self.replicas);
+            let revision = match bound.revision {
+                None if !bound.is_of_whole() => self.places.resolve(&self.layout, bound.spot, at),
+                told => told,
+            };
+            self.moment.take(bound, revision, point);
         }
         if !any && !self.places.is_due(at) {
             return;
         }
-        self.count_replicas();
-        if let Some(view) = self.places.view(&self.layout, at, &self.replicas.names) {
-            seen.push(self.seen(now, Seen::Releases(Ok(view))));
+        self.moment.replicas.count();
+        if let Some(view) = self.places.view(&self.layout, at, &self.moment.replicas.names) {
+            seen.push(self.seen(Timestamp::from_millis(at), Seen::Releases(Ok(view))));
         }
-        self.emit(now, seen);
-    }
-
-    fn take(
-        bound: &Bound,
-        revision: Option<u32>,
-        point: &Point,
-        looks: &mut BTreeMap<(u32, Option<u32>), Look>,
-        counts: &mut BTreeMap<u32, Counts>,
-        before: &mut BTreeMap<u32, f64>,
-        replicas: &mut Replicas,
-    ) {
-        let look = || (bound.target, revision);
-        if !bound.wants.is_empty() {
-            let look = looks.entry(look()).or_default();
-            look.real |= !point.value.is_nan();
-            look.samples.extend(bound.wants.iter().map(|want| Sample {
-                operand: want.operand,
-                series: bound.series,
-                bound: want.bound,
-                value: point.value,
-                timestamp: None,
-            }));
-        }
-        let Some(tells) = bound.tells else { return };
-        let is_one = point.value > 0.5;
-        match tells {
-            Tells::Up => {
-                let look = looks.entry(look()).or_default();
-                (look.up, look.real) = (Some(is_one), true);
-            }
-            Tells::ProcessStart if point.value.is_finite() => {
-                let look = looks.entry(look()).or_default();
-                (look.process_start, look.real) = (Some(point.value), true);
-            }
-            Tells::ProcessStart => {}
-            Tells::Probe if !point.value.is_nan() => looks.entry(look()).or_default().probe = Some(is_one),
-            Tells::Probe => {}
-            Tells::OomKills | Tells::Restarts => {
-                let Some(growth) = growth(before, point) else { return };
-                let counts = counts.entry(bound.spot).or_default();
-                counts.changed = true;
-                let count =
-                    if tells == Tells::OomKills { &mut counts.reading.oom_kills } else { &mut counts.reading.restarts };
-                *count = Some(count.unwrap_or(0) + growth);
-            }
-            Tells::Replicas => replicas.set(point.value, |replicas| &mut replicas.all),
-            Tells::Available => replicas.set(point.value, |replicas| &mut replicas.available),
-        }
-    }
-
-    /// Stands for each replica of a Deployment of which only the number is recorded.
-    fn count_replicas(&mut self) {
-        let Some(all) = self.replicas.all.filter(|_| self.replicas.changed) else { return };
-        let all = all.clamp(0.0, MAX_REPLICAS) as usize;
-        self.replicas.names.truncate(all);
-        for number in self.replicas.names.len()..all {
-            self.replicas.names.push(InstanceId::new(format!("replica {}", number + 1)));
-        }
+        self.emit(Timestamp::from_millis(at), seen);
     }
 
     fn emit(&mut self, now: Timestamp, seen: &mut Vec<Observation>) {
-        let looks = std::mem::take(&mut self.looks);
+        let looks = std::mem::take(&mut self.moment.looks);
         for ((target, revision), look) in looks {
             let (id, instance) = self.places.names(&self.layout, target, revision);
             if let Some(healthy) = look.probe {
@@ -205,19 +145,19 @@ impl Lane {
                 seen.push(self.seen(now, Seen::Scrape { target: id, instance, result }));
             }
         }
-        let counts = std::mem::take(&mut self.counts);
+        let counts = std::mem::take(&mut self.moment.counts);
         for (spot, counts) in &counts {
             if counts.changed {
                 let instance = self.places.instance(&self.layout, *spot, now.as_millis());
                 seen.push(self.seen(now, Seen::Host { instance, result: Ok(counts.reading) }));
             }
         }
-        self.counts = counts;
-        self.counts.values_mut().for_each(|counts| counts.changed = false);
-        if std::mem::take(&mut self.replicas.changed)
-            && let Some(available) = self.replicas.available
+        self.moment.counts = counts;
+        self.moment.counts.values_mut().for_each(|counts| counts.changed = false);
+        if std::mem::take(&mut self.moment.replicas.changed)
+            && let Some(available) = self.moment.replicas.available
         {
-            for (number, instance) in (1..).zip(self.replicas.names.clone()) {
+            for (number, instance) in (1..).zip(self.moment.replicas.names.clone()) {
                 let reading = HostReading { active: Some(f64::from(number) <= available), ..HostReading::default() };
                 seen.push(self.seen(now, Seen::Host { instance, result: Ok(reading) }));
             }
@@ -247,10 +187,63 @@ impl Lane {
     }
 }
 
+impl Gathered {
+    fn take(&mut self, bound: &Bound, revision: Option<u32>, point: &Point) {
+        if !bound.wants.is_empty() {
+            let look = self.looks.entry((bound.target, revision)).or_default();
+            look.real |= !point.value.is_nan();
+            look.samples.extend(bound.wants.iter().map(|want| Sample {
+                operand: want.operand,
+                series: bound.series,
+                bound: want.bound,
+                value: point.value,
+                timestamp: None,
+            }));
+        }
+        let Some(tells) = bound.tells.filter(|_| point.value.is_finite()) else { return };
+        let key = (bound.target, revision);
+        let is_one = point.value > 0.5;
+        match tells {
+            Tells::Up => {
+                let look = self.looks.entry(key).or_default();
+                (look.up, look.real) = (Some(is_one), true);
+            }
+            Tells::ProcessStart => {
+                let look = self.looks.entry(key).or_default();
+                (look.process_start, look.real) = (Some(point.value), true);
+            }
+            Tells::Probe => self.looks.entry(key).or_default().probe = Some(is_one),
+            Tells::OomKills | Tells::Restarts => self.count(bound.spot, tells, point),
+            Tells::Replicas => self.replicas.set(point.value, |replicas| &mut replicas.all),
+            Tells::Available => self.replicas.set(point.value, |replicas| &mut replicas.available),
+            Tells::Generation | Tells::Wanted => {}
+        }
+    }
+
+    fn count(&mut self, spot: u32, tells: Tells, point: &Point) {
+        let growth = growth(&mut self.before, point);
+        let counts = self.counts.entry(spot).or_default();
+        counts.changed = true;
+        let reading = &mut counts.reading;
+        let count = if tells == Tells::OomKills { &mut reading.oom_kills } else { &mut reading.restarts };
+        *count = Some(count.unwrap_or(0) + growth);
+    }
+}
+
 /// Replicas that are told apart.
 const MAX_REPLICAS: f64 = 1_000.0;
 
 impl Replicas {
+    /// Stands for each replica of a Deployment of which only the number is recorded.
+    fn count(&mut self) {
+        let Some(all) = self.all.filter(|_| self.changed) else { return };
+        let all = all.clamp(0.0, MAX_REPLICAS) as usize;
+        self.names.truncate(all);
+        for number in self.names.len()..all {
+            self.names.push(InstanceId::new(format!("replica {}", number + 1)));
+        }
+    }
+
     fn set(&mut self, value: f64, field: impl Fn(&mut Self) -> &mut Option<f64>) {
         if value.is_finite() {
             *field(self) = Some(value);
@@ -260,16 +253,13 @@ impl Replicas {
 }
 
 /// What a counter of events grew by. One that is first seen grew by nothing, whatever it says.
-fn growth(before: &mut BTreeMap<u32, f64>, point: &Point) -> Option<u64> {
-    if !point.value.is_finite() {
-        return None;
-    }
+fn growth(before: &mut BTreeMap<u32, f64>, point: &Point) -> u64 {
     let growth = match before.insert(point.series, point.value) {
         None => 0.0,
         Some(before) if point.value >= before => point.value - before,
         Some(_) => point.value,
     };
-    Some(growth.max(0.0).round() as u64)
+    growth.max(0.0).round() as u64
 }
 
 /// The target's name where it serves one release, and with the release where it serves several.

@@ -45,3 +45,6 @@ pub use outcome::{Decision, Kind, Near, Outcome};
 pub use recording::{Recorder, Recording, STALE, SeriesKey, is_stale};
 pub use rollouts::{Schedule, moment_from};
 pub use text::{ReadError, TextReader};
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use super::exporters::tells_by_steps;
 use super::merge::{Cursor, Runs};
 use crate::domain::time::{Span, Timestamp};
-use crate::observe::exposition::PROCESS_START;
 
 /// Points in memory before a sorted run goes to disk: about 100 MB, and half as much again while they are sorted.
 const POINTS_IN_MEMORY: usize = 4_000_000;
@@ -55,12 +55,13 @@ pub(super) struct SeriesInfo {
     pub(super) last: i64,
     gaps: Vec<i64>,
     newest: i64,
-    /// Distinct values one after another, of a series that tells when a process started.
-    pub(super) starts: Vec<f64>,
+    /// When its value changed and to what, for a series of which that tells a rollout.
+    pub(super) steps: Vec<(i64, f64)>,
+    keeps_steps: bool,
 }
 
-/// Process starts remembered a series.
-const MAX_STARTS: usize = 256;
+/// Changes of value remembered a series.
+const MAX_STEPS: usize = 256;
 
 impl SeriesInfo {
     pub(super) fn label(&self, name: &str) -> Option<&str> {
@@ -76,9 +77,9 @@ impl SeriesInfo {
     }
 
     fn note(&mut self, at: i64, value: f64) {
-        let is_start = &*self.name == PROCESS_START && value.is_finite() && self.starts.len() < MAX_STARTS;
-        if is_start && self.starts.last() != Some(&value) {
-            self.starts.push(value);
+        let is_step = self.keeps_steps && value.is_finite() && self.steps.len() < MAX_STEPS;
+        if is_step && self.steps.last().is_none_or(|(_, last)| last.to_bits() != value.to_bits()) {
+            self.steps.push((at, value));
         }
         if self.first > self.last {
             (self.first, self.last) = (at, at);
@@ -156,6 +157,7 @@ impl Recorder {
         }
         let slot = u32::try_from(self.series.len()).ok().filter(|_| self.series.len() < MAX_SERIES)?;
         let (name, labels) = key.clone();
+        let keeps_steps = tells_by_steps(&name);
         self.series.push(SeriesInfo {
             name,
             labels,
@@ -163,7 +165,8 @@ impl Recorder {
             last: -1,
             gaps: Vec::new(),
             newest: 0,
-            starts: Vec::new(),
+            steps: Vec::new(),
+            keeps_steps,
         });
         self.known.insert(key, slot);
         Some(SeriesKey(slot))

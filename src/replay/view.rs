@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bind::{Layout, Spot, ToldBy};
+use super::bind::{Layout, Spot};
 use super::lane::{qualified, target_id};
 use crate::domain::id::{InstanceId, RevisionId, TargetId};
 use crate::domain::observation::ReleaseView;
@@ -105,12 +105,13 @@ impl Places {
         if spot.is_service {
             return None;
         }
-        let revision = match layout.told_by {
-            ToldBy::Schedule | ToldBy::Nothing => scheduled(layout, spot, at)?,
-            ToldBy::Label(_) | ToldBy::PodNames => match self.current.get(&index) {
-                Some(current) => *current,
-                None => spot.told.first().copied().or_else(|| guess(layout, spot))?,
-            },
+        let revision = match self.current.get(&index) {
+            _ if !layout.told_by.is_by_series() => {
+                let until = spot.switches.partition_point(|(from, _)| *from <= at);
+                spot.switches.get(until.checked_sub(1)?).map(|(_, revision)| *revision)?
+            }
+            Some(current) => *current,
+            None => spot.told.first().copied().or_else(|| guess(layout, spot))?,
         };
         if self.current.get(&index).is_some_and(|current| *current != revision)
             && let Some(place) = self.current.get(&index).and_then(|current| self.places.get_mut(&(index, *current)))
@@ -183,12 +184,8 @@ impl Places {
 
     /// The release by which a place goes, where several are at one spot.
     fn told<'l>(&self, layout: &'l Layout, spot: u32, revision: Option<u32>) -> Option<&'l RevisionId> {
-        let several = match layout.told_by {
-            ToldBy::Label(_) | ToldBy::PodNames => {
-                layout.spots.get(spot as usize).is_some_and(|spot| spot.told.len() > 1)
-            }
-            ToldBy::Schedule | ToldBy::Nothing => false,
-        };
+        let at = layout.spots.get(spot as usize)?;
+        let several = at.told.len() > 1 || at.switches.iter().any(|(from, _)| *from > at.first);
         let revision = revision.filter(|_| several)?;
         layout.revisions.get(revision as usize).map(|revision| &revision.id)
     }
@@ -213,10 +210,8 @@ impl Places {
 
     /// A release that was deployed and of which no place tells yet.
     fn announce(&mut self, layout: &Layout, at: i64) {
-        let due = match layout.told_by {
-            ToldBy::Label(_) | ToldBy::PodNames => layout.schedule.iter().rev().find(|(time, _)| *time <= at),
-            ToldBy::Schedule | ToldBy::Nothing => None,
-        };
+        // A schedule that places follow is not in the layout.
+        let due = layout.schedule.iter().rev().find(|(time, _)| *time <= at);
         let came = |revision: u32| self.since.contains_key(&revision);
         let announced = due.map(|(_, revision)| *revision).filter(|revision| {
             let speaks = self.places.iter().any(|((_, at), place)| at == revision && place.is_there);
@@ -267,27 +262,6 @@ impl Places {
         }
         available
     }
-}
-
-/// By the schedule: what came after a rollout began is of it; what was there before is, where it was started anew; and
-/// where nothing came and nothing tells when it was started, everything is, from then on.
-fn scheduled(layout: &Layout, spot: &Spot, at: i64) -> Option<u32> {
-    let mut found = None;
-    for (index, (time, revision)) in layout.schedule.iter().enumerate() {
-        if *time > at {
-            break;
-        }
-        let until = layout.schedule.get(index + 1).map_or(i64::MAX, |(next, _)| *next);
-        let begins = |first: i64| first >= *time && first < until;
-        let started = |spot: &Spot| spot.starts.iter().any(|start| begins((start * 1000.0) as i64));
-        let came = spot.first >= *time;
-        let all_at_once = !layout.spots.iter().any(|spot| begins(spot.first) || started(spot));
-        let anew = spot.starts.iter().any(|start| (*start * 1000.0) as i64 >= *time && *start * 1000.0 <= at as f64);
-        if *time == i64::MIN || came || anew || all_at_once {
-            found = Some(*revision);
-        }
-    }
-    found
 }
 
 /// The newest release of which something was seen when the spot came.

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use super::cases::CaseResult;
 use crate::domain::id::WorkloadId;
-use crate::domain::policy::Condition;
 use crate::replay::{Decision, Kind, Near};
 
 /// The first line of the CSV.
@@ -112,11 +111,7 @@ fn near(all: &[Near]) -> String {
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["workload", "trigger", "threshold", "worst", "longest breach", "for", "fired", "unknown"]);
     for near in all {
-        let threshold = near.condition.map_or_else(String::new, |condition| match condition {
-            Condition::Above(bound) => format!("> {}", near.unit.format(bound.get())),
-            Condition::Below(bound) => format!("< {}", near.unit.format(bound.get())),
-            Condition::WorseThanBaseline(_) => condition.describe(near.unit),
-        });
+        let threshold = near.condition.map_or_else(String::new, |condition| condition.describe(near.unit));
         let worst = near.worst.map_or_else(|| "-".to_owned(), |(_, value)| near.unit.format(value));
         let longest = near.longest.map_or_else(|| "-".to_owned(), |(_, held)| held.to_string());
         let share = near.unknown.0 as f64 / near.unknown.1.max(1) as f64;

@@ -32,12 +32,21 @@ impl Controller {
     }
 
     /// A rollout that goes from instance to instance shows two releases for a while: the one that an instance was
-    /// changed to since the last look is the one that comes.
+    /// changed to since the last look is the one that comes. An instance that was not there before brings a release only
+    /// where that is newer: the old release's instances are replaced and scaled while the new one comes.
     fn unplanned_change(&self, view: &ReleaseView) -> Change {
         let current = self.current_revision();
         let mut others = view.instances.iter().filter(|(_, revision)| Some(revision) != current);
+        let rank = |wanted: &RevisionId| view.available.iter().position(|release| release.revision == *wanted);
+        let is_newer = |revision: &RevisionId| match (rank(revision), current.and_then(rank)) {
+            (Some(theirs), Some(ours)) => theirs < ours,
+            (None, _) | (_, None) => true,
+        };
         let has_come = |(id, revision): &&(InstanceId, RevisionId)| match &self.followed {
-            Some(before) => !before.iter().any(|(known, was)| known == id && was == revision),
+            Some(before) => match before.iter().find(|(known, _)| known == id) {
+                Some((_, was)) => was != revision,
+                None => is_newer(revision),
+            },
             // The first look after a start: what was current before is what goes.
             None => self.state.previous.as_ref() != Some(revision),
         };

@@ -1,0 +1,3 @@
+mod odd;
+mod rollouts;
+mod scene;
