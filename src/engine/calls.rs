@@ -160,7 +160,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 answered(answer.send(all));
             }
             Call::View(id, answer) => answered(answer.send(self.fleet.view_of(&id, now))),
-            Call::Explain(id, answer) => answered(answer.send(self.fleet.explain(&id, now))),
+            Call::Explain(id, answer) => answered(answer.send(self.explain(&id, now))),
             Call::Preview(id, answer) => self.preview(&id, answer),
             Call::Curves(id, answer) => answered(answer.send(self.curves_of(&id))),
             Call::Ask(id, request, answer) => {
@@ -172,6 +172,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 answered(answer.send(adopted));
             }
         }
+    }
+
+    fn explain(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
+        let mut explanation = self.fleet.explain(id, now)?;
+        if let Some(broken) = &self.broken {
+            explanation.decision = format!("nothing is done: {}", broken.error);
+            explanation.would_change.insert(0, format!("nothing is done while journal-broken: {}", broken.error));
+        }
+        Some(explanation)
     }
 
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {

@@ -239,6 +239,8 @@ async fn a_request_that_could_not_be_written_says_that_it_is_kept() {
     let Refusal::Held { guard, reason } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
     assert_eq!(guard, "journal-broken");
     assert_eq!(reason, "the journal could not be written: disk full; the request is kept, and counts once it can be");
+    let explanation = stage.engine.explain(WorkloadId::new("app")).await.unwrap().unwrap();
+    assert_eq!(explanation.decision, "nothing is done: the journal could not be written: disk full");
     // Nothing is even looked at now.
     let Refusal::Held { reason, .. } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
     assert_eq!(reason, "the journal could not be written: disk full");

@@ -249,6 +249,9 @@ fn a_known_good_release_that_is_gone_from_the_disk_is_no_goal() {
     world.prune("v1");
     world.run(SETTLE);
     assert_eq!(world.last_alert().phase, Phase::Held);
-    assert_eq!(world.last_alert().reason, "there is no other release");
+    assert_eq!(
+        world.last_alert().reason,
+        "no other release is known to be good: v1: known good, but not there any more"
+    );
     assert_eq!(world.switches, []);
 }

@@ -3,6 +3,7 @@
 //! A duty that ends by itself ends the process, loudly: a daemon without one of its limbs must not look alive. The first
 //! SIGTERM or SIGINT lets a running step end; the second ends at once.
 
+mod forgotten;
 mod looks;
 mod plots;
 mod reload;
@@ -143,6 +144,7 @@ async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier
     let states = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
+    forgotten::close(&store, config, &states, clock.now()).await;
     let now: Now = Arc::new(move || clock.now());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();

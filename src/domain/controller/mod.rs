@@ -460,6 +460,25 @@ impl Controller {
     }
 }
 
+/// Closes what is open of a workload that is not in the policy any more and so has no controller.
+#[must_use]
+pub fn forgotten(workload: &WorkloadId, mut state: WorkloadState, now: Timestamp) -> Option<(Record, Alert)> {
+    let record = Record {
+        workload: workload.clone(),
+        sequence: state.sequence + 1,
+        incident: Some(state.incident.as_ref()?.id.clone()),
+        at: now,
+        event: Event::Closed { how: Closing::Forgotten },
+    };
+    match state.apply(&record) {
+        Ok(Applied::Transition(incident)) => {
+            let alert = narrate::alert(workload, &incident, &record.event);
+            Some((record, alert))
+        }
+        Ok(Applied::Silent) | Err(_) => None,
+    }
+}
+
 /// What an operator's request came to.
 pub type Reply = Result<Accepted, Refusal>;
 

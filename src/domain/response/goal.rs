@@ -42,8 +42,28 @@ pub fn last_known_good(
         Some((release, _, since)) => {
             Ok(Goal { revision: release.revision.clone(), image: release.image.clone(), known_good_since: Some(since) })
         }
-        None => Err(Hold::NoKnownGood { candidates: refused }),
+        None => Err(Hold::NoKnownGood { candidates: [gone(ledger, available, current, tried, now), refused].concat() }),
     }
+}
+
+/// What could have been gone back to if it still existed: whoever removed it wants to know.
+fn gone(
+    ledger: &Ledger,
+    available: &[Release],
+    current: &RevisionId,
+    tried: &[RevisionId],
+    now: Timestamp,
+) -> Vec<String> {
+    let is_there = |revision: &RevisionId| available.iter().any(|release| release.revision == *revision);
+    let good = ledger.iter().filter(|(revision, standing)| {
+        *revision != current && !is_there(revision) && eligibility(Some(standing), revision, tried, now).is_ok()
+    });
+    let mut good: Vec<(&RevisionId, &Standing)> = good.collect();
+    good.sort_by_key(|(_, standing)| std::cmp::Reverse(standing.last_current));
+    good.into_iter()
+        .take(NAMED_CANDIDATES)
+        .map(|(revision, _)| format!("{revision}: known good, but not there any more"))
+        .collect()
 }
 
 /// The release that an operator named. `forced` takes one that is not known good.
@@ -133,11 +153,23 @@ mod tests {
 
     #[test]
     fn without_a_known_good_every_candidate_is_named_with_its_reason() {
-        let hold = last_known_good(&ledger(), &available(&["v3", "v0", "v9"]), &"v4".into(), &[], at(500)).unwrap_err();
+        let all = available(&["v3", "v0", "v9"]);
+        let tried = ["v1".into(), "v2".into()];
+        let hold = last_known_good(&ledger(), &all, &"v4".into(), &tried, at(500)).unwrap_err();
         assert_eq!(
             hold.to_string(),
             "no other release is known to be good: v3: never seen healthy for long enough; \
              v0: taken back at 1970-01-01T00:01:39.000Z by i-1; v9: never seen in service"
+        );
+    }
+
+    #[test]
+    fn a_known_good_release_that_was_removed_is_named_first() {
+        let hold = last_known_good(&ledger(), &available(&["v3"]), &"v4".into(), &["v1".into()], at(500)).unwrap_err();
+        assert_eq!(
+            hold.to_string(),
+            "no other release is known to be good: v2: known good, but not there any more; \
+             v3: never seen healthy for long enough"
         );
     }
 
