@@ -167,13 +167,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
     }
 
-    /// After the stop signal: the outcome of a step that ended in time is recorded; nothing new begins.
+    /// After the stop signal: the outcome of a step that ended in time is recorded; nothing new begins, not even on
+    /// record. While the journal is broken, the next start asks the world instead.
     async fn feed_parked(&mut self, id: &WorkloadId, answer: Answer) {
-        let mut out = Output::default();
-        let now = self.now();
-        self.fleet.handle(id, Input::Done(answer), now, &mut out);
-        out.jobs.clear();
-        self.carry_out(id, out).await;
+        self.feed(id, Input::Parked(answer)).await;
     }
 
     /// One input to one workload, and everything that follows. Nothing is fed while the journal is broken.

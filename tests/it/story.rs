@@ -2,6 +2,7 @@
 
 use rollbackd::domain::controller::{Refusal, RequestKind};
 use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::policy::{Mode, Strategy};
 use rollbackd::domain::response::plan::Finding;
 use rollbackd::domain::time::{Span, Timestamp};
@@ -157,6 +158,20 @@ fn a_pause_stops_the_next_write() {
     world.ask(RequestKind::Resume).expect("resumed");
     assert!(world.run_until(PATIENCE, ended));
     assert_eq!(world.last_alert().phase, Phase::Restored, "{:?}", world.phases());
+}
+
+#[test]
+fn a_step_that_ends_while_the_daemon_stops_is_noted_and_nothing_follows_until_it_is_back() {
+    let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
+    let begun = |world: &World| matches!(world.journal.last(), Some(Record { event: Event::StepStarted { .. }, .. }));
+    assert!(world.run_until(PATIENCE, begun));
+    let records = world.journal.len();
+    world.park();
+    let noted: Vec<&str> = world.journal.iter().skip(records).map(|record| record.event.name()).collect();
+    assert_eq!(noted, ["step-finished"]);
+    world.crash(true);
+    assert!(world.run_until(PATIENCE, ended));
+    assert_eq!((world.running(), world.last_alert().phase), (Some("v1"), Phase::Restored));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub enum Input {
     Tick,
     /// A job is over.
     Done(Answer),
+    /// A job is over, and the daemon is about to end: its outcome is noted, and nothing follows from it.
+    Parked(Answer),
     /// An operator asks for something.
     Asked(Request),
 }
@@ -277,6 +279,10 @@ impl Controller {
             Input::Done(answer) => {
                 self.take_answer(answer, now, out);
                 true
+            }
+            Input::Parked(answer) => {
+                self.take_answer(answer, now, out);
+                return None;
             }
             Input::Asked(request) => {
                 reply = Some(self.ask(request, now, fleet, out));

@@ -218,6 +218,14 @@ impl World {
         self.feed(Input::Tick);
     }
 
+    /// The daemon is told to stop: jobs under way end and are noted.
+    pub(crate) fn park(&mut self) {
+        while let Some(Pending { ticket, work, .. }) = self.pending.pop_front() {
+            let result = self.do_work(&work);
+            self.feed(Input::Parked(Answer { ticket, result }));
+        }
+    }
+
     /// A moment at which the daemon may die. Whether it does.
     fn dies_here(&mut self) -> bool {
         self.crash_points += 1;
