@@ -96,7 +96,26 @@ impl Fleet {
                 Event::Detected { cause: Cause::Trigger { .. }, .. } => {
                     self.turned_bad.insert(id.clone(), now);
                 }
-                _ => {}
+                Event::ReleaseObserved { .. }
+                | Event::KnownGood { .. }
+                | Event::Paused { .. }
+                | Event::Resumed { .. }
+                | Event::Suspected { .. }
+                | Event::StillPending { .. }
+                | Event::Detected { .. }
+                | Event::Held { .. }
+                | Event::Approved { .. }
+                | Event::Rejected { .. }
+                | Event::Planned { .. }
+                | Event::StepStarted { .. }
+                | Event::StepFinished { .. }
+                | Event::Verifying
+                | Event::SmokeStarted
+                | Event::SmokeFinished { .. }
+                | Event::Restored { .. }
+                | Event::Failed { .. }
+                | Event::Escalated { .. }
+                | Event::Closed { .. } => {}
             }
         }
         if out.records.len() > already {

@@ -133,7 +133,7 @@ impl Controller {
                 self.preflight = Some(preflight);
                 self.hold(Hold::Preflight { findings }, Some(goal), now, out)
             }
-            _ => {
+            Some(_) | None => {
                 if self.preflight_asked.as_ref().is_none_or(|asked| !asked.is_same_but_for_time(&plan)) {
                     self.preflight_asked = Some(plan);
                 }

@@ -97,8 +97,9 @@ impl Controller {
         match (stable, smoke) {
             (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => self.record(Event::SmokeStarted, now, out),
             (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
-            (_, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
-            _ => false,
+            (true | false, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
+            (false, Smoke::Waiting | Smoke::Running | Smoke::Passed | Smoke::Failed { .. })
+            | (true, Smoke::Running | Smoke::Failed { .. }) => false,
         }
     }
 

@@ -396,7 +396,7 @@ impl Controller {
         let work = match (&self.preflight_asked, &self.state.incident) {
             (_, Some(incident)) if incident.progress != Progress::Idle => self.work_of(incident),
             (Some(plan), Some(_)) => Some(Work::Preflight(Box::new(plan.clone()))),
-            _ => None,
+            (None, Some(_)) | (_, None) => None,
         };
         if let Some(work) = work {
             self.tickets += 1;
@@ -498,6 +498,11 @@ fn restore_trigger(health: &mut Health, incident: &Incident) {
         (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, Some(detected)) => {
             health.restore(name, TriggerState::Firing { since: onset, at: detected }, detected);
         }
-        _ => {}
+        (Phase::Suspected, None, _) | (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, None) => {}
+        (
+            Phase::Started | Phase::Verifying | Phase::Restored | Phase::Failed | Phase::Escalated | Phase::Closed,
+            _,
+            _,
+        ) => {}
     }
 }

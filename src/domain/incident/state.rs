@@ -1,5 +1,7 @@
 //! Records fold into state by one legality table: the same live, after a restart, and for a report.
 
+mod incident;
+
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Phase, Times};
@@ -9,7 +11,7 @@ use crate::domain::health::verdict::CheckStatus;
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::response::hold::Hold;
-use crate::domain::response::plan::{Outcome, Plan, Purpose};
+use crate::domain::response::plan::{Plan, Purpose};
 use crate::domain::time::{Span, Timestamp};
 
 /// Rollbacks remembered per workload: more than any daily limit looks back at.
@@ -269,7 +271,22 @@ impl WorkloadState {
                 self.apply_to_workload(record);
                 Applied::Silent
             }
-            _ => self.apply_to_incident(record).map_err(illegal)?,
+            Event::Suspected { .. }
+            | Event::StillPending { .. }
+            | Event::Detected { .. }
+            | Event::Held { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::Planned { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Verifying
+            | Event::SmokeStarted
+            | Event::SmokeFinished { .. }
+            | Event::Restored { .. }
+            | Event::Failed { .. }
+            | Event::Escalated { .. }
+            | Event::Closed { .. } => self.apply_to_incident(record).map_err(illegal)?,
         };
         self.sequence = record.sequence;
         self.last_at = record.at;
@@ -289,7 +306,22 @@ impl WorkloadState {
                 self.paused = Some(Pause { by: by.clone(), reason: reason.clone(), since: record.at });
             }
             Event::Resumed { .. } => self.paused = None,
-            _ => {}
+            Event::Suspected { .. }
+            | Event::StillPending { .. }
+            | Event::Detected { .. }
+            | Event::Held { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::Planned { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Verifying
+            | Event::SmokeStarted
+            | Event::SmokeFinished { .. }
+            | Event::Restored { .. }
+            | Event::Failed { .. }
+            | Event::Escalated { .. }
+            | Event::Closed { .. } => {}
         }
     }
 
@@ -340,162 +372,27 @@ impl WorkloadState {
                     self.ledger.failed_as_goal(&plan.to, record.at);
                 }
             }
-            _ => {}
-        }
-    }
-}
-
-impl Incident {
-    /// An incident that is not recorded: for asking the guards what they would say.
-    #[must_use]
-    pub fn hypothetical(cause: Cause, from: Option<Running>, mode: Mode, strategy: Strategy, now: Timestamp) -> Self {
-        Self {
-            id: IncidentId::new("none"),
-            phase: Phase::Suspected,
-            cause,
-            from,
-            goal: None,
-            mode,
-            strategy,
-            hold: None,
-            approved: None,
-            rejected: None,
-            plan: None,
-            progress: Progress::Idle,
-            tried: Vec::new(),
-            trouble: None,
-            checks: Vec::new(),
-            smoke_owed: false,
-            attempt_since: now,
-            times: Times { onset: Some(now), ..Times::default() },
-            phase_since: now,
-            pending: None,
-            notices: 0,
-        }
-    }
-
-    fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
-        let (cause, from, onset, mode, strategy) = match &record.event {
-            Event::Suspected { cause, from, onset, mode, strategy, .. } => {
-                (cause, from.clone(), *onset, *mode, *strategy)
-            }
-            Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
-            _ => return Err("no incident is open".to_owned()),
-        };
-        let fresh = Self::hypothetical(cause.clone(), from, mode, strategy, record.at);
-        let times = Times { onset: Some(onset), ..Times::default() };
-        Ok(Self { id, times, ..fresh })
-    }
-
-    fn take_in(&mut self, record: &Record) {
-        let at = record.at;
-        let keeps_hold = matches!(
-            record.event,
-            Event::Held { .. } | Event::StepFinished { .. } | Event::Approved { .. } | Event::Closed { .. }
-        );
-        if !keeps_hold {
-            self.hold = None;
-        }
-        match &record.event {
-            Event::Suspected { goal, .. } => self.goal.clone_from(goal),
-            Event::StillPending { held } => self.pending = Some((*held, at)),
-            Event::Detected { cause, onset, goal, .. } => {
-                self.goal.clone_from(goal);
-                self.detected(cause, *onset, at);
-            }
-            Event::Held { hold, goal } => {
-                self.hold = Some(hold.clone());
-                self.goal.clone_from(goal);
-            }
-            Event::Approved { by } => self.approved = Some(by.clone()),
-            Event::Rejected { by, .. } => {
-                self.rejected = Some(by.clone());
-                self.hold = Some(Hold::Rejected { by: by.clone() });
-            }
-            Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
-            Event::StepStarted { step } => {
-                self.times.started.get_or_insert(at);
-                self.progress = Progress::Running { step: *step, since: at };
-            }
-            Event::StepFinished { step, outcome } => self.progress = after_step(*step, outcome, at),
-            Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
-            Event::SmokeStarted => {
-                self.set_smoke(Smoke::Running);
-                self.smoke_owed = true;
-            }
-            Event::SmokeFinished { passed: true, .. } => {
-                self.set_smoke(Smoke::Passed);
-                self.smoke_owed = false;
-            }
-            Event::SmokeFinished { passed: false, detail } => self.set_smoke(Smoke::Failed { detail: detail.clone() }),
-            Event::Restored { checks } => {
-                self.checks.clone_from(checks);
-                self.restored(at);
-            }
-            Event::Failed { reason, checks } => {
-                self.trouble = Some(reason.clone());
-                self.checks.clone_from(checks);
-                self.progress = Progress::Idle;
-                if let Some(plan) = &self.plan
-                    && !self.tried.contains(&plan.to)
-                {
-                    self.tried.push(plan.to.clone());
-                }
-            }
-            Event::Escalated { reason } => {
-                self.trouble = Some(reason.clone());
-                self.progress = Progress::Idle;
-            }
-            Event::Closed { .. } => self.progress = Progress::Idle,
-            Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-        }
-    }
-
-    fn detected(&mut self, cause: &Cause, onset: Timestamp, at: Timestamp) {
-        self.cause = cause.clone();
-        self.pending = None;
-        self.rejected = None;
-        self.approved = None;
-        self.plan = None;
-        self.tried.clear();
-        self.times = Times::default();
-        self.times.onset = Some(onset);
-        self.times.detected = Some(at);
-        self.times.ttd_s = Some(at.since(onset).as_secs_f64());
-    }
-
-    fn planned(&mut self, plan: &Plan, goal: &Goal, at: Timestamp) {
-        if self.times.decided.is_none() {
-            self.times.decided = Some(at);
-            self.times.ttdec_s = self.times.detected.map(|detected| at.since(detected).as_secs_f64());
-        }
-        self.plan = Some(plan.clone());
-        self.smoke_owed = false;
-        self.attempt_since = at;
-        self.goal = Some(goal.clone());
-        self.progress = Progress::Next { step: 0 };
-    }
-
-    fn set_smoke(&mut self, to: Smoke) {
-        if let Progress::Proving { smoke, .. } = &mut self.progress {
-            *smoke = to;
-        }
-    }
-
-    fn restored(&mut self, at: Timestamp) {
-        self.progress = Progress::Idle;
-        self.times.restored = Some(at);
-        self.times.ttr_s = self.times.decided.map(|decided| at.since(decided).as_secs_f64());
-        self.times.mttr_s = self.times.onset.map(|onset| at.since(onset).as_secs_f64());
-    }
-}
-
-fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
-    match outcome {
-        Outcome::Applied | Outcome::AlreadyInEffect => Progress::Next { step: step + 1 },
-        Outcome::Conflict(detail) => Progress::Conflicted { step, at, detail: detail.clone() },
-        Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
-            Progress::Broken { reason: why.clone() }
+            Event::Closed {
+                how: Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten | Closing::Superseded { .. },
+            } => {}
+            Event::ReleaseObserved { .. }
+            | Event::KnownGood { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Suspected { .. }
+            | Event::StillPending { .. }
+            | Event::Detected { .. }
+            | Event::Held { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::Planned { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Verifying
+            | Event::SmokeStarted
+            | Event::SmokeFinished { .. }
+            | Event::Restored { .. }
+            | Event::Escalated { .. } => {}
         }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::Closing;
-use crate::domain::response::plan::{Step, StepKind};
+use crate::domain::response::plan::{Outcome, Step, StepKind};
 
 const T0: i64 = 1_800_000_000_000;
 
