@@ -238,6 +238,14 @@ impl Metrics {
         }
     }
 
+    /// Notes how long the decision took that this message tells of. Not for a retry, nor for a plan that goes on after
+    /// a pause: those were decided no second time.
+    pub(super) fn decided(&self, alert: &Alert) {
+        if let Some(seconds) = alert.times.ttdec_s {
+            self.decide.get_or_create(&workload(&alert.workload)).observe(seconds);
+        }
+    }
+
     pub(super) fn transition(&self, alert: &Alert) {
         let labels = [("workload", alert.workload.to_string()), ("phase", alert.phase.as_str().to_owned())];
         self.incidents.get_or_create(&labels).inc();
@@ -249,8 +257,6 @@ impl Metrics {
         let times = &alert.times;
         match alert.phase {
             Phase::Detected => observe(&self.detect, times.ttd_s),
-            // A retry starts again, but was decided no second time.
-            Phase::Started if times.started.is_none() => observe(&self.decide, times.ttdec_s),
             Phase::Restored => {
                 observe(&self.roll_back, times.ttr_s);
                 observe(&self.recover, times.mttr_s);

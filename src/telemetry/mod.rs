@@ -7,7 +7,9 @@ mod stream;
 
 use std::sync::Arc;
 
+use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
+use crate::domain::response::plan::Purpose;
 use crate::engine::ports::{Batch, JournalError, Witness};
 
 pub use log::{LogFormat, LogSetupError, init};
@@ -39,6 +41,9 @@ impl Witness for Telemetry {
         for notice in &batch.notices {
             let alert = &notice.alert;
             self.metrics.transition(alert);
+            if alert.phase == Phase::Started && batch.records.iter().any(|record| is_first_plan(record, alert)) {
+                self.metrics.decided(alert);
+            }
             tracing::info!(
                 workload = alert.workload.as_str(),
                 incident = alert.incident.as_str(),
@@ -59,6 +64,12 @@ impl Witness for Telemetry {
         let state = serde_json::json!({ "broken": error.is_some(), "reason": error.map(ToString::to_string) });
         self.stream.announce("journal", || Ok(state.to_string()));
     }
+}
+
+/// Whether this record is the decision that the message tells of.
+fn is_first_plan(record: &Record, alert: &Alert) -> bool {
+    record.incident.as_ref() == Some(&alert.incident)
+        && matches!(&record.event, Event::Planned { plan, .. } if plan.purpose == Purpose::First)
 }
 
 /// Facts that no message tells of. The incident's own transitions are logged by their message.

@@ -161,6 +161,17 @@ fn a_pause_stops_the_next_write() {
 }
 
 #[test]
+fn the_message_that_a_rollback_has_started_says_when() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v2", ERRORS));
+    assert!(world.run_until(PATIENCE, ended));
+    let started: Vec<_> = world.alerts.iter().filter(|alert| alert.phase == Phase::Started).collect();
+    let [told] = started.as_slice() else { panic!("{:?}", world.phases()) };
+    assert_eq!(told.times.started, told.times.decided);
+    assert!(told.times.started.is_some());
+    assert_eq!(world.last_alert().times.started, told.times.started);
+}
+
+#[test]
 fn a_step_that_ends_while_the_daemon_stops_is_noted_and_nothing_follows_until_it_is_back() {
     let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
     let begun = |world: &World| matches!(world.journal.last(), Some(Record { event: Event::StepStarted { .. }, .. }));

@@ -175,7 +175,7 @@ pub struct Times {
     /// The rollback was decided.
     #[schemars(with = "Option<String>")]
     pub decided: Option<Timestamp>,
-    /// The first step began.
+    /// The rollback began: the first plan is on record, and its first step follows.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
     /// Proven well.

@@ -94,10 +94,7 @@ impl Incident {
                 self.hold = Some(Hold::Rejected { by: by.clone() });
             }
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
-            Event::StepStarted { step } => {
-                self.times.started.get_or_insert(at);
-                self.progress = Progress::Running { step: *step, since: at };
-            }
+            Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => self.progress = after_step(*step, outcome, at),
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
             Event::SmokeStarted => {
@@ -150,6 +147,8 @@ impl Incident {
             self.times.decided = Some(at);
             self.times.ttdec_s = self.times.detected.map(|detected| at.since(detected).as_secs_f64());
         }
+        // The message that says so leaves with this record; the first step's own follows at once.
+        self.times.started.get_or_insert(at);
         self.plan = Some(plan.clone());
         self.smoke_owed = false;
         self.attempt_since = at;
