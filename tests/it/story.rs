@@ -172,6 +172,24 @@ fn the_message_that_a_rollback_has_started_says_when() {
 }
 
 #[test]
+fn a_summary_is_one_sentence_and_the_steps_are_in_the_reason() {
+    for mode in [Mode::Enforce, Mode::Approve, Mode::Observe] {
+        let policy = rollbackd::domain::policy::WorkloadPolicy { mode, ..policy(Strategy::Rolling, &["a", "b"]) };
+        let mut world = World::new(policy, only_bad("v2", ERRORS));
+        world.run(SETTLE);
+        world.deploy("v2");
+        world.run(Span::from_secs(120));
+        for alert in &world.alerts {
+            let summary = alert.summary.as_str();
+            assert!(summary.ends_with('.') && !summary.contains(". "), "{}: {summary}", alert.phase);
+            let steps = alert.reason.contains("attempt 1: switch /srv/app/current-a from v2 to v1, then restart a");
+            assert_eq!(steps, alert.phase == Phase::Started, "{}", alert.reason);
+            assert!(!summary.contains("switch /srv/app"), "{summary}");
+        }
+    }
+}
+
+#[test]
 fn a_step_that_ends_while_the_daemon_stops_is_noted_and_nothing_follows_until_it_is_back() {
     let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
     let begun = |world: &World| matches!(world.journal.last(), Some(Record { event: Event::StepStarted { .. }, .. }));

@@ -187,14 +187,18 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
             }
         },
         Phase::Held => {
-            format!("{workload} ({route}) is not rolled back: {reason}. Cause: {}.", describe(&incident.cause))
+            format!("{workload} ({route}) is not rolled back: {reason}; cause: {}.", describe(&incident.cause))
         }
         Phase::AwaitingApproval => format!(
-            "{workload} ({route}) waits for approval: rollbackd approve {}. Cause: {}.",
+            "{workload} ({route}) waits for approval by rollbackd approve {}; cause: {}.",
             incident.id,
             describe(&incident.cause)
         ),
-        Phase::Started => format!("{workload} is being rolled back, {route} ({}): {reason}.", incident.strategy),
+        // The reason lists the plan's steps as well: too many for one sentence.
+        Phase::Started => {
+            let cause = describe(&incident.cause);
+            format!("{workload} is being rolled back, {route} ({}): {cause}.", incident.strategy)
+        }
         Phase::Verifying => format!("{workload} is back at {}; proving that it is well.", goal_name(incident)),
         Phase::Restored => format!("{workload} is well again at {}: {reason}.", goal_name(incident)),
         Phase::Failed => format!("Rolling back {workload} ({route}) did not bring it back: {reason}."),
