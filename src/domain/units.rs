@@ -42,7 +42,7 @@ impl From<Finite> for f64 {
 pub struct NotFinite(pub f64);
 
 /// What a quantity is measured in. Quantities are compared in the base unit: ratio, seconds, bytes or a plain number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// A share of one; written with `%`.

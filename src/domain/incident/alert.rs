@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::policy::{Mode, Severity, Strategy};
 use crate::domain::time::Timestamp;
+use crate::domain::units::Unit;
 
 /// Name and version of the message's shape.
 pub const SCHEMA: &str = "rollbackd/alert/v1";
@@ -129,6 +130,9 @@ pub struct AlertTrigger {
     pub value: Option<f64>,
     /// The bound.
     pub threshold: Option<f64>,
+    /// What value and bound are measured in; none where nothing was measured.
+    #[serde(default)]
+    pub unit: Option<Unit>,
     /// How long it must hold, in seconds.
     pub for_s: Option<f64>,
     /// The window, in seconds.

@@ -80,6 +80,7 @@ fn trigger(cause: &Cause) -> AlertTrigger {
             signal: Some(evidence.signal.to_string()),
             value: evidence.value.map(f64::from),
             threshold: threshold(evidence),
+            unit: Some(evidence.unit),
             for_s: Some(hold_for.as_secs_f64()),
             window_s: Some(evidence.window.as_secs_f64()),
             samples: Some(evidence.samples),

@@ -41,7 +41,7 @@ pub(crate) mod fixture {
             "schema": "rollbackd/alert/v1", "id": "hotswap-api-20260102T030405Z-7_2", "sequence": 2,
             "incident": "hotswap-api-20260102T030405Z-7", "workload": "hotswap-api", "phase": "detected",
             "severity": "critical", "mode": "enforce",
-            "trigger": {"name": "error rate", "signal": "error_rate", "value": 0.41, "threshold": 0.1, "for_s": 300.0,
+            "trigger": {"name": "error rate", "signal": "error_rate", "value": 0.41, "threshold": 0.1, "unit": "ratio", "for_s": 300.0,
                         "window_s": 60.0, "samples": 5321},
             "from": {"revision": "v2", "image": "/srv/api/releases/v2", "since": "2026-01-02T03:00:00.000Z"},
             "to": {"revision": "v1", "image": null, "known_good_since": "2026-01-01T00:00:00.000Z"},

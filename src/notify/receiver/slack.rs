@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::Rendered;
 use super::shorten::shorten;
-use crate::domain::incident::alert::{Alert, Phase};
+use crate::domain::incident::alert::{Alert, AlertTrigger, Phase};
+use crate::domain::units::Unit;
 use crate::host::text::{one_line, printable};
 
 /// Longest text of a section's main part: Slack allows 3000 characters; escaping has been done by then.
@@ -55,10 +56,12 @@ fn field(name: &str, value: &str) -> Value {
 }
 
 fn trigger(alert: &Alert) -> String {
-    match (alert.trigger.value, alert.trigger.threshold) {
-        (Some(value), Some(threshold)) => format!("{} ({value} against {threshold})", alert.trigger.name),
-        (Some(value), None) => format!("{} ({value})", alert.trigger.name),
-        (None, _) => alert.trigger.name.clone(),
+    let AlertTrigger { name, value, threshold, unit, .. } = &alert.trigger;
+    let shown = |value: f64| unit.unwrap_or(Unit::Plain).format(value);
+    match (value.map(shown), threshold.map(shown)) {
+        (Some(value), Some(threshold)) => format!("{name} ({value} against {threshold})"),
+        (Some(value), None) => format!("{name} ({value})"),
+        (None, _) => name.clone(),
     }
 }
 
@@ -100,6 +103,19 @@ mod tests {
     fn a_message_reads_as_expected() {
         let body: Value = serde_json::from_str(&render(&alert()).body).unwrap();
         insta::assert_json_snapshot!(body);
+    }
+
+    #[test]
+    fn quantities_read_as_everywhere_else() {
+        for (unit, value, threshold, shown) in [
+            (Some(Unit::Ratio), Some(0.413), Some(0.1), "x (41.3 % against 10 %)"),
+            (Some(Unit::Seconds), Some(5.2), Some(0.5), "x (5.2 s against 500 ms)"),
+            (None, Some(3.0), None, "x (3)"),
+            (None, None, None, "x"),
+        ] {
+            let trigger = AlertTrigger { name: "x".to_owned(), value, threshold, unit, ..AlertTrigger::default() };
+            assert_eq!(super::trigger(&Alert { trigger, ..alert() }), shown);
+        }
     }
 
     #[test]
