@@ -103,6 +103,7 @@ impl Fleet {
                 | Event::Suspected { .. }
                 | Event::StillPending { .. }
                 | Event::Detected { .. }
+                | Event::Refused { .. }
                 | Event::Held { .. }
                 | Event::Approved { .. }
                 | Event::Rejected { .. }

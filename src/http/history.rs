@@ -120,7 +120,7 @@ fn phase_after(event: &str) -> Phase {
         "restored" => Phase::Restored,
         "failed" => Phase::Failed,
         "escalated" => Phase::Escalated,
-        "closed" => Phase::Closed,
+        "closed" | "refused" => Phase::Closed,
         _ => Phase::Suspected,
     }
 }

@@ -140,7 +140,7 @@ async fn workload_of(state: &AppState, incident: &IncidentId) -> Result<Workload
     let records: Vec<Record> = state.history.records(incident.clone()).await?;
     match records.last() {
         None => Err(Problem::not_found(format!("no incident {:?}", incident.as_str()))),
-        Some(Record { event: Event::Restored { .. } | Event::Closed { .. }, .. }) => {
+        Some(Record { event: Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. }, .. }) => {
             Err(Problem::new(StatusCode::CONFLICT, format!("{incident} is over")))
         }
         Some(record) => Ok(record.workload.clone()),

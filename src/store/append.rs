@@ -51,7 +51,7 @@ fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreErr
         .and_then(|mut s| s.execute(params![workload, sequence, incident, at, written.body, written.digest]))
         .map_err(&appending)?;
     if let Some(incident) = incident {
-        let open = !matches!(record.event, Event::Restored { .. } | Event::Closed { .. });
+        let open = !matches!(record.event, Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. });
         transaction
             .prepare_cached(
                 "INSERT INTO incidents (id, workload, first_at, last_at, last_event, open)

@@ -215,7 +215,7 @@ impl Metrics {
             self.decisions.get_or_create(&labels).inc();
         };
         match &record.event {
-            Event::Held { hold, .. } => decision("hold", hold.as_str()),
+            Event::Held { hold, .. } | Event::Refused { hold, .. } => decision("hold", hold.as_str()),
             Event::Planned { plan, .. } => decision("rollback", purpose(plan.purpose)),
             Event::Escalated { .. } => decision("escalate", "escalated"),
             Event::ReleaseObserved { .. }

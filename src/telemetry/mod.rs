@@ -102,6 +102,7 @@ fn log_record(record: &Record) {
         | Event::StillPending { .. }
         | Event::Suspected { .. }
         | Event::Detected { .. }
+        | Event::Refused { .. }
         | Event::Held { .. }
         | Event::Planned { .. }
         | Event::Verifying

@@ -3,7 +3,7 @@
 use rollbackd::domain::controller::{Refusal, RequestKind};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
-use rollbackd::domain::policy::{Mode, Strategy};
+use rollbackd::domain::policy::{Mode, Severity, Strategy};
 use rollbackd::domain::response::plan::Finding;
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -263,6 +263,35 @@ fn by_hand_the_same_guards_hold_and_a_named_one_can_be_forced() {
     world.ask(ask(&["rolled-back-before", "cooldown", "fleet-budget"])).expect("forced");
     assert!(world.run_until(PATIENCE, ended));
     assert_eq!(world.running(), Some("v1"));
+}
+
+#[test]
+fn a_refusal_by_hand_is_on_record_and_pages_nobody() {
+    let observe = rollbackd::domain::policy::WorkloadPolicy { mode: Mode::Observe, ..policy(Strategy::Direct, &["a"]) };
+    let mut world = World::new(observe, only_bad("v2", ERRORS));
+    world.run(SETTLE);
+    let ask = || RequestKind::Rollback { reason: "feature broken".to_owned(), to: None, force: Vec::new() };
+    for open in [false, true] {
+        if open {
+            world.deploy("v2");
+            world.run(SETTLE);
+        }
+        let (incident, told) = (world.incident(), world.alerts.len());
+        assert_eq!(incident.is_some(), open);
+        assert!(matches!(world.ask(ask()), Err(Refusal::Held { .. })));
+        world.run(SETTLE);
+        assert_eq!(world.incident(), incident, "what is open stays open");
+        let [refusal] = &world.alerts[told..] else { panic!("{:?}", world.phases()) };
+        assert_ne!(Some(&refusal.incident), incident.as_ref());
+        assert_eq!((refusal.phase, refusal.severity), (Phase::Closed, Severity::Alert));
+        assert!(
+            refusal.reason.starts_with("rollback asked for by ops: feature broken; refused: "),
+            "{}",
+            refusal.reason
+        );
+        world.crash(true);
+        assert_eq!(world.incident(), incident, "nor does a restart know otherwise");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use super::{Controller, Output, Reply};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event};
+use crate::domain::incident::state::Incident;
 use crate::domain::response::guard::{FORCIBLE, FleetView};
+use crate::domain::response::hold::Hold;
 use crate::domain::time::Timestamp;
 
 /// What an operator asks for, and who asks.
@@ -168,7 +170,11 @@ impl Controller {
         if self.is_acting() {
             return Err(Refusal::Conflict("a rollback of this workload is under way".to_owned()));
         }
-        let manual = matches!(cause, Cause::Manual { .. });
+        if matches!(cause, Cause::Manual { .. })
+            && let Some(hold) = self.refuse(&cause, now, fleet, out)
+        {
+            return Err(Refusal::Held { guard: hold.as_str().to_owned(), reason: hold.to_string() });
+        }
         let event = Event::Detected {
             cause,
             onset: now,
@@ -186,10 +192,33 @@ impl Controller {
         let hold = self.rule(incident, now, fleet).hold().cloned();
         let accepted = self.accepted("accepted: the plan is looked over, then carried out");
         match hold {
-            Some(hold) if manual => Err(Refusal::Held { guard: hold.as_str().to_owned(), reason: hold.to_string() }),
             Some(hold) => Ok(Accepted { message: format!("recorded, but held: {hold}"), ..accepted }),
             None => Ok(accepted),
         }
+    }
+
+    /// Records that a guard refuses a rollback by hand, where one does. Whoever asked is told in the answer, so nothing is
+    /// opened that would page somebody else, and an open incident about a fault goes on as before.
+    fn refuse(&mut self, cause: &Cause, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Option<Hold> {
+        let (mode, strategy) = (self.policy.mode, self.policy.strategy);
+        let mut probe = Incident::hypothetical(cause.clone(), self.state.current.clone(), mode, strategy, now);
+        if let Some(open) = &self.state.incident {
+            probe.id = open.id.clone();
+        }
+        let ruling = self.rule(&probe, now, fleet);
+        let hold = ruling.hold().cloned()?;
+        let event = Event::Refused {
+            cause: cause.clone(),
+            from: self.state.current.clone(),
+            hold: hold.clone(),
+            goal: ruling.goal,
+            mode,
+            strategy,
+            assessment: Box::new(self.assessment.clone()),
+        };
+        let id = self.new_incident_id(now);
+        self.write(Some(id), event, now, out);
+        Some(hold)
     }
 
     fn accepted(&self, message: &str) -> Accepted {

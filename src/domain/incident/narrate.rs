@@ -25,7 +25,7 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
         incident: incident.id.clone(),
         workload: workload.clone(),
         phase: incident.phase,
-        severity: incident.cause.severity(),
+        severity: severity(incident, event),
         mode: incident.mode,
         trigger: trigger(&incident.cause),
         from: incident.from.as_ref().map(|from| AlertFrom {
@@ -45,6 +45,11 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
         next: next(incident),
         stop: stop(workload, incident),
     }
+}
+
+/// A refusal was told to whoever asked, and asks nothing of anybody else.
+const fn severity(incident: &Incident, event: &Event) -> Severity {
+    if matches!(event, Event::Refused { .. }) { Severity::Alert } else { incident.cause.severity() }
 }
 
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
@@ -134,6 +139,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
     let trouble = || incident.trouble.clone().unwrap_or_default();
     match event {
         Event::Held { hold, .. } => hold.to_string(),
+        Event::Refused { hold, .. } => format!("{}; refused: {hold}", describe(&incident.cause)),
         Event::Rejected { by, reason } => format!("rejected by {by}: {reason}"),
         Event::Failed { .. } | Event::Escalated { .. } => trouble(),
         Event::Closed { how } => match how {

@@ -96,6 +96,24 @@ pub enum Event {
         /// Everything that was known, so that the decision can be made again.
         assessment: Box<Assessment>,
     },
+    /// A human asked for a rollback, and was told at once that a guard holds: an incident of its own that is over as it
+    /// begins. What else is open is left as it is.
+    Refused {
+        /// Who asked, and for what.
+        cause: Cause,
+        /// The release in service.
+        from: Option<Running>,
+        /// Why it was refused.
+        hold: Hold,
+        /// The goal that a rollback would have.
+        goal: Option<Goal>,
+        /// In force.
+        mode: Mode,
+        /// In force.
+        strategy: Strategy,
+        /// Everything that was known, so that the decision can be made again.
+        assessment: Box<Assessment>,
+    },
     /// Nothing is done, and why.
     Held {
         /// Why.
@@ -285,7 +303,7 @@ pub enum Closing {
         /// Why.
         reason: String,
     },
-    /// A human asked for a rollback that a guard refused.
+    /// A rollback that a human asked for was accepted, and held before its plan was on record.
     Refused,
     /// The workload is no longer in the policy.
     Forgotten,

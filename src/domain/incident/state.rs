@@ -198,6 +198,8 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         Event::Closed { .. } => {
             (&[Suspected, Detected, Held, AwaitingApproval, Started, Verifying, Failed, Escalated], Closed)
         }
+        // Over as it begins, whatever else is open; it never comes here.
+        Event::Refused { .. } => return Err("it is an incident of its own".to_owned()),
         Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
             return Err("it is not about an incident".to_owned());
         }
@@ -222,6 +224,7 @@ impl Event {
             Event::Suspected { .. } => "suspected",
             Event::StillPending { .. } => "still-pending",
             Event::Detected { .. } => "detected",
+            Event::Refused { .. } => "refused",
             Event::Held { .. } => "held",
             Event::Approved { .. } => "approved",
             Event::Rejected { .. } => "rejected",
@@ -271,6 +274,7 @@ impl WorkloadState {
                 self.apply_to_workload(record);
                 Applied::Silent
             }
+            Event::Refused { .. } => refusal(record).map_err(illegal)?,
             Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
@@ -309,6 +313,7 @@ impl WorkloadState {
             Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
+            | Event::Refused { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
@@ -382,6 +387,7 @@ impl WorkloadState {
             | Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
+            | Event::Refused { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
@@ -395,6 +401,16 @@ impl WorkloadState {
             | Event::Escalated { .. } => {}
         }
     }
+}
+
+/// A refusal's whole incident, which nothing of the state depends on.
+fn refusal(record: &Record) -> Result<Applied, String> {
+    let id = record.incident.as_ref().ok_or("it names no incident")?;
+    let mut incident = Incident::begin(id.clone(), record, None)?;
+    incident.take_in(record);
+    incident.phase = Phase::Closed;
+    incident.notices = 1;
+    Ok(Applied::Transition(Box::new(incident)))
 }
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         | Event::Suspected { .. }
         | Event::StillPending { .. }
         | Event::Detected { .. }
+        | Event::Refused { .. }
         | Event::Held { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }

@@ -238,6 +238,15 @@ impl Telling {
             Event::Held { hold, .. } => {
                 self.holds.push(HeldFor { at, until: None, guard: hold.as_str().to_owned(), reason: hold.to_string() })
             }
+            Event::Refused { hold, assessment, .. } => {
+                self.assessment = Some((**assessment).clone());
+                self.holds.push(HeldFor {
+                    at,
+                    until: Some(at),
+                    guard: hold.as_str().to_owned(),
+                    reason: hold.to_string(),
+                });
+            }
             Event::Planned { forced, .. } => self.forced.clone_from(forced),
             Event::SmokeFinished { passed, detail } => {
                 self.smoke = Some(SmokeResult { at, passed: *passed, detail: detail.clone() });

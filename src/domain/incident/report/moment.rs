@@ -47,6 +47,9 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
         Event::StillPending { held } => line("still pending", format!("breached for {held}")),
         Event::Detected { cause, .. } => line("detected", narrate::describe(cause)),
         Event::Held { hold, .. } => Some((format!("held: {}", hold.as_str()), hold.to_string())),
+        Event::Refused { cause, hold, .. } => {
+            Some((format!("refused: {}", hold.as_str()), format!("{}: {hold}", narrate::describe(cause))))
+        }
         Event::Approved { by } => line("approved", format!("by {by}")),
         Event::Rejected { by, reason } => line("rejected", format!("by {by}: {reason}")),
         Event::Planned { plan, forced, .. } => {

@@ -44,6 +44,7 @@ impl Incident {
                 (cause, from.clone(), *onset, *mode, *strategy)
             }
             Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
+            Event::Refused { cause, from, mode, strategy, .. } => (cause, from.clone(), record.at, *mode, *strategy),
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
             | Event::Paused { .. }
@@ -84,7 +85,7 @@ impl Incident {
                 self.goal.clone_from(goal);
                 self.detected(cause, *onset, at);
             }
-            Event::Held { hold, goal } => {
+            Event::Held { hold, goal } | Event::Refused { hold, goal, .. } => {
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
             }

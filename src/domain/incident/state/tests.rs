@@ -47,7 +47,7 @@ fn events() -> Vec<Event> {
     vec![
         Event::Suspected { cause: cause(), from: None, goal: None, onset, mode, strategy },
         Event::StillPending { held: Span::from_secs(5) },
-        Event::Detected { cause: cause(), onset, goal: None, mode, strategy, assessment },
+        Event::Detected { cause: cause(), onset, goal: None, mode, strategy, assessment: assessment.clone() },
         Event::Held { hold: Hold::AlertOnly, goal: None },
         Event::Held { hold: asks, goal: Some(goal()) },
         Event::Approved { by: text() },
@@ -62,6 +62,7 @@ fn events() -> Vec<Event> {
         Event::Failed { reason: text(), checks: Vec::new() },
         Event::Escalated { reason: text() },
         Event::Closed { how: Closing::Subsided },
+        Event::Refused { cause: cause(), from: None, hold: Hold::AlertOnly, goal: None, mode, strategy, assessment },
     ]
 }
 
@@ -120,7 +121,7 @@ fn every_transition_is_told_with_all_that_a_person_needs() {
         for event in events() {
             let mut state = from.clone();
             let Ok(applied) = state.apply(&record(&from, &event)) else { continue };
-            let ended = matches!(event, Event::Restored { .. } | Event::Closed { .. });
+            let ended = matches!(event, Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. });
             let changed = ended || state.incident.as_ref().map(|incident| incident.phase) != phase;
             match applied {
                 Applied::Silent => assert!(!changed, "{} from {phase:?} is not told", event.name()),
