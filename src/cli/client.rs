@@ -18,7 +18,21 @@ pub(crate) struct Failure {
     pub(crate) error: anyhow::Error,
 }
 
+/// The daemon said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+struct Answered {
+    status: reqwest::StatusCode,
+    detail: String,
+}
+
 impl Failure {
+    /// Whether the daemon answered that there is no such thing; any other failure says nothing about that.
+    pub(crate) fn is_not_found(&self) -> bool {
+        let answered = self.error.downcast_ref::<Answered>();
+        answered.is_some_and(|answered| answered.status == reqwest::StatusCode::NOT_FOUND)
+    }
+
     pub(crate) fn usage(error: anyhow::Error) -> Self {
         Self { code: USAGE, error }
     }
@@ -122,6 +136,6 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
 fn problem(status: reqwest::StatusCode, text: &str) -> Failure {
     let body: Value = serde_json::from_str(text).unwrap_or_default();
     let detail = ["detail", "title"].iter().find_map(|key| body.get(key)?.as_str());
-    let error = detail.map_or_else(|| anyhow!("the daemon answered {status}"), |detail| anyhow!("{detail}"));
-    Failure { code: NO, error }
+    let detail = detail.map_or_else(|| format!("the daemon answered {status}"), str::to_owned);
+    Failure { code: NO, error: anyhow!(Answered { status, detail }) }
 }

@@ -121,7 +121,7 @@ pub(crate) fn explain(subject: &str, daemon: &DaemonArgs) -> u8 {
         let client = Client::new(daemon)?;
         let workload = match client.get::<Value>(&["incidents", subject], &[]).await {
             Ok(incident) => return explain_incident(&client, subject, &incident, daemon).await,
-            Err(Failure { code: NO, .. }) => subject,
+            Err(failure) if failure.is_not_found() => subject,
             Err(failure) => return Err(failure),
         };
         let explanation: Explanation = client.get(&["workloads", workload, "explain"], &[]).await?;
