@@ -1,10 +1,12 @@
 //! Now, the past, and why.
 
+use anyhow::anyhow;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::client::{Client, Failure};
 use super::{DaemonArgs, NO, ReportFormat, YES, print};
+use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
 
@@ -205,7 +207,11 @@ pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -
         let limit = limit.to_string();
         let mut query = vec![("limit", limit.as_str())];
         query.extend(workload.map(|name| ("workload", name)));
-        let incidents: Vec<Value> = Client::new(daemon)?.get(&["incidents"], &query).await?;
+        let client = Client::new(daemon)?;
+        let incidents: Vec<Value> = client.get(&["incidents"], &query).await?;
+        if let (Some(name), true) = (workload, incidents.is_empty()) {
+            expect_known(&client, name).await?;
+        }
         if daemon.json {
             return Ok(print::json(&incidents));
         }
@@ -217,6 +223,17 @@ pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -
         print::line(&print::clean(&table.to_string()));
         Ok(YES)
     })
+}
+
+/// An empty past may be a slip of the finger. A workload that has left the policy is known by its past alone.
+async fn expect_known(client: &Client, name: &str) -> Result<(), Failure> {
+    let views: Vec<WorkloadView> = client.get(&["workloads"], &[]).await?;
+    let names: Vec<&str> = views.iter().map(|view| view.workload.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = suggest::hint(name, names).map(|hint| format!("; {hint}")).unwrap_or_default();
+    Err(Failure { code: NO, error: anyhow!("no workload {}{hint}", suggest::quoted(name)) })
 }
 
 pub(crate) fn report(incident: &str, format: ReportFormat, daemon: &DaemonArgs) -> u8 {

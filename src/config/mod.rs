@@ -17,7 +17,7 @@ pub mod referenced;
 mod resolve;
 pub mod schema;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod units;
 
 use std::path::PathBuf;
