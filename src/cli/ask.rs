@@ -70,44 +70,41 @@ pub(crate) fn rollback(
         let client = Client::new(daemon)?;
         let body = json!({ "reason": reason, "to": to, "force": force });
         let accepted: Accepted = client.post(&["workloads", workload, "rollback"], &body).await?;
-        let code = answer(&accepted, daemon.json);
         match &accepted.incident {
-            Some(incident) if !no_wait => wait(&client, workload, incident.as_str(), daemon.json).await,
-            Some(_) | None => Ok(code),
+            Some(incident) if !no_wait => {
+                // One document and no more: the incident as it ended says what was accepted as well.
+                if !daemon.json {
+                    answer(&accepted, false);
+                }
+                wait(&client, workload, incident.as_str(), daemon.json).await?;
+                tell_end(&client, incident.as_str(), daemon.json).await
+            }
+            Some(_) | None => Ok(answer(&accepted, daemon.json)),
         }
     })
 }
 
-/// Follows an incident to its end: restored is a success, everything else is not.
-async fn wait(client: &Client, workload: &str, incident: &str, as_json: bool) -> Result<u8, Failure> {
+/// Follows an incident until it is over, or a human must take over.
+async fn wait(client: &Client, workload: &str, incident: &str, as_json: bool) -> Result<(), Failure> {
     let mut shown = None;
     let began = tokio::time::Instant::now();
     while began.elapsed() < LONGEST_WAIT {
         let view: WorkloadView = client.get(&["workloads", workload], &[]).await?;
-        let Some(open) = view.incident.filter(|open| open.incident.as_str() == incident) else {
-            return ended(client, incident, as_json).await;
-        };
+        let Some(open) = view.incident.filter(|open| open.incident.as_str() == incident) else { return Ok(()) };
         if shown != Some(open.phase) && !as_json {
             print::line(&format!("{}: {}", open.phase, open.hold.map_or(open.cause, |hold| hold.to_string())));
         }
         shown = Some(open.phase);
-        match open.phase {
-            Phase::Escalated => return Ok(NO),
-            Phase::Suspected
-            | Phase::Detected
-            | Phase::Held
-            | Phase::AwaitingApproval
-            | Phase::Started
-            | Phase::Verifying
-            | Phase::Restored
-            | Phase::Failed
-            | Phase::Closed => tokio::time::sleep(POLL).await,
+        if open.phase == Phase::Escalated {
+            return Ok(());
         }
+        tokio::time::sleep(POLL).await;
     }
-    Ok(NO)
+    Ok(())
 }
 
-async fn ended(client: &Client, incident: &str, as_json: bool) -> Result<u8, Failure> {
+/// How an incident ended, or where it is: restored is a success, everything else is not.
+async fn tell_end(client: &Client, incident: &str, as_json: bool) -> Result<u8, Failure> {
     let report: serde_json::Value = client.get(&["incidents", incident, "report"], &[("format", "json")]).await?;
     let outcome = report.get("outcome").and_then(serde_json::Value::as_str).unwrap_or("unknown").to_owned();
     if as_json {
