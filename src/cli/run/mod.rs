@@ -99,6 +99,8 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(fail)?;
     let notifier = Notifier::from_environment(|name| std::env::var_os(name), std::process::id());
     let notifier = Arc::new(notifier.map_err(|error| fail(anyhow!(error)))?);
+    // Before the address: who holds the state directory is the better answer where both are taken.
+    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened").map_err(fail)?;
     let listener = TcpListener::bind(config.daemon.listen)
         .await
         .with_context(|| format!("can't listen on {}", config.daemon.listen))
@@ -106,7 +108,7 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     if config.daemon.token_file.is_none() && config.daemon.mode != Mode::Observe {
         tracing::warn!("no token_file is set up: nobody can pause, approve or reject through this daemon");
     }
-    let mut daemon = assemble(&config, listener, Arc::clone(&notifier)).await.map_err(fail)?;
+    let mut daemon = assemble(&config, store, listener, Arc::clone(&notifier)).await.map_err(fail)?;
     let status = status_line(&config);
     tracing::info!(listen = %config.daemon.listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");
     notifier.ready(&status);
@@ -138,9 +140,13 @@ fn status_line(config: &Config) -> String {
     format!("watching {} workloads, mode {}", config.workloads.len(), config.daemon.mode)
 }
 
-async fn assemble(config: &Config, listener: TcpListener, notifier: Arc<Notifier>) -> anyhow::Result<Daemon> {
+async fn assemble(
+    config: &Config,
+    store: Store,
+    listener: TcpListener,
+    notifier: Arc<Notifier>,
+) -> anyhow::Result<Daemon> {
     crate::net::tls::install();
-    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened")?;
     let states = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
