@@ -108,9 +108,11 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     if config.daemon.token_file.is_none() && config.daemon.mode != Mode::Observe {
         tracing::warn!("no token_file is set up: nobody can pause, approve or reject through this daemon");
     }
+    // Port 0 is any free one: the log says which it became.
+    let listen = listener.local_addr().context("the address that was taken is not known").map_err(fail)?;
     let mut daemon = assemble(&config, store, listener, Arc::clone(&notifier)).await.map_err(fail)?;
     let status = status_line(&config);
-    tracing::info!(listen = %config.daemon.listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");
+    tracing::info!(%listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");
     notifier.ready(&status);
     let mut reloader = Reloader::new(args.clone(), config);
     let code = loop {
