@@ -23,14 +23,17 @@ pub struct CheckReport {
     pub errors: Vec<Diagnostic>,
     /// How many errors there are beyond those listed.
     pub omitted: usize,
+    /// What is allowed, and most likely not meant.
+    pub warnings: Vec<String>,
 }
 
 impl CheckReport {
-    fn add(&mut self, result: Result<Config, Diagnostics>) {
+    fn add(&mut self, path: &Path, result: Result<Config, Diagnostics>) {
         match result {
             Ok(config) => {
                 self.workloads += config.workloads.len();
                 self.receivers += config.receivers.len();
+                self.warnings.extend(config.warnings().iter().map(|warning| format!("{}: {warning}", path.display())));
             }
             Err(Diagnostics { errors, omitted }) => {
                 self.valid = false;
@@ -44,7 +47,9 @@ impl CheckReport {
     #[must_use]
     pub fn render(&self, styled: bool) -> String {
         if self.valid {
-            return format!("ok: {}, {}", count(self.workloads, "workload"), count(self.receivers, "receiver"));
+            let warnings: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            let (workloads, receivers) = (count(self.workloads, "workload"), count(self.receivers, "receiver"));
+            return format!("{warnings}ok: {workloads}, {receivers}");
         }
         Diagnostics { errors: self.errors.clone(), omitted: self.omitted }.render(styled)
     }
@@ -66,11 +71,12 @@ impl fmt::Display for CheckReport {
 ///
 /// [`LoadError::Unreadable`] where a text can't be had; what is wrong in the texts is the report.
 pub fn check<P: AsRef<Path>>(paths: &[P]) -> Result<CheckReport, LoadError> {
-    let mut report = CheckReport { valid: true, workloads: 0, receivers: 0, errors: Vec::new(), omitted: 0 };
+    let mut report =
+        CheckReport { valid: true, workloads: 0, receivers: 0, errors: Vec::new(), omitted: 0, warnings: Vec::new() };
     for path in paths {
         match load::load(path.as_ref(), Overrides::default()) {
-            Ok(config) => report.add(Ok(config)),
-            Err(LoadError::Invalid(diagnostics)) => report.add(Err(diagnostics)),
+            Ok(config) => report.add(path.as_ref(), Ok(config)),
+            Err(LoadError::Invalid(diagnostics)) => report.add(path.as_ref(), Err(diagnostics)),
             Err(unreadable @ LoadError::Unreadable { .. }) => return Err(unreadable),
         }
     }

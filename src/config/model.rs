@@ -19,6 +19,19 @@ pub struct Config {
     pub workloads: BTreeMap<WorkloadId, Workload>,
 }
 
+impl Config {
+    /// What is allowed, and most likely not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let acts = self.workloads.values().any(|workload| workload.policy.mode != Mode::Observe);
+        let locked = acts && self.daemon.token_file.is_none();
+        locked.then(|| NO_TOKEN.to_owned()).into_iter().collect()
+    }
+}
+
+/// Said wherever a daemon that may change something has no token.
+pub const NO_TOKEN: &str = "no `token_file` in [daemon]: nobody can pause, approve or reject what this daemon does";
+
 /// The daemon itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Daemon {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::AppState;
 use super::history::IncidentEntry;
 use super::problem::Problem;
-use super::read::correct_open;
+use super::read::{correct_open, without_token};
 use crate::domain::controller::{IncidentView, WorkloadView};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
 use crate::domain::time::{Span, Timestamp};
@@ -90,6 +90,7 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
         style => Value::from_safe_string(report::STYLE.to_owned()),
         now => report::moment(now),
         version => env!("CARGO_PKG_VERSION"),
+        warning => without_token(&state, &views),
         journal_broken => state.metrics.is_journal_broken(),
         workloads => Value::from(Serde(workloads)),
         left_out => left_out,

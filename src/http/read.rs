@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use super::history::IncidentEntry;
 use super::problem::Problem;
+use crate::config::model::NO_TOKEN;
 use crate::domain::controller::{Explanation, Preview, WorkloadView};
 use crate::domain::health::verdict::{UnknownReason, Verdict};
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::record::Record;
 use crate::domain::incident::report::{NoReport, Readings, Report};
-use crate::domain::policy::Severity;
+use crate::domain::policy::{Mode, Severity};
 use crate::engine::Curve;
 use crate::report;
 
@@ -58,7 +59,7 @@ pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Re
     if !dead.is_empty() {
         return Err(Problem::unavailable(dead.join("; ")));
     }
-    let warnings = views.iter().flat_map(warnings).collect();
+    let warnings = without_token(&state, &views).into_iter().chain(views.iter().flat_map(warnings)).collect();
     Ok(Json(Ready { ready: true, workloads: views.len(), warnings }))
 }
 
@@ -78,6 +79,12 @@ fn dead_triggers(view: &WorkloadView) -> impl Iterator<Item = String> + '_ {
             Verdict::Unknown(_) | Verdict::Ok | Verdict::Breach => None,
         }
     })
+}
+
+/// A daemon that may change something, and that nobody can stop through this server.
+pub(super) fn without_token(state: &AppState, views: &[WorkloadView]) -> Option<String> {
+    let acts = views.iter().any(|view| view.mode != Mode::Observe);
+    (acts && !state.token.is_set_up()).then(|| NO_TOKEN.to_owned())
 }
 
 fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {

@@ -21,6 +21,12 @@ impl Token {
         Self(file.map(SecretFile::new))
     }
 
+    /// Whether there is one; without it nothing can be changed through the server.
+    #[must_use]
+    pub(super) const fn is_set_up(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether these headers bear the token.
     ///
     /// # Errors

@@ -105,8 +105,8 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
         .await
         .with_context(|| format!("can't listen on {}", config.daemon.listen))
         .map_err(fail)?;
-    if config.daemon.token_file.is_none() && config.daemon.mode != Mode::Observe {
-        tracing::warn!("no token_file is set up: nobody can pause, approve or reject through this daemon");
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
     }
     // Port 0 is any free one: the log says which it became.
     let listen = listener.local_addr().context("the address that was taken is not known").map_err(fail)?;
@@ -139,7 +139,8 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
 }
 
 fn status_line(config: &Config) -> String {
-    format!("watching {} workloads, mode {}", config.workloads.len(), config.daemon.mode)
+    let warnings: String = config.warnings().iter().map(|warning| format!("; {warning}")).collect();
+    format!("watching {} workloads, mode {}{warnings}", config.workloads.len(), config.daemon.mode)
 }
 
 async fn assemble(

@@ -29,7 +29,28 @@ fn a_directory_is_one_configuration() {
     let config = load(directory.path(), Overrides::default()).unwrap();
     assert_eq!(config.workloads.len(), 2);
     assert_eq!(config.workloads[&WorkloadId::new("api")].policy.mode, Mode::Approve);
-    assert_eq!(check(&[directory.path()]).unwrap().to_string(), "ok: 2 workloads, 0 receivers");
+    let warning = "no `token_file` in [daemon]: nobody can pause, approve or reject what this daemon does";
+    let expected = format!("warning: {}: {warning}\nok: 2 workloads, 0 receivers", directory.path().display());
+    assert_eq!(check(&[directory.path()]).unwrap().to_string(), expected);
+}
+
+#[test]
+fn only_what_may_act_and_can_not_be_stopped_is_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    fs::write(&token, "secret").unwrap();
+    let path = directory.path().join("x.toml");
+    for (text, warned) in [
+        (API.to_owned(), true),
+        (format!("[daemon]\nmode = \"approve\"\n{API}"), true),
+        (format!("[daemon]\nmode = \"observe\"\n{API}"), false),
+        (WEB.to_owned(), false),
+        (format!("[daemon]\ntoken_file = \"{}\"\n{API}", token.display()), false),
+    ] {
+        fs::write(&path, &text).unwrap();
+        let report = check(&[&path]).unwrap();
+        assert_eq!((report.valid, report.warnings.len()), (true, usize::from(warned)), "{text}\n{report}");
+    }
 }
 
 #[test]
@@ -78,7 +99,7 @@ fn the_report_is_a_fact_sheet_for_machines() {
     fs::write(&path, "[daemon]\nmod = \"observe\"\n").unwrap();
     let report = serde_json::to_value(check(&[&path]).unwrap()).unwrap();
     let expected = serde_json::json!({
-        "valid": false, "workloads": 0, "receivers": 0, "omitted": 0,
+        "valid": false, "workloads": 0, "receivers": 0, "omitted": 0, "warnings": [],
         "errors": [{
             "file": path, "line": 2, "column": 1, "source": "mod = \"observe\"",
             "message": "unknown key `mod`", "hint": "did you mean `mode`?",
