@@ -35,6 +35,8 @@ pub(super) struct Ending {
     pub(super) restored: bool,
     /// The last alert.
     pub(super) last: Option<Alert>,
+    /// The incident, as `GET /api/v1/incidents/ID` gives it.
+    pub(super) incident: Option<serde_json::Value>,
     /// What is still wrong with the service, where something is.
     pub(super) wrong: Option<String>,
 }
@@ -50,9 +52,10 @@ pub(super) async fn tell(args: &DemoArgs, teller: &Teller) -> anyhow::Result<End
     let front: Vec<&str> = stage.front().iter().map(reqwest::Url::as_str).collect();
     teller.scene(&format!("{WORKLOAD} {GOOD} serves at {}; strategy {}", front.join(" "), stage.strategy()));
     let mut daemon = Daemon::start(&program, dir.path(), &stage, &receiver, &secret).await?;
-    let outcome = acts(args, teller, &stage, &mut receiver, &mut daemon).await;
-    if let Ok(ending) = &outcome {
+    let mut outcome = acts(args, teller, &stage, &mut receiver, &mut daemon).await;
+    if let Ok(ending) = &mut outcome {
         if let Some(alert) = &ending.last {
+            ending.incident = daemon.incident(alert).await.ok();
             teller.report(&daemon.report(alert).await.unwrap_or_else(|error| format!("{error:#}\n")));
         }
         if args.keep {
@@ -96,7 +99,7 @@ async fn acts(
         "of the users' requests {} went well ({} slowly), {} failed, {} got no answer",
         tally.good, tally.slow, tally.errors, tally.unanswered
     ));
-    Ok(Ending { restored: said_so && wrong.is_none(), last, wrong })
+    Ok(Ending { restored: said_so && wrong.is_none(), last, incident: None, wrong })
 }
 
 /// A signing secret for this run only.
@@ -178,6 +181,13 @@ impl Daemon {
         view.releases.iter().any(|r| r.revision.as_str() == GOOD && r.standing.known_good_since.is_some())
     }
 
+    async fn incident(&self, alert: &Alert) -> anyhow::Result<serde_json::Value> {
+        let url = format!("{}/api/v1/incidents/{}", self.url, alert.incident);
+        let answer =
+            self.client.get(url).send().await.context("no incident")?.error_for_status().context("no incident")?;
+        answer.json().await.context("no incident")
+    }
+
     async fn report(&self, alert: &Alert) -> anyhow::Result<String> {
         let url = format!("{}/api/v1/incidents/{}/report?format=md", self.url, alert.incident);
         let answer = self.client.get(url).send().await.context("no report")?;
@@ -227,7 +237,7 @@ pub(super) fn last_line(args: &DemoArgs, ending: &Ending) -> serde_json::Value {
         "fault": args.fault,
         "ttd_s": times.and_then(|times| times.ttd_s),
         "ttr_s": times.and_then(|times| times.ttr_s),
-        "incident": ending.last,
+        "incident": ending.incident,
         "wrong": ending.wrong,
     })
 }
