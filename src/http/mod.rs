@@ -57,46 +57,27 @@ pub struct AppState {
     /// Names under which browsers may reach a daemon that listens on loopback only, besides loopback's own: the host
     /// of `external_url`.
     pub external_host: Option<String>,
-    internal: Internal,
+    /// What the server keeps for itself.
+    pub internal: Internal,
 }
 
-/// What the server keeps for itself.
-struct Internal {
+/// What the server keeps for itself: who asks how often, who listens, what was taken already.
+pub struct Internal {
     rate: rate::Limiter,
     listeners: Arc<Semaphore>,
     seen: alertmanager::Seen,
     stop: tokio_util::sync::CancellationToken,
 }
 
-/// The parts of an [`AppState`] that are not the server's own.
-pub struct Parts {
-    /// As in [`AppState`].
-    pub engine: Handle,
-    /// As in [`AppState`].
-    pub history: Arc<dyn History>,
-    /// As in [`AppState`].
-    pub metrics: Arc<Metrics>,
-    /// As in [`AppState`].
-    pub stream: Stream,
-    /// As in [`AppState`].
-    pub token: Token,
-    /// As in [`AppState`].
-    pub now: Now,
-    /// As in [`AppState`].
-    pub external_host: Option<String>,
-}
-
-impl AppState {
-    /// A state to serve. Streams of events end when `stop` is cancelled.
+impl Internal {
+    /// Nobody has asked yet. Streams of events end when `stop` is cancelled.
     #[must_use]
-    pub fn new(parts: Parts, stop: tokio_util::sync::CancellationToken) -> Self {
-        let Parts { engine, history, metrics, stream, token, now, external_host } = parts;
-        let internal = Internal {
+    pub fn new(stop: tokio_util::sync::CancellationToken) -> Self {
+        Self {
             rate: rate::Limiter::default(),
             listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)),
             seen: alertmanager::Seen::default(),
             stop,
-        };
-        Self { engine, history, metrics, stream, token, now, external_host, internal }
+        }
     }
 }

@@ -31,7 +31,7 @@ use crate::domain::policy::{Habitat, Mode};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
-use crate::http::{self, AppState, Parts, Token};
+use crate::http::{self, AppState, Token};
 use crate::notify::{self, Clocks, Receivers};
 use crate::observe::{ObserveStats, Observers};
 use crate::store::{RETENTION, Store};
@@ -181,7 +181,7 @@ async fn assemble(
     duties.spawn(named("engine", engine.run(stop.clone())));
     duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
-    let parts = Parts {
+    let app = AppState {
         engine: handle.clone(),
         history: Arc::new(store.reader().clone()),
         metrics: Arc::clone(&metrics),
@@ -189,8 +189,8 @@ async fn assemble(
         token: Token::new(config.daemon.token_file.clone()),
         now: Arc::clone(&now),
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
+        internal: http::Internal::new(stop.clone()),
     };
-    let app = AppState::new(parts, stop.clone());
     duties.spawn(named("http", http::serve(listener, Arc::new(app), stop.clone())));
     observers.apply(config);
 

@@ -17,7 +17,7 @@ use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 use rollbackd::engine::ports::{Actuator, Batch, Journal, Looks, Notice, Pager};
 use rollbackd::engine::{Edges, Engine, OBSERVATION_QUEUE};
-use rollbackd::http::{AppState, Parts, Token, serve};
+use rollbackd::http::{AppState, Internal, Token, serve};
 use rollbackd::store::Store;
 use rollbackd::telemetry::{Metrics, Stream, Telemetry};
 use tempfile::TempDir;
@@ -125,7 +125,7 @@ impl Server {
         let (engine, handle) = Engine::new(fleet, edges, observations);
         let (stop, engine_stop) = (CancellationToken::new(), CancellationToken::new());
         let turning = tokio::spawn(engine.run(engine_stop.clone()));
-        let parts = Parts {
+        let state = AppState {
             engine: handle,
             history: Arc::new(store.reader().clone()),
             metrics,
@@ -133,11 +133,11 @@ impl Server {
             token: Token::new(with_token.then(|| token_file.clone())),
             now,
             external_host: Some("rollbackd.example.com".to_owned()),
+            internal: Internal::new(stop.clone()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(AppState::new(parts, stop.clone()));
-        let serving = tokio::spawn(serve(listener, state, stop.clone()));
+        let serving = tokio::spawn(serve(listener, Arc::new(state), stop.clone()));
         for (workload, good, bad) in releases() {
             let all = [bad, good].map(|name| Release { revision: RevisionId::new(name), image: None });
             let view = ReleaseView { instances: vec![("a".into(), bad.into())], available: all.to_vec() };
