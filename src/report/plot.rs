@@ -19,6 +19,9 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 34.0;
 
+/// Room that a time's label takes on either side of its tick, in pixels.
+const TICK_ROOM: f64 = 30.0;
+
 /// Shortest time shown before the first breach and after the end, so that the eye has something to compare with.
 const SHORTEST_MARGIN: Span = Span::from_secs(60);
 
@@ -100,7 +103,8 @@ fn stretch(plot: &Plot, report: &Report) -> Option<(Timestamp, Timestamp)> {
     let onset = report.times.onset.unwrap_or(report.began);
     let end = report.ended.unwrap_or(last);
     let margin = end.since(onset).max(SHORTEST_MARGIN);
-    let (from, to) = ((onset - margin).max(first), (end + margin).min(last));
+    // Readings are put aside when the incident ends, so the last is a little older than the end; both ends are shown.
+    let (from, to) = ((onset - margin).max(first.min(onset)), (end + margin).min(last.max(end)));
     (from < to).then_some((from, to))
 }
 
@@ -145,10 +149,11 @@ fn axes(svg: &mut String, scale: &Scale, unit: Unit) {
     while at <= scale.to {
         let x = scale.x(Timestamp::from_millis(at));
         let label = clock(Timestamp::from_millis(at), step);
+        let middle = x.min(WIDTH - TICK_ROOM);
         let _ = write!(
             svg,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{floor}\" y2=\"{:.1}\"/>\
-             <text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+             <text class=\"tick\" x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
             floor + 4.0,
             floor + 18.0
         );

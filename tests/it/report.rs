@@ -4,7 +4,7 @@ use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::Record;
 use rollbackd::domain::incident::report::{Readings, Report};
 use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
-use rollbackd::domain::time::Span;
+use rollbackd::domain::time::{Span, Timestamp};
 use rollbackd::report;
 
 use crate::world::{Behaviour, WELL, World, policy};
@@ -50,6 +50,36 @@ fn a_restored_incident_is_told_whole() {
     let sent: Vec<_> = world.alerts.iter().map(|alert| alert.summary.clone()).collect();
     let retold: Vec<_> = report.alerts.iter().map(|told| told.summary.clone()).collect();
     assert_eq!(retold, sent, "the report tells what was sent");
+}
+
+/// Readings are put aside as the incident ends, and not all of them may have come by then.
+#[test]
+fn a_plot_shows_every_marker_and_cuts_no_label_off() {
+    let (world, whole) = told(Strategy::Direct, &["a"], Mode::Enforce);
+    let records: Vec<Record> = world.journal.iter().filter(|record| record.incident.is_some()).cloned().collect();
+    let restored = whole.times.restored.unwrap();
+    let label =
+        regex::Regex::new(r#"<text class="tick" x="([0-9.]+)" y="[0-9.]+" text-anchor="middle">([^<]*)<"#).unwrap();
+    for seconds in -5_i64..25 {
+        let end = Timestamp::from_millis(restored.as_millis() + seconds * 1_000);
+        let mut signals = Vec::new();
+        for plot in &whole.plots {
+            signals.push((plot.signal.clone(), plot.points.iter().filter(|(at, _)| *at <= end).copied().collect()));
+        }
+        let html = report::html(&Report::from_records(&records, Readings { signals }).unwrap()).unwrap();
+        for marker in [">onset<", ">detected +", ">decided +", ">restored +"] {
+            assert!(html.contains(marker), "{seconds} s after the end: {marker} is missing");
+        }
+        let mut labels = 0;
+        for found in label.captures_iter(&html) {
+            labels += 1;
+            // Digits of 11 pixels' height are less than 7 wide.
+            let half = found[2].len() as f64 * 7.0 / 2.0;
+            let x: f64 = found[1].parse().unwrap();
+            assert!(x - half >= 0.0 && x + half <= 880.0, "{} at {x} is cut off", &found[2]);
+        }
+        assert!(labels > 1, "{html}");
+    }
 }
 
 #[test]
