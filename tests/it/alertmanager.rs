@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use rollbackd::config::model::{HttpOptions, Receiver, ReceiverKind, UrlSource};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::policy::Severity;
-use rollbackd::domain::time::Timestamp;
+use rollbackd::domain::time::{Span, Timestamp};
 use rollbackd::notify::{Attempt, Sender};
 
 use crate::alert::alert;
 
 /// Bound on the start of Alertmanager and on each change there.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an alert fires where nothing more is heard of it: longer than any incident waits for a human.
+const FIRES_FOR: Span = Span::from_secs(30 * 24 * 3600);
 
 /// Severity and phase of each alert that fires.
 type Firing = &'static [(&'static str, &'static str)];
@@ -30,7 +33,11 @@ impl Alertmanager {
     fn start(dir: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let config = dir.join("alertmanager.yml");
-        std::fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n").expect("it is written");
+        std::fs::write(
+            &config,
+            "global: { resolve_timeout: 1s }\nroute: { receiver: none }\nreceivers: [{ name: none }]\n",
+        )
+        .expect("it is written");
         let child = Command::new("prometheus-alertmanager")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", dir.display()))
@@ -57,8 +64,9 @@ impl Alertmanager {
         }
     }
 
-    /// Severity and phase of each alert that fires, in order, once they are as expected.
-    async fn firing(&self, expected: &[(&str, &str)]) {
+    /// Severity and phase of each alert that fires, in order, once they are as expected. Each fires until it is said to be
+    /// over: Alertmanager's own `resolve_timeout` must not end it.
+    async fn firing(&self, expected: &[(&str, &str)], told: Timestamp) {
         let begun = Instant::now();
         loop {
             let url = format!("{}/api/v2/alerts?filter=alertname=RollbackdIncident", self.url);
@@ -74,6 +82,10 @@ impl Alertmanager {
                 .collect();
             found.sort_unstable();
             if found == expected {
+                for alert in list {
+                    let ends: Timestamp = serde_json::from_value(alert["endsAt"].clone()).expect("a time");
+                    assert_eq!(ends, told + FIRES_FOR, "{alert}");
+                }
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{found:?} fire where {expected:?} are expected");
@@ -113,6 +125,6 @@ async fn an_incident_is_one_alert_from_onset_to_end() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let now = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap());
         assert_eq!(sender.send(&message, now).await, Attempt::Delivered, "{phase}");
-        alertmanager.firing(firing).await;
+        alertmanager.firing(firing, now).await;
     }
 }
