@@ -5,6 +5,7 @@
 mod alert;
 mod alertmanager;
 mod architecture;
+mod daemon;
 mod engine;
 mod http;
 mod journal;

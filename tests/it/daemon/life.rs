@@ -1,0 +1,119 @@
+//! From start to end: signals, the service manager, the state directory.
+
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::record::{Event, Record};
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use super::process::{Daemon, ended};
+
+/// A daemon in the middle of a step: the first instance's restart, which goes on for as long as there is a file `hold`.
+async fn in_a_step() -> Daemon {
+    let daemon = Daemon::start("").await;
+    std::fs::write(daemon.host.path("hold"), "").unwrap();
+    daemon.deploys_a_bad_release().await;
+    daemon.until("in a step", async |daemon| daemon.host.path("restarting-a").exists()).await;
+    daemon
+}
+
+/// The next start takes up what is left, and the end is that of a run that nobody disturbed.
+async fn resumes_to_the_right_end(mut daemon: Daemon) {
+    daemon.start_again().await;
+    let over = |phase| matches!(phase, Phase::Restored | Phase::Escalated);
+    daemon.until("over", async |daemon| daemon.host.has(|alert| over(alert.phase))).await;
+    assert!(daemon.host.has(|alert| alert.phase == Phase::Restored), "{:?}", daemon.host.alerts());
+    for instance in ["a", "b"] {
+        assert_eq!(daemon.host.at(instance), ["v1", "v1"], "{instance}");
+    }
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
+}
+
+#[tokio::test]
+async fn told_to_stop_in_a_step_it_lets_the_step_end_and_begins_nothing() {
+    let mut daemon = in_a_step().await;
+    daemon.signal(Signal::TERM);
+    assert!(daemon.hears("STOPPING=1").await.contains("\nSTATUS=letting a running step end"));
+    std::fs::remove_file(daemon.host.path("hold")).unwrap();
+    assert_eq!(daemon.ends().await, 0);
+    let records = daemon.records().await;
+    let last: Vec<&Event> = records.iter().rev().take(2).map(|record| &record.event).collect();
+    let [Event::StepFinished { step: ended, .. }, Event::StepStarted { step: begun }] = last[..] else {
+        panic!("{last:?}")
+    };
+    assert_eq!(ended, begun);
+    assert_eq!(daemon.host.at("b"), ["v2", "v2"], "the next instance is not touched");
+    resumes_to_the_right_end(daemon).await;
+}
+
+#[tokio::test]
+async fn told_to_stop_twice_it_ends_at_once_and_the_next_start_settles_the_step() {
+    let mut daemon = in_a_step().await;
+    daemon.signal(Signal::TERM);
+    daemon.hears("STOPPING=1").await;
+    daemon.signal(Signal::INT);
+    daemon.ends().await;
+    let last = daemon.records().await.pop();
+    assert!(matches!(last, Some(Record { event: Event::StepStarted { .. }, .. })), "{last:?}");
+    std::fs::remove_file(daemon.host.path("hold")).unwrap();
+    resumes_to_the_right_end(daemon).await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_told_who_holds_the_state_directory() {
+    let daemon = Daemon::start("").await;
+    let same = daemon.url.strip_prefix("http://").unwrap();
+    for listen in [same, "127.0.0.1:0"] {
+        let policy = daemon.host.path("second.toml");
+        std::fs::write(&policy, daemon.host.policy(&format!("listen = \"{listen}\""), "app", "")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+        let second = ended(command.args(["run", "--config"]).arg(&policy)).await;
+        assert_eq!(second.code, 1, "{second:?}");
+        assert!(second.err.contains(&format!("process {}", daemon.pid())), "{listen}: {second:?}");
+        assert!(second.err.contains(&daemon.host.path("state").display().to_string()), "{second:?}");
+    }
+    assert_eq!(daemon.asked(&["status"]).await.code, 0, "the first one goes on");
+}
+
+#[tokio::test]
+async fn a_hang_up_puts_a_good_policy_in_force_and_leaves_a_bad_one() {
+    let daemon = Daemon::start("").await;
+    let policy = daemon.host.path("policy.toml");
+    let write = |workload: &str, more: &str| {
+        std::fs::write(&policy, daemon.host.policy("listen = \"127.0.0.1:0\"", workload, more)).unwrap();
+    };
+    let hang_up = async || {
+        daemon.signal(Signal::HUP);
+        assert!(daemon.hears("RELOADING=1").await.contains("\nMONOTONIC_USEC="));
+        daemon.hears("READY=1").await
+    };
+    write("app", "mode = \"observe\"");
+    assert!(hang_up().await.contains("\nSTATUS=watching 1 workloads"));
+    assert_eq!(daemon.get("/api/v1/workloads/app").await["mode"], "observe");
+
+    std::fs::write(&policy, "[workload.app]\nnonsense = 1\n").unwrap();
+    assert!(hang_up().await.contains("\nSTATUS=policy not valid, the old one stays"));
+    assert!(daemon.log().contains("the new policy is not valid: nothing is changed"));
+    assert!(daemon.log().contains("nonsense"), "the log says what is wrong:\n{}", daemon.log());
+    assert_eq!(daemon.get("/api/v1/workloads/app").await["mode"], "observe");
+
+    daemon.deploys_a_bad_release().await;
+    daemon.until("held", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Held)).await;
+    write("other", "mode = \"observe\"");
+    hang_up().await;
+    assert!(daemon.get("/api/v1/workloads/app").await["workload"].is_null());
+    assert_eq!(daemon.get("/api/v1/workloads/other").await["workload"], "other");
+    let closed = "the workload is no longer in the policy";
+    daemon.until("closed", async |daemon| daemon.host.has(|alert| alert.reason == closed)).await;
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_a_life() {
+    let mut daemon = Daemon::start("").await;
+    daemon.hears("WATCHDOG=1").await;
+    daemon.hears("WATCHDOG=1").await;
+    daemon.signal(Signal::TERM);
+    daemon.hears("STOPPING=1").await;
+    assert_eq!(daemon.ends().await, 0);
+    daemon.start_again().await;
+}

@@ -1,0 +1,6 @@
+//! The real binary as a process: told to stop, to read its policy anew, or to be one of two; and the commands that ask it.
+
+mod asking;
+pub(crate) mod host;
+mod life;
+mod process;
