@@ -30,7 +30,7 @@
 //! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
 //! | [`report`] | the post-mortem of an incident: Markdown, HTML with plots, JSON | domain, markup |
 //! | [`telemetry`] | own metrics, log lines, the stream of events: the witness of what became durable | domain, engine's ports, markup |
-//! | [`replay`] | recorded history through the same judgement: backtests | domain, config, observe |
+//! | [`replay`] | recorded history through the same judgement: backtests | domain, config, net, observe |
 //! | [`http`] | the server: status page, JSON API, events, metrics | all |
 //! | [`cli`] | the command line: it puts the parts together, and asks a running daemon | all |
 //! | [`demo`] | the actors of `rollbackd demo`: a service in two releases, its proxy, its traffic | all |

@@ -10,6 +10,7 @@ mod inspect;
 mod print;
 mod run;
 mod show;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,14 @@ enum Command {
     },
     /// Replay recorded history through the same judgement: when would it have acted, and why not
     Backtest(Box<backtest::BacktestArgs>),
+    /// Run unit tests of policies: series, rollouts, and what is expected when
+    Test {
+        /// Files of tests
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// The whole story on loopback in under a minute: a bad release, noticed and taken back
     Demo(crate::demo::DemoArgs),
     /// Read an exposition page: what it offers, and what selectors match
@@ -273,6 +282,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Run(args) => run::run(&args),
         Command::Check { files, output } => check::check(&files, output.json),
         Command::Backtest(args) => backtest::backtest(&args),
+        Command::Test { files, output } => test::test(&files, output.json),
         Command::Demo(args) => crate::demo::demo(&args),
         Command::Inspect { source, select, output } => inspect::inspect(&source, &select, output.json),
         Command::Plan { workload, daemon } => show::plan(&workload, &daemon),

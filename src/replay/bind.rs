@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use super::exporters::{Tells, tells};
+use super::exporters::{QUERY, Tells, tells};
 use super::recording::{Recording, SeriesInfo};
 use super::rollouts::{Schedule, template_hash};
-use crate::domain::id::{RevisionId, WorkloadId};
+use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::observation::SeriesId;
 use crate::domain::policy::{Habitat, KubernetesSubject, WorkloadPolicy};
 use crate::domain::time::{Span, Timestamp};
@@ -87,12 +87,14 @@ pub(super) struct Bound {
     pub(super) series: SeriesId,
     pub(super) wants: Box<[Want]>,
     pub(super) tells: Option<Tells>,
+    /// The signal of which it is the value.
+    pub(super) query: Option<SignalName>,
 }
 
 impl Bound {
     /// Whether it is about the workload as a whole.
     pub(super) fn is_of_whole(&self) -> bool {
-        self.wants.is_empty() && self.tells.is_some_and(Tells::is_of_whole)
+        self.wants.is_empty() && (self.query.is_some() || self.tells.is_some_and(Tells::is_of_whole))
     }
 }
 
@@ -174,6 +176,7 @@ struct Part<'r> {
     info: &'r SeriesInfo,
     wants: Box<[Want]>,
     tells: Option<Tells>,
+    query: Option<SignalName>,
     revision: Option<&'r str>,
 }
 
@@ -188,10 +191,11 @@ impl<'r> Part<'r> {
             Class::Take(ids) => wanted.wants(&ids, &series_of(info)),
         };
         let tells = tells(&info.name);
-        if wants.is_empty() && tells.is_none() {
+        let query = info.label("signal").filter(|_| &*info.name == QUERY).map(SignalName::new);
+        if wants.is_empty() && tells.is_none() && query.is_none() {
             return None;
         }
-        Some(Self { slot, info, wants, tells, revision: info.label(&options.revision_label) })
+        Some(Self { slot, info, wants, tells, query, revision: info.label(&options.revision_label) })
     }
 
     fn pod(&self) -> Option<&'r str> {
@@ -276,7 +280,7 @@ impl<'r> Known<'r> {
     fn is_ours(&self, part: &Part<'_>) -> bool {
         let by_pod = || part.pod().is_some_and(|pod| self.pods.contains(pod));
         let by_job = || part.info.label("job").is_none_or(|job| self.jobs.contains(job));
-        if part.is_own() || part.revision.is_some() {
+        if part.is_own() || part.revision.is_some() || part.query.is_some() {
             return true;
         }
         let elsewhere =
@@ -384,8 +388,15 @@ impl<'o> Builder<'o> {
             at.is_service &= revision.is_none() && pod.is_none();
         }
         let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
-        let bound =
-            Bound { spot, target, revision, series: SeriesId(part.slot), wants: part.wants.clone(), tells: part.tells };
+        let bound = Bound {
+            spot,
+            target,
+            revision,
+            series: SeriesId(part.slot),
+            wants: part.wants.clone(),
+            tells: part.tells,
+            query: part.query.clone(),
+        };
         if let Some(place) = self.layout.bounds.get_mut(part.slot as usize) {
             *place = Some(bound);
         }

@@ -45,6 +45,15 @@ const KNOWN: [(&str, Tells); 9] = [
     ("kube_deployment_spec_replicas", Tells::Wanted),
 ];
 
+/// Values of an expression of the policy, by the label `signal`: what was evaluated over a server's history, or recorded
+/// by a rule.
+pub(super) const QUERY: &str = "rollbackd:query";
+
+/// The names of the usual exporters' series.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|(name, _)| *name)
+}
+
 /// What a series of this name tells.
 pub(super) fn tells(name: &str) -> Option<Tells> {
     KNOWN.iter().find(|(known, _)| *known == name).map(|(_, tells)| *tells)
@@ -52,7 +61,7 @@ pub(super) fn tells(name: &str) -> Option<Tells> {
 
 /// Whether a series of this name tells anything.
 pub(super) fn is_known(name: &str) -> bool {
-    tells(name).is_some()
+    tells(name).is_some() || name == QUERY
 }
 
 /// Whether the changes of such a series tell of rollouts.

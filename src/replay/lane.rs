@@ -7,8 +7,8 @@ use super::bind::{Bound, Layout, Options};
 use super::exporters::Tells;
 use super::recording::{Point, Recording, is_stale};
 use super::view::Places;
-use crate::domain::id::{InstanceId, RevisionId, TargetId, WorkloadId};
-use crate::domain::observation::{Answer, Fault, FaultKind, HostReading, Observation, Page, Sample, Seen};
+use crate::domain::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
+use crate::domain::observation::{Answer, Fault, FaultKind, HostReading, Observation, Page, QueryAnswer, Sample, Seen};
 use crate::domain::policy::WorkloadPolicy;
 use crate::domain::time::{Span, Timestamp};
 
@@ -32,6 +32,8 @@ struct Gathered {
     /// Counted events by series: the value before.
     before: BTreeMap<u32, f64>,
     replicas: Replicas,
+    /// Values of expressions.
+    answers: Vec<(SignalName, f64)>,
 }
 
 /// What one target showed at one moment.
@@ -132,6 +134,10 @@ impl Lane {
     }
 
     fn emit(&mut self, now: Timestamp, seen: &mut Vec<Observation>) {
+        for (signal, value) in std::mem::take(&mut self.moment.answers) {
+            let answer = QueryAnswer { value: Some(value), evaluated: Some(now), warning: None };
+            seen.push(self.seen(now, Seen::Query { signal, result: Ok(answer) }));
+        }
         let looks = std::mem::take(&mut self.moment.looks);
         for ((target, revision), look) in looks {
             let (id, instance) = self.places.names(&self.layout, target, revision);
@@ -189,6 +195,9 @@ impl Lane {
 
 impl Gathered {
     fn take(&mut self, bound: &Bound, revision: Option<u32>, point: &Point) {
+        if let Some(signal) = &bound.query {
+            self.answers.push((signal.clone(), point.value));
+        }
         if !bound.wants.is_empty() {
             let look = self.looks.entry((bound.target, revision)).or_default();
             look.real |= !point.value.is_nan();

@@ -29,21 +29,28 @@
 //! A target is a distinct `instance` (or `pod`) at one release. Points of one target and time are one page.
 
 mod bind;
+mod curves;
 mod drive;
 mod exporters;
 mod lane;
 mod merge;
+mod notation;
 mod outcome;
+mod prometheus;
 mod recording;
 mod rollouts;
+mod suite;
 mod text;
 mod view;
 
 pub use bind::{Options, REVISION_LABEL};
+pub use curves::{Curve, Curves};
 pub use drive::{Subject, Watcher, replay};
 pub use outcome::{Decision, Kind, Near, Outcome};
+pub use prometheus::{Fetch, FetchError};
 pub use recording::{Recorder, Recording, STALE, SeriesKey, is_stale};
 pub use rollouts::{Schedule, moment_from};
+pub use suite::{SuiteError, TestResult, run as run_suite};
 pub use text::{ReadError, TextReader};
 
 #[cfg(test)]

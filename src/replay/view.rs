@@ -1,6 +1,6 @@
 //! Which instances there are at each moment of a recording, and which release each is at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bind::{Layout, Spot};
 use super::lane::{qualified, target_id};
@@ -42,6 +42,8 @@ pub(super) struct Places {
     newest: i64,
     swept: i64,
     announced: Option<u32>,
+    /// Releases that spoke for themselves.
+    spoke: BTreeSet<u32>,
     replicas: usize,
     is_changed: bool,
 }
@@ -59,6 +61,7 @@ impl Places {
             newest: i64::MIN,
             swept: i64::MIN,
             announced: None,
+            spoke: BTreeSet::new(),
             replicas: 0,
             is_changed: false,
         }
@@ -82,6 +85,7 @@ impl Places {
         if !place.is_there {
             place.is_there = true;
             self.is_changed = true;
+            self.spoke.insert(revision);
         }
         self.current.insert(spot, revision);
     }
@@ -212,12 +216,8 @@ impl Places {
     fn announce(&mut self, layout: &Layout, at: i64) {
         // A schedule that places follow is not in the layout.
         let due = layout.schedule.iter().rev().find(|(time, _)| *time <= at);
-        let came = |revision: u32| self.since.contains_key(&revision);
-        let announced = due.map(|(_, revision)| *revision).filter(|revision| {
-            let speaks = self.places.iter().any(|((_, at), place)| at == revision && place.is_there);
-            // Once it has spoken, its silence is its own.
-            !speaks && (!came(*revision) || self.announced == Some(*revision))
-        });
+        // Once it has spoken, its silence is its own.
+        let announced = due.map(|(_, revision)| *revision).filter(|revision| !self.spoke.contains(revision));
         if announced != self.announced {
             self.announced = announced;
             self.is_changed = true;

@@ -12,6 +12,7 @@ use crate::domain::incident::report::Report;
 use crate::markup;
 use view::View;
 
+pub(crate) use plot::{Chart, Mark, svg};
 pub(crate) use view::{length, moment, tone};
 
 /// What the report's page looks like; also in the digest that the page's content policy names.

@@ -1,4 +1,4 @@
-//! A signal around an incident, drawn as SVG: the readings, the bound, and when what happened.
+//! A signal over time, drawn as SVG: the readings, the bound, and when what happened.
 
 use std::fmt::Write;
 
@@ -64,37 +64,99 @@ impl Scale {
     }
 }
 
-/// Draws a signal; none where nothing was read around the incident.
-pub(super) fn draw(plot: &Plot, report: &Report) -> Option<Drawing> {
-    let bound = plot.condition.and_then(Condition::threshold);
-    let (from, to) = stretch(plot, report)?;
-    let points: Vec<(Timestamp, Option<f64>)> = plot
-        .points
-        .iter()
-        .filter(|(at, _)| (from..=to).contains(at))
-        .map(|(at, value)| (*at, value.map(|value| value.get())))
-        .collect();
-    let (low, high) = reach(&points, bound)?;
+/// A moment worth a line across the plot.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    /// What happened, in a word or two.
+    pub(crate) label: String,
+    /// `bad`, `busy` or `good`.
+    pub(crate) tone: &'static str,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// Everything that is drawn of one signal.
+#[derive(Debug)]
+pub(crate) struct Chart<'a> {
+    /// For those who can't see it.
+    pub(crate) label: String,
+    /// What the readings are measured in.
+    pub(crate) unit: Unit,
+    /// The value that bad begins at, where it is fixed.
+    pub(crate) bound: Option<f64>,
+    /// The time shown.
+    pub(crate) range: (Timestamp, Timestamp),
+    /// Readings by time; none where the value was unknown.
+    pub(crate) points: &'a [(Timestamp, Option<f64>)],
+    /// Stretches that are shaded.
+    pub(crate) shades: Vec<(Timestamp, Timestamp)>,
+    /// By time.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// Draws a chart; none where no reading in its time has a value.
+pub(crate) fn svg(chart: &Chart<'_>) -> Option<String> {
+    let (from, to) = chart.range;
+    let points: Vec<(Timestamp, Option<f64>)> =
+        chart.points.iter().filter(|(at, _)| (from..=to).contains(at)).copied().collect();
+    let (low, high) = reach(&points, chart.bound)?;
     let scale = Scale { from: from.as_millis(), to: to.as_millis(), low, high };
     let mut svg = String::with_capacity(16 * 1024);
-    let name = markup::html(plot.signal.as_str());
+    let label = markup::html(&chart.label);
     let _ = write!(
         svg,
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{name} around the incident\" \
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{label}\" \
          xmlns=\"http://www.w3.org/2000/svg\">"
     );
-    shade(&mut svg, &scale, report);
-    axes(&mut svg, &scale, plot.unit);
-    if let Some(bound) = bound {
+    for (begin, end) in &chart.shades {
+        shade(&mut svg, &scale, *begin, *end);
+    }
+    axes(&mut svg, &scale, chart.unit);
+    if let Some(bound) = chart.bound {
         let y = scale.y(bound);
         let _ =
             write!(svg, "<line class=\"bound\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>", WIDTH - RIGHT);
     }
     curve(&mut svg, &scale, &thin(points));
-    markers(&mut svg, &scale, report);
+    markers(&mut svg, &scale, &chart.marks);
     svg.push_str("</svg>");
+    Some(svg)
+}
+
+/// Draws a signal; none where nothing was read around the incident.
+pub(super) fn draw(plot: &Plot, report: &Report) -> Option<Drawing> {
+    let (from, to) = stretch(plot, report)?;
+    let points: Vec<(Timestamp, Option<f64>)> =
+        plot.points.iter().map(|(at, value)| (*at, value.map(|value| value.get()))).collect();
+    let svg = svg(&Chart {
+        label: format!("{} around the incident", plot.signal),
+        unit: plot.unit,
+        bound: plot.condition.and_then(Condition::threshold),
+        range: (from, to),
+        points: &points,
+        shades: vec![(report.times.onset.unwrap_or(report.began), report.ended.unwrap_or(to))],
+        marks: marks(report),
+    })?;
     let bound = plot.condition.map(|condition| format!("bad {}", condition.describe(plot.unit)));
     Some(Drawing { title: plot.signal.to_string(), bound, svg: Value::from_safe_string(svg) })
+}
+
+/// What happened in an incident, each with the time since its onset.
+fn marks(report: &Report) -> Vec<Mark> {
+    let times = &report.times;
+    let all = [
+        ("onset", "bad", times.onset),
+        ("detected", "bad", times.detected),
+        ("decided", "busy", times.decided),
+        ("restored", "good", times.restored),
+    ];
+    let mark = |(label, tone, at): (&str, &'static str, Option<Timestamp>)| {
+        let at = at?;
+        let after = times.onset.map(|onset| at.since(onset)).filter(|after| *after > Span::ZERO);
+        let after = after.map(|after| format!(" +{}", length(after))).unwrap_or_default();
+        Some(Mark { label: format!("{label}{after}"), tone, at })
+    };
+    all.into_iter().filter_map(mark).collect()
 }
 
 /// The time to show: the incident, and about as much before and after as it took.
@@ -117,11 +179,10 @@ fn reach(points: &[(Timestamp, Option<f64>)], bound: Option<f64>) -> Option<(f64
     if head == 0.0 { Some((0.0, 1.0)) } else { Some((if low < 0.0 { low - head } else { low }, high + head)) }
 }
 
-/// The time from the first breach to the end.
-fn shade(svg: &mut String, scale: &Scale, report: &Report) {
-    let begin = report.times.onset.unwrap_or(report.began).as_millis().clamp(scale.from, scale.to);
-    let end = report.ended.map_or(scale.to, Timestamp::as_millis).clamp(scale.from, scale.to);
-    let (x, end) = (scale.x(Timestamp::from_millis(begin)), scale.x(Timestamp::from_millis(end)));
+/// A stretch of time.
+fn shade(svg: &mut String, scale: &Scale, begin: Timestamp, end: Timestamp) {
+    let within = |at: Timestamp| Timestamp::from_millis(at.as_millis().clamp(scale.from, scale.to));
+    let (x, end) = (scale.x(within(begin)), scale.x(within(end)));
     let height = HEIGHT - TOP - BOTTOM;
     let _ = write!(
         svg,
@@ -229,31 +290,20 @@ fn curve(svg: &mut String, scale: &Scale, points: &[(Timestamp, Option<f64>)]) {
     }
 }
 
-/// When what happened, labelled in two rows so that close ones can be read.
-fn markers(svg: &mut String, scale: &Scale, report: &Report) {
-    let times = &report.times;
-    let all = [
-        ("onset", "bad", times.onset),
-        ("detected", "bad", times.detected),
-        ("decided", "busy", times.decided),
-        ("restored", "good", times.restored),
-    ];
+/// When what happened, labelled in rows so that close ones can be read.
+fn markers(svg: &mut String, scale: &Scale, marks: &[Mark]) {
     let mut ends = [f64::MIN; 3];
-    for (label, tone, at) in all.into_iter().filter_map(|(label, tone, at)| Some((label, tone, at?))) {
-        if !scale.shows(at) {
-            continue;
-        }
-        let x = scale.x(at);
+    for Mark { label, tone, at } in marks.iter().filter(|mark| scale.shows(mark.at)) {
+        let x = scale.x(*at);
         let begin = x.clamp(LEFT, WIDTH - RIGHT - LABEL_ROOM);
         let row = ends.iter().position(|end| *end <= begin).unwrap_or(0);
         ends[row] = begin + LABEL_ROOM;
         let y = 10.0 + 12.0 * row as f64;
-        let after = times.onset.map(|onset| at.since(onset)).filter(|after| *after > Span::ZERO);
-        let after = after.map(|after| format!(" +{}", length(after))).unwrap_or_default();
+        let label = markup::html(label);
         let _ = write!(
             svg,
             "<g class=\"mark {tone}\"><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{y:.1}\">{label}{after}</text></g>",
+             <text x=\"{:.1}\" y=\"{y:.1}\">{label}</text></g>",
             y + 3.0,
             HEIGHT - BOTTOM,
             begin + 3.0

@@ -39,7 +39,7 @@ const ROOMS: &[Room] = &[
     room("systemd", &[]),
     room("markup", &[]),
     room("report", &["domain", "markup"]),
-    room("replay", &["domain", "config", "observe"]),
+    room("replay", &["domain", "config", "net", "observe"]),
     room("telemetry", &["domain", "engine", "markup"]),
     Room { name: "http", uses: Uses::All },
     Room { name: "demo", uses: Uses::All },

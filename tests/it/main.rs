@@ -5,6 +5,7 @@
 mod alert;
 mod alertmanager;
 mod architecture;
+mod backtest;
 mod daemon;
 mod engine;
 mod http;

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use super::Config;
+use super::progress::Progress;
+use super::sweep::{Sweep, Swept};
+use super::{Config, plot};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::WorkloadPolicy;
-use crate::replay::{Options, Outcome, Recording, Schedule, Subject, TextReader, replay};
+use crate::replay::{Curves, Options, Outcome, Recording, Schedule, Subject, TextReader, replay};
 
 /// What a recording is called within the folder of its case.
 const RECORDING: &str = "metrics.om";
@@ -34,6 +36,18 @@ pub(super) struct CaseResult {
     pub(super) workloads: Vec<WorkloadId>,
     #[serde(flatten)]
     pub(super) outcome: Outcome,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sweep: Vec<Swept>,
+}
+
+/// How the cases are replayed, and what is made of them besides.
+#[derive(Debug)]
+pub(super) struct Work<'w> {
+    pub(super) config: &'w Config,
+    pub(super) options: Options,
+    pub(super) sweep: Option<Sweep>,
+    pub(super) plot: Option<PathBuf>,
+    pub(super) cases: usize,
 }
 
 /// The cases of the command line: each `*/metrics.om` of the directories, and all files together as one.
@@ -90,7 +104,7 @@ fn beside(file: &Path) -> Option<PathBuf> {
 }
 
 /// Replays all cases, as many at a time as there are processors; the results in the order of the cases.
-pub(super) fn replay_all(config: &Config, cases: &[Case], options: &Options) -> anyhow::Result<Vec<CaseResult>> {
+pub(super) fn replay_all(work: &Work<'_>, cases: &[Case], progress: &Progress) -> anyhow::Result<Vec<CaseResult>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<anyhow::Result<CaseResult>>>> = Mutex::new(cases.iter().map(|_| None).collect());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());
@@ -98,7 +112,7 @@ pub(super) fn replay_all(config: &Config, cases: &[Case], options: &Options) -> 
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((index, case)) = take(&next, cases) {
-                    let result = replay_one(config, case, options);
+                    let result = replay_files(work, case, progress);
                     if let Some(slot) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
                         *slot = Some(result);
                     }
@@ -106,6 +120,7 @@ pub(super) fn replay_all(config: &Config, cases: &[Case], options: &Options) -> 
             });
         }
     });
+    progress.done();
     results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 
@@ -114,21 +129,49 @@ fn take<'c>(next: &AtomicUsize, cases: &'c [Case]) -> Option<(usize, &'c Case)> 
     Some((index, cases.get(index)?))
 }
 
-fn replay_one(config: &Config, case: &Case, options: &Options) -> anyhow::Result<CaseResult> {
-    let mut options = options.clone();
+fn replay_files(work: &Work<'_>, case: &Case, progress: &Progress) -> anyhow::Result<CaseResult> {
+    let mut options = work.options.clone();
     if let Some(meta) = &case.meta {
         options.schedule = scheduled(meta, options.schedule)?;
     }
-    let policies: Vec<&WorkloadPolicy> = config.workloads.values().map(|workload| &*workload.policy).collect();
-    let mut reader = TextReader::new(policies);
+    let mut reader = TextReader::new(policies(work.config));
     for file in &case.files {
-        reader.file(file, &|_| ()).map_err(|error| anyhow!(error))?;
+        reader.file(file, &|bytes| progress.read(bytes)).map_err(|error| anyhow!(error))?;
     }
-    let recording = reader.into_recorder().finish();
-    let subjects = subjects(config, &recording, &options)?;
-    let outcome = replay(&recording, &subjects, &options, &mut ()).context("the recording can't be read back")?;
+    replay_one(work, &case.scenario, &options, &reader.into_recorder().finish())
+}
+
+/// The policies of a configuration.
+pub(super) fn policies(config: &Config) -> Vec<&WorkloadPolicy> {
+    config.workloads.values().map(|workload| &*workload.policy).collect()
+}
+
+/// Replays one recording, under each setting of the sweep as well, and draws it.
+pub(super) fn replay_one(
+    work: &Work<'_>,
+    scenario: &str,
+    options: &Options,
+    recording: &Recording,
+) -> anyhow::Result<CaseResult> {
+    const LOST: &str = "the recording can't be read back";
+    let subjects = subjects(work.config, recording, options)?;
+    let mut curves = Curves::default();
+    let outcome = match &work.plot {
+        Some(_) => replay(recording, &subjects, options, &mut curves),
+        None => replay(recording, &subjects, options, &mut ()),
+    };
+    let outcome = outcome.context(LOST)?;
+    let mut sweep = work.sweep.as_ref().map_or_else(Vec::new, Sweep::lines);
+    let others = work.sweep.iter().flat_map(|sweep| sweep.subjects(&subjects));
+    for (line, others) in sweep.iter_mut().zip(others) {
+        line.add(&replay(recording, &others, options, &mut ()).context(LOST)?);
+    }
     let workloads = subjects.into_iter().map(|subject| subject.id).collect();
-    Ok(CaseResult { scenario: case.scenario.clone(), workloads, outcome })
+    let result = CaseResult { scenario: scenario.to_owned(), workloads, outcome, sweep };
+    if let Some(path) = &work.plot {
+        plot::write(&plot::page_of(path, scenario, work.cases)?, &result, &curves)?;
+    }
+    Ok(result)
 }
 
 /// What the command line says of rollouts, over what the recording's companion says.

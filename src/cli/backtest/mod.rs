@@ -1,6 +1,10 @@
 //! `rollbackd backtest`: recorded history through the same judgement, and what it would have decided.
 
 mod cases;
+mod plot;
+mod progress;
+mod server;
+mod sweep;
 mod table;
 
 use std::path::PathBuf;
@@ -12,6 +16,9 @@ use super::{NO, USAGE, YES, print};
 use crate::config::model::Config;
 use crate::config::{self, Overrides};
 use crate::replay::{Options, Schedule};
+use cases::Work;
+use progress::Progress;
+use sweep::Sweep;
 
 /// What is replayed, how it is read, and what is printed.
 #[derive(Debug, Clone, Args)]
@@ -21,8 +28,10 @@ pub(crate) struct BacktestArgs {
     config: PathBuf,
     /// OpenMetrics text with time stamps, plain or gzipped; several files are one recording. A directory is a batch: each
     /// */metrics.om in it, with its meta.json
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "prometheus", conflicts_with = "prometheus")]
     input: Vec<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// The label that tells the release of a series
     #[arg(long, value_name = "NAME", default_value = crate::replay::REVISION_LABEL)]
     revision_label: String,
@@ -35,12 +44,41 @@ pub(crate) struct BacktestArgs {
     /// What the release at the beginning of a recording is taken for: known good, or only once it was observed healthy
     #[arg(long, value_enum, default_value_t = KnownGood::First)]
     known_good: KnownGood,
+    /// Judge the same points again with ten settings from end to end: for=1m..10m or threshold=5%..20%
+    #[arg(long, value_name = "KEY=FROM..TO")]
+    sweep: Option<Sweep>,
+    /// Draw each signal with threshold, breaches and firings: a directory, or a .html file for one recording
+    #[arg(long, value_name = "PATH")]
+    plot: Option<PathBuf>,
     /// Print one line a decision: scenario,workload,trigger,fired_at,decision,reason
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// A Prometheus server, or what speaks its API, in place of files.
+#[derive(Debug, Clone, Args)]
+struct ServerArgs {
+    /// Take the recording from this server instead of files
+    #[arg(long, value_name = "URL", requires_all = ["from", "to"])]
+    prometheus: Option<String>,
+    /// Where the recording begins, as RFC 3339 writes it or in seconds
+    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    from: Option<String>,
+    /// Where it ends
+    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    to: Option<String>,
+    /// Time between two evaluations of an expression; the shortest interval of the policy by default
+    #[arg(long, value_name = "TIME", requires = "prometheus")]
+    step: Option<String>,
+    /// Matchers that every series must fit besides, as in namespace="prod",job="api"
+    #[arg(long = "match", value_name = "MATCHERS", requires = "prometheus")]
+    matchers: Option<String>,
+    /// File with a bearer token for the server
+    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    prometheus_token_file: Option<PathBuf>,
 }
 
 /// What the first release of a recording is taken for.
@@ -65,9 +103,20 @@ pub(crate) fn backtest(args: &BacktestArgs) -> u8 {
 fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, Overrides::default()).map_err(|error| anyhow!(error))?;
     anyhow::ensure!(!config.workloads.is_empty(), "{} has no workload", args.config.display());
-    let options = options(args)?;
     let cases = cases::find(&args.input)?;
-    let results = cases::replay_all(&config, &cases, &options)?;
+    let work = Work {
+        config: &config,
+        options: options(args)?,
+        sweep: args.sweep.clone(),
+        plot: args.plot.clone(),
+        cases: cases.len().max(1),
+    };
+    let results = if args.server.prometheus.is_some() {
+        let recording = server::record(&args.server, &config, &Progress::of_whole())?;
+        vec![cases::replay_one(&work, "prometheus", &work.options, &recording)?]
+    } else {
+        cases::replay_all(&work, &cases, &Progress::of(&cases))?
+    };
     if args.csv {
         print::text(&table::csv(&results));
     } else if args.json {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::cases::CaseResult;
+use super::sweep::Swept;
 use crate::domain::id::WorkloadId;
 use crate::replay::{Decision, Kind, Near};
 
@@ -53,6 +54,16 @@ pub(super) fn text(results: &[CaseResult]) -> String {
     let mut text = String::new();
     for result in results {
         one(&mut text, result);
+    }
+    let mut swept: Vec<Swept> = Vec::new();
+    for line in results.iter().flat_map(|result| &result.sweep) {
+        match swept.iter_mut().find(|known| known.setting == line.setting) {
+            Some(known) => known.join(line),
+            None => swept.push(line.clone()),
+        }
+    }
+    if !swept.is_empty() {
+        let _ = writeln!(text, "{}", sweep(&swept));
     }
     if results.len() > 1 {
         let count = |kind| results.iter().filter(|result| worst(result) == kind).count();
@@ -105,6 +116,28 @@ fn one(text: &mut String, result: &CaseResult) {
     text.push('\n');
 }
 
+/// What would change, a line each setting.
+fn sweep(swept: &[Swept]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["setting", "rollback", "hold", "alert", "none", "first rollback"]);
+    for line in swept {
+        let first = line.first_rollback.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let counts = [line.rollback, line.hold, line.alert, line.none].map(|count| count.to_string());
+        let [rollback, hold, alert, none] = counts;
+        table.add_row([line.setting.clone(), rollback, hold, alert, none, first]);
+    }
+    indented(&table)
+}
+
+fn indented(table: &comfy_table::Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        let _ = writeln!(text, "  {}", line.trim_end());
+    }
+    text
+}
+
 /// How near each trigger came.
 fn near(all: &[Near]) -> String {
     let mut table = comfy_table::Table::new();
@@ -126,11 +159,7 @@ fn near(all: &[Near]) -> String {
             format!("{:.0} %", share * 100.0),
         ]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        let _ = writeln!(text, "  {}", line.trim_end());
-    }
-    text
+    indented(&table)
 }
 
 #[cfg(test)]

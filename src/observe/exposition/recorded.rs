@@ -171,7 +171,7 @@ impl RecordedReader {
         let slot = match self.known.get(text) {
             Some(slot) => *slot,
             None => {
-                let many = || Problem::new("more series than a recording may have; narrow it down with --match");
+                let many = || Problem::new("more series than a recording may have");
                 let slot = to.series(&series).ok_or_else(|| self.problem(self.lines, many()))?;
                 self.known.insert(text.into(), slot);
                 slot

@@ -126,3 +126,15 @@ fn a_first_release_that_must_be_seen_good_is_no_goal_before() {
     let hold: Vec<Option<&str>> = outcome.decisions.iter().map(|one| one.hold.as_deref()).collect();
     assert_eq!(hold, [Some("no-known-good")], "{outcome:?}");
 }
+
+#[test]
+fn a_deployed_release_that_never_speaks_is_in_place_all_the_same() {
+    let mut scene = Scene::new(vec![pod("a", "v1", 0.0)]);
+    scene.run(1_200);
+    let schedule = Schedule {
+        rollouts: vec![(Timestamp::from_millis((DAWN + 600) * 1000), "v2".into())],
+        before: Some("v1".into()),
+    };
+    let outcome = scene.play(&Options { schedule, ..Options::default() });
+    assert_eq!(releases(&outcome), [("v1".to_owned(), 0), ("v2".to_owned(), 600)].into());
+}

@@ -1,0 +1,186 @@
+//! What would change with other settings: the same points, judged again with each.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::domain::policy::{Condition, WorkloadPolicy};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::{Finite, Unit};
+use crate::replay::{Kind, Outcome, Subject};
+
+/// Settings that a sweep tries, its two ends included.
+const STEPS: u64 = 10;
+
+/// `for=1m..10m` or `threshold=5%..20%`, for every trigger that it fits.
+#[derive(Debug, Clone)]
+pub(super) struct Sweep {
+    settings: Vec<Setting>,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Setting {
+    /// How long a breach must hold, for triggers that ask for any time.
+    For(Span),
+    /// Where bad begins, for triggers whose signal is measured so.
+    Threshold(Finite, Unit),
+}
+
+/// What came of one setting, over all recordings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Swept {
+    pub(super) setting: String,
+    /// Recordings by the gravest decision in each.
+    pub(super) rollback: u32,
+    pub(super) hold: u32,
+    pub(super) alert: u32,
+    pub(super) none: u32,
+    /// The first rollback of the only recording.
+    pub(super) first_rollback: Option<Timestamp>,
+}
+
+impl Sweep {
+    /// What came of nothing yet, a line each setting.
+    pub(super) fn lines(&self) -> Vec<Swept> {
+        let line = |setting: &Setting| Swept {
+            setting: setting.to_string(),
+            rollback: 0,
+            hold: 0,
+            alert: 0,
+            none: 0,
+            first_rollback: None,
+        };
+        self.settings.iter().map(line).collect()
+    }
+
+    /// The subjects under each setting.
+    pub(super) fn subjects<'s>(&'s self, subjects: &'s [Subject]) -> impl Iterator<Item = Vec<Subject>> + 's {
+        self.settings.iter().map(|setting| subjects.iter().map(|subject| setting.of(subject)).collect())
+    }
+}
+
+impl Swept {
+    /// Adds one recording's outcome.
+    pub(super) fn add(&mut self, outcome: &Outcome) {
+        let worst = outcome.decisions.iter().map(|decision| decision.decision).max().unwrap_or(Kind::None);
+        let count = match worst {
+            Kind::Rollback => &mut self.rollback,
+            Kind::Hold => &mut self.hold,
+            Kind::Alert => &mut self.alert,
+            Kind::None => &mut self.none,
+        };
+        *count += 1;
+        let first = outcome.decisions.iter().find(|decision| decision.decision == Kind::Rollback);
+        self.first_rollback = first.map(|decision| decision.fired_at);
+    }
+
+    /// Adds what came of the same setting elsewhere.
+    pub(super) fn join(&mut self, other: &Swept) {
+        self.rollback += other.rollback;
+        self.hold += other.hold;
+        self.alert += other.alert;
+        self.none += other.none;
+        self.first_rollback = match (self.first_rollback, other.first_rollback) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+impl Setting {
+    fn of(self, subject: &Subject) -> Subject {
+        let mut policy = WorkloadPolicy::clone(&subject.policy);
+        for trigger in &mut policy.triggers {
+            let unit = policy.signals.get(&trigger.signal).map(|signal| signal.unit);
+            match self {
+                Setting::For(span) if trigger.hold_for > Span::ZERO => trigger.hold_for = span,
+                Setting::Threshold(bound, of) if unit == Some(of) => match &mut trigger.condition {
+                    Condition::Above(old) | Condition::Below(old) => *old = bound,
+                    Condition::WorseThanBaseline(_) => {}
+                },
+                Setting::For(_) | Setting::Threshold(..) => {}
+            }
+        }
+        Subject { id: subject.id.clone(), policy: Arc::new(policy) }
+    }
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Setting::For(span) => write!(f, "for = {span}"),
+            Setting::Threshold(bound, unit) => write!(f, "threshold = {}", unit.format(bound.get())),
+        }
+    }
+}
+
+impl FromStr for Sweep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no sweep: write for=1m..10m or threshold=5%..20%");
+        let (key, range) = text.split_once('=').ok_or_else(wrong)?;
+        let (from, to) = range.split_once("..").ok_or_else(wrong)?;
+        let even = |from: f64, to: f64| (0..STEPS).map(move |n| from + (to - from) * n as f64 / (STEPS - 1) as f64);
+        let settings = match key {
+            "for" => {
+                let millis = |text: &str| Some(Span::from(duration(text)?).as_millis() as f64);
+                let (from, to) = millis(from).zip(millis(to)).ok_or_else(wrong)?;
+                even(from, to).map(|millis| Setting::For(Span::from_millis(millis.round() as u64))).collect()
+            }
+            "threshold" => {
+                let ((from, unit), (to, other)) = quantity(from).zip(quantity(to)).ok_or_else(wrong)?;
+                if unit != other {
+                    return Err(format!("{text:?}: both ends need the same unit"));
+                }
+                even(from, to).filter_map(|value| Some(Setting::Threshold(Finite::new(value)?, unit))).collect()
+            }
+            _ => return Err(wrong()),
+        };
+        Ok(Self { settings })
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+/// A number in its base unit: a share with `%`, a time, or a plain number.
+fn quantity(text: &str) -> Option<(f64, Unit)> {
+    if let Some(share) = text.strip_suffix('%') {
+        return Some((share.trim().parse::<f64>().ok()? / 100.0, Unit::Ratio));
+    }
+    match text.parse::<f64>() {
+        Ok(number) => Some((number, Unit::Plain)),
+        Err(_) => Some((duration(text)?.as_secs_f64(), Unit::Seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Result<Vec<String>, String> {
+        text.parse::<Sweep>().map(|sweep| sweep.settings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_sweep_goes_from_end_to_end() {
+        let spans = shown("for=1m..10m").unwrap();
+        assert_eq!(spans.len(), 10);
+        assert_eq!((spans[0].as_str(), spans[1].as_str(), spans[9].as_str()), ("for = 1m", "for = 2m", "for = 10m"));
+        assert_eq!(shown("threshold=1%..10%").unwrap()[4], "threshold = 5 %");
+        assert_eq!(shown("threshold=100ms..1s").unwrap()[9], "threshold = 1 s");
+        assert_eq!(shown("threshold=0..9").unwrap()[3], "threshold = 3");
+    }
+
+    #[test]
+    fn what_is_no_sweep_is_refused() {
+        for text in ["for", "for=1m", "for=a..b", "threshold=1%..2", "window=1m..2m", "for=1..2"] {
+            assert!(shown(text).is_err(), "{text}");
+        }
+    }
+}

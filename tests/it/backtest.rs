@@ -1,0 +1,266 @@
+//! `rollbackd backtest` and `rollbackd test` as an operator runs them: recordings in, decisions and an exit code out.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::prometheus::Prometheus;
+
+const DAWN: u64 = 1_764_300_000;
+
+const POLICY: &str = r#"
+[workload.api]
+kubernetes = { namespace = "prod", deployment = "api" }
+scrape = { port = 5000 }
+"#;
+
+/// Bound on the start of Prometheus and on the first answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An hour at 15 s: three pods of v1, replaced after half of it by three of v2 with these errors in 100 requests.
+fn recording(errors: u64) -> String {
+    let mut text = String::from("# TYPE http_requests counter\n");
+    for (revision, from, to, errors) in [("v1", 0, 1_800, 0), ("v2", 1_800, 3_600, errors)] {
+        for pod in 0..3 {
+            for (code, share) in [(200, 100 - errors), (500, errors)] {
+                let labels =
+                    format!("instance=\"10.0.0.{pod}{revision}:5000\",revision=\"{revision}\",code=\"{code}\"");
+                for (n, age) in (from..to).step_by(15).enumerate() {
+                    let value = n as u64 * 3 * share;
+                    writeln!(text, "http_requests_total{{{labels}}} {value} {}", DAWN + age).unwrap();
+                }
+            }
+        }
+    }
+    text + "# EOF\n"
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_rollbackd")).current_dir(dir).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn stage() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir.path().join("policy.toml"), POLICY);
+    write(&dir.path().join("cases/bad/metrics.om"), &recording(40));
+    write(&dir.path().join("cases/good/metrics.om"), &recording(0));
+    write(&dir.path().join("cases/good/meta.json"), "{\"deploy_at\": \"1764301800\", \"old_version\": \"v1\"}");
+    write(&dir.path().join("cases/notes/readme.txt"), "no case");
+    dir
+}
+
+const HEADER: &str = "scenario,workload,trigger,fired_at,decision,reason";
+
+#[test]
+fn a_batch_tells_each_case_in_a_line() {
+    let dir = stage();
+    let (code, out, err) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", "cases", "--csv"]);
+    assert_eq!((code, err.as_str()), (1, ""));
+    let lines: Vec<&str> = out.lines().collect();
+    let [header, bad, good] = lines.as_slice() else { panic!("{out}") };
+    assert_eq!(*header, HEADER);
+    assert!(bad.starts_with("bad,api,error rate,2025-11-28T03:55:"), "{bad}");
+    assert!(bad.contains("Z,rollback,") && bad.contains("back to v1"), "{bad}");
+    assert_eq!(*good, "good,api,,,none,nothing fired");
+}
+
+#[test]
+fn nothing_fired_is_a_success() {
+    let dir = stage();
+    for input in ["cases/good", "cases/good/metrics.om"] {
+        let (code, out, _) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", input, "--csv"]);
+        assert_eq!((code, out.as_str()), (0, format!("{HEADER}\ngood,api,,,none,nothing fired\n").as_str()));
+    }
+}
+
+#[test]
+fn several_files_are_one_recording_and_may_be_packed() {
+    let dir = stage();
+    let whole = recording(40);
+    let (first, second) = whole.split_at(whole.find("revision=\"v2\"").unwrap());
+    let cut = first.rfind('\n').unwrap() + 1;
+    write(&dir.path().join("one.om"), &format!("{}# EOF\n", &first[..cut]));
+    let rest = format!("{}{second}", &first[cut..]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(rest.as_bytes()).unwrap();
+    std::fs::write(dir.path().join("two.om.gz"), packed.finish().unwrap()).unwrap();
+    let decisions = |inputs: &[&str]| {
+        let (code, out, err) =
+            run(dir.path(), &[&["backtest", "--config", "policy.toml", "--csv", "--input"], inputs].concat());
+        assert_eq!((code, err.as_str()), (1, ""));
+        out.lines().nth(1).unwrap().split_once(',').unwrap().1.to_owned()
+    };
+    assert_eq!(decisions(&["one.om", "two.om.gz"]), decisions(&["cases/bad"]));
+}
+
+#[test]
+fn what_can_t_be_read_is_said_with_file_and_line() {
+    let dir = stage();
+    write(&dir.path().join("short.om"), "http_requests_total 1 1764300000\n");
+    for (args, expected) in [
+        (["short.om"], "short.om is no recording in OpenMetrics text: line 1: the text does not end with # EOF"),
+        (["absent.om"], "absent.om can't be read"),
+        (["cases/notes"], "there is no metrics.om in cases/notes or its folders"),
+    ] {
+        let (code, out, err) =
+            run(dir.path(), &[&["backtest", "--config", "policy.toml", "--input"], &args[..]].concat());
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains(expected), "{err}");
+    }
+}
+
+#[test]
+fn other_settings_and_plots_are_of_the_same_points() {
+    let dir = stage();
+    let base = ["backtest", "--config", "policy.toml", "--input", "cases", "--plot", "plots", "--sweep", "for=1m..10m"];
+    let (code, out, _) = run(dir.path(), &[&base[..], &["--json"]].concat());
+    assert_eq!(code, 1);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let sweep = json[0]["sweep"].as_array().unwrap();
+    let firsts: Vec<&str> = sweep.iter().map(|line| line["first_rollback"].as_str().unwrap()).collect();
+    assert_eq!(firsts.len(), 10);
+    assert!(firsts.windows(2).all(|pair| pair[0] < pair[1]), "a longer hold decides later: {firsts:?}");
+    assert_eq!(json[0]["decisions"][0]["fired_at"], firsts[4]);
+    let page = std::fs::read_to_string(dir.path().join("plots/bad.html")).unwrap();
+    assert!(page.contains("<polyline") && page.contains(">rollback<") && page.contains(">fires<"), "{page}");
+    assert!(dir.path().join("plots/good.html").exists());
+}
+
+#[test]
+fn a_label_splits_a_recording_by_workload() {
+    let dir = stage();
+    let named =
+        |errors, name| recording(errors).replace("code=", &format!("app=\"{name}\",code=")).replace("# EOF\n", "");
+    write(&dir.path().join("two.om"), &format!("{}{}# EOF\n", named(40, "shop"), named(0, "web")));
+    let args = ["backtest", "--config", "policy.toml", "--input", "two.om", "--workload-label", "app", "--csv"];
+    let (code, out, _) = run(dir.path(), &args);
+    assert_eq!(code, 1);
+    let starts: Vec<String> =
+        out.lines().skip(1).map(|line| line.split(',').take(3).collect::<Vec<_>>().join(",")).collect();
+    assert_eq!(starts, ["two,shop,error rate", "two,web,"]);
+}
+
+#[tokio::test]
+async fn a_server_with_the_same_samples_gives_the_same_decision() {
+    let dir = stage();
+    let blocks = Command::new("promtool")
+        .args(["tsdb", "create-blocks-from", "openmetrics", "cases/bad/metrics.om", "data"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap_or_else(|error| panic!("promtool can't be run ({error}): apt-get install prometheus"));
+    assert!(blocks.status.success(), "{blocks:?}");
+    rollbackd::net::tls::install();
+    let prometheus = Prometheus::start(dir.path());
+    let begun = Instant::now();
+    let ready = format!("{}/-/ready", prometheus.url);
+    while !reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
+        assert!(begun.elapsed() < PATIENCE, "Prometheus does not become ready");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let tail = |out: &str| out.lines().nth(1).unwrap().split_once(',').unwrap().1.to_owned();
+    let (from, to) = (DAWN.to_string(), (DAWN + 3_600).to_string());
+    let args =
+        ["backtest", "--config", "policy.toml", "--csv", "--prometheus", &prometheus.url, "--from", &from, "--to", &to];
+    let (code, served, err) = run(dir.path(), &args);
+    assert_eq!((code, err.as_str()), (1, ""), "{served}");
+    let (_, read, _) = run(dir.path(), &["backtest", "--config", "policy.toml", "--csv", "--input", "cases/bad"]);
+    assert_eq!(tail(&served), tail(&read));
+}
+
+/// What Prometheus' own rule says at one time of a pending or firing alert.
+fn rule_fires(dir: &Path, at: u64) -> bool {
+    let rule = "groups: [{ name: g, rules: [{ alert: Errors, for: 5m, expr: 'sum(rate(http_requests_total{code=\"500\",revision=\"v2\"}[1m])) / sum(rate(http_requests_total{revision=\"v2\"}[1m])) > 0.1' }] }]\n";
+    write(&dir.join("rules.yml"), rule);
+    // The recording of `recording(40)`, in promtool's own notation: v2 from its half hour on.
+    let series = |code: &str, step: u64| {
+        format!("{{ series: 'http_requests_total{{revision=\"v2\",code=\"{code}\"}}', values: '_x120 0+{step}x119' }}")
+    };
+    let test = format!(
+        "rule_files: [rules.yml]\nevaluation_interval: 5s\ntests: [{{ interval: 15s, input_series: [{}, {}], alert_rule_test: \
+         [{{ eval_time: {at}s, alertname: Errors, exp_alerts: [{{ exp_labels: {{}} }}] }}] }}]\n",
+        series("200", 180),
+        series("500", 120)
+    );
+    write(&dir.join("rules_test.yml"), &test);
+    let run = Command::new("promtool").args(["test", "rules", "rules_test.yml"]).current_dir(dir).output();
+    run.unwrap_or_else(|error| panic!("promtool can't be run ({error}): apt-get install prometheus")).status.success()
+}
+
+#[test]
+fn a_breach_must_hold_as_long_as_for_a_rule_of_prometheus() {
+    let dir = stage();
+    let (_, out, _) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", "cases/bad", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let fired: jiff::Timestamp = json[0]["decisions"][0]["fired_at"].as_str().unwrap().parse().unwrap();
+    let fired = u64::try_from(fired.as_second()).unwrap() - DAWN;
+    let first = (fired - 60..fired + 60).find(|at| at % 5 == 0 && rule_fires(dir.path(), *at)).expect("the rule fires");
+    assert!(fired.abs_diff(first) <= 15, "fired at {fired} s, where Prometheus' rule fires at {first} s");
+}
+
+const TESTS: &str = r#"
+policy_file = "policy.toml"
+interval = "15s"
+
+[[test]]
+name = "errors of the new version take it back"
+series = [
+  { series = 'http_requests_total{instance="a",revision="v1",code="200"}', values = '0+300x79 stale' },
+  { series = 'http_requests_total{instance="b",revision="v2",code="200"}', values = '_x80 0+180x60' },
+  { series = 'http_requests_total{instance="b",revision="v2",code="500"}', values = '_x80 0+120x60' },
+]
+expect = [
+  { at = "10m", trigger = "error rate", state = "inactive", decision = "none", release = "v1" },
+  { at = "22m", trigger = "error rate", state = "pending", release = "v2" },
+  { at = "27m", trigger = "error rate", state = "firing", decision = "rollback", reason = "40 %" },
+]
+"#;
+
+#[test]
+fn tests_of_a_policy_pass_or_say_what_is_otherwise() {
+    let dir = stage();
+    write(&dir.path().join("right.toml"), TESTS);
+    assert_eq!(
+        run(dir.path(), &["test", "right.toml"]),
+        (0, "ok  right.toml: errors of the new version take it back\n".to_owned(), String::new())
+    );
+    let wrong = TESTS.replace("decision = \"rollback\"", "decision = \"hold\"").replace("\"pending\"", "\"firing\"");
+    write(&dir.path().join("wrong.toml"), &wrong);
+    let (code, out, _) = run(dir.path(), &["test", "wrong.toml"]);
+    let lines: Vec<&str> = out.lines().collect();
+    let [head, pending, decision] = lines.as_slice() else { panic!("{out}") };
+    assert_eq!((code, *head), (1, "FAILED  wrong.toml: errors of the new version take it back"));
+    assert!(pending.starts_with("    at 22m \"error rate\": expected firing, is pending for 1m"), "{pending}");
+    assert!(
+        decision.starts_with("    at 27m \"error rate\": expected the decision hold, is rollback at 25m"),
+        "{decision}"
+    );
+}
+
+#[test]
+fn a_file_of_tests_that_makes_no_sense_is_a_wrong_use() {
+    let dir = stage();
+    for (text, expected) in [
+        ("policy_file = \"policy.toml\"\n", "there is no [[test]] in it"),
+        ("[[test]]\nname = \"a\"\n", "one of `policy_file` and `policy` says which policy is tested"),
+        ("policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nexpected = []\n", "unknown field `expected`"),
+        (
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nseries = [{ series = 'a', values = '1+x' }]\n",
+            "\"1+x\" is no value",
+        ),
+    ] {
+        write(&dir.path().join("odd.toml"), text);
+        let (code, _, err) = run(dir.path(), &["test", "odd.toml"]);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(expected), "{err}");
+    }
+}
