@@ -193,7 +193,7 @@ fn happen(world: &mut World, what: &What) {
 }
 
 /// What was told and done, a line each, times since the world's beginning.
-fn timeline(world: &World) -> String {
+fn timeline(world: &mut World) -> String {
     let mut lines: Vec<(Span, String)> = Vec::new();
     for (alert, at) in world.alerts.iter().zip(&world.alert_times) {
         let route = [alert.from.as_ref().map(|f| f.revision.as_str()), alert.to.as_ref().map(|t| t.revision.as_str())];
@@ -210,6 +210,8 @@ fn timeline(world: &World) -> String {
         writeln!(text, "{:7.1}s  {line}", at.as_secs_f64()).expect("a string takes all");
     }
     writeln!(text, "end: running {}", world.running().unwrap_or("several releases")).expect("a string takes all");
+    let explained = world.fleet.explain(&world.policy.id, world.now).expect("the workload is watched");
+    writeln!(text, "why: {}", explained.decision).expect("a string takes all");
     text
 }
 
@@ -232,7 +234,7 @@ fn every_scenario_is_told_as_expected() {
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
         let scenario: Scenario = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let told = timeline(&play(&scenario));
+        let told = timeline(&mut play(&scenario));
         let expected = file.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&expected, &told).expect("writable");

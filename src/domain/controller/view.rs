@@ -13,7 +13,7 @@ use crate::domain::incident::state::{Incident, Pause, Progress};
 use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Mode, Severity, Strategy};
 use crate::domain::response::goal;
-use crate::domain::response::guard::{FleetView, Guard};
+use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Finding, Plan, Purpose};
 use crate::domain::time::Timestamp;
@@ -191,7 +191,7 @@ impl Controller {
         Explanation {
             workload: self.policy.id.clone(),
             at: now,
-            decision: self.decision_in_words(),
+            decision: self.decision_in_words(&ruling),
             assessment: self.assessment.clone(),
             would_change: self.what_would_change(&ruling.guards),
             guards: ruling.guards,
@@ -216,7 +216,8 @@ impl Controller {
         Incident::hypothetical(cause, self.state.current.clone(), self.policy.mode, self.policy.strategy, now)
     }
 
-    fn decision_in_words(&self) -> String {
+    /// A hold is told as it stands now: the numbers in it may have moved since it was recorded.
+    fn decision_in_words(&self, ruling: &Ruling) -> String {
         let Some(incident) = &self.state.incident else {
             let pending = self.assessment.triggers.iter().any(|t| t.state != TriggerState::Inactive);
             return match (&self.assessment.blind, pending) {
@@ -225,9 +226,16 @@ impl Controller {
                 (None, false) => "nothing is done: no trigger is pending or firing".to_owned(),
             };
         };
-        match (&incident.hold, incident.phase) {
-            (Some(hold), _) => format!("held: {hold}"),
-            (None, phase) => format!("{phase}: {}", narrate::describe(&incident.cause)),
+        match (&incident.hold, &incident.trouble) {
+            (Some(hold), _) => {
+                let mut holds = ruling.guards.iter().filter_map(|guard| guard.hold.as_ref());
+                let present = holds.find(|present| present.as_str() == hold.as_str());
+                format!("held: {}", present.unwrap_or(hold))
+            }
+            (None, Some(trouble)) if matches!(incident.phase, Phase::Failed | Phase::Escalated) => {
+                format!("{}: {trouble}", incident.phase)
+            }
+            (None, _) => format!("{}: {}", incident.phase, narrate::describe(&incident.cause)),
         }
     }
 

@@ -168,13 +168,15 @@ impl Sight<'_> {
         self.targets.iter().filter_map(move |target| target.ring(operand))
     }
 
-    /// The newest look at an operand's increases, where it is fresh.
+    /// The newest look at an operand's increases, where it is fresh. That nobody counts in numbers is only told while it is
+    /// what was seen last.
     fn newest(&self, operand: OperandId) -> Result<Timestamp, Lack> {
-        let mut sound = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).peekable();
-        if sound.peek().is_none() && self.rings(operand).next().is_some() {
-            return Err(Lack::of(UnknownReason::NotFinite));
+        let sound = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).filter_map(|ring| ring.valid).max();
+        let odd = self.rings(operand).filter(|ring| ring.is_odd_in_part()).filter_map(|ring| ring.odd).max();
+        match (sound, odd) {
+            (None, Some(odd)) => self.fresh(Some(odd)).and(Err(Lack::of(UnknownReason::NotFinite))),
+            (sound, _) => self.fresh(sound),
         }
-        self.fresh(sound.filter_map(|ring| ring.valid).max())
     }
 
     fn fresh(&self, newest: Option<Timestamp>) -> Result<Timestamp, Lack> {

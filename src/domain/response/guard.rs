@@ -196,7 +196,10 @@ fn alert_only(situation: &Situation<'_>) -> Option<Hold> {
 
 fn blind(situation: &Situation<'_>) -> Option<Hold> {
     match &situation.incident.cause {
-        Cause::Blind { reason } => Some(Hold::Blind { reason: reason.clone() }),
+        Cause::Blind { reason } => {
+            let present = situation.assessment.blind.as_ref().map_or(reason, |blind| &blind.reason);
+            Some(Hold::Blind { reason: present.clone() })
+        }
         Cause::Trigger { .. } | Cause::Manual { .. } | Cause::External { .. } => None,
     }
 }

@@ -114,6 +114,18 @@ fn what_is_no_number_is_never_good() {
 }
 
 #[test]
+fn what_is_no_number_is_told_while_it_is_what_was_seen_last() {
+    let mut scene = Scene::new(policy());
+    scene.scrape(0, "a:1", requests(0.0, 0.0));
+    scene.scrape(5, "a:1", requests(f64::NAN, f64::NAN));
+    assert_eq!(scene.signal(15, "error_rate"), unknown(UnknownReason::NotFinite));
+    assert_eq!(scene.signal(16, "error_rate"), unknown(UnknownReason::Stale { newest: at(5) }));
+    scene.scrape_result(20, "a:1", None, Err(fault(FaultKind::Timeout)));
+    let blind = UnknownReason::Blind { fault: "timeout: as told".to_owned() };
+    assert_eq!(scene.signal(20, "error_rate"), unknown(blind));
+}
+
+#[test]
 fn one_target_that_counts_no_numbers_stands_aside() {
     let mut scene = Scene::new(policy());
     for (target, seconds) in [("a:1", 0), ("b:1", 1)] {
