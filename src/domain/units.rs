@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Finite(f64);
 
 impl Finite {
+    /// One.
+    pub const ONE: Finite = Finite(1.0);
+
     /// `None` for NaN and the infinities.
     #[must_use]
     pub fn new(value: f64) -> Option<Self> {

@@ -5,8 +5,9 @@ use super::history::History;
 use super::judge::{self, Judgement, Tally};
 use super::reading::{Basis, Reading, Sight};
 use super::ring::Start;
-use super::trigger::{Finding, Lifecycle, MAX_UNKNOWN_INTERVALS};
-use super::verdict::{Assessment, Blindness, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
+use super::trigger::{Finding, MAX_UNKNOWN_INTERVALS};
+use super::verdict::{Assessment, Blindness, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
+use super::watch::Watch;
 use super::{Health, Instances};
 use crate::domain::policy::{Builtin, Condition, Formula, Severity, Signal, Trigger};
 use crate::domain::time::{Span, Timestamp};
@@ -14,19 +15,6 @@ use crate::domain::units::Finite;
 
 /// Sight is lost after five intervals without it, and never sooner than this.
 const MIN_PATIENCE: Span = Span::from_secs(15);
-
-/// One trigger's life, and since when it can't be judged for want of sight.
-#[derive(Clone, Debug)]
-pub(super) struct Watch {
-    pub(super) lifecycle: Lifecycle,
-    sightless_since: Option<Timestamp>,
-}
-
-impl Watch {
-    pub(super) fn new() -> Self {
-        Self { lifecycle: Lifecycle::new(), sightless_since: None }
-    }
-}
 
 /// What one trigger contributes to the whole.
 struct Judged<'a> {
@@ -50,22 +38,32 @@ impl Health {
     pub fn assess(&mut self, subject: Option<&Subject>, now: Timestamp) -> Assessment {
         self.turn_to(subject, now);
         self.prune(now);
+        let added = self.follow(subject, now);
         let scope = self.scope(subject.map(|subject| &subject.revision), now, None);
         let grace = self.judging_since.is_none_or(|since| now.since(since) <= self.patience());
         let mut watches = std::mem::take(&mut self.watches);
         let instances = if self.uses_builtins() { self.instances(scope.revision) } else { Instances::new() };
-        let sight = self.sight(scope);
-        let readings: Vec<(&Signal, Reading)> =
-            self.policy.signals.values().map(|signal| (signal, self.read(signal, &sight, &instances))).collect();
+        let views = self.views(subject, now);
+        let readings: Vec<(&Signal, Reading)> = self
+            .policy
+            .signals
+            .values()
+            .map(|signal| (signal, self.read(signal, views.of(signal), &instances)))
+            .collect();
         let mut statuses = Vec::with_capacity(watches.len());
         let mut judged = Vec::with_capacity(watches.len());
         for (trigger, watch) in self.policy.triggers.iter().zip(&mut watches) {
             let Some((signal, reading)) = readings.iter().find(|(signal, _)| signal.name == trigger.signal) else {
                 continue;
             };
-            let judgement = self.advance(trigger, signal, reading, watch, &sight, grace);
-            statuses.push(status(trigger, signal, reading, &judgement, watch));
-            let (is_quiet, sightless_since) = (watch.lifecycle.is_quiet(), watch.sightless_since);
+            let added = added.get(&signal.name).map_or(&[][..], Vec::as_slice);
+            let (judgement, compared) = match &mut watch.comparer {
+                Some(comparer) => self.compare(comparer, trigger, signal, reading, added, &views),
+                None => (self.advance(trigger, signal, reading, watch, views.of(signal), grace), None),
+            };
+            watch.note_sight(&judgement, now);
+            statuses.push(status(trigger, signal, reading, &judgement, compared, watch));
+            let (is_quiet, sightless_since) = (watch.is_quiet(), watch.sightless_since);
             judged.push(Judged { trigger, signal, judgement, is_quiet, sightless_since });
         }
         let assessment = Assessment {
@@ -87,10 +85,7 @@ impl Health {
         let Some(subject) = subject else { return };
         if self.judged.as_ref().is_some_and(|(revision, _)| *revision != subject.revision) {
             self.judging_since = Some(now);
-            for watch in &mut self.watches {
-                watch.lifecycle.reset();
-                watch.sightless_since = None;
-            }
+            self.watches.iter_mut().for_each(Watch::reset);
         }
         self.judged = Some((subject.revision.clone(), subject.since));
     }
@@ -163,15 +158,6 @@ impl Health {
             Judgement::Unknown(_) => Finding::Unknown,
         };
         watch.lifecycle.advance(now, finding, trigger.hold_for, self.policy.interval);
-        watch.sightless_since = match &judgement {
-            Judgement::Unknown(lack) if is_sightless(&lack.reason) => watch.sightless_since.or(Some(now)),
-            Judgement::Unknown(_)
-            | Judgement::Good
-            | Judgement::Bad
-            | Judgement::Unproven
-            | Judgement::AssumedGood
-            | Judgement::AssumedBad => None,
-        };
         judgement
     }
 }
@@ -200,20 +186,6 @@ fn builtin_of(signal: &Signal) -> Option<Builtin> {
     })
 }
 
-/// Whether the reason is that nothing can be seen, rather than that there is little to see.
-fn is_sightless(reason: &UnknownReason) -> bool {
-    match reason {
-        UnknownReason::NoTarget
-        | UnknownReason::NoReading
-        | UnknownReason::NoSuchSeries { .. }
-        | UnknownReason::Stale { .. }
-        | UnknownReason::NotFinite
-        | UnknownReason::Partial { .. }
-        | UnknownReason::Blind { .. } => true,
-        UnknownReason::TooFewRequests { .. } | UnknownReason::NotProven | UnknownReason::NotOffered => false,
-    }
-}
-
 impl Judged<'_> {
     fn lacks_series(&self) -> bool {
         matches!(&self.judgement, Judgement::Unknown(lack) if matches!(lack.reason, UnknownReason::NoSuchSeries { .. }))
@@ -240,8 +212,10 @@ impl Judged<'_> {
         is_ratio && !self.lacks_series()
     }
 
+    /// Nothing here could ever tell, or there is no release before to compare with.
     fn is_not_offered(&self) -> bool {
-        matches!(&self.judgement, Judgement::Unknown(lack) if lack.reason == UnknownReason::NotOffered)
+        let Judgement::Unknown(lack) = &self.judgement else { return false };
+        lack.reason == UnknownReason::NotOffered || lack.reason == UnknownReason::NoBaseline
     }
 }
 
@@ -296,14 +270,18 @@ fn status(
     signal: &Signal,
     reading: &Reading,
     judgement: &Judgement,
+    compared: Option<Compared>,
     watch: &Watch,
 ) -> TriggerStatus {
+    let hold_for =
+        if compared.as_ref().is_some_and(|compared| compared.beside) { Span::ZERO } else { trigger.hold_for };
+    let evidence = evidence(signal, reading, verdict(judgement), Some(trigger.condition));
     TriggerStatus {
         name: trigger.name.clone(),
         severity: trigger.severity,
-        hold_for: trigger.hold_for,
-        state: watch.lifecycle.state(),
-        evidence: evidence(signal, reading, verdict(judgement), Some(trigger.condition)),
+        hold_for,
+        state: watch.state(),
+        evidence: Evidence { compared: compared.map(Box::new), ..evidence },
     }
 }
 
@@ -335,6 +313,9 @@ fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Opt
             | UnknownReason::NotProven
             | UnknownReason::Stale { .. }
             | UnknownReason::NotFinite
+            | UnknownReason::WarmingUp
+            | UnknownReason::NoBaseline
+            | UnknownReason::CoarseBucket { .. }
             | UnknownReason::NotOffered
             | UnknownReason::Partial { .. }
             | UnknownReason::Blind { .. } => 0,

@@ -124,6 +124,11 @@ impl Era {
         is_other && !is_first
     }
 
+    /// The release that what is seen here is about.
+    pub(super) fn release(&self) -> Option<&RevisionId> {
+        self.serves.revision.as_ref().filter(|_| !self.waiting)
+    }
+
     /// Whether what is seen here is about `revision`; about whatever runs where none is named.
     pub(super) fn is_of(&self, revision: Option<&RevisionId>) -> bool {
         revision.is_none_or(|revision| !self.waiting && self.serves.revision.as_ref() == Some(revision))

@@ -102,9 +102,12 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
         UnknownReason::TooFewRequests { have, .. } => *have == 0,
         // A peer that refuses is silent of itself; lost sight of this side's own is never anyone's fault.
         UnknownReason::Blind { .. } => !lack.is_own,
-        UnknownReason::Partial { .. }
-        | UnknownReason::NoTarget
+        UnknownReason::NoTarget
+        | UnknownReason::Partial { .. }
         | UnknownReason::NotProven
+        | UnknownReason::WarmingUp
+        | UnknownReason::NoBaseline
+        | UnknownReason::CoarseBucket { .. }
         | UnknownReason::NotFinite
         | UnknownReason::NotOffered => false,
     };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use attribution::{Attribution, Told};
 use builtin::{Instances, Key};
+use follow::Followed;
 use history::History;
 use hosted::Hosted;
 use looks::Probed;
@@ -29,13 +30,16 @@ mod assess;
 mod attribution;
 mod builtin;
 mod candidate;
+mod compare;
 #[cfg(test)]
 mod fixtures;
+mod follow;
 mod history;
 mod hosted;
 mod interval;
 mod judge;
 mod looks;
+mod past;
 mod quantile;
 mod queried;
 mod reading;
@@ -49,6 +53,8 @@ mod tests;
 mod trigger;
 pub mod verdict;
 mod verify;
+mod views;
+mod watch;
 
 /// A newest sample older than this many intervals is stale.
 const FRESH_INTERVALS: u64 = 2;
@@ -67,7 +73,9 @@ pub struct Health {
     attribution: Attribution,
     /// Families of the newest page on which an operand matched nothing.
     families: Arc<[String]>,
-    watches: Vec<assess::Watch>,
+    watches: Vec<watch::Watch>,
+    /// The signals that triggers judge by counting requests.
+    followed: BTreeMap<SignalName, Followed>,
     history: BTreeMap<SignalName, History>,
     /// Room for one page's increases, used again for each.
     deltas: Vec<Delta>,
@@ -92,7 +100,8 @@ impl Health {
             endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
             families: Arc::from([]),
-            watches: policy.triggers.iter().map(|_| assess::Watch::new()).collect(),
+            watches: policy.triggers.iter().map(watch::Watch::new).collect(),
+            followed: BTreeMap::new(),
             history: BTreeMap::new(),
             deltas: vec![Delta::default(); operands],
             judged: None,
@@ -129,7 +138,7 @@ impl Health {
     pub fn restore(&mut self, trigger: &TriggerName, state: TriggerState, last_seen: Timestamp) {
         let position = self.policy.triggers.iter().position(|known| known.name == *trigger);
         if let Some(watch) = position.and_then(|position| self.watches.get_mut(position)) {
-            watch.lifecycle.restore(state, last_seen);
+            watch.restore(state, last_seen);
         }
     }
 
@@ -223,6 +232,7 @@ impl Health {
             any: !self.scraped.is_empty(),
             scope,
             operands: &self.policy.operands,
+            settling: None,
             families: &self.families,
         }
     }

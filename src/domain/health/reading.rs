@@ -7,6 +7,7 @@ use super::candidate;
 use super::looks::Outcome;
 use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
+use super::rules::Rules;
 use super::series::Level;
 use super::target::Scraped;
 use super::verdict::UnknownReason;
@@ -44,7 +45,7 @@ impl Scope<'_> {
 }
 
 /// The targets that serve the release in question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sight<'a> {
     pub(super) targets: Vec<&'a Scraped>,
     /// Whether there are targets at all.
@@ -53,8 +54,18 @@ pub(super) struct Sight<'a> {
     pub(super) seen: Vec<bool>,
     pub(super) scope: Scope<'a>,
     pub(super) operands: &'a Operands,
+    /// Processes that began with or after this rollout are left out for so long.
+    pub(super) settling: Option<Settling<'a>>,
     /// Families of the newest page on which an operand matched nothing.
     pub(super) families: &'a [String],
+}
+
+/// What is left out of young processes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settling<'a> {
+    pub(super) rollout: Timestamp,
+    pub(super) span: Span,
+    pub(super) rules: &'a Rules,
 }
 
 /// Why a reading has no value.
@@ -111,7 +122,7 @@ impl Reading {
     }
 }
 
-impl Sight<'_> {
+impl<'a> Sight<'a> {
     /// Reads a signal that is computed from series over `from`; fewer than `need` requests are too few.
     pub(super) fn read(&self, signal: &Signal, from: Start, need: u64) -> Reading {
         if self.targets.is_empty() {
@@ -134,9 +145,17 @@ impl Sight<'_> {
             Formula::Rate { counter } => self.rate(counter, scale, from),
             Formula::Query | Formula::Builtin(_) => Err(Lack::of(UnknownReason::NotOffered)),
         };
-        let mut reading = read.unwrap_or_else(Reading::lack);
+        let mut reading = read.unwrap_or_else(|lack| Reading::lack(self.put_down_to_settling(lack)));
         reading.convention = candidate.convention;
         reading
+    }
+
+    /// Few requests where some were left out are no lack of traffic.
+    fn put_down_to_settling(&self, lack: Lack) -> Lack {
+        match lack.reason {
+            UnknownReason::TooFewRequests { .. } if self.is_settling() => Lack::of(UnknownReason::WarmingUp),
+            _ => lack,
+        }
     }
 
     fn counts(&self, at: Timestamp) -> bool {
@@ -199,12 +218,33 @@ impl Sight<'_> {
         Ok(reading)
     }
 
+    /// From where on a target's increases count.
+    fn from(&self, target: &Scraped, from: Start) -> Start {
+        let born = self
+            .settling
+            .and_then(|settling| Some(target.born(Some(settling.rollout), settling.rules)? + settling.span));
+        match (born, from) {
+            (Some(settled), Start::After(edge)) if settled > edge => Start::Within(settled),
+            (Some(settled), Start::Within(edge)) => Start::Within(edge.max(settled)),
+            (Some(_) | None, from) => from,
+        }
+    }
+
+    /// Whether some target is left out whole, because it has not settled yet.
+    fn is_settling(&self) -> bool {
+        self.settling.is_some_and(|settling| {
+            let Settling { rollout, span, rules } = settling;
+            self.targets.iter().any(|target| target.is_young(Some(rollout), rules, span, self.scope.now))
+        })
+    }
+
     /// Errors and requests of the targets whose requests can be counted: where a part of them is no number the rest would
     /// make the share of errors too high.
     fn counts_of(&self, bad: OperandId, total: OperandId, from: Start) -> Basis {
         let mut counts = (0.0, 0.0);
         for target in &self.targets {
             let Some(ring) = target.ring(total).filter(|ring| !ring.is_odd_in_part()) else { continue };
+            let from = self.from(target, from);
             counts.0 += target.ring(bad).and_then(|ring| ring.increase(0, from)).unwrap_or(0.0);
             counts.1 += ring.increase(0, from).unwrap_or(0.0);
         }
@@ -248,13 +288,14 @@ impl Sight<'_> {
     /// that some lack would be too low; the result is coarser and still right. A target of which a bucket is no number
     /// stands aside whole.
     fn buckets(&self, operand: OperandId, from: Start) -> Vec<Bucket> {
-        let rings: Vec<_> = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).collect();
-        let Some(first) = rings.first() else { return Vec::new() };
-        let others: Vec<_> = rings.iter().filter(|ring| ring.bounds() != first.bounds()).collect();
-        let is_common = |bound: &f64| others.iter().all(|ring| ring.slot(*bound).is_some());
+        let of = |target: &&'a Scraped| Some((target.ring(operand)?, self.from(target, from)));
+        let rings: Vec<_> = self.targets.iter().filter_map(of).filter(|(ring, _)| !ring.is_odd_in_part()).collect();
+        let Some((first, _)) = rings.first() else { return Vec::new() };
+        let others: Vec<_> = rings.iter().filter(|(ring, _)| ring.bounds() != first.bounds()).collect();
+        let is_common = |bound: &f64| others.iter().all(|(ring, _)| ring.slot(*bound).is_some());
         let bounds = first.bounds().iter().copied().filter(is_common);
         let mut buckets: Vec<Bucket> = bounds.map(|bound| Bucket { bound, count: 0.0 }).collect();
-        for ring in rings {
+        for (ring, from) in rings {
             let mut increases = ring.increases(from);
             for bucket in &mut buckets {
                 let increase = increases.find(|(bound, _)| *bound == bucket.bound);
@@ -295,7 +336,14 @@ impl Sight<'_> {
 
     /// The fresh values with this bound over all targets.
     fn level(&self, operand: OperandId, bound: f64) -> Result<(Option<Level>, Timestamp), Lack> {
-        let latest = || self.targets.iter().filter_map(|target| target.latest(operand));
+        let is_settled = |target: &&&Scraped| {
+            self.settling.is_none_or(|s| !target.is_young(Some(s.rollout), s.rules, s.span, self.scope.now))
+        };
+        let any_settled = self.targets.iter().any(|target| is_settled(&target));
+        if !any_settled {
+            return Err(Lack::of(UnknownReason::WarmingUp));
+        }
+        let latest = || self.targets.iter().filter(is_settled).filter_map(|target| target.latest(operand));
         let newest = self.fresh(latest().filter_map(|latest| latest.at).max())?;
         let mut merged: Option<Level> = None;
         for latest in latest().filter(|latest| latest.at.is_some_and(|at| self.scope.is_fresh(at))) {

@@ -83,6 +83,16 @@ impl Ring {
         self.odd.is_some() && self.odd >= self.valid
     }
 
+    /// The point that everything is measured from.
+    pub(super) fn oldest(&self) -> Timestamp {
+        self.times[0]
+    }
+
+    /// The newest point.
+    pub(super) fn newest(&self) -> Timestamp {
+        self.times[self.times.len() - 1]
+    }
+
     /// The slot of a bound.
     pub(super) fn slot(&self, bound: f64) -> Option<usize> {
         self.bounds.binary_search_by(|known| known.total_cmp(&bound)).ok()

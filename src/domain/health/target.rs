@@ -33,6 +33,8 @@ pub(super) struct Scraped {
     pub(super) instance: Option<InstanceId>,
     pub(super) era: Era,
     pub(super) looks: Looks,
+    /// The first look of all, whatever came of it.
+    first_seen: Option<Timestamp>,
     /// The newest good page of the release that is served now.
     pub(super) page: Option<Timestamp>,
     /// The newest good page at all, which last values are from.
@@ -80,6 +82,7 @@ impl Scraped {
 
     /// A fault instead of a page.
     pub(super) fn fail(&mut self, fault: &Fault, at: Timestamp) {
+        self.first_seen.get_or_insert(at);
         self.looks.push(Look { at, outcome: Outcome::of_fault(fault), revision: None });
     }
 
@@ -117,12 +120,14 @@ impl Scraped {
 
     /// Takes in a page of which process and release are known.
     pub(super) fn take_in(&mut self, page: &Page, at: Timestamp, is_new: bool, rules: &Rules, deltas: &mut [Delta]) {
+        self.first_seen.get_or_insert(at);
         self.looks.push(Look { at, outcome: Outcome::Good, revision: None });
         let origin = self.origin(at, is_new, rules);
         let base = match (origin, self.previous) {
             (Origin::Zero, Some(previous)) => previous.max(self.process_start.map_or(previous, millis)),
             (Origin::Previous, Some(previous)) => previous,
-            (Origin::Baseline, _) | (Origin::Zero | Origin::Previous, None) => at,
+            (Origin::Zero, None) => self.process_start.map_or(at, |start| millis(start).min(at)),
+            (Origin::Baseline, _) | (Origin::Previous, None) => at,
         };
         self.table.take_in(&page.samples, origin, &rules.roles, deltas);
         self.previous = Some(at);
@@ -154,6 +159,18 @@ impl Scraped {
         }
     }
 
+    /// When the process began that serves the present release, where that was with or after the `rollout`: by its own word,
+    /// else when the address changed to the release or was first seen.
+    pub(super) fn born(&self, rollout: Option<Timestamp>, rules: &Rules) -> Option<Timestamp> {
+        let began = self.process_start.map(millis).or(self.era.changed).or(self.first_seen)?;
+        rollout.is_some_and(|rollout| began >= rollout - rules.slack).then_some(began)
+    }
+
+    /// Whether it was born less than `span` ago.
+    pub(super) fn is_young(&self, rollout: Option<Timestamp>, rules: &Rules, span: Span, now: Timestamp) -> bool {
+        self.born(rollout, rules).is_some_and(|born| now.since(born) < span)
+    }
+
     fn start_anew(&mut self) {
         self.page = None;
         self.rings.clear();
@@ -172,8 +189,12 @@ impl Scraped {
     }
 
     fn origin(&self, at: Timestamp, is_new: bool, rules: &Rules) -> Origin {
-        let Some(previous) = self.previous else { return Origin::Baseline };
         let began = self.process_start.map(millis);
+        let Some(previous) = self.previous else {
+            // Its counters began with it, and all that they say is as new as the window.
+            let is_fresh = |began: Timestamp| began <= at && at.since(began) <= rules.gap;
+            return if began.is_some_and(is_fresh) { Origin::Zero } else { Origin::Baseline };
+        };
         if is_new {
             // Older than a gap, its values may lie further back than the window that they would be counted in.
             let is_fresh = began.is_some_and(|began| began > previous && at.since(began) <= rules.gap);

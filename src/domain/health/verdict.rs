@@ -10,7 +10,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
 /// What is known of a signal against its bound.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict", content = "because")]
 pub enum Verdict {
     /// Proven or plainly on the good side.
@@ -22,7 +22,7 @@ pub enum Verdict {
 }
 
 /// Why nothing can be said.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum UnknownReason {
     /// No target serves the revision in question.
@@ -47,6 +47,17 @@ pub enum UnknownReason {
     Stale {
         /// When it was taken.
         newest: Timestamp,
+    },
+    /// All processes have begun a short while ago: what they measure now is their start.
+    WarmingUp,
+    /// There is no release before this one, or nothing is known of what it was like.
+    NoBaseline,
+    /// The value lies in a histogram bucket that reaches from below the threshold to above it, so that nobody can tell.
+    CoarseBucket {
+        /// Lower edge, in the signal's base unit.
+        from: Finite,
+        /// Upper edge; none: there is no higher bucket.
+        to: Option<Finite>,
     },
     /// The value is NaN or infinite.
     NotFinite,
@@ -79,6 +90,12 @@ impl fmt::Display for UnknownReason {
             }
             UnknownReason::NotProven => f.write_str("beyond the threshold, but too few requests to prove it"),
             UnknownReason::Stale { newest } => write!(f, "the newest sample is from {newest}"),
+            UnknownReason::WarmingUp => f.write_str("all processes have only just begun"),
+            UnknownReason::NoBaseline => f.write_str("there is nothing to compare with"),
+            UnknownReason::CoarseBucket { from, to } => {
+                let to = to.map_or_else(|| "+Inf".to_owned(), |to| to.get().to_string());
+                write!(f, "the bucket from {} to {to} is too coarse to tell", from.get())
+            }
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
             UnknownReason::NotOffered => f.write_str("this is not offered here"),
             UnknownReason::Partial { warning } => write!(f, "the answer is not whole: {warning}"),

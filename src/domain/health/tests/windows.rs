@@ -95,6 +95,7 @@ fn check(script: &[Happens], tells_start: bool) -> Result<(), TestCaseError> {
             scene.scrape_millis(now, name, Err(fault(FaultKind::Timeout)));
         } else {
             let origin = match target.seen {
+                None if tells_start && now - target.start <= 25_000 => Origin::Zero,
                 None => Origin::Nothing,
                 Some((at, start)) if tells_start && start.abs_diff(target.start) > 1_000 => {
                     if target.start > at && now - target.start <= 25_000 { Origin::Zero } else { Origin::Nothing }

@@ -1,0 +1,415 @@
+//! A release against the one before it: beside it while both serve, else against its past.
+//!
+//! Side by side the evidence alone decides ([`evidence`]); what a process does in its first 90 seconds is left out of it, and
+//! counts only for what no cold start explains: an error ratio proven beyond the policy's own threshold, while the old
+//! release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
+//! stretch of the old one's last half hour, and hold it ([`life`]).
+
+use evidence::{Count, Process};
+use life::{Finding, Life};
+
+use super::follow::{Added, Followed};
+use super::judge::{self, Judgement, Tally};
+use super::past::Sum;
+use super::quantile::{self, Bucket};
+use super::reading::{Basis, Lack, Reading};
+use super::verdict::{Compared, TriggerState, UnknownReason};
+use crate::domain::id::RevisionId;
+use crate::domain::policy::{Candidate, Comparison, Condition, Formula, Signal, Trigger};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::Finite;
+
+#[cfg(test)]
+pub(super) mod chance;
+mod evidence;
+mod life;
+
+/// A single look gains at most this much (natural logarithm), and at most [`PART`] of what is needed: one burst between
+/// two looks decides nothing.
+const MOST: f64 = 6.0;
+
+/// Part of what is needed that one interval's look at an error ratio may gain: two looks at least.
+const PART: f64 = 0.75;
+
+/// The same of a latency, which is alike from one look to the next: four looks at least.
+const LATENCY_PART: f64 = 0.3;
+
+/// What the mixtures cost at the start, over all alternatives.
+const PRICE: f64 = 2.8;
+
+/// Bounds of a histogram that are tested, at most.
+const MAX_BOUNDS: usize = 12;
+
+/// What is left of the memory of the old release's share after each step, and the most requests that it starts with.
+const MEMORY: (f64, f64) = (0.95, 2000.0);
+
+/// A minute of the new release becomes a part of the past once it is so old and was not worse: what changes over hours, such
+/// as the time of day, is not put down to a release.
+const SETTLED: Span = Span::from_secs(600);
+
+/// Everything about one signal that is compared, at one look.
+pub(super) struct Look<'a> {
+    pub(super) now: Timestamp,
+    pub(super) signal: &'a Signal,
+    pub(super) interval: Span,
+    pub(super) release: &'a RevisionId,
+    pub(super) baseline: &'a RevisionId,
+    /// What was added since the last look.
+    pub(super) added: &'a [Added],
+    pub(super) followed: &'a Followed,
+    /// The new release over the window, young processes included.
+    pub(super) all: &'a Reading,
+    /// Without them.
+    pub(super) grown: &'a Reading,
+    /// The old release beside it, over the same window; without a value where it does not serve.
+    pub(super) old: &'a Reading,
+    /// The policy's own threshold for the signal, for errors of young processes; none where it is no share of errors.
+    pub(super) threshold: Option<f64>,
+}
+
+/// One share that is tested: errors, or requests above a bound.
+#[derive(Clone, Debug)]
+struct Yardstick {
+    /// The bound, in the exporter's unit; none for errors.
+    above: Option<f64>,
+    beside: Process,
+    beyond: Process,
+    /// The old release's share lately.
+    seen: Count,
+    /// The old release's share over its last half hour, at its upper end; before the step that it is used in.
+    known: f64,
+}
+
+/// What came in and was not yet weighed, and since when.
+#[derive(Clone, Debug, Default)]
+struct Open {
+    new: Sum,
+    old: Sum,
+    since: Option<Timestamp>,
+}
+
+/// One trigger's comparison.
+#[derive(Clone, Debug)]
+pub(super) struct Comparer {
+    comparison: Comparison,
+    yardsticks: Vec<Yardstick>,
+    open: Open,
+    early: Process,
+    early_open: Open,
+    /// When the evidence began to rise.
+    risen: Option<Timestamp>,
+    /// The highest that the new release itself was like, while it was not worse.
+    settled: Option<f64>,
+    /// Requests since it became worse than the past.
+    pool: Sum,
+    pub(super) life: Life,
+}
+
+/// What one look came to.
+pub(super) struct Outcome {
+    pub(super) judgement: Judgement,
+    pub(super) compared: Option<Compared>,
+}
+
+impl Comparer {
+    pub(super) fn new(comparison: Comparison) -> Self {
+        Self {
+            comparison,
+            yardsticks: Vec::new(),
+            open: Open::default(),
+            early: Process::new(),
+            early_open: Open::default(),
+            risen: None,
+            settled: None,
+            pool: Sum::default(),
+            life: Life::new(),
+        }
+    }
+
+    /// Forgets everything, as at the start.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.comparison);
+    }
+
+    /// One look.
+    pub(super) fn look(&mut self, trigger: &Trigger, look: &Look<'_>) -> Outcome {
+        self.take_in(look);
+        let was_firing = matches!(self.life.state(), TriggerState::Firing { .. });
+        let (finding, judgement, compared) = if look.old.value.is_ok() { self.beside(look) } else { self.past(look) };
+        let onset = self.risen.unwrap_or(look.now);
+        self.life.advance(look.now, finding, onset, trigger.hold_for, look.interval);
+        match self.life.state() {
+            TriggerState::Inactive if was_firing => self.begin_anew(),
+            TriggerState::Inactive => self.pool = Sum::default(),
+            TriggerState::Pending { .. } | TriggerState::Firing { .. } => {}
+        }
+        Outcome { judgement, compared }
+    }
+
+    /// The evidence for a fault that is over says nothing of the next one.
+    fn begin_anew(&mut self) {
+        let (settled, life) = (self.settled, self.life.clone());
+        *self = Self { settled, life, ..Self::new(self.comparison) };
+    }
+
+    /// Logarithm of the evidence that is asked for.
+    fn needed(&self) -> f64 {
+        -(1.0 - self.comparison.confidence.get()).ln()
+    }
+
+    /// What a look after `passed` may gain.
+    fn cap(&self, passed: Span, interval: Span, is_latency: bool) -> f64 {
+        let part = if is_latency { LATENCY_PART } else { PART };
+        let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
+        MOST.min((self.needed() + PRICE) * part) * share
+    }
+
+    fn take_in(&mut self, look: &Look<'_>) {
+        let of = |release: &RevisionId| look.added.iter().find(|added| added.release == *release);
+        if let Some(new) = of(look.release) {
+            self.open.new.add(&new.grown);
+            self.early_open.new.add(&new.young);
+            self.pool.add(&new.grown);
+        }
+        if let Some(old) = of(look.baseline) {
+            self.open.old.add(&old.grown);
+        }
+        if self.open.new.all > 0.0 && self.open.old.all > 0.0 {
+            self.weigh(look);
+        }
+        if let Some(threshold) = look.threshold.filter(|_| self.early_open.new.all > 0.0) {
+            self.weigh_early(threshold, look);
+        }
+    }
+
+    /// Closes a step: both sides have served since the last one.
+    fn weigh(&mut self, look: &Look<'_>) {
+        let passed = self.open.since.map_or(look.interval, |since| look.now.since(since));
+        if passed == Span::ZERO {
+            return;
+        }
+        let Open { new, old, .. } =
+            std::mem::replace(&mut self.open, Open { since: Some(look.now), ..Open::default() });
+        let is_latency = !new.buckets.is_empty() || !old.buckets.is_empty();
+        let past = look.followed.past.pooled(look.baseline);
+        if self.yardsticks.is_empty() {
+            self.yardsticks = yardsticks(&new, &old, &past);
+        }
+        let cap = self.cap(passed, look.interval, is_latency);
+        let margin = if is_latency { share_margin() } else { self.comparison };
+        for yardstick in &mut self.yardsticks {
+            yardstick.weigh(&new, &old, &past, margin, cap);
+        }
+        let (beside, beyond) = self.evidence();
+        self.risen = if beside.min(beyond) > 0.0 { self.risen.or(Some(look.now)) } else { None };
+    }
+
+    fn weigh_early(&mut self, threshold: f64, look: &Look<'_>) {
+        let passed = self.early_open.since.map_or(look.interval, |since| look.now.since(since));
+        if passed == Span::ZERO {
+            return;
+        }
+        let cap = self.cap(passed, look.interval, false);
+        let Open { new, .. } =
+            std::mem::replace(&mut self.early_open, Open { since: Some(look.now), ..Open::default() });
+        self.early.exceed(Count { bad: new.bad, all: new.all }, threshold, cap);
+    }
+
+    /// Logarithms of the evidence against the release beside and against the bound, over all bounds of a histogram.
+    fn evidence(&self) -> (f64, f64) {
+        let share = (self.yardsticks.len().max(1) as f64).ln();
+        let over = |of: fn(&Yardstick) -> f64| {
+            let logs = self.yardsticks.iter().map(of);
+            evidence::log_total(logs) - share
+        };
+        if self.yardsticks.is_empty() {
+            return (0.0, 0.0);
+        }
+        (over(|one| one.beside.log_evidence()), over(|one| one.beyond.log_evidence()))
+    }
+
+    fn beside(&self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
+        let pooled = look.followed.past.pooled(look.baseline);
+        let pair = pair(look, &pooled);
+        let (beside, beyond) = self.evidence();
+        let (grown, needed) = (beside.min(beyond), self.needed());
+        let bound = pair.map(|(_, old)| self.comparison.bound(old));
+        let is_worse = pair.zip(bound).is_some_and(|((new, _), bound)| new > bound);
+        let is_early = self.is_early_fault(look, &pooled);
+        let evidence = if is_early { self.early.log_evidence().max(grown) } else { grown };
+        let compared = Compared {
+            baseline: look.baseline.clone(),
+            beside: true,
+            value: pair.and_then(|(_, old)| Finite::new(old)),
+            samples: look.old.samples,
+            bound: bound.and_then(Finite::new),
+            evidence: Finite::new(evidence.exp().min(1e300)),
+        };
+        let (finding, judgement) = match &look.grown.value {
+            _ if is_early && self.early.log_evidence() >= needed => (Finding::Proven, Judgement::Bad),
+            _ if is_worse && grown >= needed => (Finding::Proven, Judgement::Bad),
+            _ if (is_early && evidence >= needed / 2.0) || (is_worse && grown >= needed / 2.0) => {
+                (Finding::Likely, Judgement::Unproven)
+            }
+            Ok(_) => (Finding::Alike, Judgement::Good),
+            Err(lack) => (Finding::Unknown, Judgement::Unknown(lack.clone())),
+        };
+        (finding, judgement, Some(compared))
+    }
+
+    /// Whether young processes are beyond the policy's threshold now, while the old release beside them is well.
+    fn is_early_fault(&self, look: &Look<'_>, pooled: &Sum) -> bool {
+        let (Some(threshold), Ok(all), Ok(old)) = (look.threshold, &look.all.value, &look.old.value) else {
+            return false;
+        };
+        let candidate = look.followed.candidate.as_ref();
+        let before = candidate.and_then(|candidate| pooled.value(candidate)).unwrap_or(0.0);
+        all.get() > threshold && old.get() < threshold && old.get() <= self.comparison.bound(before)
+    }
+
+    fn past(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
+        let past = &look.followed.past;
+        let known = look
+            .followed
+            .candidate
+            .as_ref()
+            .and_then(|candidate| Some((past.highest(look.baseline, candidate, look.now)?, candidate)));
+        let Some(((highest, samples), candidate)) = known else {
+            let lack = Lack::of(UnknownReason::NoBaseline);
+            return (Finding::Unknown, Judgement::Unknown(lack), None);
+        };
+        let reference = self.settled.map_or(highest, |settled| settled.max(highest));
+        let bound = self.comparison.bound(reference);
+        let compared = Compared {
+            baseline: look.baseline.clone(),
+            beside: false,
+            value: Finite::new(reference),
+            samples: samples as u64,
+            bound: Finite::new(bound),
+            evidence: None,
+        };
+        let Some(limit) = Finite::new(bound) else {
+            return (Finding::Unknown, Judgement::Unknown(Lack::of(UnknownReason::NotFinite)), Some(compared));
+        };
+        let condition = Condition::Above(limit);
+        let mut judgement = judge::judge(look.grown, look.signal, condition, true);
+        if judgement == Judgement::Unproven && self.is_pool_proof(candidate, condition, look.signal) {
+            judgement = Judgement::Bad;
+        }
+        let finding = match &judgement {
+            Judgement::Good | Judgement::AssumedGood => Finding::Good,
+            Judgement::Bad | Judgement::AssumedBad => Finding::Worse,
+            Judgement::Unproven => Finding::Unproven,
+            Judgement::Unknown(_) => Finding::Unknown,
+        };
+        if finding == Finding::Good && self.life.since().is_none() {
+            self.settle(look, candidate);
+        }
+        (finding, judgement, Some(compared))
+    }
+
+    fn is_pool_proof(&self, candidate: &Candidate, condition: Condition, signal: &Signal) -> bool {
+        let Sum { bad, all, buckets } = &self.pool;
+        let basis = match candidate.formula {
+            Formula::Histogram { .. } if *all <= 0.0 => return false,
+            Formula::Histogram { quantile, .. } => {
+                Basis::Buckets { buckets: buckets.clone(), quantile, scale: candidate.scale }
+            }
+            Formula::Ratio { .. }
+            | Formula::Summary { .. }
+            | Formula::Gauge { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_)
+            | Formula::Query => Basis::Counts { bad: *bad, total: *all },
+        };
+        Tally::of(&basis, condition).is_some_and(|tally| tally.is_proven(signal.confidence))
+    }
+
+    /// What the new release was like a while ago, when nothing was wrong, becomes a part of the past.
+    fn settle(&mut self, look: &Look<'_>, candidate: &Candidate) {
+        let highest = look.followed.past.highest(look.release, candidate, look.now - SETTLED);
+        if let Some((value, _)) = highest {
+            self.settled = Some(self.settled.map_or(value, |settled| settled.max(value)));
+        }
+    }
+}
+
+impl Yardstick {
+    fn weigh(&mut self, new: &Sum, old: &Sum, past: &Sum, margin: Comparison, cap: f64) {
+        let (Some(new), Some(old)) = (self.count(new), self.count(old)) else { return };
+        let guess = (self.seen.bad + 0.5) / (self.seen.all + 1.0);
+        let worse = |share: f64| margin.bound(share);
+        self.beside.compare(new, old, guess, worse(guess), cap);
+        self.beyond.exceed(new, worse(self.known), cap);
+        let (keep, _) = MEMORY;
+        self.seen = Count { bad: self.seen.bad * keep + old.bad, all: self.seen.all * keep + old.all };
+        self.learn(past);
+    }
+
+    fn count(&self, sum: &Sum) -> Option<Count> {
+        let bad = match self.above {
+            Some(bound) => sum.above(bound)?,
+            None => sum.bad,
+        };
+        Some(Count { bad, all: sum.all })
+    }
+
+    /// The upper end, by one standard deviation: with a short past little is known.
+    fn learn(&mut self, past: &Sum) {
+        if let Some(Count { bad, all }) = self.count(past).filter(|count| count.all > 0.0) {
+            self.known = ((bad + 0.5 + (bad + 0.5).sqrt()) / all).min(1.0);
+        }
+    }
+}
+
+/// What is tested: errors, or a histogram's bounds that both sides have.
+fn yardsticks(new: &Sum, old: &Sum, past: &Sum) -> Vec<Yardstick> {
+    let begin = |above: Option<f64>| {
+        let (beside, beyond) = (Process::new(), Process::new());
+        let mut yardstick = Yardstick { above, beside, beyond, seen: Count::default(), known: 1.0 };
+        yardstick.learn(past);
+        if let Some(seen) = yardstick.count(past).filter(|seen| seen.all > 0.0) {
+            let (_, most) = MEMORY;
+            let part = (most / seen.all).min(1.0);
+            yardstick.seen = Count { bad: seen.bad * part, all: seen.all * part };
+        }
+        yardstick
+    };
+    if new.buckets.is_empty() && old.buckets.is_empty() {
+        return vec![begin(None)];
+    }
+    let is_common = |bound: f64| bound.is_finite() && old.buckets.iter().any(|bucket| bucket.bound == bound);
+    let bounds: Vec<f64> = new.buckets.iter().map(|bucket| bucket.bound).filter(|bound| is_common(*bound)).collect();
+    let stride = bounds.len().div_ceil(MAX_BOUNDS).max(1);
+    bounds.into_iter().step_by(stride).map(|bound| begin(Some(bound))).collect()
+}
+
+/// The share of requests above a bound is materially higher from here on; how far the quantile moved is looked at beside.
+fn share_margin() -> Comparison {
+    let number = |value: f64| Finite::new(value).unwrap_or(Finite::ONE);
+    Comparison { confidence: number(0.99), factor: number(1.3), plus: number(0.001) }
+}
+
+/// The values to compare, in the base unit: over the bounds that both have, so that other bounds are no other latency.
+/// Where the old release has few requests now, what it was like lately stands in.
+fn pair(look: &Look<'_>, pooled: &Sum) -> Option<(f64, f64)> {
+    let candidate = look.followed.candidate.as_ref()?;
+    let is_thin = look.old.samples < look.signal.min_requests;
+    match (&look.grown.basis, &look.old.basis) {
+        (Basis::Buckets { buckets: new, quantile, scale }, Basis::Buckets { buckets: old, .. }) => {
+            let old = if is_thin { &pooled.buckets } else { old };
+            let (new, old) = (common(new, old), common(old, new));
+            let value = |buckets: &[Bucket]| quantile::quantile(*quantile, buckets) * scale;
+            Some((value(&new), value(&old))).filter(|(new, old)| new.is_finite() && old.is_finite())
+        }
+        (_, _) => {
+            let new = look.grown.value.as_ref().ok()?.get();
+            let old = if is_thin { pooled.value(candidate)? } else { look.old.value.as_ref().ok()?.get() };
+            Some((new, old))
+        }
+    }
+}
+
+fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {
+    of.iter().copied().filter(|bucket| with.iter().any(|theirs| theirs.bound == bucket.bound)).collect()
+}

@@ -1,0 +1,113 @@
+//! What each look added to a signal, release by release: every increase once, however often one judges.
+
+use std::collections::BTreeMap;
+
+use super::candidate;
+use super::past::{Past, Sum};
+use super::quantile::{self, Bucket};
+use super::ring::{Ring, Start};
+use super::rules::Rules;
+use super::target::Scraped;
+use crate::domain::id::{RevisionId, TargetId};
+use crate::domain::policy::{Candidate, Formula, OperandId, Signal};
+use crate::domain::time::{Span, Timestamp};
+
+/// What a process does in its first so long is put down to its start: caches are cold, connections are built up.
+pub(super) const YOUNG: Span = Span::from_secs(90);
+
+/// What the targets of one release added since the last time.
+#[derive(Clone, Debug)]
+pub(super) struct Added {
+    pub(super) release: RevisionId,
+    /// By processes that began with or after the rollout, not long ago.
+    pub(super) young: Sum,
+    /// By all others.
+    pub(super) grown: Sum,
+}
+
+/// One signal, followed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Followed {
+    until: BTreeMap<TargetId, Timestamp>,
+    pub(super) past: Past,
+    /// How the signal was computed last.
+    pub(super) candidate: Option<Candidate>,
+}
+
+/// Whether a signal's requests can be followed.
+pub(super) fn is_counted(signal: &Signal) -> bool {
+    signal.candidates.iter().any(|candidate| operands(candidate).is_some())
+}
+
+fn operands(candidate: &Candidate) -> Option<(OperandId, Option<OperandId>)> {
+    match candidate.formula {
+        Formula::Ratio { bad, total } => Some((total, Some(bad))),
+        Formula::Histogram { buckets, .. } => Some((buckets, None)),
+        Formula::Summary { .. }
+        | Formula::Gauge { .. }
+        | Formula::Rate { .. }
+        | Formula::Builtin(_)
+        | Formula::Query => None,
+    }
+}
+
+impl Followed {
+    /// Takes up what was added since the last time, and remembers it.
+    pub(super) fn take_in(
+        &mut self,
+        signal: &Signal,
+        scraped: &BTreeMap<TargetId, Scraped>,
+        rollout: Option<Timestamp>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Vec<Added> {
+        self.until.retain(|id, _| scraped.contains_key(id));
+        let mut all: Vec<Added> = Vec::new();
+        for (id, target) in scraped {
+            let Some(release) = target.era.release() else { continue };
+            let seen = |operand: OperandId| target.ring(operand).is_some();
+            let Some(candidate) = candidate::in_use(&signal.candidates, seen) else { continue };
+            let from = self.until.get(id).copied();
+            let Some((sum, newest)) = increase(target, candidate, from) else { continue };
+            self.until.insert(id.clone(), newest);
+            if self.candidate.as_ref() != Some(candidate) {
+                self.candidate = Some(candidate.clone());
+            }
+            let added = match all.iter_mut().find(|added| added.release == *release) {
+                Some(added) => added,
+                None => {
+                    all.push(Added { release: release.clone(), young: Sum::default(), grown: Sum::default() });
+                    let last = all.len() - 1;
+                    &mut all[last]
+                }
+            };
+            if target.is_young(rollout, rules, YOUNG, now) { added.young.add(&sum) } else { added.grown.add(&sum) }
+        }
+        for added in all.iter().filter(|added| added.grown.all > 0.0) {
+            self.past.add(&added.release, now, &added.grown);
+        }
+        all
+    }
+}
+
+/// What a target added after `from`, and until when.
+fn increase(target: &Scraped, candidate: &Candidate, from: Option<Timestamp>) -> Option<(Sum, Timestamp)> {
+    let (base, bad) = operands(candidate)?;
+    let ring = target.ring(base).filter(|ring| !ring.is_odd_in_part())?;
+    let newest = ring.newest();
+    let start = Start::After(from.unwrap_or_else(|| ring.oldest()));
+    let sum = match bad {
+        Some(bad) => {
+            let all = ring.increase(0, start)?;
+            let bad = target.ring(bad).and_then(|ring| ring.increase(0, start)).unwrap_or(0.0);
+            Sum { bad: bad.min(all), all, buckets: Vec::new() }
+        }
+        None => Sum::of_buckets(buckets(ring, start)?),
+    };
+    Some((sum, newest))
+}
+
+fn buckets(ring: &Ring, start: Start) -> Option<Vec<Bucket>> {
+    let mut buckets: Vec<Bucket> = ring.increases(start).map(|(bound, count)| Bucket { bound, count }).collect();
+    quantile::tidy(&mut buckets).then_some(buckets)
+}

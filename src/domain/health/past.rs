@@ -1,0 +1,203 @@
+//! What each release did, minute by minute, over its last half hour in service: the measure where only one serves.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::quantile::{self, Bucket};
+use crate::domain::id::RevisionId;
+use crate::domain::policy::{Candidate, Formula};
+use crate::domain::time::{Span, Timestamp};
+
+/// Length of one entry.
+const MINUTE: Span = Span::from_secs(60);
+
+/// Entries a release.
+const MAX_MINUTES: usize = 30;
+
+/// Releases that are remembered; the one that was seen longest ago goes first.
+const MAX_RELEASES: usize = 4;
+
+/// Requests that a stretch of the past must have before its value counts, and the most minutes that it may take to have
+/// them: of few requests the highest of many values is chance.
+const STRETCH: (f64, usize) = (500.0, 5);
+
+/// Requests of a stretch of time.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Sum {
+    pub(super) bad: f64,
+    pub(super) all: f64,
+    /// Tidy, in the exporter's unit; none where the signal is a ratio.
+    pub(super) buckets: Vec<Bucket>,
+}
+
+impl Sum {
+    pub(super) fn of_buckets(buckets: Vec<Bucket>) -> Self {
+        Self { bad: 0.0, all: buckets.last().map_or(0.0, |last| last.count), buckets }
+    }
+
+    /// Adds up; of buckets those that both have.
+    pub(super) fn add(&mut self, other: &Sum) {
+        if self.all <= 0.0 && self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+        } else {
+            self.buckets.retain_mut(|bucket| {
+                let same = other.buckets.iter().find(|theirs| theirs.bound == bucket.bound);
+                bucket.count += same.map_or(0.0, |same| same.count);
+                same.is_some()
+            });
+        }
+        self.bad += other.bad;
+        self.all += other.all;
+    }
+
+    /// Requests above one of the bounds, of all.
+    pub(super) fn above(&self, bound: f64) -> Option<f64> {
+        let bucket = self.buckets.iter().find(|bucket| bucket.bound == bound)?;
+        Some(self.all - bucket.count)
+    }
+
+    /// The value in the base unit; none without requests.
+    pub(super) fn value(&self, candidate: &Candidate) -> Option<f64> {
+        let value = match candidate.formula {
+            Formula::Ratio { .. } => self.bad / self.all,
+            Formula::Histogram { quantile, .. } => quantile::quantile(quantile, &self.buckets),
+            Formula::Summary { .. }
+            | Formula::Gauge { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_)
+            | Formula::Query => f64::NAN,
+        };
+        (value * candidate.scale).is_finite().then_some(value * candidate.scale)
+    }
+}
+
+/// One minute, and what was seen in it.
+#[derive(Clone, Debug)]
+struct Minute {
+    begin: Timestamp,
+    sum: Sum,
+}
+
+/// The past of each release, of one signal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past(BTreeMap<RevisionId, VecDeque<Minute>>);
+
+impl Past {
+    pub(super) fn add(&mut self, release: &RevisionId, at: Timestamp, sum: &Sum) {
+        if !self.0.contains_key(release) {
+            self.make_room();
+        }
+        let minutes = self.0.entry(release.clone()).or_default();
+        match minutes.back_mut().filter(|minute| at.since(minute.begin) < MINUTE) {
+            Some(minute) => minute.sum.add(sum),
+            None => {
+                if minutes.len() == MAX_MINUTES {
+                    minutes.pop_front();
+                }
+                minutes.push_back(Minute { begin: at, sum: sum.clone() });
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.0.len() < MAX_RELEASES {
+            return;
+        }
+        let oldest = self.0.iter().min_by_key(|(_, minutes)| minutes.back().map(|minute| minute.begin));
+        if let Some(oldest) = oldest.map(|(release, _)| release.clone()) {
+            self.0.remove(&oldest);
+        }
+    }
+
+    fn minutes(&self, release: &RevisionId) -> impl DoubleEndedIterator<Item = &Minute> {
+        self.0.get(release).into_iter().flatten()
+    }
+
+    /// All of a release's last half hour in service.
+    pub(super) fn pooled(&self, release: &RevisionId) -> Sum {
+        let mut pooled = Sum::default();
+        self.minutes(release).for_each(|minute| pooled.add(&minute.sum));
+        pooled
+    }
+
+    /// The highest value of any stretch of a release's past that ends before `until`, and that stretch's requests.
+    pub(super) fn highest(&self, release: &RevisionId, candidate: &Candidate, until: Timestamp) -> Option<(f64, f64)> {
+        let minutes: Vec<&Minute> = self.minutes(release).filter(|minute| minute.begin + MINUTE <= until).collect();
+        let mut highest: Option<(f64, f64)> = None;
+        for (index, first) in minutes.iter().enumerate() {
+            let mut sum = first.sum.clone();
+            for minute in minutes.iter().skip(index + 1).take(STRETCH.1 - 1) {
+                if sum.all >= STRETCH.0 {
+                    break;
+                }
+                sum.add(&minute.sum);
+            }
+            // The tail of a past that has whole stretches is none.
+            let is_short = sum.all < STRETCH.0 && index > 0 && index + STRETCH.1 > minutes.len();
+            if let Some(value) = sum.value(candidate).filter(|_| !is_short)
+                && highest.is_none_or(|(high, _)| value > high)
+            {
+                highest = Some((value, sum.all));
+            }
+        }
+        highest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::OperandId;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(minute * 60_000)
+    }
+
+    fn ratio() -> Candidate {
+        let formula = Formula::Ratio { bad: OperandId(0), total: OperandId(1) };
+        Candidate { convention: None, formula, scale: 1.0 }
+    }
+
+    fn requests(bad: f64, all: f64) -> Sum {
+        Sum { bad, all, buckets: Vec::new() }
+    }
+
+    #[test]
+    fn the_highest_is_of_stretches_with_enough_requests() {
+        let old = RevisionId::from("old");
+        let mut past = Past::default();
+        for minute in 0..40 {
+            let bad = if minute == 20 { 60.0 } else { 6.0 };
+            past.add(&old, at(minute), &requests(bad, 600.0));
+        }
+        assert_eq!(past.highest(&old, &ratio(), at(100)), Some((0.1, 600.0)));
+        assert_eq!(past.highest(&old, &ratio(), at(20)), Some((0.01, 600.0)));
+        assert_eq!(past.pooled(&old).all, 30.0 * 600.0);
+        let quiet = RevisionId::from("quiet");
+        for minute in 0..10 {
+            past.add(&quiet, at(minute), &requests(f64::from(minute == 3), 20.0));
+        }
+        assert_eq!(past.highest(&quiet, &ratio(), at(100)), Some((0.01, 100.0)));
+    }
+
+    #[test]
+    fn only_bounds_that_all_have_are_added_up() {
+        let buckets = |bounds: &[(f64, f64)]| {
+            Sum::of_buckets(bounds.iter().map(|(bound, count)| Bucket { bound: *bound, count: *count }).collect())
+        };
+        let mut sum = Sum::default();
+        sum.add(&buckets(&[(0.1, 5.0), (0.5, 8.0), (f64::INFINITY, 10.0)]));
+        sum.add(&buckets(&[(0.1, 6.0), (1.0, 9.0), (f64::INFINITY, 10.0)]));
+        assert_eq!(sum, buckets(&[(0.1, 11.0), (f64::INFINITY, 20.0)]));
+        assert_eq!((sum.above(0.1), sum.above(0.5)), (Some(9.0), None));
+    }
+
+    #[test]
+    fn the_release_that_is_gone_the_longest_is_forgotten() {
+        let mut past = Past::default();
+        for (minute, release) in ["a", "b", "c", "d", "a", "e"].into_iter().enumerate() {
+            past.add(&RevisionId::from(release), at(minute as i64), &requests(0.0, 1.0));
+        }
+        let known = ["a", "b", "c", "d", "e"].map(|release| past.pooled(&RevisionId::from(release)).all);
+        assert_eq!(known, [2.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,230 @@
+//! A release against the one before it, over whole rollouts of simulated pods with seeded chance.
+
+use crate::domain::health::compare::chance::Chance;
+use crate::domain::health::fixtures::{BAD, BUCKETS, Scene, TOTAL, at, finite, page, policy_with, sample, trigger};
+use crate::domain::health::verdict::{Subject, TriggerState};
+use crate::domain::id::RevisionId;
+use crate::domain::observation::Page;
+use crate::domain::policy::{Comparison, Condition, Trigger};
+
+/// Upper bounds of the latency buckets, in seconds.
+const BOUNDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
+
+/// When the rollout begins, with ten minutes of the old release before it.
+const ROLLOUT: i64 = 600;
+
+/// What a pod is like at a time.
+#[derive(Clone, Copy)]
+struct Like {
+    /// Requests a second.
+    rate: f64,
+    errors: f64,
+    /// Median latency in seconds; log-normal with a deviation of 0.6, so that p99 is 4 times as much.
+    median: f64,
+}
+
+impl Like {
+    const WELL: Like = Like { rate: 8.0, errors: 0.002, median: 0.05 };
+}
+
+/// One pod.
+struct Pod {
+    name: String,
+    release: &'static str,
+    begins: i64,
+    ends: i64,
+    total: f64,
+    bad: f64,
+    counts: [f64; 9],
+}
+
+/// A rolling update of `pods` pods, one every `pace` seconds.
+struct Rollout {
+    pods: Vec<Pod>,
+    chance: Chance,
+}
+
+impl Rollout {
+    fn new(pods: i64, pace: i64, seed: u64) -> Self {
+        let pod = |release: &'static str, index: i64, begins: i64, ends: i64| Pod {
+            name: format!("{release}-{index}"),
+            release,
+            begins,
+            ends,
+            total: 0.0,
+            bad: 0.0,
+            counts: [0.0; 9],
+        };
+        let old = (0..pods).map(|i| pod("old", i, -100_000, ROLLOUT + 10 + (i + 1) * pace));
+        let new = (0..pods).map(|i| pod("new", i, ROLLOUT + 10 + i * pace, i64::MAX));
+        Self { pods: old.chain(new).collect(), chance: Chance::new(seed) }
+    }
+
+    /// Runs until `until` and returns when each trigger first fired, counted from the rollout.
+    fn run(mut self, triggers: Vec<Trigger>, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Vec<Option<i64>> {
+        let mut scene = Scene::new(policy_with(triggers));
+        let mut fired: Vec<Option<i64>> = Vec::new();
+        for step in 0..until / 5 {
+            let now = step * 5;
+            let is_rolling = now >= ROLLOUT;
+            scene.subject = Some(Subject {
+                revision: RevisionId::from(if is_rolling { "new" } else { "old" }),
+                since: at(if is_rolling { ROLLOUT } else { 0 }),
+                baseline: is_rolling.then(|| RevisionId::from("old")),
+            });
+            let alive: Vec<usize> = (0..self.pods.len())
+                .filter(|index| (self.pods[*index].begins..self.pods[*index].ends).contains(&now))
+                .collect();
+            let names: Vec<(String, &'static str)> =
+                alive.iter().map(|index| (self.pods[*index].name.clone(), self.pods[*index].release)).collect();
+            let instances: Vec<(&str, &str)> = names.iter().map(|(name, release)| (name.as_str(), *release)).collect();
+            scene.releases(now, &instances);
+            scene.health.retain_targets(&|target| names.iter().any(|(name, _)| name == target.as_str()));
+            for index in alive {
+                let like = like(self.pods[index].release, index as i64, now);
+                self.pods[index].serve(like, now, &mut self.chance);
+                let pod = &self.pods[index];
+                let (page, name) = (pod.page(), pod.name.clone());
+                scene.scrape_result(now, &name, Some(&name), Ok(page));
+            }
+            let assessment = scene.assess(now);
+            fired.resize(assessment.triggers.len(), None);
+            for (fired, status) in fired.iter_mut().zip(&assessment.triggers) {
+                if matches!(status.state, TriggerState::Firing { .. }) {
+                    fired.get_or_insert(now - ROLLOUT);
+                }
+            }
+        }
+        fired
+    }
+}
+
+impl Pod {
+    fn serve(&mut self, like: Like, now: i64, chance: &mut Chance) {
+        let seconds = (now - self.begins).clamp(0, 5) as f64;
+        let requests = (like.rate * seconds).round() as u32;
+        self.total += f64::from(requests);
+        self.bad += chance.binomial(requests, like.errors);
+        for _ in 0..requests {
+            let normal =
+                (-2.0 * (1.0 - chance.uniform()).ln()).sqrt() * (std::f64::consts::TAU * chance.uniform()).cos();
+            let latency = like.median * (0.6 * normal).exp();
+            for (count, bound) in self.counts.iter_mut().zip(BOUNDS) {
+                *count += f64::from(latency <= bound);
+            }
+        }
+    }
+
+    fn page(&self) -> Page {
+        let series = |offset: u32| 100 + offset;
+        let mut samples = vec![sample(TOTAL, 1, 0.0, self.total), sample(BAD, 2, 0.0, self.bad)];
+        let buckets = BOUNDS.iter().zip(self.counts).enumerate();
+        samples.extend(buckets.map(|(slot, (bound, count))| sample(BUCKETS, series(slot as u32), *bound, count)));
+        Page { process_start: Some(self.begins as f64), ..page(samples) }
+    }
+}
+
+fn worse(signal: &str, factor: f64, plus: f64) -> Trigger {
+    let comparison = Comparison { confidence: finite(0.99), factor: finite(factor), plus: finite(plus) };
+    trigger(signal, Condition::WorseThanBaseline(comparison), 300)
+}
+
+fn triggers() -> Vec<Trigger> {
+    vec![worse("error_rate", 1.3, 0.001), worse("p99_latency", 1.3, 0.05)]
+}
+
+/// When the two comparisons fire on a rolling update of six pods, one a minute.
+fn six(seed: u64, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> (Option<i64>, Option<i64>) {
+    let fired = Rollout::new(6, 60, seed).run(triggers(), ROLLOUT + until, like);
+    (fired[0], fired[1])
+}
+
+#[test]
+fn a_hard_fault_of_the_first_pod_is_found_in_two_looks() {
+    for seed in 0..3 {
+        let (errors, _) = six(seed, 120, |release, _, _| match release {
+            "new" => Like { errors: 0.4, ..Like::WELL },
+            _ => Like::WELL,
+        });
+        // The first pod is ready 10 s after the rollout began.
+        assert!(errors.is_some_and(|errors| errors <= 22), "seed {seed}: {errors:?}");
+    }
+}
+
+/// What the new release is like; the old one is well.
+fn new_is(like: Like) -> impl Fn(&str, i64, i64) -> Like {
+    move |release, _, _| if release == "new" { like } else { Like::WELL }
+}
+
+#[test]
+fn softer_faults_are_found_while_both_serve() {
+    let cases: [(&str, Like, i64, i64); 3] = [
+        // Young processes don't count before 100 s but for what is beyond 10 %.
+        ("5 %", Like { errors: 0.05, ..Like::WELL }, 100, 150),
+        ("2 %", Like { errors: 0.02, ..Like::WELL }, 100, 200),
+        ("latency doubled", Like { median: 0.1, ..Like::WELL }, 100, 200),
+    ];
+    for (name, like, from, to) in cases {
+        for seed in 0..2 {
+            let (errors, latency) = six(seed, 400, new_is(like));
+            let fired = errors.or(latency);
+            assert!(fired.is_some_and(|at| (from..=to).contains(&at)), "{name}, seed {seed}: {errors:?} {latency:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_fault_of_the_release_is_left_alone() {
+    type Case = (&'static str, fn(&str, i64, i64) -> Like);
+    let cases: [Case; 8] = [
+        ("alike", |_, _, _| Like::WELL),
+        ("a cold start", |release, pod, now| {
+            let began = ROLLOUT + 10 + (pod - 6) * 60;
+            let is_cold = release == "new" && now - began < 60;
+            if is_cold { Like { errors: 0.03, median: 0.3, ..Like::WELL } } else { Like::WELL }
+        }),
+        ("a dependency fails for both", |_, _, now| {
+            if now > ROLLOUT + 200 { Like { errors: 0.4, median: 0.4, ..Like::WELL } } else { Like::WELL }
+        }),
+        (
+            "a dependency flaps",
+            |_, _, now| {
+                if now / 7 % 9 == 0 { Like { errors: 0.4, ..Like::WELL } } else { Like::WELL }
+            },
+        ),
+        ("a fifth worse", |release, _, _| match release {
+            "new" => Like { errors: 0.024, median: 0.056, ..Like::WELL },
+            _ => Like { errors: 0.02, ..Like::WELL },
+        }),
+        ("hardly any traffic", |_, _, _| Like { rate: 0.2, errors: 0.02, ..Like::WELL }),
+        ("more traffic and with it latency", |_, _, now| {
+            let more = if now > ROLLOUT { 1.0 + (now - ROLLOUT) as f64 / 4_000.0 } else { 1.0 };
+            Like { rate: 8.0 * more, median: 0.05 * more, ..Like::WELL }
+        }),
+        ("a burst of two minutes once the old release is gone", |_, _, now| {
+            let is_burst = (ROLLOUT + 700..ROLLOUT + 820).contains(&now);
+            if is_burst { Like { errors: 0.5, ..Like::WELL } } else { Like::WELL }
+        }),
+    ];
+    for (name, like) in cases {
+        for seed in 0..2 {
+            assert_eq!(six(seed, 1_200, like), (None, None), "{name}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn once_the_old_release_is_gone_its_past_is_the_measure_and_a_fault_must_hold() {
+    let late = ROLLOUT + 1_200;
+    type Case = (&'static str, fn(i64) -> bool, std::ops::RangeInclusive<i64>);
+    let cases: [Case; 2] = [
+        ("for good", |_| true, 1_500..=1_540),
+        ("three minutes of every five", |since| since % 300 < 180, 1_500..=1_900),
+    ];
+    for (name, is_bad, expected) in cases {
+        let (errors, _) = six(3, 2_400, |_, _, now| {
+            if now >= late && is_bad(now - late) { Like { errors: 0.05, ..Like::WELL } } else { Like::WELL }
+        });
+        assert!(errors.is_some_and(|errors| expected.contains(&errors)), "{name}: {errors:?}");
+    }
+}

@@ -1,0 +1,130 @@
+//! From where a trigger looks at a release, and at the one before it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::Health;
+use super::compare::{self, Comparer};
+use super::follow::{self, Added, Followed, YOUNG};
+use super::judge::Judgement;
+use super::reading::{Lack, Reading, Settling, Sight};
+use super::verdict::{Compared, Subject, UnknownReason};
+use crate::domain::id::SignalName;
+use crate::domain::policy::{Condition, Formula, Signal, Trigger};
+use crate::domain::time::{Span, Timestamp};
+
+/// The share of errors beyond which they are no cold start, where the policy has no threshold for them.
+const DEFAULT_ERRORS: f64 = 0.1;
+
+/// What is seen of the release in question, and of the one before it.
+pub(super) struct Views<'a> {
+    /// All of it.
+    pub(super) all: Sight<'a>,
+    /// Without what new processes did while they warmed up.
+    warm: Sight<'a>,
+    /// Without what new processes did in the time in which nothing is put down to them.
+    grown: Sight<'a>,
+    /// The release before, likewise; none where no rollout was seen.
+    old: Option<Sight<'a>>,
+    subject: Option<&'a Subject>,
+}
+
+impl<'a> Views<'a> {
+    /// Where an absolute threshold looks: a latency is not judged while processes warm up.
+    pub(super) fn of(&self, signal: &Signal) -> &Sight<'a> {
+        let is_latency = signal.candidates.iter().any(|candidate| match candidate.formula {
+            Formula::Histogram { .. } | Formula::Summary { .. } => true,
+            Formula::Ratio { .. }
+            | Formula::Gauge { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_)
+            | Formula::Query => false,
+        });
+        if is_latency { &self.warm } else { &self.all }
+    }
+}
+
+impl Health {
+    /// Compares the release with the one before it.
+    pub(super) fn compare(
+        &self,
+        comparer: &mut Comparer,
+        trigger: &Trigger,
+        signal: &Signal,
+        all: &Reading,
+        added: &[Added],
+        views: &Views<'_>,
+    ) -> (Judgement, Option<Compared>) {
+        let baseline = views.subject.and_then(|subject| Some((subject, subject.baseline.as_ref()?)));
+        let (Some((subject, baseline)), Some(old), Some(followed)) =
+            (baseline, &views.old, self.followed.get(&signal.name))
+        else {
+            return (Judgement::Unknown(Lack::of(UnknownReason::NoBaseline)), None);
+        };
+        let now = views.all.scope.now;
+        let outcome = comparer.look(
+            trigger,
+            &compare::Look {
+                now,
+                signal,
+                interval: self.policy.interval,
+                release: &subject.revision,
+                baseline,
+                added,
+                followed,
+                all,
+                grown: &views.grown.read(signal, views.grown.scope.window(signal.window), 1),
+                old: &old.read(signal, old.scope.window(signal.window), 1),
+                threshold: self.threshold_of_errors(signal),
+            },
+        );
+        (outcome.judgement, outcome.compared)
+    }
+
+    /// The threshold beyond which an error ratio is no cold start: the policy's own, else that of the default trigger.
+    fn threshold_of_errors(&self, signal: &Signal) -> Option<f64> {
+        let is_ratio = signal.candidates.iter().any(|c| matches!(c.formula, Formula::Ratio { .. }));
+        let own = self.policy.triggers.iter().filter(|trigger| trigger.signal == signal.name);
+        let bounds = own.filter_map(|trigger| match trigger.condition {
+            Condition::Above(bound) => Some(bound.get()),
+            Condition::Below(_) | Condition::WorseThanBaseline(_) => None,
+        });
+        is_ratio.then(|| bounds.reduce(f64::min).unwrap_or(DEFAULT_ERRORS))
+    }
+
+    /// Takes up what was added to the signals that triggers judge.
+    pub(super) fn follow(&mut self, subject: Option<&Subject>, now: Timestamp) -> BTreeMap<SignalName, Vec<Added>> {
+        let rollout = subject.map(|subject| subject.since);
+        let mut added = BTreeMap::new();
+        for trigger in &self.policy.triggers {
+            let Some(signal) = self.policy.signals.get(&trigger.signal).filter(|signal| follow::is_counted(signal))
+            else {
+                continue;
+            };
+            if added.contains_key(&signal.name) {
+                continue;
+            }
+            let followed = match self.followed.entry(signal.name.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Followed::default()),
+            };
+            added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, rollout, &self.rules, now));
+        }
+        added
+    }
+
+    pub(super) fn views<'a>(&'a self, subject: Option<&'a Subject>, now: Timestamp) -> Views<'a> {
+        let scope = self.scope(subject.map(|subject| &subject.revision), now, None);
+        let settling =
+            |span: Span| subject.map(|subject| Settling { rollout: subject.since, span, rules: &self.rules });
+        let all = self.sight(scope);
+        let warm = Sight { settling: settling(self.policy.warmup), ..all.clone() };
+        let grown = Sight { settling: settling(YOUNG), ..all.clone() };
+        let baseline = subject.and_then(|subject| subject.baseline.as_ref());
+        let old = baseline.map(|baseline| {
+            let scope = self.scope(Some(baseline), now, None);
+            Sight { settling: settling(YOUNG), ..self.sight(scope) }
+        });
+        Views { all, warm, grown, old, subject }
+    }
+}
