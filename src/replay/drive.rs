@@ -301,7 +301,7 @@ fn kind_of(hold: &Hold) -> Kind {
 }
 
 /// The records by which a release is in place and known good.
-fn known_good(id: &WorkloadId, revision: &RevisionId, at: Timestamp) -> [Record; 2] {
+pub(super) fn known_good(id: &WorkloadId, revision: &RevisionId, at: Timestamp) -> [Record; 2] {
     let observed = Event::ReleaseObserved {
         revision: revision.clone(),
         image: None,

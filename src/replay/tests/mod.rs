@@ -1,3 +1,4 @@
+mod live;
 mod odd;
 mod rollouts;
 mod scene;
