@@ -55,5 +55,5 @@ pub(crate) fn read(index: u32, source: &Source, problems: &mut Problems) -> File
     let root = Spanned::new(span, DeValue::Table(table));
     let mut cx = Cx { file: index, problems };
     let node = Node { name: "the file", key: Place::new(index, 0..0), value: &root };
-    section::decode::<File>(&node, &mut cx).map(|(file, damaged)| File { damaged, ..file }).unwrap_or_default()
+    section::decode::<File>(&node, &mut cx).map(|(file, ..)| file).unwrap_or_default()
 }

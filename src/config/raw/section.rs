@@ -1,5 +1,7 @@
 //! One list of keys for each section of the file: struct, decoder, fallback and JSON Schema come from it and can't drift.
 
+use std::cell::RefCell;
+
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
@@ -13,17 +15,40 @@ pub(crate) struct Fields<'a, 'i> {
     table: &'a DeTable<'i>,
     /// Where the table's own key is: what is missing is reported there.
     key: Place,
-    /// Keys that nobody knows were reported. A required key that seems to be missing is then most likely one of them.
-    strangers: bool,
+    /// Keys that were reported.
+    lost: RefCell<Lost>,
+}
+
+/// Keys of a section that were written and reported: what seems to be missing beside them may be one of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost(Vec<String>);
+
+impl Lost {
+    /// Whether one of these keys was written, and only can't be read.
+    pub(crate) fn may_be(&self, keys: &[&str]) -> bool {
+        self.0.iter().any(|lost| keys.contains(&lost.as_str()))
+    }
+
+    /// With those of a section that this one falls back on.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.iter().cloned());
+        self
+    }
 }
 
 impl Fields<'_, '_> {
     /// Reads one key.
     pub(crate) fn take<T: Decode>(&self, name: &str, required: bool, cx: &mut Cx<'_>) -> Option<At<T>> {
         match self.table.get_key_value(name) {
-            Some((key, value)) => At::decode(&Node { name, key: cx.place(key), value }, cx),
+            Some((key, value)) => {
+                let decoded = At::decode(&Node { name, key: cx.place(key), value }, cx);
+                if decoded.is_none() {
+                    self.lost.borrow_mut().0.push(name.to_owned());
+                }
+                decoded
+            }
             None => {
-                if required && !self.strangers {
+                if required && !self.lost.borrow().may_be(&[name]) {
                     cx.problems.absent(self.key, format!("`{name}` is missing"));
                 }
                 None
@@ -112,8 +137,8 @@ pub(crate) trait Section: Sized {
 /// A section with at most this many keys lists them where something else is found in its place.
 const FEW_KEYS: usize = 4;
 
-/// Reads a section; the flag says whether anything in it was wrong.
-pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<(S, bool)> {
+/// Reads a section, and says which of its keys were reported, and whether anything within it was.
+pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option<(S, Lost, bool)> {
     let known = Known::of::<S>();
     let DeValue::Table(table) = node.value.get_ref() else {
         let few = known.keys.len() <= FEW_KEYS;
@@ -123,27 +148,37 @@ pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option
         return None;
     };
     let before = cx.problems.count();
-    let mut strangers = false;
+    let mut lost = Lost::default();
     for (key, value) in table {
-        strangers |= report_stranger::<S>(&known, key.get_ref(), value.get_ref(), cx.place(key), cx);
+        lost.0.extend(report_stranger::<S>(&known, key.get_ref(), value.get_ref(), cx.place(key), cx));
     }
-    let section = S::read(&Fields { table, key: node.key, strangers }, cx);
-    Some((section, cx.problems.count() > before))
+    let fields = Fields { table, key: node.key, lost: RefCell::new(lost) };
+    let section = S::read(&fields, cx);
+    Some((section, fields.lost.into_inner(), cx.problems.count() > before))
 }
 
-fn report_stranger<S: Section>(known: &Known, name: &str, value: &DeValue<'_>, place: Place, cx: &mut Cx<'_>) -> bool {
+/// Reports a key that can't be here; its name where the section knows it, and the key that it was most likely meant to be.
+fn report_stranger<S: Section>(
+    known: &Known,
+    name: &str,
+    value: &DeValue<'_>,
+    place: Place,
+    cx: &mut Cx<'_>,
+) -> Vec<String> {
+    let meant = || suggest::nearest(name, known.keys.iter().copied()).map(str::to_owned);
     match known.status::<S>(name, value) {
-        Status::Key | Status::Other => return false,
+        Status::Key | Status::Other => Vec::new(),
         Status::Refused(refused) => {
             let why = if refused.unsupported { "is not supported by this build" } else { "can't be written here" };
             cx.problems.wrong(place, format!("`{name}` {why}")).hint(refused.instead);
+            meant().into_iter().chain([name.to_owned()]).collect()
         }
         Status::Stranger => {
             let hint = suggest::hint(name, known.keys.iter().copied());
             cx.problems.wrong(place, format!("unknown key {}", suggest::quoted(name))).maybe_hint(hint);
+            meant().into_iter().collect()
         }
     }
-    true
 }
 
 /// The JSON Schema of a section.
@@ -224,7 +259,9 @@ macro_rules! section {
             $($(#[doc = $field_doc])+ pub(crate) $field: Option<$crate::config::raw::decode::At<$type>>,)*
             $($(pub(crate) $part: $part_type,)+)?
             $(pub(crate) $open: $crate::config::raw::decode::Named<$open_type>,)?
-            /// Something in it was reported already, so that what seems to be missing may only be misspelt.
+            /// Keys of it that were reported already.
+            pub(crate) lost: $crate::config::raw::section::Lost,
+            /// Something in it was reported already, at whatever depth.
             pub(crate) damaged: bool,
         }
 
@@ -266,6 +303,7 @@ macro_rules! section {
                     ),)*
                     $($($part: <$part_type as $crate::config::raw::section::Section>::read(fields, cx),)+)?
                     $($open: fields.take_others::<Self, $open_type>(cx),)?
+                    lost: $crate::config::raw::section::Lost::default(),
                     damaged: false,
                 }
             }
@@ -294,6 +332,7 @@ macro_rules! section {
                     $($field: self.$field.or_else(|| fallback.$field.clone()),)*
                     $($($part: $crate::config::raw::section::Section::or(self.$part, &fallback.$part),)+)?
                     $($open: self.$open.or(&fallback.$open),)?
+                    lost: self.lost.and(&fallback.lost),
                     damaged: self.damaged || fallback.damaged,
                 }
             }
@@ -305,7 +344,7 @@ macro_rules! section {
                 cx: &mut $crate::config::raw::decode::Cx<'_>,
             ) -> Option<Self> {
                 $crate::config::raw::section::decode::<Self>(node, cx)
-                    .map(|(section, damaged)| Self { damaged, ..section })
+                    .map(|(section, lost, damaged)| Self { lost, damaged, ..section })
             }
 
             fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

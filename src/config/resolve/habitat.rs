@@ -9,6 +9,7 @@ use reqwest::Url;
 use super::{Resolver, is_beneath, kubernetes, name};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
+use crate::config::raw::section::Lost;
 use crate::config::raw::text::Argv;
 use crate::config::source::Place;
 use crate::config::suggest;
@@ -71,12 +72,12 @@ pub(super) fn resolve(
         return Some(self::release_dir(r, workload, release_dir, strategy, raw));
     }
     if let Some(command) = &raw.command {
-        return self::command(r, command);
+        return Some(self::command(r, command));
     }
     if let Some(kubernetes) = &raw.kubernetes {
         return kubernetes::resolve(r, kubernetes, strategy);
     }
-    if !raw.damaged {
+    if !raw.lost.may_be(&["release_dir", "command", "kubernetes"]) {
         r.problems
             .absent(key, format!("nothing says where the workload `{workload}` runs"))
             .hint("write `release_dir = { path = \"/srv/…\", unit = \"….service\" }`, `command = { … }` or `kubernetes = { … }`");
@@ -125,7 +126,7 @@ fn one(r: &mut Resolver<'_>, workload: &str, at: &At<raw::habitat::ReleaseDir>) 
     let instance = ReleaseInstance {
         id: id.clone(),
         current: value(&raw.current).unwrap_or_else(|| PathBuf::from(CURRENT)),
-        restart: restart(r, at.key, &raw.restart, &raw.unit, raw.damaged),
+        restart: restart(r, at.key, &raw.restart, &raw.unit, &raw.lost),
         cgroup: cgroup(r, raw.cgroup.as_ref()),
     };
     (instance, Instance { id, scrape: None, health: None })
@@ -170,7 +171,7 @@ fn several(
         let instance = ReleaseInstance {
             id: id.clone(),
             current: value(&raw.current).unwrap_or_default(),
-            restart: restart(r, at.key, &raw.restart, &raw.unit, raw.damaged),
+            restart: restart(r, at.key, &raw.restart, &raw.unit, &raw.lost),
             cgroup: cgroup(r, raw.cgroup.as_ref()),
         };
         instances.push((instance, Instance { id, scrape: raw.scrape.clone(), health: raw.health.clone() }));
@@ -216,7 +217,7 @@ fn restart(
     key: Place,
     argv: &Option<At<Argv>>,
     unit: &Option<At<String>>,
-    damaged: bool,
+    lost: &Lost,
 ) -> Restart {
     match (argv, unit) {
         (Some(argv), None) => return Restart::Command(argv.value.0.clone()),
@@ -240,7 +241,7 @@ fn restart(
                 .wrong(later, "`restart` and `unit` together")
                 .hint("one of them restarts the process: keep that");
         }
-        (None, None) if !damaged => {
+        (None, None) if !lost.may_be(&["restart", "unit"]) => {
             r.problems
                 .absent(key, "nothing says how the process is restarted")
                 .hint("add `unit = \"….service\"` or `restart = [\"program\", \"argument\"]`");
@@ -250,7 +251,7 @@ fn restart(
     Restart::Unit(String::new())
 }
 
-fn command(r: &mut Resolver<'_>, at: &At<raw::habitat::Command>) -> Option<Resolved> {
+fn command(r: &mut Resolver<'_>, at: &At<raw::habitat::Command>) -> Resolved {
     let raw = &at.value;
     let mut names = Names::default();
     let instances: Vec<Instance> = raw
@@ -285,16 +286,16 @@ fn command(r: &mut Resolver<'_>, at: &At<raw::habitat::Command>) -> Option<Resol
     }
     let argv = |field: &Option<At<Argv>>| field.as_ref().map(|at| at.value.0.clone());
     let habitat = Habitat::Command(CommandHabitat {
-        current: argv(&raw.current)?,
-        releases: argv(&raw.releases)?,
-        rollback: argv(&raw.rollback)?,
+        current: argv(&raw.current).unwrap_or_default(),
+        releases: argv(&raw.releases).unwrap_or_default(),
+        rollback: argv(&raw.rollback).unwrap_or_default(),
         status: argv(&raw.status),
         check: argv(&raw.check),
         retire: argv(&raw.retire),
         instances: instances.iter().map(|instance| instance.id.clone()).collect(),
         timeout: value(&raw.timeout).unwrap_or(COMMAND_TIMEOUT),
     });
-    Some(Resolved { habitat, instances, watched: false })
+    Resolved { habitat, instances, watched: false }
 }
 
 /// Placeholders are whole arguments, and only those that are filled in.

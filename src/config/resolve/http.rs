@@ -92,10 +92,10 @@ fn headers(r: &mut Resolver<'_>, raw: &raw::http::Http) -> BTreeMap<String, Stri
 fn tls(r: &mut Resolver<'_>, at: &raw::decode::At<raw::http::TlsConfig>) -> TlsOptions {
     let raw = &at.value;
     match (&raw.cert_file, &raw.key_file) {
-        (Some(alone), None) if !raw.damaged => {
+        (Some(alone), None) if !raw.lost.may_be(&["key_file"]) => {
             r.problems.absent(alone.key, "`cert_file` without `key_file`").hint("a client certificate needs both")
         }
-        (None, Some(alone)) if !raw.damaged => {
+        (None, Some(alone)) if !raw.lost.may_be(&["cert_file"]) => {
             r.problems.absent(alone.key, "`key_file` without `cert_file`").hint("a client certificate needs both")
         }
         _ => {}

@@ -14,6 +14,10 @@ const SELECTOR_KEY: &str = "version";
 /// Longest name of an object, a DNS subdomain (RFC 1123).
 const LONGEST_NAME: usize = 253;
 
+/// Keys that say, or help to say, which workload it is.
+const SUBJECTS: [&str; 9] =
+    ["deployment", "statefulset", "daemonset", "selector", "owner", "service", "blue", "green", "canary"];
+
 pub(super) fn resolve(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>, strategy: Strategy) -> Option<Resolved> {
     let raw = &at.value;
     let subject = Written { raw, key: at.key }.subject(r, strategy);
@@ -39,7 +43,7 @@ fn namespace(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>) -> Option<
         }
         (None, Some(_)) => Some(None),
         (None, None) => {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["namespace", "owner"]) {
                 r.problems
                     .absent(at.key, "`namespace` is missing")
                     .hint("write `namespace = \"default\"` if it is that");
@@ -69,7 +73,7 @@ impl Written<'_> {
             return None;
         }
         let Some((way, key)) = ways.pop() else {
-            if !self.raw.damaged {
+            if !self.raw.lost.may_be(&SUBJECTS) {
                 r.problems.absent(self.key, "nothing says which workload it is").hint(
                     "write `deployment = \"…\"`, `statefulset`, `daemonset`, `selector = \"app=…\"` or `owner = \"self\"`",
                 );
@@ -125,7 +129,7 @@ impl Written<'_> {
     fn blue_green(&self, r: &mut Resolver<'_>, way: &str, key: Place) -> Option<KubernetesSubject> {
         let raw = self.raw;
         let (Some(service), Some(blue), Some(green)) = (&raw.service, &raw.blue, &raw.green) else {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["service", "blue", "green"]) {
                 r.problems.wrong(key, format!("the strategy blue-green with `{way}`")).hint(
                     "it needs `service = \"…\"`, `blue = \"…\"` and `green = \"…\"`: the Service and the two Deployments behind it",
                 );
@@ -149,7 +153,7 @@ impl Written<'_> {
     fn canary(&self, r: &mut Resolver<'_>, way: &str, key: Place) -> Option<KubernetesSubject> {
         let raw = self.raw;
         let (Some(stable), Some(canary)) = (&raw.deployment, &raw.canary) else {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["deployment", "canary"]) {
                 r.problems.wrong(key, format!("the strategy canary with `{way}`")).hint(
                     "it needs `deployment = \"…\"` and `canary = \"…\"`: the one that serves and the one that tries",
                 );

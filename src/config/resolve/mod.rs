@@ -63,8 +63,9 @@ impl Resolver<'_> {
         let written: Vec<&str> =
             files.iter().filter_map(|file| file.notify.as_ref()).flat_map(|at| &at.value.0).map(|e| &*e.name).collect();
         let none = Defaults::default();
+        let defaults = defaults.unwrap_or(&none);
         let around =
-            workload::Around { daemon: &daemon, defaults: &defaults.unwrap_or(&none).policy, receivers: &written };
+            workload::Around { daemon: &daemon, defaults: &defaults.policy, lost: &defaults.lost, receivers: &written };
         let workloads = workload::resolve_all(self, &workloads, &around);
         Config { daemon, receivers, workloads }
     }

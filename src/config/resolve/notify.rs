@@ -15,6 +15,20 @@ use crate::domain::id::ReceiverName;
 /// Where PagerDuty takes events, Events API v2.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 
+/// The keys that give a receiver its address, or seem to.
+const ADDRESSES: [&str; 10] = [
+    "webhook",
+    "webhook_file",
+    "slack",
+    "slack_file",
+    "pagerduty",
+    "pagerduty_file",
+    "alertmanager",
+    "alertmanager_file",
+    "routing_key_file",
+    "routing_key",
+];
+
 /// The kinds, as a hint lists them.
 const KINDS: &str = "write one of `webhook`, `slack`, `pagerduty`, `alertmanager`";
 
@@ -49,7 +63,7 @@ pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Rec
     let http = Arc::new(http::resolve(r, &raw.http));
     let written = written(raw);
     let Some(first) = written.first() else {
-        if !raw.damaged {
+        if !raw.lost.may_be(&ADDRESSES) {
             r.problems.absent(entry.key, format!("the receiver `{}` has no address", entry.name)).hint(KINDS);
         }
         return None;
@@ -88,7 +102,7 @@ fn kind(r: &mut Resolver<'_>, raw: &Notify, written: &Written<'_>) -> Option<Rec
         Speaks::Alertmanager => ReceiverKind::Alertmanager { url },
         Speaks::PagerDuty => {
             let Some(key) = &raw.routing_key_file else {
-                if !raw.damaged {
+                if !raw.lost.may_be(&["routing_key_file", "routing_key"]) {
                     r.problems
                         .absent(written.place, "`pagerduty` without `routing_key_file`")
                         .hint("the file holds the integration's routing key");

@@ -7,6 +7,7 @@ use super::{Resolver, http};
 use crate::config::model::{HttpOptions, PodEndpoint, PodHealth, PodPort, Sources};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
+use crate::config::raw::section::Lost;
 use crate::config::raw::sources::Scheme;
 use crate::config::raw::text::Port;
 use crate::config::source::Place;
@@ -29,7 +30,7 @@ fn scrape(r: &mut Resolver<'_>, at: Option<&At<raw::sources::Scrape>>) -> Option
     let written = Written {
         section: "scrape",
         key: *key,
-        damaged: raw.damaged,
+        lost: &raw.lost,
         port: raw.port.as_ref(),
         path: raw.path.as_ref(),
         scheme: raw.scheme.as_ref(),
@@ -44,7 +45,7 @@ fn health(r: &mut Resolver<'_>, at: Option<&At<raw::sources::Health>>) -> Option
     let written = Written {
         section: "health",
         key: *key,
-        damaged: raw.damaged,
+        lost: &raw.lost,
         port: raw.port.as_ref(),
         path: raw.path.as_ref(),
         scheme: raw.scheme.as_ref(),
@@ -60,8 +61,8 @@ fn health(r: &mut Resolver<'_>, at: Option<&At<raw::sources::Health>>) -> Option
 struct Written<'a> {
     section: &'static str,
     key: Place,
-    /// Something in the section was reported already.
-    damaged: bool,
+    /// Keys of the section that were reported already.
+    lost: &'a Lost,
     port: Option<&'a At<Port>>,
     path: Option<&'a At<String>>,
     scheme: Option<&'a At<Scheme>>,
@@ -88,7 +89,7 @@ impl Written<'_> {
                 .hint(format!("write \"/{}\"", path.value.escape_debug()));
         }
         let Some(port) = self.port else {
-            if fixed.is_empty() && !self.damaged {
+            if fixed.is_empty() && !self.lost.may_be(&["port"]) {
                 r.problems
                     .absent(self.key, format!("`{section}` has no port"))
                     .hint(format!("write {section} = {{ port = 8080 }}, or the name that the container gives it"));

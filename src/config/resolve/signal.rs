@@ -173,7 +173,7 @@ impl Signals {
         let raw = &entry.value;
         let ways = ways(raw);
         let Some((first_key, way)) = ways.first().copied() else {
-            if !raw.damaged {
+            if !raw.lost.may_be(&WAYS) {
                 let builtin = BUILTINS.iter().map(|(name, ..)| *name);
                 let tunable = builtin.chain(convention::SIGNALS.iter().map(|(name, _)| *name));
                 let hint = match suggest::nearest(&entry.name, tunable) {
@@ -231,7 +231,7 @@ impl Signals {
         let raw = &entry.value;
         let expression = raw.promql.as_ref()?;
         let Some(server) = raw.prometheus.as_ref().or(prometheus) else {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["prometheus"]) {
                 r.problems
                     .absent(expression.key, "`promql` without `prometheus`")
                     .hint("add prometheus = \"http://…\" here or to the workload: the server that evaluates it");
@@ -257,7 +257,7 @@ impl Signals {
 
     fn ratio(&mut self, r: &mut Resolver<'_>, raw: &raw::signal::Signal, key: Place) -> Option<Shape> {
         let (Some(bad), Some(total)) = (&raw.bad, &raw.total) else {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["bad", "total"]) {
                 let (there, missing) = if raw.bad.is_some() { ("bad", "total") } else { ("total", "bad") };
                 r.problems
                     .absent(key, format!("`{there}` without `{missing}`"))
@@ -406,6 +406,9 @@ impl Way {
     }
 }
 
+/// The keys of all of them.
+const WAYS: [&str; 7] = ["bad", "total", "histogram", "summary", "gauge", "counter", "promql"];
+
 /// Those that a section uses, in the order of the file.
 fn ways(raw: &raw::signal::Signal) -> Vec<(Place, Way)> {
     let key = |at: &Option<At<Selector>>| at.as_ref().map(|at| at.key);
@@ -455,7 +458,7 @@ fn check_family(r: &mut Resolver<'_>, family: &At<Selector>) {
 
 fn quantile(r: &mut Resolver<'_>, raw: &raw::signal::Signal, key: Place) -> Option<f64> {
     let Some(quantile) = &raw.quantile else {
-        if !raw.damaged {
+        if !raw.lost.may_be(&["quantile"]) {
             r.problems
                 .absent(key, "`quantile` is missing")
                 .hint("quantile = 0.99 is the value that 99 % of requests stay below");

@@ -12,12 +12,12 @@ use super::{Resolver, http, pods};
 use crate::config::model::{Endpoint, FileTargets, HealthEndpoint, HttpOptions, RevisionFrom, Sources};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
+use crate::config::raw::section::Lost;
 use crate::config::raw::sources::Scheme;
 use crate::config::raw::text::Port;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::InstanceId;
-use crate::domain::policy::Habitat;
 
 /// Where exposition pages are, by Prometheus' convention.
 pub(super) const METRICS_PATH: &str = "/metrics";
@@ -28,10 +28,10 @@ pub(super) const HEALTH_PATH: &str = "/health";
 pub(super) fn resolve(
     r: &mut Resolver<'_>,
     raw: &raw::workload::Policy,
-    habitat: &Habitat,
+    is_in_cluster: bool,
     instances: &[Instance],
 ) -> Sources {
-    if let Habitat::Kubernetes(_) = habitat {
+    if is_in_cluster {
         return pods::resolve(r, raw);
     }
     let mut sources = Sources::default();
@@ -54,7 +54,7 @@ fn scrape(
         let written = Written {
             section: "scrape",
             key: at.key,
-            damaged: raw.damaged,
+            lost: &raw.lost,
             port: raw.port.as_ref(),
             url: raw.url.as_ref(),
             urls: raw.urls.as_ref(),
@@ -97,7 +97,7 @@ fn health(
         let written = Written {
             section: "health",
             key: at.key,
-            damaged: raw.damaged,
+            lost: &raw.lost,
             port: raw.port.as_ref(),
             url: raw.url.as_ref(),
             urls: raw.urls.as_ref(),
@@ -163,8 +163,8 @@ fn endpoints(urls: Vec<Url>, instances: &[Instance], http: &Arc<HttpOptions>) ->
 struct Written<'a> {
     section: &'static str,
     key: Place,
-    /// Something in the section was reported already.
-    damaged: bool,
+    /// Keys of the section that were reported already.
+    lost: &'a Lost,
     port: Option<&'a At<Port>>,
     url: Option<&'a At<Url>>,
     urls: Option<&'a At<Vec<At<Url>>>>,
@@ -216,7 +216,7 @@ impl Written<'_> {
                 .wrong(*key, format!("`{name}` beside `{}`", given[0].1))
                 .hint("the addresses are given in one way: keep one of them");
         }
-        if given.is_empty() && !self.instances_have_own && !self.damaged {
+        if given.is_empty() && !self.instances_have_own && !self.lost.may_be(&["port", "url", "urls", "sd_file"]) {
             let section = self.section;
             r.problems
                 .absent(self.key, format!("`{section}` has no address"))

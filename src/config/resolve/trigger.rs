@@ -167,7 +167,7 @@ fn one_way<'a>(r: &mut Resolver<'_>, raw: &'a raw::trigger::Trigger, signal: &At
             .hint("write two triggers, each with its own name");
         return None;
     }
-    if ways.is_empty() && !raw.damaged {
+    if ways.is_empty() && !raw.lost.may_be(&["above", "below", "worse_than"]) {
         r.problems
             .absent(signal.key, format!("nothing says when {} is bad", suggest::quoted(&signal.value)))
             .hint("add `above`, `below` or `worse_than`");
@@ -177,7 +177,7 @@ fn one_way<'a>(r: &mut Resolver<'_>, raw: &'a raw::trigger::Trigger, signal: &At
 
 /// Keys that only go with a comparison.
 fn check_companions(r: &mut Resolver<'_>, raw: &raw::trigger::Trigger) {
-    if raw.worse_than.is_some() || raw.damaged {
+    if raw.worse_than.is_some() || raw.lost.may_be(&["worse_than"]) {
         return;
     }
     if let Some(confidence) = &raw.confidence {

@@ -44,7 +44,7 @@ pub(super) fn resolve(
     }
     if let Some(timeout) = &raw.smoke_timeout {
         r.within("smoke_timeout", timeout, SMOKE_TIMEOUTS);
-        if raw.smoke.is_none() && !raw.damaged {
+        if raw.smoke.is_none() && !raw.lost.may_be(&["smoke"]) {
             r.problems
                 .absent(timeout.key, "`smoke_timeout` without `smoke`")
                 .hint("add smoke = [\"program\", \"argument\"]");
@@ -88,7 +88,7 @@ fn check(r: &mut Resolver<'_>, entry: &Entry<raw::verify::Bound>, signals: &Sign
             return None;
         }
         (None, None) => {
-            if !raw.damaged {
+            if !raw.lost.may_be(&["below", "above"]) {
                 r.problems
                     .absent(entry.key, format!("the check of `{}` has no bound", entry.name))
                     .hint("write { below = … } or { above = … }");

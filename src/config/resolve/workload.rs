@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::habitat::{self, Resolved};
+use super::habitat;
 use super::signal::Signals;
 use super::trigger::{self, Sight};
 use super::{Resolver, locate, name, sources, verify};
 use crate::config::model::{Daemon, Workload};
 use crate::config::raw;
 use crate::config::raw::decode::{At, Entry, value};
-use crate::config::raw::section::Section;
+use crate::config::raw::section::{Lost, Section};
+use crate::config::raw::text::Port;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::{ReceiverName, WorkloadId};
@@ -58,6 +59,8 @@ const OWN_NAMESPACE: &str = "own";
 pub(super) struct Around<'a> {
     pub(super) daemon: &'a Daemon,
     pub(super) defaults: &'a raw::workload::Policy,
+    /// Keys of the defaults that could not be read.
+    pub(super) lost: &'a Lost,
     /// Names of all receivers, those that are wrong included.
     pub(super) receivers: &'a [&'a str],
 }
@@ -99,11 +102,14 @@ enum Spot {
 
 fn spots(habitat: &Habitat) -> Vec<Spot> {
     match habitat {
+        // Without a path there is no telling.
+        Habitat::ReleaseDir(dir) if dir.root.as_os_str().is_empty() => Vec::new(),
         Habitat::ReleaseDir(dir) => dir
             .instances
             .iter()
             .map(|instance| Spot::Link(dir.root.join(&instance.current).components().collect()))
             .collect(),
+        Habitat::Command(command) if command.rollback.is_empty() => Vec::new(),
         Habitat::Command(command) => vec![Spot::Command(command.rollback.clone())],
         Habitat::Kubernetes(cluster) => objects(cluster),
     }
@@ -131,17 +137,19 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     name::check_label(r, "a workload", &entry.name, entry.key);
     let raw = inherit(&entry.value.policy, around.defaults);
     let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
-    let Resolved { habitat, instances, watched } = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy)?;
+    let place = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy);
+    let instances = place.as_ref().map(|place| &*place.instances).unwrap_or_default();
     let times = Times::resolve(r, &raw, strategy);
     let empty = raw::decode::Named::default();
     let written = raw.signal.as_ref().map_or(&empty, |at| &at.value);
     let mut signals = Signals::resolve(r, written, raw.prometheus.as_ref(), times.interval);
-    let mut sources = sources::resolve(r, &raw, &habitat, &instances);
+    let mut sources = sources::resolve(r, &raw, is_in_cluster(entry, place.as_ref(), &raw), instances);
     let sight = Sight {
         scrape: !(sources.scrape.is_empty() && sources.scrape_files.is_empty()) || raw.scrape.is_some(),
         health: !sources.health.is_empty() || raw.health.is_some(),
     };
-    if signals.queries.is_empty() && !sight.scrape && !sight.health && !watched && !entry.value.damaged {
+    let is_seen = sight.scrape || sight.health || !signals.queries.is_empty();
+    if !is_seen && !may_be_seen(entry, place.as_ref(), around) {
         r.problems
             .absent(entry.key, format!("nothing is seen of the workload `{}`", entry.name))
             .hint("add `scrape`, `health`, or both");
@@ -165,15 +173,48 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
         cooldown: times.cooldown,
         per_day: per_day(r, &raw),
         warmup: times.warmup,
-        namespace: namespace(&habitat),
+        namespace: place.as_ref().map(|place| namespace(&place.habitat)).unwrap_or_default(),
         operands,
         signals,
         triggers,
         verify,
         notify: receivers(r, &raw, around.receivers),
-        habitat,
+        habitat: place?.habitat,
     };
     Some(Workload { policy: Arc::new(policy), sources })
+}
+
+/// Whether what is written of addresses is about pods. Where the place is wrong, what can be told of it decides.
+fn is_in_cluster(
+    entry: &Entry<raw::workload::Workload>,
+    place: Option<&habitat::Resolved>,
+    raw: &raw::workload::Policy,
+) -> bool {
+    match place.map(|place| &place.habitat) {
+        Some(Habitat::Kubernetes(_)) => true,
+        Some(Habitat::ReleaseDir(_) | Habitat::Command(_)) => false,
+        None => {
+            let scrape = raw.scrape.as_ref().and_then(|at| at.value.port.as_ref());
+            let health = raw.health.as_ref().and_then(|at| at.value.port.as_ref());
+            let is_named = |port: Option<&At<Port>>| port.is_some_and(|at| matches!(at.value, Port::Name(_)));
+            let own = &entry.value;
+            let is_cluster = own.kubernetes.is_some() || own.lost.may_be(&["kubernetes"]);
+            let is_host = own.release_dir.is_some() || own.command.is_some();
+            !is_host && (is_cluster || is_named(scrape) || is_named(health))
+        }
+    }
+}
+
+/// Whether a workload without addresses may be seen all the same: by its host, or by what could not be read.
+fn may_be_seen(entry: &Entry<raw::workload::Workload>, place: Option<&habitat::Resolved>, around: &Around<'_>) -> bool {
+    let own = &entry.value;
+    let addresses = ["scrape", "health"];
+    place.is_none_or(|place| place.watched)
+        || own.lost.may_be(&addresses)
+        || around.lost.may_be(&addresses)
+        || own.release_dir.as_ref().is_some_and(|at| at.value.damaged)
+        || own.command.as_ref().is_some_and(|at| at.value.damaged)
+        || own.policy.signal.iter().flat_map(|at| &at.value.0).any(|entry| entry.value.lost.may_be(&["promql"]))
 }
 
 /// The workload's own keys over the defaults: signals by name, verification key by key, everything else as a whole.
