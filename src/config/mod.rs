@@ -9,6 +9,7 @@
 
 mod check;
 pub mod diagnostic;
+pub mod form;
 mod load;
 pub mod model;
 mod problem;

@@ -1,9 +1,13 @@
-//! Whether a file that a policy refers to can be what it should be, without reading any of it.
+//! Whether a file that a policy refers to can be what it should be. No part of it is ever repeated.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::form::{self, Malformed};
 
 /// A secret is a line or a key; more is a mistaken path.
 const LARGEST_SECRET: u64 = 64 * 1024;
@@ -17,8 +21,16 @@ const WRITABLE_BY_ALL: u32 = 0o002;
 /// What a file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A password, a token, a key, or a URL that is a secret.
+    /// A password, a token, or a private key.
     Secret,
+    /// What signs a webhook.
+    SigningSecret,
+    /// A routing key for what speaks PagerDuty's events interface.
+    RoutingKey,
+    /// An integration key of PagerDuty itself.
+    PagerDutysKey,
+    /// A URL that is a secret.
+    Address,
     /// PEM certificates, which everyone may know.
     Certificates,
 }
@@ -35,7 +47,8 @@ pub struct FileFault {
 /// Looks at a file that a policy refers to.
 pub type FileProbe<'a> = dyn Fn(&Path, Content) -> Result<(), FileFault> + 'a;
 
-/// Looks at the real file: there, regular, readable, not empty, not too large, and not writable by everyone.
+/// Looks at the real file: there, regular, readable, not empty, not too large, not writable by everyone, and of the form
+/// that such a secret has.
 ///
 /// # Errors
 ///
@@ -48,8 +61,10 @@ pub fn look(path: &Path, content: Content) -> Result<(), FileFault> {
         Err(why) => return fault(&format!("can't be looked at: {why}"), None),
     };
     let largest = match content {
-        Content::Secret => LARGEST_SECRET,
         Content::Certificates => LARGEST_BUNDLE,
+        Content::Secret | Content::SigningSecret | Content::RoutingKey | Content::PagerDutysKey | Content::Address => {
+            LARGEST_SECRET
+        }
     };
     if !metadata.is_file() {
         fault("is not a regular file", None)
@@ -61,16 +76,43 @@ pub fn look(path: &Path, content: Content) -> Result<(), FileFault> {
         fault(&format!("is larger than {} KiB", largest / 1024), Some("is this the right file?"))
     } else {
         match File::open(path) {
-            Ok(_) => Ok(()),
+            Ok(file) => examine(file, content),
             Err(why) => fault(&format!("can't be read: {why}"), None),
         }
     }
 }
 
+fn examine(file: File, content: Content) -> Result<(), FileFault> {
+    let form: fn(&str) -> Result<(), Malformed> = match content {
+        Content::Certificates => return Ok(()),
+        Content::Secret => |_| Ok(()),
+        Content::SigningSecret => |text| form::signing_keys(text).map(|_| ()),
+        Content::RoutingKey => |text| form::routing_key(text).map(|_| ()),
+        Content::PagerDutysKey => |text| form::pagerdutys_key(text).map(|_| ()),
+        Content::Address => |text| form::address(text).map(|_| ()),
+    };
+    let mut text = String::new();
+    let read = file.take(LARGEST_SECRET).read_to_string(&mut text);
+    let text = SecretString::from(text);
+    match read {
+        Ok(_) if text.expose_secret().trim().is_empty() => {
+            Err(FileFault { message: "holds nothing but white space".to_owned(), hint: None })
+        }
+        Ok(_) => form(text.expose_secret())
+            .map_err(|Malformed { what, hint }| FileFault { message: what.to_owned(), hint: Some(hint) }),
+        Err(why) if why.kind() == io::ErrorKind::InvalidData => {
+            Err(FileFault { message: "is not UTF-8 text".to_owned(), hint: None })
+        }
+        Err(why) => Err(FileFault { message: format!("can't be read: {why}"), hint: None }),
+    }
+}
+
 const fn hint_for_missing(content: Content) -> Option<&'static str> {
     match content {
-        Content::Secret => Some("write the secret there, or hand it over with systemd's LoadCredential="),
         Content::Certificates => Some("write the PEM certificates there"),
+        Content::Secret | Content::SigningSecret | Content::RoutingKey | Content::PagerDutysKey | Content::Address => {
+            Some("write the secret there, or hand it over with systemd's LoadCredential=")
+        }
     }
 }
 
@@ -109,5 +151,35 @@ mod tests {
         assert_eq!(fault(&path, Content::Secret), "may be written by anyone");
         fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert_eq!(fault(&path, Content::Secret), "fine");
+    }
+
+    #[test]
+    fn a_secret_has_the_form_of_its_kind_and_is_never_repeated() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let malformed = [
+            (Content::Secret, &b" \n"[..], "holds nothing but white space"),
+            (Content::Secret, b"hunter2\xff", "is not UTF-8 text"),
+            (Content::SigningSecret, b"whsec_hunter2", "has a whsec_ secret that is not base64"),
+            (Content::RoutingKey, b"hunter2 hunter2", "holds more than a routing key"),
+            (Content::PagerDutysKey, b"hunter2", "does not hold an integration key of PagerDuty's"),
+            (Content::Address, b"hunter2", "does not hold an http or https URL"),
+        ];
+        for (content, text, expected) in malformed {
+            fs::write(&path, text).unwrap();
+            let FileFault { message, hint } = look(&path, content).unwrap_err();
+            assert_eq!(message, expected, "{content:?}");
+            assert!(!hint.unwrap_or_default().contains("hunter2"), "{content:?}");
+        }
+        let sound = [
+            (Content::SigningSecret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nthe old one\n"),
+            (Content::RoutingKey, "hunter2\n"),
+            (Content::PagerDutysKey, "0123456789abcdef0123456789abcdef\n"),
+            (Content::Address, "https://hooks.slack.com/services/T0/B0/x\n"),
+        ];
+        for (content, text) in sound {
+            fs::write(&path, text).unwrap();
+            assert_eq!(fault(&path, content), "fine", "{content:?}");
+        }
     }
 }

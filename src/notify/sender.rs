@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::receiver::{RenderError, Rendered, alertmanager, pagerduty, slack, webhook};
 use super::schedule::retry_after;
+use crate::config::form;
 use crate::config::model::{Receiver, ReceiverKind, UrlSource};
 use crate::domain::id::ReceiverName;
 use crate::domain::incident::alert::Alert;
@@ -176,10 +177,10 @@ impl Sender {
 
     fn url(&self, secrets: &mut Vec<SecretString>) -> Result<Url, Unsent> {
         let mut url = match &self.address {
-            Address::Plain(url) => Url::parse(url),
+            Address::Plain(url) => form::address(url),
             Address::File(file) => {
                 let secret = file.read()?;
-                let url = Url::parse(secret.expose_secret());
+                let url = form::address(secret.expose_secret());
                 // The path alone is the secret where the receiver sends it back.
                 secrets.extend(url.as_ref().ok().map(|url| SecretString::from(url.path())));
                 secrets.push(secret);
@@ -187,9 +188,6 @@ impl Sender {
             }
         }
         .map_err(|_| Unsent::Address)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(Unsent::Address);
-        }
         if matches!(self.speech, Speech::Alertmanager) {
             let path = format!("{}{}", url.path().trim_end_matches('/'), alertmanager::PATH);
             url.set_path(&path);

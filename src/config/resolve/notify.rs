@@ -9,6 +9,7 @@ use super::{Resolver, http, name};
 use crate::config::model::{Receiver, ReceiverKind, UrlSource};
 use crate::config::raw::decode::{At, Entry};
 use crate::config::raw::notify::Notify;
+use crate::config::referenced::Content;
 use crate::config::source::Place;
 use crate::domain::id::ReceiverName;
 
@@ -90,12 +91,13 @@ pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Rec
 fn kind(r: &mut Resolver<'_>, raw: &Notify, written: &Written<'_>) -> Option<ReceiverKind> {
     let url = match written.address {
         Address::Plain(url) => UrlSource::Plain(url.value.to_string()),
-        Address::File(file) => UrlSource::File(r.secret(written.name, file)),
+        Address::File(file) => UrlSource::File(r.referenced(written.name, file, Content::Address)),
         Address::PagerDutys => UrlSource::Plain(PAGERDUTY.to_owned()),
     };
     Some(match written.speaks {
         Speaks::Webhook => {
-            let secret_file = raw.secret_file.as_ref().map(|at| r.secret("secret_file", at));
+            let secret_file =
+                raw.secret_file.as_ref().map(|at| r.referenced("secret_file", at, Content::SigningSecret));
             ReceiverKind::Webhook { url, secret_file }
         }
         Speaks::Slack => ReceiverKind::Slack { url },
@@ -109,9 +111,16 @@ fn kind(r: &mut Resolver<'_>, raw: &Notify, written: &Written<'_>) -> Option<Rec
                 }
                 return None;
             };
-            ReceiverKind::PagerDuty { url, routing_key_file: r.secret("routing_key_file", key) }
+            let content = if is_pagerdutys(&url) { Content::PagerDutysKey } else { Content::RoutingKey };
+            ReceiverKind::PagerDuty { url, routing_key_file: r.referenced("routing_key_file", key, content) }
         }
     })
+}
+
+/// Whether PagerDuty itself is spoken to, in whatever region.
+fn is_pagerdutys(url: &UrlSource) -> bool {
+    let UrlSource::Plain(url) = url else { return false };
+    Url::parse(url).ok().and_then(|url| url.host_str().map(|host| host.ends_with(".pagerduty.com"))).unwrap_or(false)
 }
 
 /// All of them, in the order of the file.

@@ -93,6 +93,43 @@ fn secrets_are_looked_at_beside_the_policy_file() {
 }
 
 #[test]
+fn a_secret_of_the_wrong_form_is_an_error_that_does_not_show_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    let policy = format!(
+        "{API}\n[notify.hook]\nwebhook = \"https://example.com/\"\nsecret_file = \"hook\"\n[notify.page]\nrouting_key_file = \"page\"\n\
+         [notify.own]\npagerduty = \"https://pager.example.com/\"\nrouting_key_file = \"own\"\n[notify.chat]\nslack_file = \"chat\"\n"
+    );
+    fs::write(&path, policy).unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    for (name, text) in
+        [("hook", "whsec_hunter2"), ("page", "hunter2"), ("own", "hunter2 hunter2"), ("chat", "hunter2")]
+    {
+        write(name, text);
+    }
+    let report = check(&[&path]).unwrap();
+    let found: Vec<_> = report.errors.iter().map(|error| (error.line, error.column, &*error.source)).collect();
+    assert_eq!(
+        found,
+        [
+            (7, 15, "secret_file = \"hook\""),
+            (9, 20, "routing_key_file = \"page\""),
+            (12, 20, "routing_key_file = \"own\""),
+            (14, 14, "slack_file = \"chat\""),
+        ]
+    );
+    assert!(report.errors.iter().all(|error| error.hint.is_some()), "{report}");
+    let shown = format!("{report}{}", serde_json::to_string(&report).unwrap());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(load(&path, Overrides::default()).is_err(), "the daemon does not start with it");
+    write("hook", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    write("page", "0123456789abcdef0123456789ABCDEF\n");
+    write("own", "hunter2");
+    write("chat", "https://hooks.slack.com/services/T0/B0/x\n");
+    assert_eq!(check(&[&path]).unwrap().to_string(), "ok: 1 workload, 4 receivers");
+}
+
+#[test]
 fn the_report_is_a_fact_sheet_for_machines() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.toml");

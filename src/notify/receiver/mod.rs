@@ -6,6 +6,8 @@ mod shorten;
 pub mod slack;
 pub mod webhook;
 
+use crate::config::form::Malformed;
+
 /// A request's own part: what the receiver's address and credentials do not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
@@ -27,6 +29,12 @@ pub enum RenderError {
     /// It can't be brought under the receiver's limit.
     #[error("the alert is over {0} bytes and can't be shortened any more")]
     TooLarge(usize),
+}
+
+impl From<Malformed> for RenderError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Secret(malformed.what)
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::shorten::shorten;
 use super::{RenderError, Rendered};
+use crate::config::form;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::policy::Severity;
 
@@ -27,13 +28,10 @@ const DETAIL_LIMIT: usize = 8_000;
 /// Headers and body; none where PagerDuty is not told of the phase.
 ///
 /// # Errors
-/// [`RenderError::Secret`] where the routing key is not one line.
+/// [`RenderError::Secret`] where the routing key is not one word.
 pub fn render(alert: &Alert, routing_key: &SecretString) -> Result<Option<Rendered>, RenderError> {
     let Some(action) = action(alert.phase) else { return Ok(None) };
-    let key = routing_key.expose_secret();
-    if key.lines().count() != 1 {
-        return Err(RenderError::Secret("holds more than a routing key"));
-    }
+    let key = form::routing_key(routing_key.expose_secret())?;
     let body = json!({
         "routing_key": key,
         "event_action": action,

@@ -11,17 +11,12 @@ use sha2::Sha256;
 
 use super::shorten::shorten;
 use super::{RenderError, Rendered};
+use crate::config::form;
 use crate::domain::incident::alert::Alert;
 use crate::domain::time::Timestamp;
 
 /// Largest body, in bytes.
 pub const BODY_LIMIT: usize = 20_000;
-
-/// Secrets that sign at the same time: the old one and the new one.
-pub const SECRETS_LIMIT: usize = 2;
-
-/// What a secret begins with where the rest is its base64.
-const ENCODED: &str = "whsec_";
 
 /// Bounds for each free text, in bytes, tried in turn until the body fits. JSON can make six bytes of one, and a dozen
 /// texts are cut, so that the last one always fits.
@@ -36,7 +31,7 @@ pub fn render(alert: &Alert, secret: Option<&SecretString>, now: Timestamp) -> R
     let timestamp = now.as_millis().div_euclid(1000);
     let mut headers = vec![("webhook-id", alert.id.clone()), ("webhook-timestamp", timestamp.to_string())];
     if let Some(secret) = secret {
-        let keys = keys(secret)?;
+        let keys = form::signing_keys(secret.expose_secret())?;
         let signed: Result<Vec<String>, _> = keys.iter().map(|key| sign(key, &alert.id, timestamp, &body)).collect();
         headers.push(("webhook-signature", signed?.join(" ")));
     }
@@ -81,23 +76,6 @@ fn cut(alert: &Alert, limit: usize) -> Alert {
         *text = shorten(text, limit);
     }
     short
-}
-
-fn keys(secret: &SecretString) -> Result<Vec<Vec<u8>>, RenderError> {
-    let lines: Vec<&str> = secret.expose_secret().lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.len() > SECRETS_LIMIT {
-        return Err(RenderError::Secret("holds more than two secrets"));
-    }
-    lines
-        .into_iter()
-        .map(|line| match line.strip_prefix(ENCODED) {
-            Some(encoded) => match STANDARD.decode(encoded) {
-                Ok(key) if !key.is_empty() => Ok(key),
-                Ok(_) | Err(_) => Err(RenderError::Secret("has a whsec_ secret that is not base64")),
-            },
-            None => Ok(line.as_bytes().to_vec()),
-        })
-        .collect()
 }
 
 fn sign(key: &[u8], id: &str, timestamp: i64, body: &str) -> Result<String, RenderError> {
