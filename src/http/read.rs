@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ use crate::domain::incident::report::{NoReport, Readings, Report};
 use crate::domain::policy::{Mode, Severity};
 use crate::engine::Curve;
 use crate::report;
+use crate::telemetry::Exposition;
 
 /// How long the engine may take to prove that it turns.
 const TURN_LIMIT: Duration = Duration::from_secs(2);
@@ -93,8 +94,8 @@ fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {
     blind.into_iter().chain(goal)
 }
 
-/// `GET /metrics`.
-pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
+/// `GET /metrics`, in the dialect that the caller accepts.
+pub(super) async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderMap) -> Response {
     if let Ok(Ok(views)) = tokio::time::timeout(TURN_LIMIT, state.engine.list()).await {
         state.metrics.set_workloads(&views);
     }
@@ -102,8 +103,11 @@ pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Response {
         Ok(level) => state.metrics.set_outbox(level),
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the outbox could not be counted"),
     }
-    let kind = (header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([kind], state.metrics.encode()).into_response()
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let exposition = Exposition::accepted(&accept.collect::<Vec<_>>().join(","));
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(exposition.content_type()));
+    let varies = (header::VARY, HeaderValue::from_static("accept"));
+    ([kind, varies], state.metrics.encode(exposition)).into_response()
 }
 
 /// `GET /api/v1/workloads`.

@@ -1,4 +1,4 @@
-//! The daemon's own metrics, in OpenMetrics.
+//! The daemon's own metrics.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::process;
+use super::{Exposition, process};
 use crate::domain::controller::WorkloadView;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::alert::{Alert, Phase};
@@ -182,9 +182,9 @@ impl Metrics {
         *known = views.iter().map(|view| view.workload.clone()).collect();
     }
 
-    /// Everything, in OpenMetrics' text format.
+    /// Everything, as it was asked for.
     #[must_use]
-    pub fn encode(&self) -> String {
+    pub fn encode(&self, exposition: Exposition) -> String {
         let reading = process::read();
         self.cpu.inner().store(reading.cpu_seconds.to_bits(), std::sync::atomic::Ordering::Relaxed);
         self.memory.set(i64::try_from(reading.resident_bytes).unwrap_or(i64::MAX));
@@ -192,7 +192,7 @@ impl Metrics {
         let mut text = String::with_capacity(16 * 1024);
         // A `String` takes every write.
         let _ = text::encode(&mut text, &self.registry);
-        text
+        exposition.of(text)
     }
 
     /// Whether the journal can be written.

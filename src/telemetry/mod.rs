@@ -1,5 +1,6 @@
 //! What the daemon says of itself: metrics, one log line for each change of state, and the stream of events.
 
+mod exposition;
 mod log;
 mod metrics;
 mod process;
@@ -12,6 +13,7 @@ use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
 use crate::engine::ports::{Batch, JournalError, Witness};
 
+pub use exposition::Exposition;
 pub use log::{LogFormat, LogSetupError, init};
 pub use metrics::{Metrics, OutboxLevel};
 pub use stream::{Announcement, LIVE_QUEUE, Stream};

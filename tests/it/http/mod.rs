@@ -1,6 +1,7 @@
 //! The server through real sockets: who gets in, what comes out, and what of it a peer could have written.
 
 mod contract;
+mod metrics;
 mod server;
 
 use std::fs;
@@ -252,31 +253,4 @@ async fn listeners_are_counted() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), room).await.expect("a listener that left makes room");
-}
-
-#[tokio::test]
-async fn own_metrics_say_what_happened() {
-    let server = Server::start().await;
-    let body = "{\"workload\":\"app\",\"kind\":\"data\",\"reason\":\"rows are missing\"}";
-    assert_eq!(server.post("/api/v1/triggers", body).await.status, 200);
-    let phase = |answer: &server::Answer| answer.json()["incident"]["phase"].as_str().map(str::to_owned);
-    server.until("/api/v1/workloads/app", |answer| phase(answer).as_deref() == Some("escalated")).await;
-    let page = server.get("/metrics").await;
-    assert!(page.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", page.head);
-    for line in [
-        "rollbackd_build_info{version=\"0.1.0\"} 1",
-        "rollbackd_time_to_detect_seconds_bucket{le=\"300.0\",workload=\"app\"} 1",
-        "rollbackd_time_to_decide_seconds_count{workload=\"app\"} 1",
-        "rollbackd_decisions_total{workload=\"app\",decision=\"rollback\",reason=\"rollback\"} 1",
-        "rollbackd_decisions_total{workload=\"app\",decision=\"escalate\",reason=\"escalated\"} 1",
-        "rollbackd_incidents_total{workload=\"app\",phase=\"detected\"} 1",
-        "rollbackd_workload_ready{workload=\"gated\"} 1",
-        "rollbackd_journal_broken 0",
-        "rollbackd_outbox_depth ",
-        "rollbackd_clock_drift_seconds 0.0",
-        "rollbackd_process_resident_memory_bytes ",
-        "# EOF",
-    ] {
-        assert!(page.body.lines().any(|found| found.starts_with(line)), "{line} is missing:\n{}", page.body);
-    }
 }
