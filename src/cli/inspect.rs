@@ -1,16 +1,25 @@
-//! `rollbackd inspect`: what an exposition page offers, and what selectors match.
+//! `rollbackd inspect`: what an exposition page offers, how built-in signals are found on it, and what selectors match.
 
-use std::time::Duration;
+use std::fmt::Write;
 
 use anyhow::{Context, anyhow};
+use serde::Serialize;
 
 use super::client::Failure;
-use super::{NO, YES, print};
+use super::page::{self, Found};
+use super::{YES, print, table};
 use crate::domain::health::selector::Selector;
-use crate::observe::exposition::{ACCEPT, Decoder, Encoding, Format, Inspection, Limits, inspect as read};
+use crate::domain::health::survey::{Survey, survey};
+use crate::domain::policy::{Operands, Signal};
+use crate::observe::exposition::{Inspection, Limits, ScanError, Scanner, SeriesTable, inspect as read};
 
-/// How long the page may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The page, and what of it signals are found by where a policy does not spell them out.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    inspection: Inspection,
+    signals: Vec<Survey>,
+}
 
 pub(crate) fn inspect(source: &str, select: &[String], as_json: bool) -> u8 {
     print::finish(async {
@@ -19,59 +28,81 @@ pub(crate) fn inspect(source: &str, select: &[String], as_json: bool) -> u8 {
             .map(|text| Selector::parse(text).with_context(|| format!("--select {text:?} is not a selector")))
             .collect::<Result<_, _>>()
             .map_err(Failure::usage)?;
-        let (page, format) = match reqwest::Url::parse(source) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => fetch(url).await?,
-            Ok(_) | Err(_) => from_file(source)?,
-        };
-        let inspection: Inspection =
-            read(&page, format, &selectors).map_err(|error| no(anyhow!(error).context(source.to_owned())))?;
+        let found = page::find(source).await?;
+        let wrong = |error: ScanError| page::no(anyhow!(error).context(page::name(source).to_owned()));
+        let inspection = read(&found.text, found.format, &selectors).map_err(wrong)?;
+        let (signals, operands) = crate::config::conventional();
+        let signals = offered(&found, &inspection, &signals, &operands).map_err(wrong)?;
+        let answer = Answer { inspection, signals };
         if as_json {
-            return Ok(print::json(&inspection));
+            return Ok(print::json(&answer));
         }
-        print::text(&print::clean(&inspection.to_string()));
+        print::text(&print::clean(&answer.render()));
         Ok(YES)
     })
 }
 
-fn no(error: anyhow::Error) -> Failure {
-    Failure { code: NO, error }
+/// What a page offers to these signals, read by the daemon's own scanner.
+///
+/// # Errors
+///
+/// A page that the daemon would not take.
+pub(crate) fn offered<'a>(
+    found: &Found,
+    inspection: &Inspection,
+    signals: impl IntoIterator<Item = &'a Signal>,
+    operands: &Operands,
+) -> Result<Vec<Survey>, ScanError> {
+    let (mut scanner, mut series) = (Scanner::new(Limits::DEFAULT), SeriesTable::new(operands));
+    let mut scan = scanner.begin(found.format);
+    scan.push(&mut series, &found.text)?;
+    let page = scan.finish(&mut series)?;
+    let families: Vec<String> = inspection.families.iter().map(|family| family.name.clone()).collect();
+    Ok(survey(signals, operands, &page, &families))
 }
 
-fn from_file(path: &str) -> Result<(Vec<u8>, Format), Failure> {
-    let page = std::fs::read(path).with_context(|| format!("{path} can't be read")).map_err(Failure::usage)?;
-    let format = Format::sniff(&page);
-    Ok((page, format))
-}
-
-async fn fetch(url: reqwest::Url) -> Result<(Vec<u8>, Format), Failure> {
-    crate::net::tls::install();
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .context("the HTTP client can't be set up")
-        .map_err(Failure::usage)?;
-    let request = client.get(url.clone()).header("accept", ACCEPT).header("accept-encoding", "gzip");
-    let mut response =
-        request.send().await.map_err(|error| no(anyhow!(error).context(format!("{url} does not answer"))))?;
-    if !response.status().is_success() {
-        return Err(no(anyhow!("{url} answered {}", response.status())));
+impl Answer {
+    fn render(&self) -> String {
+        let mut text = self.inspection.render(print::width());
+        let mut rows = table::new(&["SIGNAL", "FOUND BY", "ON SERIES", "IN"]);
+        for signal in &self.signals {
+            let [found_by, series, unit] = table::cells(signal.source.as_ref());
+            rows.add_row([signal.signal.to_string(), found_by, series, unit]);
+        }
+        // A `String` takes every write.
+        let _ = writeln!(text, "\nSignals that need no section:\n{}", rows.trim_fmt());
+        for note in self.signals.iter().flat_map(notes) {
+            let _ = writeln!(text, "{note}");
+        }
+        text
     }
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let format = Format::from_content_type(header("content-type"));
-    let encoding = Encoding::from_content_encoding(header("content-encoding"))
-        .ok_or_else(|| no(anyhow!("{url} answered in an encoding that was not asked for")))?;
-    let mut decoder = Decoder::new(encoding, Limits::default());
-    let mut page = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| no(anyhow!(error).context("the page broke off")))? {
-        decoder.push(&chunk, |plain| keep(&mut page, plain)).map_err(|error| no(anyhow!(error)))?;
-    }
-    decoder.finish(|plain| keep(&mut page, plain)).map_err(|error| no(anyhow!(error)))?;
-    Ok((page, format))
 }
 
-/// The decoder holds the limits; keeping what it lets through can't fail.
-fn keep(page: &mut Vec<u8>, plain: &[u8]) -> Result<(), crate::observe::exposition::ScanError> {
-    page.extend_from_slice(plain);
-    Ok(())
+/// What is worth a word about how a signal is found, a line each.
+pub(crate) fn notes(survey: &Survey) -> Vec<String> {
+    let signal = &survey.signal;
+    let mut notes = Vec::new();
+    if let Some(source) = &survey.source {
+        let used = table::convention(source);
+        notes.extend(survey.others.iter().map(|other| {
+            let series = other.series.join(" / ");
+            format!(
+                "{signal}: {} matches too, on {series}; {used} is used, the first of the table",
+                table::convention(other)
+            )
+        }));
+    }
+    notes.extend(
+        survey.unmatched.iter().map(|unmatched| {
+            format!("{signal}: nothing matches {}{}", unmatched.selector, nearest(&unmatched.nearest))
+        }),
+    );
+    if survey.source.is_none() && survey.unmatched.is_empty() {
+        notes.push(format!("{signal}: no convention matches{}", nearest(&survey.nearest)));
+    }
+    notes
+}
+
+fn nearest(families: &[String]) -> String {
+    if families.is_empty() { String::new() } else { format!("; nearest families: {}", families.join(", ")) }
 }

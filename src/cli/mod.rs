@@ -7,9 +7,11 @@ mod backtest;
 mod check;
 mod client;
 mod inspect;
+mod page;
 mod print;
 mod run;
 mod show;
+mod table;
 mod test;
 
 use std::path::PathBuf;
@@ -46,6 +48,8 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
         #[command(flatten)]
+        against: check::Against,
+        #[command(flatten)]
         output: OutputArgs,
     },
     /// Replay recorded history through the same judgement: when would it have acted, and why not
@@ -62,7 +66,7 @@ enum Command {
     Demo(crate::demo::DemoArgs),
     /// Read an exposition page: what it offers, and what selectors match
     Inspect {
-        /// `http://` or `https://` address, or a file
+        /// `http://` or `https://` address, a file, or `-` for standard input
         source: String,
         /// A series selector in PromQL syntax; may be given several times
         #[arg(long = "select", value_name = "SELECTOR")]
@@ -280,7 +284,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> u8 {
     match command {
         Command::Run(args) => run::run(&args),
-        Command::Check { files, output } => check::check(&files, output.json),
+        Command::Check { files, against, output } => check::check(&files, &against, output.json),
         Command::Backtest(args) => backtest::backtest(&args),
         Command::Test { files, output } => test::test(&files, output.json),
         Command::Demo(args) => crate::demo::demo(&args),

@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -29,6 +29,13 @@ pub(crate) fn finish(work: impl Future<Output = Result<u8, Failure>>) -> u8 {
 /// Prints an error and its causes to standard error.
 pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("rollbackd: {error:#}");
+}
+
+/// Columns of the terminal that standard output is; none where it is something else.
+pub(crate) fn width() -> Option<u16> {
+    let out = std::io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out))?.ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
 }
 
 /// Prints a line. A reader that has gone away is no error.

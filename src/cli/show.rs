@@ -1,13 +1,13 @@
 //! Now, the past, and why.
 
 use anyhow::anyhow;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::client::{Client, Failure};
-use super::{DaemonArgs, NO, ReportFormat, YES, print};
+use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
+use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
 
 pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
@@ -31,14 +31,8 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
     })
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
-    table
-}
-
 fn overview(views: &[WorkloadView]) {
-    let mut table = table(&["WORKLOAD", "MODE", "RELEASE", "STATE", "ROLLBACK GOES TO"]);
+    let mut table = table::new(&["WORKLOAD", "MODE", "RELEASE", "STATE", "ROLLBACK GOES TO"]);
     for view in views {
         table.add_row([
             view.workload.to_string(),
@@ -74,13 +68,14 @@ fn in_detail(view: &WorkloadView) {
     overview(std::slice::from_ref(view));
     print::line("");
     triggers(&view.assessment.triggers);
+    sources(&view.sources);
     if let Some(incident) = &view.incident {
         print::line(&print::clean(&format!("\n{} is {}: {}", incident.incident, incident.phase, incident.cause)));
         if let Some(hold) = &incident.hold {
             print::line(&print::clean(&format!("held: {hold}")));
         }
     }
-    let mut table = table(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
+    let mut table = table::new(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
     for release in &view.releases {
         let standing = &release.standing;
         table.add_row([
@@ -94,8 +89,15 @@ fn in_detail(view: &WorkloadView) {
     print::line(&print::clean(&format!("\n{table}")));
 }
 
+/// Where the signals get their values from, where there are any that are read from pages.
+fn sources(all: &[SignalSource]) {
+    if !all.is_empty() {
+        print::line(&print::clean(&format!("\n{}", table::sources(all))));
+    }
+}
+
 fn triggers(all: &[TriggerStatus]) {
-    let mut table = table(&["TRIGGER", "STATE", "VALUE", "SAMPLES", "VERDICT", "FROM"]);
+    let mut table = table::new(&["TRIGGER", "STATE", "VALUE", "SAMPLES", "VERDICT", "FROM"]);
     for trigger in all {
         let evidence = &trigger.evidence;
         table.add_row([
@@ -150,7 +152,7 @@ fn print_explanation(explanation: &Explanation) {
     print::line("");
     triggers(&explanation.assessment.triggers);
     print::line("");
-    let mut table = table(&["GUARD", "SAYS"]);
+    let mut table = table::new(&["GUARD", "SAYS"]);
     for guard in &explanation.guards {
         let says = guard.hold.as_ref().map_or_else(|| "passes".to_owned(), |hold| format!("holds: {hold}"));
         table.add_row([guard.name.clone(), says]);
@@ -200,6 +202,7 @@ fn print_plan(preview: &Preview) {
     if preview.is_clear() {
         print::line("Nothing would stop it.");
     }
+    sources(&preview.sources);
 }
 
 pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -> u8 {
@@ -215,7 +218,7 @@ pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -
         if daemon.json {
             return Ok(print::json(&incidents));
         }
-        let mut table = table(&["INCIDENT", "WORKLOAD", "BEGAN", "ENDED AS"]);
+        let mut table = table::new(&["INCIDENT", "WORKLOAD", "BEGAN", "ENDED AS"]);
         for incident in &incidents {
             let field = |key: &str| incident.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
             table.add_row([field("incident"), field("workload"), field("began"), field("phase")]);

@@ -30,13 +30,19 @@ use self::model::Config;
 use self::referenced::FileProbe;
 use self::resolve::Resolver;
 use self::source::Source;
-use crate::domain::policy::Mode;
+use crate::domain::policy::{Mode, Operands, Signal};
 
 /// What the command line says over the files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// Makes every workload at least this strict; one that is stricter stays as it is.
     pub mode: Option<Mode>,
+}
+
+/// The signals that exist without a section, as they are where no policy tunes them, and what they read.
+#[must_use]
+pub fn conventional() -> (Vec<Signal>, Operands) {
+    resolve::conventional()
 }
 
 /// Reads policy texts without looking at any file that they name.

@@ -20,6 +20,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What is judged and done, workload by workload.
+    pub fn policies(&self) -> impl Iterator<Item = &WorkloadPolicy> {
+        self.workloads.values().map(|workload| &*workload.policy)
+    }
+
     /// What is allowed, and most likely not meant.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

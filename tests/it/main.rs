@@ -14,6 +14,7 @@ mod kill;
 mod ladder;
 mod looks;
 mod outbox;
+mod pages;
 mod prometheus;
 mod report;
 mod scenarios;

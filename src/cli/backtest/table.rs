@@ -140,9 +140,8 @@ fn indented(table: &comfy_table::Table) -> String {
 
 /// How near each trigger came.
 fn near(all: &[Near]) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["workload", "trigger", "threshold", "worst", "longest breach", "for", "fired", "unknown"]);
+    let header = ["workload", "trigger", "threshold", "worst", "longest breach", "for", "fired", "unknown"];
+    let mut table = crate::cli::table::new(&header);
     for near in all {
         let threshold = near.condition.map_or_else(String::new, |condition| condition.describe(near.unit));
         let worst = near.worst.map_or_else(|| "-".to_owned(), |(_, value)| near.unit.format(value));

@@ -21,6 +21,8 @@ mod workload;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use signal::conventional;
+
 use super::Overrides;
 use super::model::Config;
 use super::problem::Problems;

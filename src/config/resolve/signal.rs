@@ -345,6 +345,22 @@ impl Signals {
     }
 }
 
+/// The signals of the convention table as no policy tunes them.
+pub(crate) fn conventional() -> (Vec<Signal>, Operands) {
+    let mut operands = Operands::default();
+    let signals = convention::SIGNALS.into_iter().map(|(name, conventional)| Signal {
+        name: SignalName::new(name),
+        unit: conventional.unit(),
+        candidates: conventional.candidates(&mut operands).unwrap_or_default(),
+        window: WINDOW,
+        min_requests: if conventional.counts_requests() { MIN_REQUESTS } else { 0 },
+        no_data: NoData::Hold,
+        confidence: CONFIDENCE,
+    });
+    let signals = signals.collect();
+    (signals, operands)
+}
+
 /// How a signal is computed, and what follows from that.
 struct Shape {
     unit: Option<Unit>,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
+use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, Verdict};
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::incident::alert::{Phase, Times};
@@ -39,6 +40,8 @@ pub struct WorkloadView {
     pub incident: Option<IncidentView>,
     /// The latest judgement.
     pub assessment: Assessment,
+    /// Where each signal that is read from pages gets its value from.
+    pub sources: Vec<SignalSource>,
     /// Every release that is known.
     pub releases: Vec<ReleaseStanding>,
 }
@@ -131,6 +134,8 @@ pub struct Preview {
     pub plan: Option<Plan>,
     /// Every guard.
     pub guards: Vec<Guard>,
+    /// Where each signal that is read from pages, and so judges the outcome, gets its value from.
+    pub sources: Vec<SignalSource>,
     /// What a look at the place found in the plan's way.
     pub findings: Vec<Finding>,
 }
@@ -149,7 +154,13 @@ impl Controller {
     pub fn preview(&self, now: Timestamp, fleet: &FleetView) -> Preview {
         let ruling = self.rule(&self.what_if(now), now, fleet);
         let plan = ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
-        Preview { workload: self.policy.id.clone(), plan, guards: ruling.guards, findings: Vec::new() }
+        Preview {
+            workload: self.policy.id.clone(),
+            plan,
+            guards: ruling.guards,
+            sources: self.health.sources(now),
+            findings: Vec::new(),
+        }
     }
 
     /// The workload, now.
@@ -175,6 +186,7 @@ impl Controller {
             paused: self.state.paused.clone(),
             incident: self.state.incident.as_ref().map(IncidentView::from),
             assessment: self.assessment.clone(),
+            sources: self.health.sources(now),
             releases: releases.collect(),
         }
     }

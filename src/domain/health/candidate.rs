@@ -38,10 +38,30 @@ fn base(formula: Formula) -> Option<OperandId> {
     }
 }
 
+/// Further ways than the one in use whose series are seen. Two ways of one convention count where they are of the same
+/// kind: a gauge that is the bad part of a ratio as well is no second choice.
+pub(super) fn others<'c>(
+    candidates: &'c [Candidate],
+    used: &Candidate,
+    is_seen: impl Fn(OperandId) -> bool,
+) -> Vec<&'c Candidate> {
+    let is_same_kind =
+        |other: &Candidate| std::mem::discriminant(&other.formula) == std::mem::discriminant(&used.formula);
+    let seen = candidates.iter().filter(|other| base(other.formula).is_some_and(&is_seen));
+    seen.filter(|other| base(other.formula) != base(used.formula))
+        .filter(|other| other.convention != used.convention || is_same_kind(other))
+        .collect()
+}
+
 /// Families whose names are most like those that the candidates ask for, most alike first.
 pub(super) fn nearest(candidates: &[Candidate], operands: &Operands, families: &[String]) -> Vec<String> {
     let wanted: Vec<&str> =
         candidates.iter().filter_map(|candidate| operands.get(base(candidate.formula)?)?.selector.name()).collect();
+    alike(&wanted, families)
+}
+
+/// Families whose names are most like one of those wanted, most alike first.
+pub(super) fn alike(wanted: &[&str], families: &[String]) -> Vec<String> {
     let mut scored: Vec<(f64, &String)> = families
         .iter()
         .map(|family| {

@@ -47,6 +47,7 @@ mod ring;
 mod rules;
 pub mod selector;
 mod series;
+pub mod survey;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -162,7 +162,7 @@ impl<'a> Sight<'a> {
         self.scope.since.is_none_or(|since| at > since)
     }
 
-    fn is_seen(&self, operand: OperandId) -> bool {
+    pub(super) fn is_seen(&self, operand: OperandId) -> bool {
         self.seen.get(usize::from(operand.0)).is_some_and(|seen| *seen)
     }
 

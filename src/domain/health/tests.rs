@@ -5,5 +5,6 @@ mod lifecycle;
 mod proofs;
 mod sight;
 mod signals;
+mod survey;
 mod verification;
 mod windows;

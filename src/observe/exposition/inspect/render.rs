@@ -2,17 +2,29 @@
 
 use std::fmt;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Inspection, Match, special};
 
 /// Characters of a help text that a row shows.
 const HELP_CHARACTERS: usize = 60;
 
-impl fmt::Display for Inspection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Inspection {
+    /// For people; within so many columns, where they are bounded.
+    #[must_use]
+    pub fn render(&self, width: Option<u16>) -> String {
+        let mut text = String::new();
+        // A `String` takes every write.
+        let _ = self.write(&mut text, width);
+        text
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, width: Option<u16>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["FAMILY", "TYPE", "UNIT", "SERIES", "HELP"]);
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
         for family in &self.families {
             table.add_row([
                 plain(&family.name),
@@ -32,6 +44,12 @@ impl fmt::Display for Inspection {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, None)
     }
 }
 
