@@ -66,7 +66,8 @@ impl Unit {
     pub fn format(self, value: f64) -> String {
         match self {
             Unit::Ratio => format!("{} %", trim(value * 100.0)),
-            Unit::Seconds if value.abs() < 1.0 => format!("{} ms", trim(value * 1000.0)),
+            // What rounds to 1000 ms is a second.
+            Unit::Seconds if value.abs() < 0.999_995 => format!("{} ms", trim(value * 1000.0)),
             Unit::Seconds => format!("{} s", trim(value)),
             Unit::Bytes => format!("{} bytes", trim(value)),
             Unit::PerSecond => format!("{}/s", trim(value)),

@@ -289,7 +289,7 @@ mod tests {
             ("a 1 1\n\n# EOF\n", "line 2: a blank line, which OpenMetrics does not allow"),
             ("a{x=\"1} 1 1\n# EOF\n", "line 1: the quote of \"\\\"1} 1 1\" is not closed"),
             ("a 1 x\n# EOF\n", "line 1: the time stamp \"x\" is not a number"),
-            ("a 1 1\r\n# EOF\n", "line 1: the time stamp \"1\\r\" is not a number"),
+            ("a 1 1\r\n# EOF\n", "line 1: the line ends in CR LF; the format ends lines in LF alone"),
         ] {
             assert_eq!(read(text, 5).err().as_deref(), Some(expected), "{text:?}");
         }
