@@ -312,6 +312,8 @@ fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Opt
             | UnknownReason::NoSuchSeries { .. }
             | UnknownReason::NotProven
             | UnknownReason::Stale { .. }
+            | UnknownReason::OffTheScale { .. }
+            | UnknownReason::NoHistogram
             | UnknownReason::NotFinite
             | UnknownReason::WarmingUp
             | UnknownReason::NoBaseline

@@ -8,6 +8,7 @@ use super::quantile;
 use super::reading::{Basis, Lack, Reading};
 use super::verdict::UnknownReason;
 use crate::domain::policy::{Condition, NoData, Signal};
+use crate::domain::units::Finite;
 
 /// A reading against a bound.
 #[derive(Clone, PartialEq, Debug)]
@@ -75,8 +76,8 @@ pub(super) fn judge(reading: &Reading, signal: &Signal, condition: Condition, gr
         Ok(value) => *value,
         Err(lack) => return without_data(lack, signal.no_data, grace),
     };
-    if is_off_the_scale(&reading.basis, condition) {
-        return Judgement::Unknown(Lack::of(UnknownReason::NotFinite));
+    if let Some(highest) = off_the_scale(&reading.basis, condition) {
+        return Judgement::Unknown(Lack::of(UnknownReason::OffTheScale { highest }));
     }
     let tally = Tally::of(&reading.basis, condition);
     // A quantile in +Inf reads as the highest finite bound, though it lies above it: the counts know.
@@ -108,6 +109,8 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
         | UnknownReason::WarmingUp
         | UnknownReason::NoBaseline
         | UnknownReason::CoarseBucket { .. }
+        | UnknownReason::OffTheScale { .. }
+        | UnknownReason::NoHistogram
         | UnknownReason::NotFinite
         | UnknownReason::NotOffered => false,
     };
@@ -118,12 +121,13 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
     }
 }
 
-/// Whether the quantile lies in `+Inf` and the bound above every finite bucket, so that nobody can tell the side.
-fn is_off_the_scale(basis: &Basis, condition: Condition) -> bool {
-    let Basis::Buckets { buckets, quantile, scale } = basis else { return false };
-    let [.., highest, last] = buckets.as_slice() else { return false };
+/// The highest finite bound in the base unit, where the quantile lies above it and the threshold higher still, so that
+/// nobody can tell the side.
+fn off_the_scale(basis: &Basis, condition: Condition) -> Option<Finite> {
+    let Basis::Buckets { buckets, quantile, scale } = basis else { return None };
+    let [.., highest, last] = buckets.as_slice() else { return None };
     let is_higher = condition.threshold().is_some_and(|bound| bound / scale > highest.bound);
-    highest.count < quantile * last.count && is_higher
+    Finite::new(highest.bound * scale).filter(|_| highest.count < quantile * last.count && is_higher)
 }
 
 fn is_saturated_beyond(basis: &Basis, tally: Tally) -> bool {

@@ -277,7 +277,7 @@ impl<'a> Sight<'a> {
         let newest = self.newest(operand)?;
         let mut buckets = self.buckets(operand, from);
         if !quantile::tidy(&mut buckets) {
-            return Err(Lack::of(UnknownReason::NotFinite));
+            return Err(Lack::of(UnknownReason::NoHistogram));
         }
         let samples = enough(buckets.last().map_or(0.0, |last| last.count), need)?;
         let value = quantile::quantile(q, &buckets) * scale;

@@ -59,6 +59,13 @@ pub enum UnknownReason {
         /// Upper edge; none: there is no higher bucket.
         to: Option<Finite>,
     },
+    /// The quantile lies above every finite bucket, and the threshold higher still.
+    OffTheScale {
+        /// Highest finite bound, in the signal's base unit.
+        highest: Finite,
+    },
+    /// The buckets are no histogram: fewer than two, or none with the bound `+Inf`.
+    NoHistogram,
     /// The value is NaN or infinite.
     NotFinite,
     /// Nothing here can tell: a host without a readable cgroup has no count of OOM kills. No loss of sight, since there
@@ -96,6 +103,10 @@ impl fmt::Display for UnknownReason {
                 let to = to.map_or_else(|| "+Inf".to_owned(), |to| to.get().to_string());
                 write!(f, "the bucket from {} to {to} is too coarse to tell", from.get())
             }
+            UnknownReason::OffTheScale { highest } => {
+                write!(f, "it lies above the highest bucket, {}, and the threshold is higher still", highest.get())
+            }
+            UnknownReason::NoHistogram => f.write_str("the buckets are no histogram: two at least, one of them +Inf"),
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
             UnknownReason::NotOffered => f.write_str("this is not offered here"),
             UnknownReason::Partial { warning } => write!(f, "the answer is not whole: {warning}"),

@@ -71,6 +71,8 @@ fn is_sightless(reason: &UnknownReason) -> bool {
         | UnknownReason::NoReading
         | UnknownReason::NoSuchSeries { .. }
         | UnknownReason::Stale { .. }
+        | UnknownReason::OffTheScale { .. }
+        | UnknownReason::NoHistogram
         | UnknownReason::NotFinite
         | UnknownReason::Partial { .. }
         | UnknownReason::Blind { .. } => true,

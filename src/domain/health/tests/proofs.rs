@@ -120,13 +120,23 @@ fn a_quantile_is_proven_by_the_requests_beyond_its_bound() {
 #[test]
 fn beyond_the_last_bucket_nobody_can_tell_how_slow() {
     let all_in_inf = || page(vec![sample(BUCKETS, 1, 2.5, 0.0), sample(BUCKETS, 2, INF, 500.0)]);
-    let cases = [(2.5, Verdict::Breach), (5.0, Verdict::Unknown(UnknownReason::NotFinite)), (1.0, Verdict::Breach)];
+    let highest = finite(2.5);
+    let nobody_can_tell = Verdict::Unknown(UnknownReason::OffTheScale { highest });
+    let cases = [(2.5, Verdict::Breach), (5.0, nobody_can_tell), (1.0, Verdict::Breach)];
     for (bound, expected) in cases {
         let mut scene = Scene::new(policy_with(vec![trigger("p99_latency", Condition::Above(finite(bound)), 0)]));
         scene.scrape(0, "a:1", page(vec![sample(BUCKETS, 1, 2.5, 0.0), sample(BUCKETS, 2, INF, 0.0)]));
         scene.scrape(5, "a:1", all_in_inf());
         assert_eq!(scene.trigger(5).evidence.verdict, expected, "{bound}");
     }
+}
+
+#[test]
+fn buckets_without_infinity_are_no_histogram() {
+    let mut scene = Scene::new(policy_with(vec![trigger("p99_latency", Condition::Above(finite(2.0)), 0)]));
+    scene.scrape(0, "a:1", page(vec![sample(BUCKETS, 1, 1.0, 0.0), sample(BUCKETS, 2, 2.5, 0.0)]));
+    scene.scrape(5, "a:1", page(vec![sample(BUCKETS, 1, 1.0, 90.0), sample(BUCKETS, 2, 2.5, 100.0)]));
+    assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Unknown(UnknownReason::NoHistogram));
 }
 
 #[test]
