@@ -6,6 +6,7 @@ mod alert;
 mod alertmanager;
 mod architecture;
 mod backtest;
+mod corpus;
 mod daemon;
 mod engine;
 mod http;

@@ -1,0 +1,175 @@
+//! Faults that are not the release's, and those that are though it does not look so.
+
+use super::*;
+
+pub(super) const FAMILIES: &[Family] = &[
+    ("dependency-down-alike", dependency_alike),
+    ("dependency-slow-alike", dependency_slow),
+    ("dependency-down-before-direct", |dice| before(dice, Shape::Direct)),
+    ("dependency-down-before-rolling", |dice| before(dice, Shape::Rolling)),
+    ("slow-before-direct", slow_before),
+    ("everyone-is-hit", everyone),
+    ("errors-before-and-after", errors_before),
+    ("errors-before-and-worse-canary", worse),
+    ("old-version-worse", old_worse),
+    ("old-version-worse-direct", old_worse_direct),
+    ("retries-of-all", retries_alike),
+    ("retries-for-the-new", retries_new),
+    ("fault-without-a-rollout", no_rollout),
+    ("alone-among-the-well", alone),
+];
+
+/// While both versions serve.
+fn dependency_alike(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    let from = story.deploy_at + dice.between(30.0, 400.0);
+    let (share, lasts) = (dice.between(0.15, 1.0), dice.between(100.0, 400.0));
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    must_not(story)
+}
+
+fn dependency_slow(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    let from = story.deploy_at + dice.between(30.0, 400.0);
+    let (share, lasts) = (dice.between(0.1, 0.9), dice.between(100.0, 400.0));
+    story.happen_for(Who::All, from, lasts, What::Diverted { share, median: 8.0 });
+    must_not(story)
+}
+
+/// It began before the rollout and goes on.
+fn before(dice: &mut Dice, shape: Shape) -> Case {
+    let mut story = Story::draw(dice, shape);
+    let from = story.deploy_at - dice.between(150.0, 900.0);
+    let share = dice.between(0.15, 0.8);
+    let lasts = story.deploy_at - from + dice.between(300.0, 1500.0);
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    must_not(story)
+}
+
+fn slow_before(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let from = story.deploy_at - dice.between(150.0, 900.0);
+    let share = dice.between(0.05, 0.8);
+    story.happen(Who::All, from, What::Diverted { share, median: 8.0 });
+    must_not(story)
+}
+
+/// Other workloads without a rollout of their own.
+fn neighbours(dice: &mut Dice, story: &mut Story) -> Vec<Story> {
+    story.dialect.workload = Some("api".to_owned());
+    let names = ["search", "cart", "users", "mail"];
+    let count = dice.whole(3, 4);
+    let mut stories = Vec::new();
+    for (number, name) in names.into_iter().take(count).enumerate() {
+        let mut other = Story::draw(dice, Shape::Direct);
+        let end = story.end + 1.0;
+        other.end = story.end;
+        other.pods.retain(|pod| pod.version == super::super::deployment::Version::Old);
+        for pod in &mut other.pods {
+            pod.gone = end;
+            pod.lives[0].end = end;
+            pod.name = pod.name.replacen("api", name, 1);
+            pod.address = format!("10.5{number}.{}.7:8080", pod.index);
+        }
+        other.dialect = story.dialect.clone();
+        other.dialect.workload = Some(name.to_owned());
+        other.dialect.probe = false;
+        other.dialect.kube = false;
+        other.interval = story.interval;
+        stories.push(other);
+    }
+    stories
+}
+
+/// A fault of what all share begins after a rollout of one of them, of which only the new version is left.
+fn everyone(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let mut others = neighbours(dice, &mut story);
+    let from = story.later(dice);
+    let lasts = dice.between(400.0, 900.0);
+    let share = dice.between(0.2, 0.9);
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    for other in &mut others {
+        let (late, share) = (dice.between(0.0, 20.0), dice.between(0.2, 0.9));
+        other.happen_for(Who::All, from + late, lasts, What::Errors(share));
+    }
+    let mut stories = vec![story];
+    stories.append(&mut others);
+    Case { stories, right: Right::MustNot }
+}
+
+/// Only the one with the rollout fails.
+fn alone(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let mut others = neighbours(dice, &mut story);
+    let from = story.later(dice);
+    let share = dice.between(0.25, 0.9);
+    story.happen(Who::New, from, What::Errors(share));
+    let mut stories = vec![story];
+    stories.append(&mut others);
+    Case { stories, right: Right::Must(from) }
+}
+
+/// As bad as ever.
+fn errors_before(dice: &mut Dice) -> Case {
+    let shape = dice.pick(&super::super::deployment::SHAPES);
+    let mut story = Story::draw(dice, shape);
+    story.errors = dice.between(0.11, 0.3);
+    story.unrest[1] = 0.1;
+    must_not(story)
+}
+
+fn worse(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Canary);
+    story.errors = dice.between(0.02, 0.05);
+    let (share, from) = (dice.between(0.1, 0.3), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
+}
+
+fn old_worse(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    let (old, new) = (dice.between(0.2, 0.5), dice.between(0.11, 0.16));
+    story.happen(Who::Old, 0.0, What::Errors(old));
+    story.happen(Who::New, 0.0, What::Errors(new));
+    must_not(story)
+}
+
+fn old_worse_direct(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let (old, new) = (dice.between(0.25, 0.6), dice.between(0.11, 0.2));
+    story.happen(Who::Old, 0.0, What::Errors(old));
+    story.happen(Who::New, 0.0, What::Errors(new));
+    must_not(story)
+}
+
+/// What fails is asked again, which makes three times the traffic.
+fn retries_alike(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    let from = story.deploy_at + dice.between(30.0, 400.0);
+    let (share, lasts) = (dice.between(0.2, 0.7), dice.between(150.0, 500.0));
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    story.happen_for(Who::All, from, lasts, What::Traffic(1.0 + 2.0 * share));
+    must_not(story)
+}
+
+fn retries_new(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    let (share, from) = (dice.between(0.3, 0.8), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    story.happen(Who::All, from + 20.0, What::Traffic(1.0 + share)).course = Course::Ramp(120.0);
+    must(story, from)
+}
+
+fn no_rollout(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let end = story.end + 1.0;
+    story.pods.retain(|pod| pod.version == super::super::deployment::Version::Old);
+    for pod in &mut story.pods {
+        pod.gone = end;
+        pod.lives[0].end = end;
+    }
+    let share = dice.between(0.3, 1.0);
+    story.happen(Who::All, story.deploy_at, What::Errors(share));
+    must_not(story)
+}
