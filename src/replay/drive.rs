@@ -1,6 +1,6 @@
 //! Recorded looks into the daemon's own machine, and its decisions out of it.
 //!
-//! Each workload's [`Controller`](crate::domain::controller::Controller) stands in a fleet as in the daemon, sees what
+//! Each workload's [`Controller`] stands in a fleet as in the daemon, sees what
 //! its edges would have seen, and is asked for its judgement when the daemon would ask. Its mode is `observe`: that is the
 //! last of the guards but one, so that where it alone holds nothing else stands in the way of a rollback; and as nothing
 //! is done, the recording goes on as it was and later firings are seen as well.
