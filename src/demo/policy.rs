@@ -105,6 +105,8 @@ impl Stage {
             &[
                 ("strategy", quoted(&self.strategy.to_string())),
                 ("interval", "\"500ms\"".to_owned()),
+                // The story's processes answer as fast in their first second as later.
+                ("warmup", "\"0s\"".to_owned()),
                 ("known_good_after", "\"2s\"".to_owned()),
                 ("deadline", "\"40s\"".to_owned()),
                 ("notify", "[\"local\"]".to_owned()),

@@ -8,6 +8,7 @@ mod architecture;
 mod backtest;
 mod corpus;
 mod daemon;
+mod demo;
 mod engine;
 mod http;
 mod journal;
