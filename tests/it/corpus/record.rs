@@ -160,7 +160,7 @@ impl<'a> Camera<'a> {
         let errors = nature.errors(Some(pod), t);
         let shares = latency.shares(page.bounds);
         let requests = self.dice.poisson(expected);
-        let failed = self.dice.binomial(requests, errors + nature.own_errors(self.index, t));
+        let failed = self.dice.binomial(requests, errors + nature.own_errors(self.index, t) * (1.0 - errors));
         let buckets = self.dice.multinomial(requests, &shares);
         page.add(requests, failed, &buckets, latency.mean());
         if pod.version == Version::Old {
