@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::exporters::{QUERY, Tells, tells};
 use super::recording::{Recording, SeriesInfo};
-use super::rollouts::{Schedule, template_hash};
+use super::rollouts::{Schedule, owner, template_hash};
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::observation::SeriesId;
 use crate::domain::policy::{Habitat, KubernetesSubject, WorkloadPolicy};
@@ -141,6 +141,8 @@ pub(super) struct Layout {
     pub(super) before: Option<u32>,
     pub(super) told_by: ToldBy,
     pub(super) cadence: Option<Span>,
+    /// First point of all.
+    pub(super) begin: i64,
 }
 
 impl Layout {
@@ -228,6 +230,8 @@ struct Known<'r> {
     pods: BTreeSet<&'r str>,
     /// The pod behind each address, where the pages tell it.
     instances: BTreeMap<&'r str, Option<&'r str>>,
+    /// What the names of generated pods begin with.
+    owners: BTreeSet<&'r str>,
     deployments: BTreeSet<&'r str>,
     namespace: Option<&'r str>,
 }
@@ -244,6 +248,7 @@ impl<'r> Known<'r> {
                 *pod = pod.or(part.pod());
             }
         }
+        known.owners = known.pods.iter().filter_map(|pod| owner(pod)).collect();
         known
     }
 
@@ -278,8 +283,14 @@ impl<'r> Known<'r> {
     }
 
     fn is_ours(&self, part: &Part<'_>) -> bool {
-        let by_pod = || part.pod().is_some_and(|pod| self.pods.contains(pod));
-        let by_job = || part.info.label("job").is_none_or(|job| self.jobs.contains(job));
+        let pod = part.pod();
+        // A pod that never served has no page by which it would be known.
+        let by_pod =
+            || pod.is_some_and(|pod| self.pods.contains(pod) || owner(pod).is_some_and(|o| self.owners.contains(o)));
+        let by_job = || match part.info.label("job") {
+            Some(job) => self.jobs.contains(job),
+            None => self.jobs.is_empty() && pod.is_none(),
+        };
         if part.is_own() || part.revision.is_some() || part.query.is_some() {
             return true;
         }
@@ -330,6 +341,7 @@ impl<'o> Builder<'o> {
             before: None,
             told_by: ToldBy::Nothing,
             cadence: None,
+            begin: 0,
         };
         Self { options, layout, spots: HashMap::new(), targets: HashMap::new(), revisions: HashMap::new() }
     }
@@ -441,8 +453,24 @@ impl<'o> Builder<'o> {
         } else {
             self.schedule(parts, &options.schedule, begin);
         }
+        self.tell_targets_apart();
         self.layout.cadence = cadence(parts);
+        self.layout.begin = begin;
         self.layout
+    }
+
+    /// Several pods may have had one address, one after another.
+    fn tell_targets_apart(&mut self) {
+        let mut shared: HashMap<String, usize> = HashMap::new();
+        for target in &self.layout.targets {
+            *shared.entry(target.name.clone()).or_default() += 1;
+        }
+        for target in &mut self.layout.targets {
+            let spot = self.layout.spots.get(target.spot as usize);
+            if let (Some(2..), Some(spot)) = (shared.get(&target.name), spot) {
+                target.name = format!("{} ({})", target.name, spot.name);
+            }
+        }
     }
 
     /// A release that is deployed and never tells of itself is in place all the same.

@@ -108,6 +108,16 @@ pub(super) fn template_hash(pod: &str) -> Option<&str> {
     (fits && generated(suffix) && generated(hash)).then_some(hash)
 }
 
+/// What a generated pod's name begins with: its name without the last part, and without the template's hash before it
+/// where there is one.
+pub(super) fn owner(pod: &str) -> Option<&str> {
+    let (rest, _) = pod.rsplit_once('-')?;
+    match (template_hash(pod), rest.rsplit_once('-')) {
+        (Some(_), Some((name, _))) => Some(name),
+        (Some(_) | None, _) => Some(rest),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +151,18 @@ mod tests {
         assert_eq!(names, ["v2=x", "v3"]);
         for wrong in ["v2", "now=v2", "0="] {
             assert!(schedule.add(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pods_of_one_owner_have_one_beginning() {
+        for (pod, expected) in [
+            ("api-7d9c5bcb6d-x2v4k", Some("api")),
+            ("db-0", Some("db")),
+            ("web-x2v4k", Some("web")),
+            ("10.0.0.1:80", None),
+        ] {
+            assert_eq!(owner(pod), expected, "{pod}");
         }
     }
 

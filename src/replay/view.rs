@@ -13,7 +13,7 @@ use crate::domain::time::{Span, Timestamp};
 const GONE_INTERVALS: i64 = 5;
 
 /// How long after its rollout was first seen an instance that tells no release may come and still belong to it.
-const GUESS_SLACK: i64 = 120_000;
+const GUESS_SLACK: i64 = 60_000;
 
 /// The instance that stands for a release of which nothing else tells.
 const ROLLOUT: &str = "rollout";
@@ -264,9 +264,14 @@ impl Places {
     }
 }
 
-/// The newest release of which something was seen when the spot came.
+/// The newest release of which something was seen when the spot came; of those that were there at first, the first.
 fn guess(layout: &Layout, spot: &Spot) -> Option<u32> {
-    let edge = spot.first + GUESS_SLACK;
-    let known = (0..).zip(&layout.revisions).filter(|(_, revision)| revision.first <= edge);
-    known.max_by_key(|(_, revision)| revision.first).map(|(index, _)| index)
+    let mut known: Vec<(i64, u32)> = layout.revisions.iter().map(|revision| revision.first).zip(0..).collect();
+    known.sort_unstable();
+    let edge = if spot.first <= layout.begin { layout.begin } else { spot.first + GUESS_SLACK };
+    let newest = known.iter().rev().find(|(first, _)| *first <= edge).or(known.first());
+    match (layout.before, newest) {
+        (Some(before), _) if spot.first <= layout.begin => Some(before),
+        (_, newest) => newest.map(|(_, revision)| *revision),
+    }
 }

@@ -1,5 +1,6 @@
 use super::scene::{DAWN, POLICY, Pod, Scene, by_label, pod, subject, told};
-use crate::replay::{Kind, Options, STALE, TextReader, replay};
+use crate::domain::time::Timestamp;
+use crate::replay::{Kind, Options, STALE, Schedule, TextReader, replay};
 
 const KILLS: &str = "container_oom_events_total";
 
@@ -146,4 +147,61 @@ health = { port = 5000 }
 "#;
     let outcome = scene.play_with(policy, &Options::default());
     assert!(outcome.decisions.iter().any(|one| one.decision == Kind::Rollback), "{outcome:?}");
+}
+
+#[test]
+fn pods_that_follow_each_other_at_one_address_are_two_targets() {
+    let mut scene = Scene::new(vec![pod("api-0", "v1", 0.0)]);
+    scene.labels = |pod| {
+        vec![("instance", "10.0.0.1:5000".to_owned()), ("pod", pod.name.clone()), ("revision", pod.revision.clone())]
+    };
+    // The old pod's address is asked for a while after it went.
+    let up = |scene: &mut Scene| {
+        let now = scene.pods[0].name.clone();
+        for pod in ["api-0", "api-1"].into_iter().filter(|pod| *pod <= now.as_str()) {
+            let labels = [("instance", "10.0.0.1:5000"), ("pod", pod), ("job", "api")];
+            scene.put("up", &labels, f64::from(now == pod));
+        }
+    };
+    scene.run_with(900, up);
+    scene.pods = vec![Pod { started: scene.now, ..pod("api-1", "v2", 0.4) }];
+    scene.run_with(900, up);
+    let outcome = scene.play(&Options::default());
+    let all = told(&outcome);
+    assert!(all.iter().any(|one| one.1 == "error rate" && one.2 == Kind::Rollback), "{outcome:?}");
+    assert!(all.iter().all(|one| one.1 != "blind"), "{outcome:?}");
+}
+
+#[test]
+fn a_pod_that_comes_after_the_rollout_and_never_serves_is_of_the_new_release() {
+    let mut scene = Scene::new(vec![pod("api-7d9c5bcb6d-x2v4b", "v1", 0.0), pod("api-7d9c5bcb6d-x2v4c", "v1", 0.0)]);
+    let look = |scene: &mut Scene| {
+        let old: Vec<String> = scene.pods.iter().map(|pod| pod.name.clone()).collect();
+        for pod in &old {
+            scene.put("kube_pod_container_status_restarts_total", &[("namespace", "prod"), ("pod", pod)], 0.0);
+        }
+    };
+    scene.run_with(900, look);
+    let begin = scene.now;
+    scene.run_with(900, |scene| {
+        look(scene);
+        let restarts = (scene.now - begin) / 40;
+        let pod = ("pod", "api-6f8b9c7d5f-zbzzz");
+        scene.put("up", &[("instance", "10.0.0.9:5000"), pod], 0.0);
+        scene.put("kube_pod_container_status_restarts_total", &[("namespace", "prod"), pod], restarts as f64);
+        scene.put(
+            "kube_pod_container_status_restarts_total",
+            &[("namespace", "prod"), ("pod", "db-0")],
+            restarts as f64,
+        );
+    });
+    let schedule = Schedule {
+        rollouts: vec![(Timestamp::from_millis((begin - 5) * 1000), "v2".into())],
+        before: Some("v1".into()),
+    };
+    let outcome = scene.play(&Options { schedule, ..Options::default() });
+    let crash =
+        outcome.decisions.iter().find(|one| one.trigger == "crash loops").unwrap_or_else(|| panic!("{outcome:?}"));
+    assert_eq!(crash.from.as_ref().map(|from| from.as_str()), Some("v2"), "{crash:?}");
+    assert_eq!(crash.decision, Kind::Rollback, "{crash:?}");
 }
