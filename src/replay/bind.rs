@@ -141,6 +141,8 @@ pub(super) struct Layout {
     pub(super) before: Option<u32>,
     pub(super) told_by: ToldBy,
     pub(super) cadence: Option<Span>,
+    /// How often events of pods were counted.
+    pub(super) counting: Option<Span>,
     /// First point of all.
     pub(super) begin: i64,
 }
@@ -341,6 +343,7 @@ impl<'o> Builder<'o> {
             before: None,
             told_by: ToldBy::Nothing,
             cadence: None,
+            counting: None,
             begin: 0,
         };
         Self { options, layout, spots: HashMap::new(), targets: HashMap::new(), revisions: HashMap::new() }
@@ -454,7 +457,8 @@ impl<'o> Builder<'o> {
             self.schedule(parts, &options.schedule, begin);
         }
         self.tell_targets_apart();
-        self.layout.cadence = cadence(parts);
+        self.layout.cadence = cadence(parts, |part| part.is_own()).or_else(|| cadence(parts, |_| true));
+        self.layout.counting = cadence(parts, |part| part.is_about_pods());
         self.layout.begin = begin;
         self.layout
     }
@@ -525,15 +529,11 @@ fn next(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// How often the pages were read: the middle of what their series say.
-fn cadence(parts: &[Part<'_>]) -> Option<Span> {
-    let of = |own: bool| {
-        let mut all: Vec<Span> =
-            parts.iter().filter(|part| part.is_own() || !own).filter_map(|part| part.info.cadence()).collect();
-        all.sort_unstable();
-        all.get(all.len() / 2).copied()
-    };
-    of(true).or_else(|| of(false))
+/// How often these series were looked at: the middle of what they say.
+fn cadence(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> bool) -> Option<Span> {
+    let mut all: Vec<Span> = parts.iter().filter(|part| of(part)).filter_map(|part| part.info.cadence()).collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
 }
 
 /// Longest time that a rollout takes to start all processes anew.

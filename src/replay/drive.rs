@@ -218,6 +218,11 @@ impl<'o> Stage<'o> {
             (hold, _) => Some(hold.clone()),
         };
         let decision = decision(id, incident, hold.as_ref(), at);
+        // Once it is decided to take the release back, the daemon asks no more whether to.
+        let is_decided = |before: &Decision| before.decision == Kind::Rollback && before.trigger == decision.trigger;
+        if part.ruled.as_ref().is_some_and(is_decided) {
+            return;
+        }
         part.told.insert(TriggerName::new(&decision.trigger));
         part.ruled = Some(decision.clone());
         self.outcome.decisions.push(decision);

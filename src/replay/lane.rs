@@ -51,7 +51,10 @@ struct Look {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
     reading: HostReading,
-    changed: bool,
+    /// When its exporter last spoke.
+    seen: i64,
+    /// When it was last handed on.
+    told: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -151,15 +154,15 @@ impl Lane {
                 seen.push(self.seen(now, Seen::Scrape { target: id, instance, result }));
             }
         }
-        let counts = std::mem::take(&mut self.moment.counts);
-        for (spot, counts) in &counts {
-            if counts.changed {
+        let mut counts = std::mem::take(&mut self.moment.counts);
+        for (spot, counts) in &mut counts {
+            if self.is_due(counts, now.as_millis()) {
+                counts.told = Some(now.as_millis());
                 let instance = self.places.instance(&self.layout, *spot, now.as_millis());
                 seen.push(self.seen(now, Seen::Host { instance, result: Ok(counts.reading) }));
             }
         }
         self.moment.counts = counts;
-        self.moment.counts.values_mut().for_each(|counts| counts.changed = false);
         if std::mem::take(&mut self.moment.replicas.changed)
             && let Some(available) = self.moment.replicas.available
         {
@@ -186,6 +189,17 @@ impl Lane {
         self.places.read(target, revision, now.as_millis());
         let families = Some(Arc::clone(&self.families));
         Some(Ok(Page { samples: look.samples, process_start: look.process_start, families }))
+    }
+
+    /// Exporters that count for the whole cluster are read less often than pages. What they said stands until they should
+    /// have spoken again, as the daemon's own look at the host would have found it at each interval.
+    fn is_due(&self, counts: &Counts, now: i64) -> bool {
+        let millis = |span: Span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let stands = self.layout.counting.map_or(0, millis);
+        let since = |told: i64| now - told;
+        counts.seen == now
+            || (since(counts.seen) <= stands
+                && counts.told.is_none_or(|told| since(told) >= millis(self.policy.interval)))
     }
 
     fn seen(&self, at: Timestamp, seen: Seen) -> Observation {
@@ -232,7 +246,7 @@ impl Gathered {
     fn count(&mut self, spot: u32, tells: Tells, point: &Point) {
         let growth = growth(&mut self.before, point);
         let counts = self.counts.entry(spot).or_default();
-        counts.changed = true;
+        counts.seen = point.at;
         let reading = &mut counts.reading;
         let count = if tells == Tells::OomKills { &mut reading.oom_kills } else { &mut reading.restarts };
         *count = Some(count.unwrap_or(0) + growth);
