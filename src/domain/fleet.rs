@@ -20,12 +20,17 @@ const HOUR: Span = Span::from_secs(3600);
 /// Workloads that turn bad within this time are taken to have one cause.
 const STORM_WINDOW: Span = Span::from_secs(300);
 
+/// A rollout that is longer ago than this is hardly what turned a workload bad at the same time as another one.
+const OWN_ROLLOUT: Span = Span::from_secs(3600);
+
 /// All workloads, and what the brakes remember.
 #[derive(Debug, Default)]
 pub struct Fleet {
     controllers: BTreeMap<WorkloadId, Controller>,
     starts: VecDeque<Timestamp>,
     turned_bad: BTreeMap<WorkloadId, Timestamp>,
+    /// Those that are in breach with no rollout of their own to blame, and since when.
+    breached: BTreeMap<WorkloadId, Timestamp>,
     acting: BTreeMap<WorkloadId, String>,
 }
 
@@ -67,6 +72,7 @@ impl Fleet {
     pub fn remove(&mut self, id: &WorkloadId) -> Option<Controller> {
         self.acting.remove(id);
         self.turned_bad.remove(id);
+        self.breached.remove(id);
         self.controllers.remove(id)
     }
 
@@ -90,6 +96,7 @@ impl Fleet {
         };
         let already = out.records.len();
         let reply = controller.handle(input, now, &fleet, out);
+        let breached = controller.breached_since().filter(|_| !has_rolled_out(controller, now));
         for record in out.records.iter().skip(already) {
             match &record.event {
                 Event::Planned { plan, .. } if plan.purpose == Purpose::First => self.starts.push_back(now),
@@ -119,6 +126,10 @@ impl Fleet {
                 | Event::Closed { .. } => {}
             }
         }
+        match breached {
+            Some(since) => self.breached.insert(id.clone(), since),
+            None => self.breached.remove(id),
+        };
         if out.records.len() > already {
             let acting = self.controllers.get(id).filter(|controller| controller.is_acting());
             match acting.map(|controller| controller.policy().namespace.clone()) {
@@ -153,6 +164,12 @@ impl Fleet {
             workloads: count(self.controllers.len()),
             started_last_hour: count(self.starts.len()),
             turned_bad: count(self.turned_bad.len()),
+            bad_without_rollout: self
+                .breached
+                .iter()
+                .filter(|(other, _)| *other != id)
+                .map(|(other, since)| (other.clone(), *since))
+                .collect(),
             in_flight: in_flight.min(),
         }
     }
@@ -206,4 +223,10 @@ fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+/// Whether a release of its own came lately. One that was there at first sight came with no rollout that anyone saw.
+fn has_rolled_out(controller: &Controller, now: Timestamp) -> bool {
+    let state = controller.state();
+    let since = state.current.as_ref().filter(|_| state.previous.is_some());
+    since.is_some_and(|current| now.since(current.since) <= OWN_ROLLOUT)
 }

@@ -185,6 +185,14 @@ pub struct Signal {
     pub confidence: f64,
 }
 
+impl Signal {
+    /// Whether it is a share of requests that failed.
+    #[must_use]
+    pub fn counts_errors(&self) -> bool {
+        self.candidates.iter().any(|candidate| matches!(candidate.formula, Formula::Ratio { .. }))
+    }
+}
+
 /// One way to compute a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -337,6 +345,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// What makes a release materially worse where the policy says nothing: 1.3 times as much and, of a ratio, a tenth of a
+    /// percentage point, of a time, 50 ms more.
+    #[must_use]
+    pub fn usual(unit: Unit) -> Self {
+        let plus = match unit {
+            Unit::Ratio => Finite::THOUSANDTH,
+            Unit::Seconds => Finite::FIFTY_THOUSANDTHS,
+            Unit::Bytes | Unit::PerSecond | Unit::Plain => Finite::ZERO,
+        };
+        Self { confidence: Finite::CONFIDENT, factor: Finite::MATERIAL, plus }
+    }
+
     /// The value from which on a release is materially worse than one with the value `other`, in the base unit.
     #[must_use]
     pub fn bound(self, other: f64) -> f64 {

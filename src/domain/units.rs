@@ -10,8 +10,18 @@ use serde::{Deserialize, Serialize};
 pub struct Finite(f64);
 
 impl Finite {
+    /// None.
+    pub const ZERO: Finite = Finite(0.0);
     /// One.
     pub const ONE: Finite = Finite(1.0);
+    /// 0.1 %.
+    pub const THOUSANDTH: Finite = Finite(0.001);
+    /// 50 ms in seconds.
+    pub const FIFTY_THOUSANDTHS: Finite = Finite(0.05);
+    /// 99 %.
+    pub const CONFIDENT: Finite = Finite(0.99);
+    /// 1.3: two halves of one fleet differ by less.
+    pub const MATERIAL: Finite = Finite(1.3);
 
     /// `None` for NaN and the infinities.
     #[must_use]

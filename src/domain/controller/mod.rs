@@ -227,6 +227,16 @@ impl Controller {
         self.health.retain_targets(keep);
     }
 
+    /// Since when some trigger is in breach.
+    #[must_use]
+    pub fn breached_since(&self) -> Option<Timestamp> {
+        let since = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
+            TriggerState::Inactive => None,
+            TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => Some(since),
+        });
+        since.min()
+    }
+
     /// Whether a rollback of this workload is under way.
     #[must_use]
     pub fn is_acting(&self) -> bool {

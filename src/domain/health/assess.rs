@@ -57,12 +57,17 @@ impl Health {
                 continue;
             };
             let added = added.get(&signal.name).map_or(&[][..], Vec::as_slice);
-            let (judgement, compared) = match &mut watch.comparer {
-                Some(comparer) => self.compare(comparer, trigger, signal, reading, added, &views),
-                None => (self.advance(trigger, signal, reading, watch, views.of(signal), grace), None),
+            let (judgement, compared) = match (&mut watch.comparer, builtin_of(signal)) {
+                (Some(comparer), None) => self.compare(comparer, trigger, signal, reading, added, &views),
+                (Some(comparer), Some(builtin)) => {
+                    self.compare_events(comparer, trigger, builtin, reading, &views, &instances)
+                }
+                (None, _) => (self.advance(trigger, signal, reading, watch, views.of(signal), grace), None),
             };
             watch.note_sight(&judgement, now);
-            statuses.push(status(trigger, signal, reading, &judgement, compared, watch));
+            let mut status = status(trigger, signal, reading, &judgement, compared, watch);
+            status.evidence.around = self.around(&status, signal, &views, &instances).map(Box::new);
+            statuses.push(status);
             let (is_quiet, sightless_since) = (watch.is_quiet(), watch.sightless_since);
             judged.push(Judged { trigger, signal, judgement, is_quiet, sightless_since });
         }
@@ -130,7 +135,10 @@ impl Health {
         }
         match builtin_of(signal) {
             Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
-            None => sight.read(signal, sight.scope.window(signal.window), signal.min_requests),
+            None => {
+                let reading = sight.read(signal, sight.scope.window(signal.window), signal.min_requests);
+                if signal.counts_errors() { self.out_of_service(&reading, sight).unwrap_or(reading) } else { reading }
+            }
         }
     }
 
@@ -145,8 +153,14 @@ impl Health {
     ) -> Judgement {
         let now = sight.scope.now;
         let mut judgement = judge::judge(reading, signal, trigger.condition, grace);
+        if let Some((certain, reason)) = Tally::certain(&reading.basis, trigger.condition)
+            && matches!(judgement, Judgement::Bad | Judgement::Unproven)
+            && !certain.is_proven(signal.confidence)
+        {
+            judgement = Judgement::Straddled(reason);
+        }
         if let Some(pooled) = pool(watch, signal, trigger.condition, sight)
-            && judgement == Judgement::Unproven
+            && matches!(judgement, Judgement::Unproven | Judgement::Straddled(_))
             && pooled.is_proven(signal.confidence)
         {
             judgement = Judgement::Bad;
@@ -154,7 +168,7 @@ impl Health {
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
             Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
-            Judgement::Unproven => Finding::Unproven,
+            Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
             Judgement::Unknown(_) => Finding::Unknown,
         };
         watch.lifecycle.advance(now, finding, trigger.hold_for, self.policy.interval);
@@ -165,7 +179,8 @@ impl Health {
 /// Requests since the onset, where one is suspected.
 fn pool(watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<'_>) -> Option<Tally> {
     let until = watch.lifecycle.pooled_until()?;
-    let newer = Tally::of(&sight.basis(signal, Start::After(until)), condition)?;
+    let basis = sight.basis(signal, Start::After(until));
+    let newer = Tally::certain(&basis, condition).map(|(certain, _)| certain).or(Tally::of(&basis, condition))?;
     Some(watch.lifecycle.pool(newer, sight.scope.now))
 }
 
@@ -174,7 +189,7 @@ fn query_scale(signal: &Signal) -> Option<f64> {
     signal.candidates.iter().find(|candidate| candidate.formula == Formula::Query).map(|candidate| candidate.scale)
 }
 
-fn builtin_of(signal: &Signal) -> Option<Builtin> {
+pub(super) fn builtin_of(signal: &Signal) -> Option<Builtin> {
     signal.candidates.iter().find_map(|candidate| match candidate.formula {
         Formula::Builtin(builtin) => Some(builtin),
         Formula::Ratio { .. }
@@ -235,9 +250,12 @@ fn blindness(judged: &[Judged<'_>], now: Timestamp, patience: Span) -> Option<Bl
                 let since = one.sightless_since.filter(|since| now.since(*since) > patience)?;
                 Some((since, one, &lack.reason))
             }
-            Judgement::Good | Judgement::Bad | Judgement::Unproven | Judgement::AssumedGood | Judgement::AssumedBad => {
-                None
-            }
+            Judgement::Good
+            | Judgement::Bad
+            | Judgement::Unproven
+            | Judgement::Straddled(_)
+            | Judgement::AssumedGood
+            | Judgement::AssumedBad => None,
         })
     };
     let (since, first, reason) = lost().min_by_key(|(since, _, _)| *since)?;
@@ -259,6 +277,7 @@ fn is_healthy(judged: &[Judged<'_>]) -> bool {
             | Judgement::Bad
             | Judgement::AssumedBad
             | Judgement::Unproven
+            | Judgement::Straddled(_)
             | Judgement::Unknown(_) => return false,
         }
     }
@@ -291,6 +310,7 @@ pub(super) fn verdict(judgement: &Judgement) -> Verdict {
         Judgement::Good | Judgement::AssumedGood => Verdict::Ok,
         Judgement::Bad | Judgement::AssumedBad => Verdict::Breach,
         Judgement::Unproven => Verdict::Unknown(UnknownReason::NotProven),
+        Judgement::Straddled(reason) => Verdict::Unknown(reason.clone()),
         Judgement::Unknown(lack) => Verdict::Unknown(lack.reason.clone()),
     }
 }
@@ -336,6 +356,7 @@ fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Opt
         newest: reading.newest,
         convention: reading.convention.map(str::to_owned),
         compared: None,
+        around: None,
     }
 }
 

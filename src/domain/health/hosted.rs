@@ -52,16 +52,16 @@ pub(super) struct Hosted {
 
 impl Hosted {
     /// Takes in a reading. Counters that fell began again at zero; the first reading, and the first after a change of
-    /// release, are only where to count from.
-    pub(super) fn take_in(&mut self, result: &Result<HostReading, Fault>, at: Timestamp, keep: Keep) {
+    /// release, are only where to count from. Gives the kills and restarts since the reading before.
+    pub(super) fn take_in(&mut self, result: &Result<HostReading, Fault>, at: Timestamp, keep: Keep) -> (u64, u64) {
         if self.at.is_some_and(|last| last >= at) {
-            return;
+            return (0, 0);
         }
         let reading = match result {
             Ok(reading) => *reading,
             Err(fault) => {
                 self.fault = Some(fault.to_string());
-                return;
+                return (0, 0);
             }
         };
         let growth = |before: Option<u64>, now: Option<u64>| match (before, now) {
@@ -69,14 +69,17 @@ impl Hosted {
             (Some(_), Some(now)) => now,
             (None, _) | (_, None) => 0,
         };
+        let mut more = (0, 0);
         if self.at.is_some() && !self.rebase {
-            self.oom_kills.push(at, growth(self.reading.oom_kills, reading.oom_kills), keep);
-            self.restarts.push(at, growth(self.reading.restarts, reading.restarts), keep);
+            more = (growth(self.reading.oom_kills, reading.oom_kills), growth(self.reading.restarts, reading.restarts));
+            self.oom_kills.push(at, more.0, keep);
+            self.restarts.push(at, more.1, keep);
         }
         self.rebase = false;
         self.reading = reading;
         self.at = Some(at);
         self.fault = None;
+        more
     }
 
     /// Notes the configured release; counts start anew when it changes.

@@ -19,6 +19,8 @@ pub(super) enum Judgement {
     Bad,
     /// On the bad side, but the window's requests are too few to prove it.
     Unproven,
+    /// On the bad side by its value, but the histogram's bucket is too coarse to tell; between which bounds.
+    Straddled(UnknownReason),
     /// Nothing was seen, and the policy says that this counts as good.
     AssumedGood,
     /// Nothing was seen, and the policy says that this counts as bad.
@@ -53,6 +55,27 @@ impl Tally {
                 Some(Self { part, all, bound: 1.0 - quantile, is_above })
             }
         }
+    }
+
+    /// The same, of a histogram whose bound lies within a bucket: only requests above the whole bucket are certain. None
+    /// where the bound is one of the histogram's own, or nothing is counted.
+    pub(super) fn certain(basis: &Basis, condition: Condition) -> Option<(Self, UnknownReason)> {
+        let (Basis::Buckets { buckets, quantile, scale }, Condition::Above(bound)) = (basis, condition) else {
+            return None;
+        };
+        let inside = bound.get() / scale;
+        let index = buckets.partition_point(|bucket| bucket.bound < inside);
+        let bucket = buckets.get(index).filter(|bucket| !is_same_bound(bucket.bound, inside))?;
+        let below = index.checked_sub(1).and_then(|below| buckets.get(below));
+        if below.is_some_and(|below| is_same_bound(below.bound, inside)) {
+            return None;
+        }
+        let all = buckets.last()?.count;
+        let reason = UnknownReason::CoarseBucket {
+            from: Finite::new(below.map_or(0.0, |below| below.bound * scale))?,
+            to: Finite::new(bucket.bound * scale),
+        };
+        Some((Self { part: all - bucket.count, all, bound: 1.0 - quantile, is_above: true }, reason))
     }
 
     /// The same question over more requests.
@@ -95,6 +118,11 @@ pub(super) fn judge(reading: &Reading, signal: &Signal, condition: Condition, gr
         (true, Some(tally)) if !tally.is_proven(signal.confidence) => Judgement::Unproven,
         (true, Some(_) | None) => Judgement::Bad,
     }
+}
+
+/// Equal but for the rounding of a unit's factor.
+fn is_same_bound(a: f64, b: f64) -> bool {
+    (a - b).abs() <= b.abs() * 1e-9
 }
 
 fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {

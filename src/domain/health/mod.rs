@@ -4,7 +4,7 @@
 //! for at any time and is a function of what went in and of the time given. Each target keeps its own increases under
 //! the release that it serves, so that releases side by side never mix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use attribution::{Attribution, Told};
@@ -26,6 +26,7 @@ use super::policy::WorkloadPolicy;
 use super::time::Timestamp;
 use super::units::Finite;
 
+pub mod around;
 mod assess;
 mod attribution;
 mod builtin;
@@ -60,6 +61,10 @@ mod watch;
 /// A newest sample older than this many intervals is stale.
 const FRESH_INTERVALS: u64 = 2;
 
+/// Releases whose kills and restarts are remembered, and how many of them.
+const MAX_RELEASES: usize = 4;
+const MAX_EVENTS: usize = 256;
+
 /// One workload's windows and trigger states.
 #[derive(Debug)]
 pub struct Health {
@@ -77,6 +82,8 @@ pub struct Health {
     watches: Vec<watch::Watch>,
     /// The signals that triggers judge by counting requests.
     followed: BTreeMap<SignalName, Followed>,
+    /// Kills and restarts of each release: when, how many kills, how many restarts.
+    events: BTreeMap<RevisionId, VecDeque<(Timestamp, u64, u64)>>,
     history: BTreeMap<SignalName, History>,
     /// Room for one page's increases, used again for each.
     deltas: Vec<Delta>,
@@ -103,6 +110,7 @@ impl Health {
             families: Arc::from([]),
             watches: policy.triggers.iter().map(watch::Watch::new).collect(),
             followed: BTreeMap::new(),
+            events: BTreeMap::new(),
             history: BTreeMap::new(),
             deltas: vec![Delta::default(); operands],
             judged: None,
@@ -128,7 +136,12 @@ impl Health {
             Seen::Host { instance, result } => {
                 let hosted = self.hosted.entry(instance.clone()).or_default();
                 hosted.turn(self.attribution.of_instance(instance));
-                hosted.take_in(result, at, self.rules.keep_events);
+                let (kills, restarts) = hosted.take_in(result, at, self.rules.keep_events);
+                if kills + restarts > 0
+                    && let Some(release) = self.attribution.of_instance(instance).cloned()
+                {
+                    self.note_event(release, (at, kills, restarts));
+                }
             }
         }
     }
@@ -215,6 +228,20 @@ impl Health {
         }
     }
 
+    fn note_event(&mut self, release: RevisionId, event: (Timestamp, u64, u64)) {
+        if !self.events.contains_key(&release) && self.events.len() >= MAX_RELEASES {
+            let quiet = self.events.iter().min_by_key(|(_, events)| events.back().map(|event| event.0));
+            if let Some(quiet) = quiet.map(|(release, _)| release.clone()) {
+                self.events.remove(&quiet);
+            }
+        }
+        let events = self.events.entry(release).or_default();
+        if events.len() == MAX_EVENTS {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
     fn scope<'a>(&self, revision: Option<&'a RevisionId>, now: Timestamp, since: Option<Timestamp>) -> Scope<'a> {
         Scope { revision, now, fresh: self.policy.interval.times(FRESH_INTERVALS), since }
     }
@@ -261,6 +288,11 @@ impl Health {
     fn has_instances(&self) -> bool {
         !(self.hosted.is_empty() && self.probed.is_empty() && self.scraped.is_empty())
     }
+}
+
+/// Whether a scraped address serves what is asked about.
+fn is_of(target: &Scraped, scope: &Scope<'_>) -> bool {
+    target.era.is_of(scope.revision)
 }
 
 /// What was last said of the release behind a scraped address: by the same address, else by one of the same instance.

@@ -119,8 +119,41 @@ impl Past {
         pooled
     }
 
-    /// The highest value of any stretch of a release's past that ends before `until`, and that stretch's requests.
-    pub(super) fn highest(&self, release: &RevisionId, candidate: &Candidate, until: Timestamp) -> Option<(f64, f64)> {
+    /// A release's last minutes in service that began before `until`: their sum.
+    pub(super) fn last(&self, release: &RevisionId, minutes: usize, until: Timestamp) -> Sum {
+        let mut sum = Sum::default();
+        let before = self.minutes(release).rev().filter(|minute| minute.begin < until);
+        before.take(minutes).for_each(|minute| sum.add(&minute.sum));
+        sum
+    }
+
+    /// What was seen of a release since the minute of `from`.
+    pub(super) fn since(&self, release: &RevisionId, from: Timestamp) -> Sum {
+        let mut sum = Sum::default();
+        self.minutes(release).filter(|minute| minute.begin + MINUTE > from).for_each(|minute| sum.add(&minute.sum));
+        sum
+    }
+
+    /// The releases that are remembered.
+    pub(super) fn releases(&self) -> impl Iterator<Item = &RevisionId> {
+        self.0.keys()
+    }
+
+    /// The highest rate of good requests, per second, of any whole minute of a release's past between two times.
+    pub(super) fn load(&self, release: &RevisionId, from: Timestamp, until: Timestamp) -> Option<f64> {
+        let whole = self.minutes(release).filter(|minute| minute.begin >= from && minute.begin + MINUTE <= until);
+        whole.map(|minute| (minute.sum.all - minute.sum.bad) / MINUTE.as_secs_f64()).reduce(f64::max)
+    }
+
+    /// The highest value of any stretch of a release's past that ends before `until`, and that stretch's requests; over
+    /// these bounds of a histogram, or over all of its own.
+    pub(super) fn highest(
+        &self,
+        release: &RevisionId,
+        candidate: &Candidate,
+        bounds: &[Bucket],
+        until: Timestamp,
+    ) -> Option<(f64, f64)> {
         let minutes: Vec<&Minute> = self.minutes(release).filter(|minute| minute.begin + MINUTE <= until).collect();
         let mut highest: Option<(f64, f64)> = None;
         for (index, first) in minutes.iter().enumerate() {
@@ -130,6 +163,9 @@ impl Past {
                     break;
                 }
                 sum.add(&minute.sum);
+            }
+            if !bounds.is_empty() {
+                sum.buckets.retain(|bucket| bounds.iter().any(|other| other.bound == bucket.bound));
             }
             // The tail of a past that has whole stretches is none.
             let is_short = sum.all < STRETCH.0 && index > 0 && index + STRETCH.1 > minutes.len();
@@ -169,14 +205,14 @@ mod tests {
             let bad = if minute == 20 { 60.0 } else { 6.0 };
             past.add(&old, at(minute), &requests(bad, 600.0));
         }
-        assert_eq!(past.highest(&old, &ratio(), at(100)), Some((0.1, 600.0)));
-        assert_eq!(past.highest(&old, &ratio(), at(20)), Some((0.01, 600.0)));
+        assert_eq!(past.highest(&old, &ratio(), &[], at(100)), Some((0.1, 600.0)));
+        assert_eq!(past.highest(&old, &ratio(), &[], at(20)), Some((0.01, 600.0)));
         assert_eq!(past.pooled(&old).all, 30.0 * 600.0);
         let quiet = RevisionId::from("quiet");
         for minute in 0..10 {
             past.add(&quiet, at(minute), &requests(f64::from(minute == 3), 20.0));
         }
-        assert_eq!(past.highest(&quiet, &ratio(), at(100)), Some((0.01, 100.0)));
+        assert_eq!(past.highest(&quiet, &ratio(), &[], at(100)), Some((0.01, 100.0)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::around::Around;
 use crate::domain::id::{RevisionId, SignalName, TriggerName};
 use crate::domain::policy::{Condition, Severity};
 use crate::domain::time::{Span, Timestamp};
@@ -142,6 +143,9 @@ pub struct Evidence {
     /// What it was compared with, where the trigger compares.
     #[serde(default)]
     pub compared: Option<Box<Compared>>,
+    /// What else was seen at the time, while the trigger is not inactive.
+    #[serde(default)]
+    pub around: Option<Box<Around>>,
 }
 
 /// What a comparison saw of the release before.

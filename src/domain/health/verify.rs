@@ -233,6 +233,7 @@ fn detail(signal: &Signal, reading: &Reading, judgement: &Judgement, bad_when: C
     };
     match judgement {
         Judgement::Unknown(lack) => format!("{value}; {bound} asked: {}", lack.reason),
+        Judgement::Straddled(reason) => format!("{value}; {bound} asked: {reason}"),
         Judgement::Unproven => format!("{value} in {} requests; {bound} asked, too few to tell", reading.samples),
         Judgement::Good | Judgement::Bad | Judgement::AssumedGood | Judgement::AssumedBad => {
             format!("{value} in {} samples; {bound} asked", reading.samples)

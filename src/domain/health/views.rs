@@ -1,16 +1,15 @@
 //! From where a trigger looks at a release, and at the one before it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
-use super::Health;
 use super::compare::{self, Comparer};
-use super::follow::{self, Added, Followed, YOUNG};
+use super::follow::{self, Added, YOUNG};
 use super::judge::Judgement;
 use super::reading::{Lack, Reading, Settling, Sight};
 use super::verdict::{Compared, Subject, UnknownReason};
+use super::{Health, Instances};
 use crate::domain::id::SignalName;
-use crate::domain::policy::{Condition, Formula, Signal, Trigger};
+use crate::domain::policy::{Builtin, Condition, Formula, Signal, Trigger};
 use crate::domain::time::{Span, Timestamp};
 
 /// The share of errors beyond which they are no cold start, where the policy has no threshold for them.
@@ -25,8 +24,8 @@ pub(super) struct Views<'a> {
     /// Without what new processes did in the time in which nothing is put down to them.
     grown: Sight<'a>,
     /// The release before, likewise; none where no rollout was seen.
-    old: Option<Sight<'a>>,
-    subject: Option<&'a Subject>,
+    pub(super) old: Option<Sight<'a>>,
+    pub(super) subject: Option<&'a Subject>,
 }
 
 impl<'a> Views<'a> {
@@ -81,15 +80,42 @@ impl Health {
         (outcome.judgement, outcome.compared)
     }
 
+    /// Compares the kills or restarts of the release with those of the one before it.
+    pub(super) fn compare_events(
+        &self,
+        comparer: &mut Comparer,
+        trigger: &Trigger,
+        builtin: Builtin,
+        new: &Reading,
+        views: &Views<'_>,
+        instances: &Instances<'_>,
+    ) -> (Judgement, Option<Compared>) {
+        let baseline = views.subject.and_then(|subject| subject.baseline.as_ref());
+        let (Some(baseline), Some(signal)) = (baseline, self.policy.signals.get(&trigger.signal)) else {
+            return (Judgement::Unknown(Lack::of(UnknownReason::NoBaseline)), None);
+        };
+        let around = self.around_events(builtin, signal, views, instances);
+        let old = around.beside.iter().chain(&around.before).map(|amount| amount.value.get());
+        let counted = compare::Counted {
+            now: views.all.scope.now,
+            interval: self.policy.interval,
+            baseline,
+            new,
+            old: old.fold(0.0, f64::max),
+            instances: around.beside.map_or(0, |beside| beside.samples),
+        };
+        let outcome = comparer.count(trigger, &counted);
+        (outcome.judgement, outcome.compared)
+    }
+
     /// The threshold beyond which an error ratio is no cold start: the policy's own, else that of the default trigger.
     fn threshold_of_errors(&self, signal: &Signal) -> Option<f64> {
-        let is_ratio = signal.candidates.iter().any(|c| matches!(c.formula, Formula::Ratio { .. }));
         let own = self.policy.triggers.iter().filter(|trigger| trigger.signal == signal.name);
         let bounds = own.filter_map(|trigger| match trigger.condition {
             Condition::Above(bound) => Some(bound.get()),
             Condition::Below(_) | Condition::WorseThanBaseline(_) => None,
         });
-        is_ratio.then(|| bounds.reduce(f64::min).unwrap_or(DEFAULT_ERRORS))
+        signal.counts_errors().then(|| bounds.reduce(f64::min).unwrap_or(DEFAULT_ERRORS))
     }
 
     /// Takes up what was added to the signals that triggers judge.
@@ -104,10 +130,7 @@ impl Health {
             if added.contains_key(&signal.name) {
                 continue;
             }
-            let followed = match self.followed.entry(signal.name.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(Followed::default()),
-            };
+            let followed = self.followed.entry(signal.name.clone()).or_default();
             added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, rollout, &self.rules, now));
         }
         added

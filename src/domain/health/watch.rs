@@ -58,6 +58,7 @@ impl Watch {
             | Judgement::Good
             | Judgement::Bad
             | Judgement::Unproven
+            | Judgement::Straddled(_)
             | Judgement::AssumedGood
             | Judgement::AssumedBad => None,
         };

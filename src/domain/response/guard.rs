@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::attribution;
 use super::goal;
 use super::hold::Hold;
 use crate::domain::health::verdict::Assessment;
@@ -25,6 +26,9 @@ pub struct FleetView {
     pub started_last_hour: u32,
     /// Workloads whose trigger fired within the last five minutes.
     pub turned_bad: u32,
+    /// Others that are in breach without a rollout of their own, and since when.
+    #[serde(default)]
+    pub bad_without_rollout: Vec<(WorkloadId, Timestamp)>,
     /// Another workload of the same namespace whose rollback is under way.
     pub in_flight: Option<WorkloadId>,
 }
@@ -128,6 +132,11 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("stale-evidence", stale_evidence(situation)),
         ("no-rollout", no_rollout(situation)),
         ("fault-before-rollout", fault_before_rollout(situation)),
+        ("old-release-alike", attribution::old_release_alike(situation)),
+        ("goal-worse", goal.as_ref().ok().and_then(|goal| attribution::goal_worse(situation, goal))),
+        ("one-target", attribution::one_target(situation)),
+        ("load", attribution::load(situation)),
+        ("shared-fault", attribution::shared_fault(situation)),
         ("past-probation", past_probation(situation)),
         ("rolled-back-before", rolled_back_before(situation)),
         (goal_guard_name(situation), goal.as_ref().err().cloned()),
@@ -146,7 +155,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
     Ruling { guards: guards.collect(), goal: goal.ok() }
 }
 
-fn is_by_trigger(situation: &Situation<'_>) -> bool {
+pub(super) fn is_by_trigger(situation: &Situation<'_>) -> bool {
     matches!(situation.incident.cause, Cause::Trigger { .. })
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::id::{IncidentId, RevisionId, TargetId, WorkloadId};
 use crate::domain::time::{Span, Timestamp};
 
 use super::plan::Finding;
@@ -43,6 +43,45 @@ pub enum Hold {
         onset: Timestamp,
         /// When the release was rolled out.
         rollout: Timestamp,
+    },
+    /// The release before is as bad: it is not this release that is at fault.
+    OldReleaseAlike {
+        /// Of this release.
+        new: String,
+        /// Of the one before.
+        old: String,
+        /// Where the old one was as bad: beside this one, or before the rollout.
+        place: String,
+    },
+    /// The release to go back to was worse when it served: going back would be pointless.
+    GoalWorse {
+        /// The release to go back to.
+        goal: RevisionId,
+        /// Of this release.
+        new: String,
+        /// Of the goal.
+        old: String,
+    },
+    /// One target of several is bad, and the service is not without it: no bad release is so.
+    OneTarget {
+        /// Which.
+        target: TargetId,
+        /// Targets.
+        of: u32,
+        /// The value without it.
+        without: String,
+    },
+    /// Far more traffic than there was before came with the fault.
+    Load {
+        /// Good requests a second when it set in.
+        now: String,
+        /// At most before.
+        before: String,
+    },
+    /// Other workloads turned bad at the same time without a rollout of their own: the cause is hardly this release.
+    SharedFault {
+        /// Which.
+        others: Vec<WorkloadId>,
     },
     /// The release has been in service for longer than its probation.
     PastProbation {
@@ -130,6 +169,11 @@ impl Hold {
             Hold::RevisionUnknown { .. } => "revision-unknown",
             Hold::StaleEvidence { .. } => "stale-evidence",
             Hold::FaultBeforeRollout { .. } => "fault-before-rollout",
+            Hold::OldReleaseAlike { .. } => "old-release-alike",
+            Hold::GoalWorse { .. } => "goal-worse",
+            Hold::OneTarget { .. } => "one-target",
+            Hold::Load { .. } => "load",
+            Hold::SharedFault { .. } => "shared-fault",
             Hold::PastProbation { .. } => "past-probation",
             Hold::NoRollout => "no-rollout",
             Hold::NoKnownGood { .. } => "no-known-good",
@@ -169,6 +213,25 @@ impl fmt::Display for Hold {
             Hold::StaleEvidence { newest: None } => f.write_str("there is no fresh sample"),
             Hold::FaultBeforeRollout { onset, rollout } => {
                 write!(f, "the fault began at {onset}, before the release came at {rollout}")
+            }
+            Hold::OldReleaseAlike { new, old, place } => {
+                write!(f, "the release before is as bad {place}: {old}, this one {new}")
+            }
+            Hold::GoalWorse { goal, new, old } => {
+                write!(f, "going back is pointless: {goal} had {old} when it served, this release has {new}")
+            }
+            Hold::OneTarget { target, of, without } => {
+                write!(f, "only {target} of {of} targets is bad; without it the value is {without}")
+            }
+            Hold::Load { now, before } => {
+                write!(
+                    f,
+                    "the fault came with {now} good requests, at most {before} before: hardly the release's doing"
+                )
+            }
+            Hold::SharedFault { others } => {
+                let names: Vec<&str> = others.iter().map(WorkloadId::as_str).collect();
+                write!(f, "{} turned bad at the same time without a rollout of their own", names.join(", "))
             }
             Hold::PastProbation { rollout, probation } => {
                 write!(f, "the release came at {rollout}, longer ago than its probation of {probation}")

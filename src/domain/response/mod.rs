@@ -1,5 +1,6 @@
 //! What to do about it: guards, decision, plan, verification, escalation.
 
+mod attribution;
 pub mod goal;
 pub mod guard;
 pub mod hold;

@@ -17,7 +17,7 @@ use super::verdict::{Compared, TriggerState, UnknownReason};
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{Candidate, Comparison, Condition, Formula, Signal, Trigger};
 use crate::domain::time::{Span, Timestamp};
-use crate::domain::units::Finite;
+use crate::domain::units::{Finite, Unit};
 
 #[cfg(test)]
 pub(super) mod chance;
@@ -65,6 +65,18 @@ pub(super) struct Look<'a> {
     pub(super) old: &'a Reading,
     /// The policy's own threshold for the signal, for errors of young processes; none where it is no share of errors.
     pub(super) threshold: Option<f64>,
+}
+
+/// Counted events of both releases, at one look.
+pub(super) struct Counted<'a> {
+    pub(super) now: Timestamp,
+    pub(super) interval: Span,
+    pub(super) baseline: &'a RevisionId,
+    pub(super) new: &'a Reading,
+    /// The most that the release before had: beside this one, for as many instances, or in the hour before the rollout.
+    pub(super) old: f64,
+    /// Its instances beside this one.
+    pub(super) instances: u64,
 }
 
 /// One share that is tested: errors, or requests above a bound.
@@ -152,6 +164,26 @@ impl Comparer {
         *self = Self { settled, life, ..Self::new(self.comparison) };
     }
 
+    /// Counted events of built-in signals: each beyond what the release before had is one too many.
+    pub(super) fn count(&mut self, trigger: &Trigger, counted: &Counted<'_>) -> Outcome {
+        let bound = self.comparison.bound(counted.old);
+        let (finding, judgement) = match &counted.new.value {
+            Ok(value) if value.get() > bound => (Finding::Proven, Judgement::Bad),
+            Ok(_) => (Finding::Alike, Judgement::Good),
+            Err(lack) => (Finding::Unknown, Judgement::Unknown(lack.clone())),
+        };
+        self.life.advance(counted.now, finding, counted.now, trigger.hold_for, counted.interval);
+        let compared = Compared {
+            baseline: counted.baseline.clone(),
+            beside: true,
+            value: Finite::new(counted.old),
+            samples: counted.instances,
+            bound: Finite::new(bound),
+            evidence: None,
+        };
+        Outcome { judgement, compared: Some(compared) }
+    }
+
     /// Logarithm of the evidence that is asked for.
     fn needed(&self) -> f64 {
         -(1.0 - self.comparison.confidence.get()).ln()
@@ -173,11 +205,13 @@ impl Comparer {
         }
         if let Some(old) = of(look.baseline) {
             self.open.old.add(&old.grown);
+            self.early_open.old.add(&old.grown);
         }
         if self.open.new.all > 0.0 && self.open.old.all > 0.0 {
             self.weigh(look);
         }
-        if let Some(threshold) = look.threshold.filter(|_| self.early_open.new.all > 0.0) {
+        let is_beside = self.early_open.new.all > 0.0 && self.early_open.old.all > 0.0;
+        if let Some(threshold) = look.threshold.filter(|_| is_beside) {
             self.weigh_early(threshold, look);
         }
     }
@@ -196,7 +230,7 @@ impl Comparer {
             self.yardsticks = yardsticks(&new, &old, &past);
         }
         let cap = self.cap(passed, look.interval, is_latency);
-        let margin = if is_latency { share_margin() } else { self.comparison };
+        let margin = if is_latency { Comparison::usual(Unit::Ratio) } else { self.comparison };
         for yardstick in &mut self.yardsticks {
             yardstick.weigh(&new, &old, &past, margin, cap);
         }
@@ -204,6 +238,7 @@ impl Comparer {
         self.risen = if beside.min(beyond) > 0.0 { self.risen.or(Some(look.now)) } else { None };
     }
 
+    /// Closes a step of the young: without the old release beside them in the same time, what fails may fail for anyone.
     fn weigh_early(&mut self, threshold: f64, look: &Look<'_>) {
         let passed = self.early_open.since.map_or(look.interval, |since| look.now.since(since));
         if passed == Span::ZERO {
@@ -245,14 +280,17 @@ impl Comparer {
             bound: bound.and_then(Finite::new),
             evidence: Finite::new(evidence.exp().min(1e300)),
         };
-        let (finding, judgement) = match &look.grown.value {
-            _ if is_early && self.early.log_evidence() >= needed => (Finding::Proven, Judgement::Bad),
-            _ if is_worse && grown >= needed => (Finding::Proven, Judgement::Bad),
-            _ if (is_early && evidence >= needed / 2.0) || (is_worse && grown >= needed / 2.0) => {
-                (Finding::Likely, Judgement::Unproven)
+        let early = if is_early { self.early.log_evidence() } else { f64::NEG_INFINITY };
+        let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
+        let (finding, judgement) = if speaks >= needed {
+            (Finding::Proven, Judgement::Bad)
+        } else if speaks >= needed / 2.0 {
+            (Finding::Likely, Judgement::Unproven)
+        } else {
+            match &look.grown.value {
+                Ok(_) => (Finding::Alike, Judgement::Good),
+                Err(lack) => (Finding::Unknown, Judgement::Unknown(lack.clone())),
             }
-            Ok(_) => (Finding::Alike, Judgement::Good),
-            Err(lack) => (Finding::Unknown, Judgement::Unknown(lack.clone())),
         };
         (finding, judgement, Some(compared))
     }
@@ -269,11 +307,16 @@ impl Comparer {
 
     fn past(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
         let past = &look.followed.past;
+        let grown = in_common(look.grown, &past.pooled(look.baseline));
+        let bounds = match &grown.basis {
+            Basis::Buckets { buckets, .. } => buckets.as_slice(),
+            Basis::Plain | Basis::Counts { .. } => &[],
+        };
         let known = look
             .followed
             .candidate
             .as_ref()
-            .and_then(|candidate| Some((past.highest(look.baseline, candidate, look.now)?, candidate)));
+            .and_then(|candidate| Some((past.highest(look.baseline, candidate, bounds, look.now)?, candidate)));
         let Some(((highest, samples), candidate)) = known else {
             let lack = Lack::of(UnknownReason::NoBaseline);
             return (Finding::Unknown, Judgement::Unknown(lack), None);
@@ -292,14 +335,14 @@ impl Comparer {
             return (Finding::Unknown, Judgement::Unknown(Lack::of(UnknownReason::NotFinite)), Some(compared));
         };
         let condition = Condition::Above(limit);
-        let mut judgement = judge::judge(look.grown, look.signal, condition, true);
+        let mut judgement = judge::judge(&grown, look.signal, condition, true);
         if judgement == Judgement::Unproven && self.is_pool_proof(candidate, condition, look.signal) {
             judgement = Judgement::Bad;
         }
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
             Judgement::Bad | Judgement::AssumedBad => Finding::Worse,
-            Judgement::Unproven => Finding::Unproven,
+            Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
             Judgement::Unknown(_) => Finding::Unknown,
         };
         if finding == Finding::Good && self.life.since().is_none() {
@@ -327,7 +370,7 @@ impl Comparer {
 
     /// What the new release was like a while ago, when nothing was wrong, becomes a part of the past.
     fn settle(&mut self, look: &Look<'_>, candidate: &Candidate) {
-        let highest = look.followed.past.highest(look.release, candidate, look.now - SETTLED);
+        let highest = look.followed.past.highest(look.release, candidate, &[], look.now - SETTLED);
         if let Some((value, _)) = highest {
             self.settled = Some(self.settled.map_or(value, |settled| settled.max(value)));
         }
@@ -384,12 +427,6 @@ fn yardsticks(new: &Sum, old: &Sum, past: &Sum) -> Vec<Yardstick> {
     bounds.into_iter().step_by(stride).map(|bound| begin(Some(bound))).collect()
 }
 
-/// The share of requests above a bound is materially higher from here on; how far the quantile moved is looked at beside.
-fn share_margin() -> Comparison {
-    let number = |value: f64| Finite::new(value).unwrap_or(Finite::ONE);
-    Comparison { confidence: number(0.99), factor: number(1.3), plus: number(0.001) }
-}
-
 /// The values to compare, in the base unit: over the bounds that both have, so that other bounds are no other latency.
 /// Where the old release has few requests now, what it was like lately stands in.
 fn pair(look: &Look<'_>, pooled: &Sum) -> Option<(f64, f64)> {
@@ -408,6 +445,15 @@ fn pair(look: &Look<'_>, pooled: &Sum) -> Option<(f64, f64)> {
             Some((new, old))
         }
     }
+}
+
+/// A reading over the bounds that the past has as well: a quantile that only other buckets make high is no other latency.
+fn in_common(reading: &Reading, past: &Sum) -> Reading {
+    let Basis::Buckets { buckets, quantile, scale } = &reading.basis else { return reading.clone() };
+    let (buckets, quantile, scale) = (common(buckets, &past.buckets), *quantile, *scale);
+    let value = quantile::quantile(quantile, &buckets) * scale;
+    let Some(value) = Finite::new(value).filter(|_| reading.value.is_ok()) else { return reading.clone() };
+    Reading { value: Ok(value), basis: Basis::Buckets { buckets, quantile, scale }, ..reading.clone() }
 }
 
 fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {

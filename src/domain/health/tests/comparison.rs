@@ -1,8 +1,9 @@
 //! A release against the one before it, over whole rollouts of simulated pods with seeded chance.
 
+use crate::domain::health::around::Around;
 use crate::domain::health::compare::chance::Chance;
 use crate::domain::health::fixtures::{BAD, BUCKETS, Scene, TOTAL, at, finite, page, policy_with, sample, trigger};
-use crate::domain::health::verdict::{Subject, TriggerState};
+use crate::domain::health::verdict::{Subject, TriggerState, TriggerStatus};
 use crate::domain::id::RevisionId;
 use crate::domain::observation::Page;
 use crate::domain::policy::{Comparison, Condition, Trigger};
@@ -61,7 +62,18 @@ impl Rollout {
     }
 
     /// Runs until `until` and returns when each trigger first fired, counted from the rollout.
-    fn run(mut self, triggers: Vec<Trigger>, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Vec<Option<i64>> {
+    fn run(self, triggers: Vec<Trigger>, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Vec<Option<i64>> {
+        self.watch(triggers, until, like, |_| {})
+    }
+
+    /// Shows each trigger's status as well.
+    fn watch(
+        mut self,
+        triggers: Vec<Trigger>,
+        until: i64,
+        like: impl Fn(&str, i64, i64) -> Like,
+        mut show: impl FnMut(&TriggerStatus),
+    ) -> Vec<Option<i64>> {
         let mut scene = Scene::new(policy_with(triggers));
         let mut fired: Vec<Option<i64>> = Vec::new();
         for step in 0..until / 5 {
@@ -90,6 +102,7 @@ impl Rollout {
             let assessment = scene.assess(now);
             fired.resize(assessment.triggers.len(), None);
             for (fired, status) in fired.iter_mut().zip(&assessment.triggers) {
+                show(status);
                 if matches!(status.state, TriggerState::Firing { .. }) {
                     fired.get_or_insert(now - ROLLOUT);
                 }
@@ -227,4 +240,50 @@ fn once_the_old_release_is_gone_its_past_is_the_measure_and_a_fault_must_hold() 
         });
         assert!(errors.is_some_and(|errors| expected.contains(&errors)), "{name}: {errors:?}");
     }
+}
+
+/// What the absolute trigger of errors above 10 % saw around it when it fired.
+fn around(seed: u64, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Option<Around> {
+    let mut seen = None;
+    let triggers = vec![trigger("error_rate", Condition::Above(finite(0.1)), 60)];
+    Rollout::new(6, 60, seed).watch(triggers, ROLLOUT + until, like, |status| {
+        if matches!(status.state, TriggerState::Firing { .. }) && seen.is_none() {
+            seen = status.evidence.around.as_deref().cloned();
+        }
+    });
+    seen
+}
+
+#[test]
+fn what_was_seen_around_a_fault_tells_whose_it_is() {
+    let bad = Like { errors: 0.4, ..Like::WELL };
+    let of_both = around(1, 400, |_, _, now| if now > ROLLOUT + 200 { bad } else { Like::WELL }).unwrap();
+    assert!(of_both.beside.is_some_and(|old| old.value > finite(0.3)), "{of_both:?}");
+    let own = around(1, 300, new_is(bad)).unwrap();
+    assert!(own.beside.is_some_and(|old| old.value < finite(0.02)), "{own:?}");
+    assert!(own.worst.is_none_or(|(_, _, without)| without.value > finite(0.3)), "{:?}", own.typical);
+    let of_one = around(
+        1,
+        900,
+        |_, pod, now| if pod == 8 && now > ROLLOUT + 500 { Like { errors: 0.9, ..bad } } else { Like::WELL },
+    );
+    let (target, of, without) = of_one.unwrap().worst.unwrap();
+    assert!(target.as_str() == "new-2" && of == 6 && without.value < finite(0.02), "{target} {of} {without:?}");
+    let crowd = around(1, 1_500, |_, _, now| if now > ROLLOUT + 900 { Like { rate: 40.0, ..bad } } else { Like::WELL });
+    let (now, most) = crowd.unwrap().traffic.unwrap();
+    assert!(now.get() > 2.0 * most.get(), "{now:?} {most:?}");
+}
+
+#[test]
+fn a_fault_that_was_there_before_the_rollout_shows_in_the_old_ones_last_minutes() {
+    let mut before = None;
+    let triggers = vec![trigger("error_rate", Condition::Above(finite(0.1)), 60)];
+    // All at once: from the rollout on only the new release serves.
+    Rollout::new(6, 0, 1).watch(
+        triggers,
+        ROLLOUT + 200,
+        |_, _, now| if now > ROLLOUT - 240 { Like { errors: 0.4, ..Like::WELL } } else { Like::WELL },
+        |status| before = status.evidence.around.as_ref().and_then(|around| around.before).or(before),
+    );
+    assert!(before.is_some_and(|before| before.value > finite(0.3)), "{before:?}");
 }

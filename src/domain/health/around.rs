@@ -1,0 +1,233 @@
+//! What else was seen at the time of a fault, by which it is put down to the release or not.
+
+use serde::{Deserialize, Serialize};
+
+use super::builtin::{self, Instances};
+use super::follow::Followed;
+use super::quantile;
+use super::reading::{Basis, Reading, Sight};
+use super::verdict::{Evidence, TriggerState, TriggerStatus, UnknownReason};
+use super::views::Views;
+use super::{Health, is_of};
+use crate::domain::id::{RevisionId, TargetId};
+use crate::domain::policy::{Builtin, Candidate, Condition, Signal};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::Finite;
+
+/// Targets of the release, and of both releases together, from which on one is told from the others: one of three is a
+/// third of the service, and the only new one among many old ones is all that is known of the release.
+const TARGETS: (usize, usize) = (2, 5);
+
+/// A fault that sets in later than this after a rollout is not one that was there before it.
+const CARRIED_OVER: Span = Span::from_secs(600);
+
+/// The old release's last minutes in service that show whether the fault was there before, and the last of them by itself.
+const LAST_MINUTES: [usize; 2] = [3, 1];
+
+/// Minutes of a release's past that say what it is like.
+const TYPICAL_MINUTES: usize = 10;
+
+/// How long before a fault the traffic is looked at, and how long around its onset.
+const TRAFFIC: (Span, Span) = (Span::from_secs(600), Span::from_secs(120));
+
+/// How far back the old release's kills and restarts count as its own kind.
+const EVENTS_BEFORE: Span = Span::from_secs(3600);
+
+/// A value, and from how many requests, readings or instances.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Amount {
+    /// In the signal's base unit.
+    pub value: Finite,
+    /// Behind it.
+    pub samples: u64,
+}
+
+/// What else was seen at the time of a fault.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Around {
+    /// The release before, beside this one over the same window.
+    pub beside: Option<Amount>,
+    /// Both since the fault set in: this release, and the one before beside it.
+    pub since_onset: Option<(Amount, Amount)>,
+    /// The release before, in its last minutes, where it no longer serves and the fault set in soon after the rollout: over
+    /// three minutes or the last one, whichever is better.
+    pub before: Option<Amount>,
+    /// Which one of several targets is the worst, how many there are, and the value without it.
+    pub worst: Option<(TargetId, u32, Amount)>,
+    /// Where only one release serves: good requests a second around the onset, and at most before.
+    pub traffic: Option<(Finite, Finite)>,
+    /// What each release that is remembered was like in its last minutes in service.
+    pub typical: Vec<(RevisionId, Amount)>,
+}
+
+impl Around {
+    fn amount(value: f64, samples: f64) -> Option<Amount> {
+        Some(Amount { value: Finite::new(value)?, samples: samples as u64 })
+    }
+}
+
+impl Health {
+    /// What else is seen at the time of the fault that began with `onset`.
+    pub(super) fn around(
+        &self,
+        status: &TriggerStatus,
+        signal: &Signal,
+        views: &Views<'_>,
+        instances: &Instances<'_>,
+    ) -> Option<Around> {
+        let onset = match status.state {
+            TriggerState::Inactive => return None,
+            TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => since,
+        };
+        let subject = views.subject?;
+        if let Some(builtin) = super::assess::builtin_of(signal) {
+            return Some(self.around_events(builtin, signal, views, instances));
+        }
+        let mut around = Around { worst: self.worst(bound(&status.evidence), signal, views), ..Around::default() };
+        let (Some(followed), Some(baseline)) = (self.followed.get(&signal.name), subject.baseline.as_ref()) else {
+            return Some(around);
+        };
+        let Some(candidate) = &followed.candidate else { return Some(around) };
+        let sum = |sum: &super::past::Sum| Around::amount(sum.value(candidate)?, sum.all);
+        let past = &followed.past;
+        around.beside = views.old.as_ref().and_then(|old| beside(signal, old));
+        if around.beside.is_some() {
+            around.since_onset = sum(&past.since(&subject.revision, onset)).zip(sum(&past.since(baseline, onset)));
+        } else {
+            around.traffic = traffic(followed, &subject.revision, baseline, onset, views.all.scope.now);
+            let is_soon = onset.since(subject.since) <= CARRIED_OVER;
+            let last = LAST_MINUTES.map(|minutes| sum(&past.last(baseline, minutes, subject.since)));
+            around.before = match last {
+                [Some(long), Some(short)] if is_soon => Some(if short.value < long.value { short } else { long }),
+                _ => None,
+            };
+        }
+        around.typical = typical(followed, candidate, &subject.revision);
+        Some(around)
+    }
+
+    /// The worst target, and the value without it.
+    fn worst(&self, bound: Option<f64>, signal: &Signal, views: &Views<'_>) -> Option<(TargetId, u32, Amount)> {
+        let bound = bound?;
+        let sight = views.of(signal);
+        let from = sight.scope.window(signal.window);
+        let excess = |only: &Sight<'_>| match only.basis(signal, from) {
+            Basis::Counts { bad, total } => bad - bound * total,
+            Basis::Buckets { buckets, quantile, scale } => {
+                let all = buckets.last().map_or(0.0, |last| last.count);
+                let slow = quantile::above(bound / scale, &buckets);
+                slow - (1.0 - quantile) * all
+            }
+            Basis::Plain => f64::NEG_INFINITY,
+        };
+        let serving: Vec<&TargetId> =
+            self.scraped.iter().filter(|(_, target)| is_of(target, &sight.scope)).map(|(id, _)| id).collect();
+        let beside = views.old.as_ref().map_or(0, |old| old.targets.len());
+        let is_few = serving.len() < TARGETS.0 || serving.len() + beside < TARGETS.1;
+        if is_few || serving.len() != sight.targets.len() {
+            return None;
+        }
+        let excesses = sight.targets.iter().map(|target| excess(&Sight { targets: vec![target], ..sight.clone() }));
+        let (index, worst) = excesses.enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        if worst == f64::NEG_INFINITY {
+            return None;
+        }
+        let mut rest = sight.clone();
+        rest.targets.remove(index);
+        let reading = rest.read(signal, from, 1);
+        let amount = Amount { value: reading.value.ok()?, samples: reading.samples };
+        Some(((*serving.get(index)?).clone(), u32::try_from(serving.len()).ok()?, amount))
+    }
+
+    /// Kills and restarts: of the old release beside this one, and of the old one in the hour before the rollout.
+    pub(super) fn around_events(
+        &self,
+        builtin: Builtin,
+        signal: &Signal,
+        views: &Views<'_>,
+        instances: &Instances<'_>,
+    ) -> Around {
+        let mut around = Around::default();
+        let Some((subject, baseline)) = views.subject.and_then(|subject| Some((subject, subject.baseline.as_ref()?)))
+        else {
+            return around;
+        };
+        let counts = |event: &(Timestamp, u64, u64)| match builtin {
+            Builtin::OomKills => event.1,
+            Builtin::Restarts | Builtin::CrashLoops => event.2,
+            Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline => 0,
+        };
+        let is_before = |at: Timestamp| at <= subject.since && subject.since.since(at) <= EVENTS_BEFORE;
+        let before: u64 = self.events.get(baseline).into_iter().flatten().filter(|e| is_before(e.0)).map(counts).sum();
+        around.before = Around::amount(before as f64, 1.0).filter(|amount| amount.samples > 0 && before > 0);
+        let old = self.instances(Some(baseline));
+        if !old.is_empty() && !instances.is_empty() {
+            let scope = views.all.scope;
+            let reading = builtin::read(builtin, &old, true, scope, signal.window);
+            let each = instances.len() as f64 / old.len() as f64;
+            around.beside = reading.value.ok().and_then(|value| Around::amount(value.get() * each, old.len() as f64));
+        }
+        around
+    }
+
+    /// An error ratio of a release of which nothing is in service, by the word of two: its addresses refuse, while others
+    /// answer or its own health endpoint or service manager says so too. Everything that is asked of it fails.
+    pub(super) fn out_of_service(&self, reading: &Reading, sight: &Sight<'_>) -> Option<Reading> {
+        let lack = reading.value.as_ref().err()?;
+        if lack.is_own || !matches!(lack.reason, UnknownReason::Blind { .. }) {
+            return None;
+        }
+        let scope = sight.scope;
+        let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max()?;
+        let others = self.scraped.values().filter(|target| !is_of(target, &scope)).filter_map(|t| t.looks.last());
+        let answers =
+            others.into_iter().any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
+        let instances = self.instances(scope.revision);
+        let unwell = builtin::read(Builtin::Unavailable, &instances, true, scope, Span::ZERO);
+        let is_told = unwell.value.is_ok_and(|share| share >= Finite::ONE);
+        let samples = sight.targets.len() as u64;
+        (scope.is_fresh(newest) && (answers || is_told)).then(|| Reading::of(1.0, samples, Some(newest), Basis::Plain))
+    }
+}
+
+/// The bound by which targets are told apart: fixed, or what the release before made of it.
+fn bound(evidence: &Evidence) -> Option<f64> {
+    match evidence.condition? {
+        Condition::Above(bound) => Some(bound.get()),
+        Condition::WorseThanBaseline(_) => evidence.compared.as_ref()?.bound.map(Finite::get),
+        Condition::Below(_) => None,
+    }
+}
+
+fn beside(signal: &Signal, old: &Sight<'_>) -> Option<Amount> {
+    let reading = old.read(signal, old.scope.window(signal.window), 1);
+    Some(Amount { value: reading.value.ok()?, samples: reading.samples })
+}
+
+/// Good requests a second around the onset, and the most that there were before: of the old release, and of this one
+/// until a while before. What is retried because it failed is no good request, so that a bad release does not look like a
+/// crowd.
+fn traffic(
+    followed: &Followed,
+    release: &RevisionId,
+    baseline: &RevisionId,
+    onset: Timestamp,
+    now: Timestamp,
+) -> Option<(Finite, Finite)> {
+    let (long, short) = TRAFFIC;
+    let past = &followed.past;
+    let around = past.load(release, onset - short, now.min(onset + short))?;
+    let begin = Timestamp::from_millis(i64::MIN);
+    let before = [past.load(baseline, begin, onset), past.load(release, begin, onset - long)];
+    let before = before.into_iter().flatten().reduce(f64::max)?;
+    Finite::new(around).zip(Finite::new(before))
+}
+
+fn typical(followed: &Followed, candidate: &Candidate, release: &RevisionId) -> Vec<(RevisionId, Amount)> {
+    let past = &followed.past;
+    let of = |known: &RevisionId| {
+        let sum = past.last(known, TYPICAL_MINUTES, Timestamp::from_millis(i64::MAX));
+        Some((known.clone(), Around::amount(sum.value(candidate)?, sum.all)?))
+    };
+    past.releases().filter(|known| *known != release).filter_map(of).collect()
+}

@@ -1,0 +1,246 @@
+//! Whether a fault can be put down to the release: what hits the old one alike, was there before it, is one target's, came
+//! with a crowd, or hits others as well, is not. Each holds and says by which figures.
+
+use super::guard::{Situation, is_by_trigger};
+use super::hold::Hold;
+use crate::domain::health::around::{Amount, Around};
+use crate::domain::health::verdict::Evidence;
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::record::{Cause, Goal};
+use crate::domain::policy::{Comparison, Condition};
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::{Finite, Unit};
+
+/// Requests, of a share or a quantile, below which the old release says too little to speak for the new one.
+const TELLING: u64 = 20;
+
+/// So many times the most good requests that there were before are a crowd.
+const CROWD: f64 = 2.0;
+
+/// The same for a latency that is held against the past: it grows with the load long before anything fails.
+const BUSY: f64 = 1.3;
+
+/// Kills or restarts of the old release excuse so many times as many of the new one's.
+const EVENTS_ALIKE: f64 = 3.0;
+
+/// Other workloads that turn bad at once, from which on their cause is a common one.
+const OTHERS: usize = 2;
+
+/// How near two faults must begin for that.
+const AT_ONCE: Span = Span::from_secs(300);
+
+/// The trigger's numbers now, and what else is seen.
+fn evidence<'a>(situation: &Situation<'a>) -> Option<(&'a Evidence, &'a Around)> {
+    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
+    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    Some((&status.evidence, status.evidence.around.as_deref()?))
+}
+
+/// What makes a value materially worse than another one; none where higher is not worse.
+fn margin(evidence: &Evidence) -> Option<Comparison> {
+    match evidence.condition? {
+        Condition::Above(_) => Some(Comparison::usual(evidence.unit)),
+        Condition::WorseThanBaseline(comparison) => Some(comparison),
+        Condition::Below(_) => None,
+    }
+}
+
+fn is_share(evidence: &Evidence) -> bool {
+    match evidence.unit {
+        Unit::Ratio | Unit::Seconds => true,
+        Unit::Bytes | Unit::PerSecond | Unit::Plain => false,
+    }
+}
+
+pub(super) fn old_release_alike(situation: &Situation<'_>) -> Option<Hold> {
+    let (evidence, around) = evidence(situation)?;
+    let margin = margin(evidence)?;
+    let is_alike = |new: Finite, old: &Amount| {
+        if is_share(evidence) {
+            old.samples >= TELLING && new.get() <= margin.bound(old.value.get())
+        } else {
+            old.value > Finite::ZERO && new.get() <= EVENTS_ALIKE * old.value.get()
+        }
+    };
+    let hold = |new: Finite, old: &Amount, place: &str| Hold::OldReleaseAlike {
+        new: evidence.unit.format(new.get()),
+        old: evidence.unit.format(old.value.get()),
+        place: place.to_owned(),
+    };
+    let value = evidence.value?;
+    if let Some(old) = around.beside.as_ref().filter(|old| is_alike(value, old)) {
+        return Some(hold(value, old, "beside it"));
+    }
+    if let Some((new, old)) = around.since_onset.as_ref().filter(|(new, old)| is_alike(new.value, old)) {
+        return Some(hold(new.value, old, "beside it since the fault set in"));
+    }
+    let old = around.before.as_ref().filter(|old| is_alike(value, old))?;
+    Some(hold(value, old, "before the rollout"))
+}
+
+pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold> {
+    let (evidence, around) = evidence(situation)?;
+    margin(evidence)?;
+    let value = evidence.value?;
+    let (_, typical) = around.typical.iter().find(|(release, _)| *release == goal.revision)?;
+    let is_worse = typical.samples >= TELLING && typical.value >= value;
+    is_worse.then(|| Hold::GoalWorse {
+        goal: goal.revision.clone(),
+        new: evidence.unit.format(value.get()),
+        old: evidence.unit.format(typical.value.get()),
+    })
+}
+
+pub(super) fn one_target(situation: &Situation<'_>) -> Option<Hold> {
+    let (evidence, around) = evidence(situation)?;
+    let (target, of, without) = around.worst.as_ref()?;
+    let is_well = match evidence.condition? {
+        Condition::Above(bound) => without.value <= bound,
+        Condition::Below(bound) => without.value >= bound,
+        Condition::WorseThanBaseline(_) => without.value <= evidence.compared.as_ref()?.bound?,
+    };
+    is_well.then(|| Hold::OneTarget {
+        target: target.clone(),
+        of: *of,
+        without: evidence.unit.format(without.value.get()),
+    })
+}
+
+pub(super) fn load(situation: &Situation<'_>) -> Option<Hold> {
+    let (evidence, around) = evidence(situation)?;
+    let (now, before) = around.traffic?;
+    let is_by_past = evidence.unit == Unit::Seconds && evidence.compared.as_ref().is_some_and(|c| !c.beside);
+    let least = if is_by_past { BUSY } else { CROWD };
+    let is_crowd = before > Finite::ZERO && now.get() >= least * before.get();
+    is_crowd
+        .then(|| Hold::Load { now: Unit::PerSecond.format(now.get()), before: Unit::PerSecond.format(before.get()) })
+}
+
+pub(super) fn shared_fault(situation: &Situation<'_>) -> Option<Hold> {
+    let onset = situation.incident.times.onset.filter(|_| is_by_trigger(situation))?;
+    let is_at_once = |since: Timestamp| since.since(onset).max(onset.since(since)) <= AT_ONCE;
+    let others = situation.fleet.bad_without_rollout.iter().filter(|(_, since)| is_at_once(*since));
+    let others: Vec<WorkloadId> = others.map(|(other, _)| other.clone()).collect();
+    (others.len() >= OTHERS).then_some(Hold::SharedFault { others })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Verdict};
+    use crate::domain::id::{RevisionId, TargetId};
+    use crate::domain::incident::state::{Incident, WorkloadState};
+    use crate::domain::policy::{Mode, Severity, Strategy};
+    use crate::domain::response::guard::FleetView;
+    use crate::domain::testing;
+
+    fn finite(value: f64) -> Finite {
+        Finite::new(value).unwrap()
+    }
+
+    fn amount(value: f64, samples: u64) -> Amount {
+        Amount { value: finite(value), samples }
+    }
+
+    fn evidence(value: f64, unit: Unit, around: Around) -> Evidence {
+        Evidence {
+            signal: "s".into(),
+            unit,
+            verdict: Verdict::Breach,
+            value: Some(finite(value)),
+            interval: None,
+            condition: Some(Condition::Above(finite(0.1))),
+            samples: 500,
+            window: Span::from_secs(60),
+            newest: None,
+            convention: None,
+            compared: None,
+            around: Some(Box::new(around)),
+        }
+    }
+
+    /// The names of the guards that hold.
+    fn holding(evidence: Evidence, others: &[&str]) -> Vec<&'static str> {
+        let habitat = crate::domain::policy::Habitat::ReleaseDir(crate::domain::policy::ReleaseDir {
+            root: "/srv".into(),
+            releases: "releases".into(),
+            instances: Vec::new(),
+        });
+        let policy = testing::policy(Strategy::Direct, habitat);
+        let at = Timestamp::from_millis(0);
+        let state = TriggerState::Firing { since: at, at };
+        let name = crate::domain::id::TriggerName::from("t");
+        let hold_for = Span::ZERO;
+        let severity = Severity::Critical;
+        let status = TriggerStatus { name: name.clone(), severity, hold_for, state, evidence: evidence.clone() };
+        let assessment =
+            Assessment { at, revision: None, triggers: vec![status], signals: Vec::new(), blind: None, healthy: false };
+        let cause = Cause::Trigger { name, severity, hold_for, evidence };
+        let incident = Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Direct, at);
+        let bad_without_rollout = others.iter().map(|other| (WorkloadId::from(*other), at)).collect();
+        let fleet = FleetView { bad_without_rollout, ..FleetView::default() };
+        let state = WorkloadState::default();
+        let situation = Situation {
+            policy: &policy,
+            state: &state,
+            incident: &incident,
+            assessment: &assessment,
+            available: Ok(&[]),
+            fleet: &fleet,
+            now: at,
+        };
+        let goal = Goal { revision: RevisionId::from("good"), image: None, known_good_since: None };
+        let holds = [
+            old_release_alike(&situation),
+            goal_worse(&situation, &goal),
+            one_target(&situation),
+            load(&situation),
+            shared_fault(&situation),
+        ];
+        holds.iter().flatten().map(Hold::as_str).collect()
+    }
+
+    #[test]
+    fn each_guard_holds_by_its_figures_and_no_other() {
+        let none = Around::default;
+        let target = || TargetId::from("pod-3");
+        let since = |new: f64, old: f64| Around { since_onset: Some((amount(new, 90), amount(old, 90))), ..none() };
+        let beside = |old: f64, samples| Around { beside: Some(amount(old, samples)), ..none() };
+        let worst = |without: f64| Around { worst: Some((target(), 20, amount(without, 900))), ..none() };
+        let crowd = |now: f64, before: f64| Around { traffic: Some((finite(now), finite(before))), ..none() };
+        let typical =
+            |name: &str, value: f64| Around { typical: vec![(RevisionId::from(name), amount(value, 900))], ..none() };
+        let cases: [(&str, Around, &[&str]); 15] = [
+            ("nothing else", none(), &[]),
+            ("the old one well", beside(0.01, 900), &[]),
+            ("the old one as bad", beside(0.35, 900), &["old-release-alike"]),
+            ("of too few requests to tell", beside(0.35, 19), &[]),
+            ("half as bad", beside(0.2, 900), &[]),
+            ("as bad since the fault set in", since(0.4, 0.38), &["old-release-alike"]),
+            ("not so since the fault set in", since(0.4, 0.1), &[]),
+            ("there before", Around { before: Some(amount(0.4, 900)), ..none() }, &["old-release-alike"]),
+            ("one of twenty", worst(0.01), &["one-target"]),
+            ("all of twenty", worst(0.39), &[]),
+            ("a crowd", crowd(300.0, 100.0), &["load"]),
+            ("a busy hour", crowd(150.0, 100.0), &[]),
+            ("the goal was worse", typical("good", 0.5), &["goal-worse"]),
+            ("the goal was better", typical("good", 0.3), &[]),
+            ("another one was worse", typical("older", 0.5), &[]),
+        ];
+        for (name, around, expected) in cases {
+            assert_eq!(holding(evidence(0.4, Unit::Ratio, around), &[]), expected, "{name}");
+        }
+        assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a", "b"]), ["shared-fault"]);
+        assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a"]), [""; 0]);
+    }
+
+    #[test]
+    fn kills_of_the_old_release_excuse_as_many_of_the_new_one() {
+        let before = |kills: f64| Around { before: Some(amount(kills, 1)), ..Around::default() };
+        let cases: [(f64, f64, &[&str]); 4] =
+            [(1.0, 0.0, &[]), (1.0, 1.0, &["old-release-alike"]), (3.0, 1.0, &["old-release-alike"]), (4.0, 1.0, &[])];
+        for (new, old, expected) in cases {
+            assert_eq!(holding(evidence(new, Unit::Plain, before(old)), &[]), expected, "{new} after {old}");
+        }
+    }
+}
