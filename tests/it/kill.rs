@@ -16,7 +16,7 @@ const ROUNDS: u64 = 50;
 /// Rounds at a time.
 const AT_ONCE: usize = 4;
 /// How long one round's incident may take to be over, kills included.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
 struct Round {
     seed: u64,

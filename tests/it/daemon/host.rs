@@ -141,8 +141,8 @@ impl Host {
         format!(
             "[daemon]\nstate_dir = \"{root}/state\"\n{daemon}\n\n\
              [notify.test]\nwebhook = \"http://127.0.0.1:{}/\"\n\n\
-             [workload.{workload}]\nstrategy = \"rolling\"\ninterval = \"100ms\"\nknown_good_after = \"500ms\"\n\
-             deadline = \"20s\"\nnotify = [\"test\"]\n{more}\n\n\
+             [workload.{workload}]\nstrategy = \"rolling\"\ninterval = \"200ms\"\nknown_good_after = \"500ms\"\n\
+             deadline = \"45s\"\nnotify = [\"test\"]\n{more}\n\n\
              [workload.{workload}.health]\nexpect = {{ status = \"Healthy\" }}\nrevision_json = \"version\"\n\n\
              [workload.{workload}.signal.error_rate]\nwindow = \"1s\"\nmin_requests = 10\n\n\
              [[workload.{workload}.trigger]]\nname = \"errors\"\nsignal = \"error_rate\"\nabove = \"10%\"\nfor = \"200ms\"\n\n\
