@@ -19,10 +19,11 @@
 //! | [`domain`] | everything that decides: health, response, incidents, one controller a workload, the fleet and its brakes | nothing |
 //! | [`config`] | policy files: read whole, checked whole, resolved to domain types | domain |
 //! | [`engine`] | the one event loop, and the ports: the traits that the edges implement | domain |
+//! | [`cluster`] | what a Kubernetes cluster offers: clients, and what its objects say of a workload | domain |
 //! | [`host`] | what a plain host offers: release directories and programs | domain |
 //! | [`net`] | how peers are reached: Prometheus' HTTP client options, bounds on every body | domain, config, host |
-//! | [`observe`] | an edge: exposition pages, health endpoints, releases | domain, config, engine's ports, clock, host, net |
-//! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, host |
+//! | [`observe`] | an edge: exposition pages, health endpoints, releases, workloads in a cluster | domain, config, engine's ports, clock, cluster, host, net |
+//! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, cluster, host |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
 //! | [`clock`] | the only reader of the operating system's clock | domain |
 //! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, engine's ports, host, markup, net |
@@ -74,6 +75,7 @@
 pub mod act;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod domain;

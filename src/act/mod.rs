@@ -1,8 +1,9 @@
-//! Whatever changes a host: one match over the kinds of steps.
+//! Whatever changes a host or a cluster: one match over the kinds of steps.
 //!
 //! A step is whole: nothing is looked up or chosen here. Each is compare-and-set, or safe to do twice, so a step that was
 //! under way when the process died is simply done again.
 
+mod cluster;
 mod command;
 mod preflight;
 mod release_dir;
@@ -16,31 +17,33 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
+use crate::cluster::Clients;
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::time::Span;
 use crate::engine::ports::Actuator;
 
-/// Changes the host that the daemon runs on.
+/// Changes the host that the daemon runs on, and the clusters that its policy names.
 #[derive(Debug)]
-pub struct HostActuator {
+pub struct Hands {
     systemctl: String,
+    clients: Clients,
     /// One step of a workload at a time. As many as there are workloads in the policy.
     lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-impl Default for HostActuator {
+impl Default for Hands {
     fn default() -> Self {
         Self::new("systemctl")
     }
 }
 
-impl HostActuator {
+impl Hands {
     /// An actuator that restarts units with this program: a path, or a name to be found in `PATH`.
     #[must_use]
     pub fn new(systemctl: &str) -> Self {
-        Self { systemctl: systemctl.to_owned(), lanes: Mutex::default() }
+        Self { systemctl: systemctl.to_owned(), clients: Clients::default(), lanes: Mutex::default() }
     }
 
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
@@ -52,9 +55,9 @@ impl HostActuator {
     }
 }
 
-impl Actuator for HostActuator {
+impl Actuator for Hands {
     async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
-        preflight::findings(&self.systemctl, policy, plan).await
+        preflight::findings(&self.systemctl, &self.clients, policy, plan).await
     }
 
     async fn execute(&self, workload: &WorkloadId, step: &StepKind, limit: Span) -> Outcome {
@@ -80,7 +83,13 @@ impl Actuator for HostActuator {
                 };
                 command::execute(what, limit).await
             }
-            StepKind::Gate { .. } => Outcome::Denied("a gate is judged by observation, not executed".to_owned()),
+            StepKind::RestoreTemplate { object, expect, source, to: _ } => {
+                cluster::restore_template(&self.clients, object, expect, source, limit).await
+            }
+            StepKind::Scale { object, replicas } => cluster::scale(&self.clients, object, *replicas, limit).await,
+            StepKind::Gate { .. } | StepKind::AwaitRollout { .. } => {
+                Outcome::Denied("this is judged by observation, not executed".to_owned())
+            }
         }
     }
 
@@ -97,9 +106,12 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             StepKind::SwitchLink { root, link, releases, expect, to, .. } => {
                 release_dir::switch(release_dir::Switch { root, link, releases, expect, to }, limit)
             }
-            StepKind::Restart { .. } | StepKind::Command { .. } | StepKind::Gate { .. } => {
-                Outcome::Denied(format!("not a switch: {}", step.title()))
-            }
+            StepKind::Restart { .. }
+            | StepKind::Command { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::Scale { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::Gate { .. } => Outcome::Denied(format!("not a switch: {}", step.title())),
         }
     });
     match timeout(limit, work).await {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::fs::{Access, AtFlags};
 
-use super::restart;
+use super::{cluster, restart};
+use crate::cluster::Clients;
 use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{CommandHabitat, Habitat, Restart, WorkloadPolicy};
 use crate::domain::response::plan::{CommandPurpose, Finding, Plan, StepKind};
@@ -20,12 +21,20 @@ use crate::host::text;
 const HOST_LIMIT: Duration = Duration::from_secs(5);
 
 /// What stands in the way of a plan; nothing: it could be carried out now.
-pub(super) async fn findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
+pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
     let host = tokio::time::timeout(HOST_LIMIT, host_findings(systemctl, policy, plan)).await;
     let mut findings =
         host.unwrap_or_else(|_| vec![finding("host", format!("did not answer within {} s", HOST_LIMIT.as_secs()))]);
-    if let Habitat::Command(habitat) = &policy.habitat {
-        findings.extend(command_findings(&policy.id, habitat, plan).await);
+    match &policy.habitat {
+        Habitat::Command(habitat) => findings.extend(command_findings(&policy.id, habitat, plan).await),
+        Habitat::Kubernetes(_) if plan.steps.is_empty() => {
+            findings.push(finding("plan", format!("nothing is known that keeps the template of {}", plan.to)));
+        }
+        Habitat::Kubernetes(_) => {
+            let steps: Vec<&StepKind> = plan.steps.iter().map(|step| &step.kind).collect();
+            findings.extend(cluster::findings(clients, &steps).await);
+        }
+        Habitat::ReleaseDir(_) => {}
     }
     findings
 }
@@ -43,7 +52,10 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
                 findings.extend(restart_finding(systemctl, &policy.id, instance, how).await);
             }
             StepKind::Command { argv, .. } => findings.extend(program_finding(argv)),
-            StepKind::Gate { .. } => {}
+            StepKind::Gate { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::Scale { .. }
+            | StepKind::AwaitRollout { .. } => {}
         }
     }
     findings.dedup();

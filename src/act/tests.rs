@@ -43,7 +43,7 @@ fn restart_step(script: &str) -> StepKind {
 #[tokio::test]
 async fn each_kind_of_step_is_done_by_its_own_means() {
     let dir = app("v2");
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     let step = switch_step(dir.path());
     assert_eq!(actuator.execute(&id(), &step, LONG).await, Outcome::Applied);
     assert_eq!(actuator.execute(&id(), &step, LONG).await, Outcome::AlreadyInEffect);
@@ -55,7 +55,7 @@ async fn each_kind_of_step_is_done_by_its_own_means() {
 #[tokio::test]
 async fn steps_of_one_workload_are_done_one_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     // Each notes its begin and its end; done at once, two begins would stand side by side.
     let script = format!("cd {}; echo begin >> log; sleep 0.05; echo end >> log", dir.path().display());
     let step = restart_step(&script);
@@ -68,7 +68,7 @@ async fn steps_of_one_workload_are_done_one_at_a_time() {
 
 #[tokio::test]
 async fn a_step_that_waits_too_long_for_its_turn_is_not_begun() {
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     let held = actuator.lane(&id()).await;
     let outcome = actuator.execute(&id(), &restart_step("exit 0"), Span::from_millis(20)).await;
     assert_eq!(outcome, Outcome::Transient("an earlier step of api still runs".to_owned()));
@@ -94,7 +94,7 @@ fn habitat(root: &Path) -> Habitat {
 #[tokio::test]
 async fn a_smoke_test_passes_by_its_exit_status_and_tells_its_end() {
     let dir = app("v1");
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     let run = async |script: &str, timeout| {
         let test = SmokeTest { argv: sh(script), timeout };
         actuator.smoke(&id(), &habitat(dir.path()), &test).await
@@ -116,7 +116,7 @@ async fn a_smoke_test_passes_by_its_exit_status_and_tells_its_end() {
 #[tokio::test]
 async fn a_smoke_test_that_can_not_be_run_does_not_pass() {
     let dir = app("v1");
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     let test = SmokeTest { argv: vec!["./scripts/smoke-tests.sh".to_owned()], timeout: LONG };
     let (passed, said) = actuator.smoke(&id(), &habitat(dir.path()), &test).await;
     assert!(!passed);

@@ -1,12 +1,13 @@
 //! What the edges see and hand inwards.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
-use super::policy::{OperandId, Release};
+use super::policy::{ClusterObject, ObjectKind, OperandId, Pin, Release};
 use super::time::Timestamp;
 
 /// One look at one thing.
@@ -113,12 +114,70 @@ pub struct QueryAnswer {
 }
 
 /// Which releases exist and which one each instance is at.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReleaseView {
     /// Each instance and the release that it is configured to run.
     pub instances: Vec<(InstanceId, RevisionId)>,
     /// The releases that are there, newest first where an order is known.
     pub available: Vec<Release>,
+    /// Where an orchestrator brings the instances to a release by itself.
+    pub orchestrated: Option<Orchestrated>,
+}
+
+impl ReleaseView {
+    /// Whether every instance is at this release, or on its way there.
+    #[must_use]
+    pub fn is_bound_for(&self, release: &RevisionId) -> bool {
+        match &self.orchestrated {
+            Some(orchestrated) => orchestrated.desired == *release,
+            None => self.instances.iter().all(|(_, revision)| revision == release),
+        }
+    }
+}
+
+/// What an orchestrator says of a workload that it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Orchestrated {
+    /// What it runs.
+    pub object: ClusterObject,
+    /// The release that every instance is to be at.
+    pub desired: RevisionId,
+    /// How many instances there should be.
+    pub replicas: u32,
+    /// How far the way to the desired release is.
+    pub rollout: Rollout,
+    /// The instances in service. Only they are scraped and probed; the others are about to come or to go.
+    pub serving: Vec<InstanceId>,
+    /// What holds each release's template.
+    pub kept: BTreeMap<RevisionId, Pin>,
+}
+
+impl Orchestrated {
+    /// Whether it has a number of instances that can be set: a DaemonSet has one on every node.
+    #[must_use]
+    pub const fn can_be_scaled(&self) -> bool {
+        match self.object.kind {
+            ObjectKind::Deployment | ObjectKind::StatefulSet => true,
+            ObjectKind::DaemonSet => false,
+        }
+    }
+}
+
+/// How far a rollout is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rollout {
+    /// Every instance is at the desired release and in service.
+    Complete,
+    /// Not yet.
+    UnderWay {
+        /// What is still to come, in one line.
+        left: String,
+    },
+    /// It made no progress for as long as the workload allows.
+    Stalled {
+        /// What the orchestrator says of it.
+        why: String,
+    },
 }
 
 /// Cumulative counts of one instance as the host knows them; `None` where the host can't say.
@@ -126,10 +185,12 @@ pub struct ReleaseView {
 pub struct HostReading {
     /// Processes killed by the kernel for memory.
     pub oom_kills: Option<u64>,
-    /// Times that the service manager restarted it.
+    /// Times that the service manager or the orchestrator restarted it.
     pub restarts: Option<u64>,
-    /// Whether the service manager has it up.
+    /// Whether the service manager has it up, or the orchestrator has it in service.
     pub active: Option<bool>,
+    /// Whether its image can't be had.
+    pub image_missing: Option<bool>,
 }
 
 /// Why nothing was seen.

@@ -276,6 +276,8 @@ pub enum Builtin {
     Unavailable,
     /// 1 while a rollout is past its progress deadline.
     ProgressDeadline,
+    /// Instances whose image can't be had.
+    ImagePullFailures,
 }
 
 /// What a signal without data counts as.
@@ -494,7 +496,8 @@ pub enum KubernetesSubject {
 }
 
 /// Kinds of workloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ObjectKind {
     /// Deployment.
     Deployment,
@@ -514,6 +517,36 @@ impl ObjectKind {
             ObjectKind::DaemonSet => "daemonset",
         }
     }
+}
+
+/// One object of a cluster. Another one under the same name is not it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterObject {
+    /// As [`Kubernetes::context`].
+    pub context: Option<String>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// What the API server tells it by, for as long as it exists.
+    pub uid: String,
+}
+
+impl fmt::Display for ClusterObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// An object in the namespace of another one, by name and uid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// `root/releases/<revision>/…` with one symlink an instance that names the current one.

@@ -147,6 +147,7 @@ impl Instance {
             oom_kills: total.map(|total| total.saturating_add(lost)),
             restarts,
             active: unit.map(|unit| unit.active),
+            image_missing: None,
         })
     }
 }
@@ -182,6 +183,7 @@ mod tests {
             oom_kills: Some(oom_kills),
             restarts: Some(restarts),
             active: Some(active),
+            image_missing: None,
         };
         assert_eq!(read(Ok(state(true, 0, Some("/system.slice/shop.service")))), Ok(reading(2, 0, true)));
         // Between two runs there is no group; the count stays.

@@ -112,7 +112,8 @@ fn on_disk(place: &ReleaseDir) -> Result<ReleaseView, Fault> {
         Ok((instance.id.clone(), revision))
     };
     let instances = place.instances.iter().map(current).collect::<Result<_, Fault>>()?;
-    Ok(ReleaseView { instances, available: release_dir::releases(&place.root, &place.releases)? })
+    let available = release_dir::releases(&place.root, &place.releases)?;
+    Ok(ReleaseView { instances, available, orchestrated: None })
 }
 
 async fn by_command(workload: &WorkloadId, commands: &CommandHabitat) -> Result<ReleaseView, Fault> {
@@ -126,7 +127,8 @@ async fn by_command(workload: &WorkloadId, commands: &CommandHabitat) -> Result<
         let argv = for_instance(&commands.current, instance);
         instances.push((instance.clone(), command::current(workload, &argv, Some(instance), limit).await?));
     }
-    Ok(ReleaseView { instances, available: command::releases(workload, &commands.releases, limit).await? })
+    let available = command::releases(workload, &commands.releases, limit).await?;
+    Ok(ReleaseView { instances, available, orchestrated: None })
 }
 
 /// `{instance}` stands for a whole argument.

@@ -156,7 +156,7 @@ impl Places {
         let newest = available.iter().find(|release| instances.iter().any(|(_, at)| *at == release.revision));
         let newest = newest.map(|release| release.revision.clone());
         instances.extend(replicas.iter().filter_map(|replica| Some((replica.clone(), newest.clone()?))));
-        Some(ReleaseView { instances, available })
+        Some(ReleaseView { instances, available, orchestrated: None })
     }
 
     /// The name of a target and of the instance behind it.

@@ -134,6 +134,7 @@ async fn stage(names: &[&str]) -> Stage {
         let view = ReleaseView {
             instances: vec![(InstanceId::new("a"), "v2".into())],
             available: vec![release("v1"), release("v2")],
+            orchestrated: None,
         };
         let observation = Observation { workload: WorkloadId::new(*name), at: DAWN, seen: Seen::Releases(Ok(view)) };
         seen.send(observation).await.unwrap();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::domain::incident::record::Goal;
+use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Mode, Operands, ReleaseDir, ReleaseInstance, Strategy, Verify};
 use crate::domain::response::plan::Purpose;
 use crate::domain::response::strategy;
@@ -36,8 +37,8 @@ async fn found(habitat: Habitat, dir: &tempfile::TempDir) -> Vec<String> {
     let policy = policy(habitat);
     let goal = Goal { revision: RevisionId::new("v1"), image: None, known_good_since: None };
     let from = RevisionId::new("v2");
-    let plan = strategy::build(&policy, Purpose::First, 1, &from, &goal, &[], Timestamp::default());
-    findings("/no/systemctl", &policy, &plan)
+    let plan = strategy::build(&policy, Purpose::First, 1, &from, &goal, &ReleaseView::default(), Timestamp::default());
+    findings("/no/systemctl", &Clients::default(), &policy, &plan)
         .await
         .into_iter()
         .map(|finding| finding.to_string().replace(&dir.path().display().to_string(), "ROOT"))

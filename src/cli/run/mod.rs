@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Failure;
 use super::{NO, RunArgs, USAGE, YES, print};
-use crate::act::HostActuator;
+use crate::act::Hands;
 use crate::clock::{self, Clock};
 use crate::config::Overrides;
 use crate::config::model::{Config, Workload};
@@ -171,7 +171,7 @@ async fn assemble(
 
     let edges = Edges {
         journal: Arc::new(store.clone()),
-        actuator: Arc::new(HostActuator::default()),
+        actuator: Arc::new(Hands::default()),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
         pager: Arc::new(pager) as Arc<dyn Pager>,
         witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,

@@ -63,7 +63,9 @@ fn kind(known: &Known) -> Option<Kind> {
         Formula::Ratio { .. } => Some(Kind::Ratio),
         Formula::Histogram { .. } => Some(Kind::Quantile),
         Formula::Builtin(Builtin::OomKills | Builtin::Restarts | Builtin::CrashLoops) => Some(Kind::Count),
-        Formula::Builtin(Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline)
+        Formula::Builtin(
+            Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline | Builtin::ImagePullFailures,
+        )
         | Formula::Summary { .. }
         | Formula::Gauge { .. }
         | Formula::Rate { .. }

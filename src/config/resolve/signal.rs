@@ -42,9 +42,10 @@ const CONFIDENCE: f64 = 0.95;
 const RESERVED: [&str; 4] = ["stable_for", "smoke", "smoke_timeout", "release"];
 
 /// What each built-in is measured in. What is seen at once looks back over the two intervals after which it is stale.
-const BUILTINS: [(&str, Builtin, Unit, Option<Span>); 6] = [
+const BUILTINS: [(&str, Builtin, Unit, Option<Span>); 7] = [
     ("crash_loops", Builtin::CrashLoops, Unit::Plain, Some(EVENTS_WINDOW)),
     ("health", Builtin::Health, Unit::Ratio, None),
+    ("image_pull_failures", Builtin::ImagePullFailures, Unit::Plain, None),
     ("oom_kills", Builtin::OomKills, Unit::Plain, Some(EVENTS_WINDOW)),
     ("progress_deadline", Builtin::ProgressDeadline, Unit::Plain, None),
     ("restarts", Builtin::Restarts, Unit::Plain, Some(EVENTS_WINDOW)),
@@ -58,7 +59,7 @@ pub(super) enum Needs {
     Scrape,
     /// A health endpoint.
     Health,
-    /// Nothing but the host.
+    /// Nothing but the host, or the cluster.
     Nothing,
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Sight {
     pub(super) scrape: bool,
     /// Health endpoints.
     pub(super) health: bool,
+    /// Pods and rollouts.
+    pub(super) cluster: bool,
 }
 
 impl Sight {
@@ -44,10 +46,20 @@ const DEFAULTS: [(&str, f64, Span); 5] = [
     ("health", 0.5, Span::from_secs(120)),
 ];
 
+/// In a cluster besides: a deployment that fails. A pod that is not ready may still be starting, for as long as a
+/// Deployment takes by default to give its rollout up.
+const CLUSTER_DEFAULTS: [(&str, f64, Span); 3] = [
+    ("image_pull_failures", 0.0, Span::from_secs(60)),
+    ("progress_deadline", 0.0, Span::ZERO),
+    ("unavailable", 0.5, Span::from_secs(600)),
+];
+
 /// The default triggers on what can be seen.
 pub(super) fn defaults(signals: &Signals, sight: Sight) -> Vec<Trigger> {
+    let cluster = CLUSTER_DEFAULTS.into_iter().filter(|_| sight.cluster);
     DEFAULTS
         .into_iter()
+        .chain(cluster)
         .filter(|(signal, ..)| {
             let known = signals.known.get(*signal).and_then(Option::as_ref);
             known.is_some_and(|known| sight.covers(known.needs))

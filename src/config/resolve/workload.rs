@@ -143,10 +143,12 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     let empty = raw::decode::Named::default();
     let written = raw.signal.as_ref().map_or(&empty, |at| &at.value);
     let mut signals = Signals::resolve(r, written, raw.prometheus.as_ref(), times.interval);
-    let mut sources = sources::resolve(r, &raw, is_in_cluster(entry, place.as_ref(), &raw), instances);
+    let cluster = is_in_cluster(entry, place.as_ref(), &raw);
+    let mut sources = sources::resolve(r, &raw, cluster, instances);
     let sight = Sight {
         scrape: !(sources.scrape.is_empty() && sources.scrape_files.is_empty()) || raw.scrape.is_some(),
         health: !sources.health.is_empty() || raw.health.is_some(),
+        cluster,
     };
     let is_seen = sight.scrape || sight.health || !signals.queries.is_empty();
     if !is_seen && !may_be_seen(entry, place.as_ref(), around) {

@@ -54,7 +54,17 @@ fn what_can_not_be_seen_is_not_judged_by_default() {
     assert!(policy.verify.checks.is_empty());
     assert!(policy.operands.as_slice().is_empty());
     let signals: Vec<_> = policy.signals.keys().map(|name| name.as_str()).collect();
-    assert_eq!(signals, ["crash_loops", "health", "oom_kills", "progress_deadline", "restarts", "unavailable"]);
+    let built_in =
+        ["crash_loops", "health", "image_pull_failures", "oom_kills", "progress_deadline", "restarts", "unavailable"];
+    assert_eq!(signals, built_in);
+}
+
+#[test]
+fn a_deployment_is_protected_by_a_policy_of_one_line() {
+    let config = parsed("[workload.api]\nkubernetes = { namespace = \"prod\", deployment = \"api\" }\n");
+    let policy = &config.workloads[&WorkloadId::new("api")].policy;
+    let triggers: Vec<_> = policy.triggers.iter().map(|trigger| trigger.signal.as_str()).collect();
+    assert_eq!(triggers, ["oom_kills", "crash_loops", "image_pull_failures", "progress_deadline", "unavailable"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use clap::Parser;
 
 use super::*;
-use crate::act::HostActuator;
+use crate::act::Hands;
 use crate::demo::{app, control};
 use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{Habitat, Restart};
@@ -107,7 +107,7 @@ async fn shows(stage: &Stage, fault: Fault) -> bool {
 
 /// Takes the bad release back by the same steps as a plan would.
 async fn roll_back(stage: &Stage) {
-    let actuator = HostActuator::default();
+    let actuator = Hands::default();
     let workload = WorkloadId::new(WORKLOAD);
     let (expect, to) = (RevisionId::new(BAD), RevisionId::new(GOOD));
     let mut steps = Vec::new();

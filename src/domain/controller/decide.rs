@@ -149,8 +149,8 @@ impl Controller {
             Purpose::First | Purpose::OlderKnownGood => current,
             Purpose::Retry => last.map_or(current, |plan| &plan.from),
         };
-        let instances = &self.view().ok()?.instances;
-        Some(strategy::build(&self.policy, purpose, attempt, from, goal, instances, now))
+        let view = self.view().ok()?;
+        Some(strategy::build(&self.policy, purpose, attempt, from, goal, view, now))
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {

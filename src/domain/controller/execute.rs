@@ -2,9 +2,11 @@
 
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
+use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Event, Goal};
 use crate::domain::incident::state::{Progress, Smoke};
+use crate::domain::observation::Rollout;
 use crate::domain::policy::Severity;
 use crate::domain::response::goal;
 use crate::domain::response::guard::FleetView;
@@ -15,8 +17,20 @@ use crate::domain::time::{Span, Timestamp};
 /// How long a conflict waits for a look that shows what the other writer did.
 const CONFLICT_SETTLES: Span = Span::from_secs(10);
 
+/// How long a rollout that was just begun may be called stalled.
+const STALL_SETTLES: Span = Span::from_secs(30);
+
 /// Attempts with the first goal, before one hop to an older one.
 const ATTEMPTS_WITH_FIRST_GOAL: u32 = 2;
+
+/// What a step that is waited for has come to.
+enum Wait {
+    Over,
+    /// What is still to come, where that can be told.
+    For(String),
+    /// It will not come, and why.
+    Vain(String),
+}
 
 impl Controller {
     /// Started, or paused in the middle: does the next thing of the plan.
@@ -47,19 +61,58 @@ impl Controller {
     /// Gates are passed by judgement; every other step by its job's answer.
     fn watch_step(&mut self, plan: &Plan, step: u32, since: Timestamp, now: Timestamp, out: &mut Output) -> bool {
         let Some(current) = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)) else { return false };
-        let StepKind::Gate { instances, release, answers } = &current.kind else { return false };
-        let verdict = self.health.gate(instances, release, *answers, since, now);
-        let outcome = match verdict {
-            Verdict::Ok => Outcome::Applied,
-            Verdict::Breach | Verdict::Unknown(_) if now > plan.deadline || now.since(since) > current.timeout => {
-                Outcome::TimedOut(format!("{}: not within {}", current.kind.title(), now.since(since)))
+        let wait = match &current.kind {
+            StepKind::Gate { instances, release, answers } => self.at_gate(instances, release, *answers, since, now),
+            StepKind::AwaitRollout { release } => self.at_rollout(release, since, now),
+            StepKind::SwitchLink { .. }
+            | StepKind::Restart { .. }
+            | StepKind::Command { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::Scale { .. } => return false,
+        };
+        let is_late = now > plan.deadline || now.since(since) > current.timeout;
+        let outcome = match wait {
+            Wait::Over => Outcome::Applied,
+            Wait::For(left) if is_late => {
+                let left = if left.is_empty() { left } else { format!(": {left}") };
+                Outcome::TimedOut(format!("{}: not within {}{left}", current.kind.title(), now.since(since)))
             }
-            Verdict::Breach if self.goal_goes_bad(now) => {
-                Outcome::Denied(format!("{release} does not come up healthy either"))
-            }
-            Verdict::Breach | Verdict::Unknown(_) => return false,
+            Wait::Vain(why) => Outcome::Denied(why),
+            Wait::For(_) => return false,
         };
         self.record(Event::StepFinished { step, outcome }, now, out)
+    }
+
+    fn at_gate(
+        &self,
+        instances: &[InstanceId],
+        release: &RevisionId,
+        answers: u32,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Wait {
+        match self.health.gate(instances, release, answers, since, now) {
+            Verdict::Ok => Wait::Over,
+            Verdict::Breach if self.goal_goes_bad(now) => {
+                Wait::Vain(format!("{release} does not come up healthy either"))
+            }
+            Verdict::Breach | Verdict::Unknown(_) => Wait::For(String::new()),
+        }
+    }
+
+    /// A rollout that is said to be stalled counts once it has had time to move: what is said at first may be of the
+    /// one before.
+    fn at_rollout(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
+        let Some((seen, Ok(view))) = &self.releases else { return Wait::For("not seen".to_owned()) };
+        let ours = view.orchestrated.as_ref().filter(|orchestrated| *seen > since && orchestrated.desired == *release);
+        match ours.map(|orchestrated| &orchestrated.rollout) {
+            Some(Rollout::Complete) => Wait::Over,
+            Some(Rollout::Stalled { why }) if now.since(since) > STALL_SETTLES => {
+                Wait::Vain(format!("{release} does not come up either: {why}"))
+            }
+            Some(Rollout::Stalled { why: left } | Rollout::UnderWay { left }) => Wait::For(left.clone()),
+            None => Wait::For("the rollout was not seen to begin".to_owned()),
+        }
     }
 
     /// Someone else wrote. Where the next look shows a third release, the incident ends as superseded (see `releases`);
@@ -74,7 +127,7 @@ impl Controller {
         out: &mut Output,
     ) -> bool {
         let seen_since = self.releases.as_ref().is_some_and(|(seen, view)| *seen > at && view.is_ok());
-        let at_goal = self.view().is_ok_and(|view| view.instances.iter().all(|(_, revision)| *revision == plan.to));
+        let at_goal = self.view().is_ok_and(|view| view.is_bound_for(&plan.to));
         if seen_since && at_goal {
             return self.record(Event::StepFinished { step, outcome: Outcome::AlreadyInEffect }, now, out);
         }
@@ -171,7 +224,7 @@ impl Controller {
         (now.since(incident.phase_since) > self.policy.deadline).then_some(hold)
     }
 
-    fn older_goal(&self, tried: &[crate::domain::id::RevisionId], now: Timestamp) -> Option<Goal> {
+    fn older_goal(&self, tried: &[RevisionId], now: Timestamp) -> Option<Goal> {
         let current = self.state.current.as_ref()?;
         let available = &self.view().ok()?.available;
         goal::last_known_good(&self.state.ledger, available, &current.revision, tried, now).ok()

@@ -19,7 +19,7 @@ use super::incident::alert::{Alert, Phase};
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::state::{Applied, Illegal, Incident, Progress, Smoke, WorkloadState};
-use super::observation::{Fault, Observation, ReleaseView, Seen};
+use super::observation::{Fault, Observation, ReleaseView, Rollout, Seen};
 use super::policy::{SmokeTest, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
 use super::response::plan::{Finding, Outcome, Plan, StepKind};
@@ -317,11 +317,17 @@ impl Controller {
     fn assess(&mut self, now: Timestamp) {
         let subject = self.subject();
         self.assessment = self.health.assess(subject.as_ref(), now);
-        let healthy = self.assessment.healthy && self.assessment.revision.is_some();
+        let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
         let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
         let is_older = |name: &TriggerName| self.state.older_faults.iter().any(|older| older.trigger == *name);
         self.seen_good.extend(good.map(|trigger| trigger.name.clone()).filter(is_older));
+    }
+
+    /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.
+    fn has_arrived(&self) -> bool {
+        let Ok(view) = self.view() else { return true };
+        view.orchestrated.as_ref().is_none_or(|orchestrated| orchestrated.rollout == Rollout::Complete)
     }
 
     fn subject(&self) -> Option<Subject> {
@@ -420,8 +426,7 @@ impl Controller {
         match &incident.progress {
             Progress::Running { step, .. } => {
                 let step = incident.plan.as_ref()?.steps.get(usize::try_from(*step).ok()?)?;
-                let gate = matches!(step.kind, StepKind::Gate { .. });
-                (!gate).then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
+                (!step.kind.is_judged()).then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
             }
             Progress::Proving { smoke: Smoke::Running, .. } => self.policy.verify.smoke.clone().map(Work::Smoke),
             Progress::Idle

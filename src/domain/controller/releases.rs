@@ -5,7 +5,7 @@ use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::record::{Closing, Event, OlderFault};
 use crate::domain::incident::state::{Incident, Progress};
-use crate::domain::observation::ReleaseView;
+use crate::domain::observation::{Orchestrated, ReleaseView};
 use crate::domain::time::Timestamp;
 
 impl Controller {
@@ -36,6 +36,10 @@ impl Controller {
     /// where that is newer: the old release's instances are replaced and scaled while the new one comes.
     fn unplanned_change(&self, view: &ReleaseView) -> Change {
         let current = self.current_revision();
+        // Who brings the instances to a release says which it is.
+        if let Some(Orchestrated { desired, .. }) = &view.orchestrated {
+            return if current == Some(desired) { Change::None } else { Change::Theirs(desired.clone()) };
+        }
         let mut others = view.instances.iter().filter(|(_, revision)| Some(revision) != current);
         let rank = |wanted: &RevisionId| view.available.iter().position(|release| release.revision == *wanted);
         let is_newer = |revision: &RevisionId| match (rank(revision), current.and_then(rank)) {
@@ -128,6 +132,19 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
             || incident.tried.contains(revision)
             || incident.from.as_ref().is_some_and(|from| from.revision == *revision)
     };
+    // Every instance was seen at the goal, or every step is done and was read back: another release now is somebody's
+    // doing.
+    let was_reached =
+        current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
+    if let Some(Orchestrated { desired, .. }) = &view.orchestrated {
+        return match current {
+            _ if !ours(desired) => Change::Theirs(desired.clone()),
+            Some(current) if current == desired => Change::None,
+            _ if *desired == plan.to => Change::Ours(desired.clone()),
+            _ if was_reached => Change::Theirs(desired.clone()),
+            _ => Change::None,
+        };
+    }
     if let Some((_, stranger)) = view.instances.iter().find(|(_, revision)| !ours(revision)) {
         return Change::Theirs(stranger.clone());
     }
@@ -136,9 +153,5 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
         let is_news = current != Some(&plan.to) && !view.instances.is_empty();
         return if is_news { Change::Ours(plan.to.clone()) } else { Change::None };
     };
-    // Every instance was seen at the goal, or every step is done and was read back: another release now is somebody's
-    // doing.
-    let was_reached =
-        current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
     if was_reached { Change::Theirs(other.clone()) } else { Change::None }
 }

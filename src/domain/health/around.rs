@@ -155,7 +155,7 @@ impl Health {
         let counts = |event: &(Timestamp, u64, u64)| match builtin {
             Builtin::OomKills => event.1,
             Builtin::Restarts | Builtin::CrashLoops => event.2,
-            Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline => 0,
+            Builtin::Health | Builtin::Unavailable | Builtin::ProgressDeadline | Builtin::ImagePullFailures => 0,
         };
         let is_before = |at: Timestamp| at <= subject.since && subject.since.since(at) <= EVENTS_BEFORE;
         let before: u64 = self.events.get(baseline).into_iter().flatten().filter(|e| is_before(e.0)).map(counts).sum();

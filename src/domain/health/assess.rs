@@ -5,6 +5,7 @@ use super::history::History;
 use super::judge::{self, Judgement, Tally};
 use super::reading::{Basis, Reading, Sight};
 use super::ring::Start;
+use super::rollout;
 use super::trigger::{Finding, MAX_UNKNOWN_INTERVALS};
 use super::verdict::{Assessment, Blindness, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
 use super::watch::Watch;
@@ -134,6 +135,7 @@ impl Health {
             return self.queried.get(&signal.name).map_or_else(unasked, |queried| queried.read(sight.scope, scale));
         }
         match builtin_of(signal) {
+            Some(Builtin::ProgressDeadline) => rollout::read(self.rollout.as_ref(), sight.scope),
             Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
             None => {
                 let reading = sight.read(signal, sight.scope.window(signal.window), signal.min_requests);

@@ -145,7 +145,7 @@ mod tests {
 
     fn view(instances: &[(&str, &str)]) -> ReleaseView {
         let instances = instances.iter().map(|(i, r)| (InstanceId::from(*i), RevisionId::from(*r))).collect();
-        ReleaseView { instances, available: Vec::new() }
+        ReleaseView { instances, ..ReleaseView::default() }
     }
 
     fn told(revision: &str, seconds: i64) -> Told {

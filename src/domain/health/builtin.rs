@@ -50,7 +50,7 @@ pub(super) fn read(
         return Reading::unknown(if is_any { UnknownReason::NoTarget } else { UnknownReason::NoReading });
     }
     match builtin {
-        // Only an orchestrator has rollouts with a deadline of their own.
+        // Told of the whole workload, not of its instances.
         Builtin::ProgressDeadline => Reading::unknown(UnknownReason::NotOffered),
         Builtin::Health => health(instances, scope),
         Builtin::Unavailable => unavailable(instances, scope),
@@ -60,6 +60,14 @@ pub(super) fn read(
                 Some((hosted.oom_kills.after(edge), hosted.at?))
             };
             counted(instances, scope, kills, |counts| counts.iter().sum())
+        }
+        Builtin::ImagePullFailures => {
+            let missing = |instance: &Instance<'_>| {
+                let hosted = instance.hosted?;
+                let at = hosted.at.filter(|at| scope.is_fresh(*at))?;
+                Some((u64::from(hosted.reading().image_missing?), at))
+            };
+            counted(instances, scope, missing, |counts| counts.iter().sum())
         }
         Builtin::Restarts => counted(instances, scope, |i| restarts(i, edge), |counts| counts.iter().sum()),
         Builtin::CrashLoops => counted(

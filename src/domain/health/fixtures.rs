@@ -197,7 +197,7 @@ impl Scene {
 
     pub(super) fn releases(&mut self, seconds: i64, instances: &[(&str, &str)]) {
         let instances = instances.iter().map(|(i, r)| (InstanceId::from(*i), RevisionId::from(*r))).collect();
-        self.see(seconds, Seen::Releases(Ok(ReleaseView { instances, available: Vec::new() })));
+        self.see(seconds, Seen::Releases(Ok(ReleaseView { instances, ..ReleaseView::default() })));
     }
 
     pub(super) fn host(&mut self, seconds: i64, instance: &str, reading: HostReading) {

@@ -21,7 +21,7 @@ use target::Scraped;
 use verdict::TriggerState;
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, TriggerName};
-use super::observation::{Answer, Fault, Observation, Page, Seen};
+use super::observation::{Answer, Fault, Observation, Page, ReleaseView, Rollout, Seen};
 use super::policy::WorkloadPolicy;
 use super::time::Timestamp;
 use super::units::Finite;
@@ -45,6 +45,7 @@ mod quantile;
 mod queried;
 mod reading;
 mod ring;
+mod rollout;
 mod rules;
 pub mod selector;
 mod series;
@@ -77,6 +78,8 @@ pub struct Health {
     /// The endpoint that speaks for an instance's other addresses.
     endpoints: BTreeMap<InstanceId, TargetId>,
     attribution: Attribution,
+    /// What an orchestrator said last of the way to the desired release.
+    rollout: Option<rollout::Seen>,
     /// Families of the newest page on which an operand matched nothing.
     families: Arc<[String]>,
     watches: Vec<watch::Watch>,
@@ -107,6 +110,7 @@ impl Health {
             queried: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
+            rollout: None,
             families: Arc::from([]),
             watches: policy.triggers.iter().map(watch::Watch::new).collect(),
             followed: BTreeMap::new(),
@@ -129,6 +133,7 @@ impl Health {
             Seen::Query { signal, result } => self.queried.entry(signal.clone()).or_default().take_in(result, at),
             Seen::Releases(Ok(view)) => {
                 self.attribution.take_in(view, at);
+                self.orchestrated(view, at);
                 self.attribute(at);
             }
             // What was configured when it could last be read stays the best that is known.
@@ -144,6 +149,23 @@ impl Health {
                 }
             }
         }
+    }
+
+    /// What goes out of service goes out of sight at once: what it said last is not how its release is now.
+    fn orchestrated(&mut self, view: &ReleaseView, at: Timestamp) {
+        let Some(orchestrated) = &view.orchestrated else { return };
+        let serves = |instance: &Option<InstanceId>| {
+            instance.as_ref().is_none_or(|instance| orchestrated.serving.contains(instance))
+        };
+        self.scraped.retain(|_, scraped| serves(&scraped.instance));
+        self.probed.retain(|_, probed| serves(&probed.instance));
+        self.endpoints.retain(|_, target| self.probed.contains_key(target));
+        self.hosted.retain(|instance, _| view.instances.iter().any(|(known, _)| known == instance));
+        let is_stalled = match orchestrated.rollout {
+            Rollout::Stalled { .. } => true,
+            Rollout::Complete | Rollout::UnderWay { .. } => false,
+        };
+        self.rollout = Some(rollout::Seen { at, desired: orchestrated.desired.clone(), is_stalled });
     }
 
     /// Takes up a pending or firing trigger after a restart, as Prometheus restores the `for` state: the time that nobody

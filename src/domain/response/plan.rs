@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::policy::{Restart, Strategy};
+use crate::domain::policy::{ClusterObject, Pin, Restart, Strategy};
 use crate::domain::time::{Span, Timestamp};
 
 /// Everything that will be done, in order.
@@ -99,6 +99,30 @@ pub enum StepKind {
         /// The release that is current after.
         to: RevisionId,
     },
+    /// Give a workload in a cluster the template of another of its revisions, only if it has that of `expect` now.
+    RestoreTemplate {
+        /// The workload.
+        object: ClusterObject,
+        /// The release whose template it must have before.
+        expect: RevisionId,
+        /// The release whose template it has after.
+        to: RevisionId,
+        /// What holds that template.
+        source: Pin,
+    },
+    /// Set how many pods a workload in a cluster should have. Safe to do twice.
+    Scale {
+        /// The workload.
+        object: ClusterObject,
+        /// How many.
+        replicas: u32,
+    },
+    /// Wait until the orchestrator has brought every instance to a release and into service, on observations made after
+    /// the step began. Done by judgement, not by an effect.
+    AwaitRollout {
+        /// The release.
+        release: RevisionId,
+    },
     /// Wait until instances answer as healthy, on observations made after the step began. Done by judgement, not by an effect.
     Gate {
         /// The instances; empty: all of them.
@@ -123,6 +147,19 @@ pub enum CommandPurpose {
 }
 
 impl StepKind {
+    /// Whether the step is waited for on observations, and nothing is done for it.
+    #[must_use]
+    pub const fn is_judged(&self) -> bool {
+        match self {
+            StepKind::Gate { .. } | StepKind::AwaitRollout { .. } => true,
+            StepKind::SwitchLink { .. }
+            | StepKind::Restart { .. }
+            | StepKind::Command { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::Scale { .. } => false,
+        }
+    }
+
     /// What the step does, in one line.
     #[must_use]
     pub fn title(&self) -> String {
@@ -141,6 +178,13 @@ impl StepKind {
                     CommandPurpose::Retire => "decommission with",
                 };
                 format!("{what} {}", argv.join(" "))
+            }
+            StepKind::RestoreTemplate { object, expect, to, source } => {
+                format!("give {object} the template of {to}, kept by {}, in place of that of {expect}", source.name)
+            }
+            StepKind::Scale { object, replicas } => format!("scale {object} to {replicas}"),
+            StepKind::AwaitRollout { release } => {
+                format!("wait until every instance is at {release} and in service")
             }
             StepKind::Gate { instances, release, answers } if instances.is_empty() => {
                 format!("wait for {answers} good answers in a row from every target at {release}")

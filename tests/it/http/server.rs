@@ -140,7 +140,8 @@ impl Server {
         let serving = tokio::spawn(serve(listener, Arc::new(state), stop.clone()));
         for (workload, good, bad) in releases() {
             let all = [bad, good].map(|name| Release { revision: RevisionId::new(name), image: None });
-            let view = ReleaseView { instances: vec![("a".into(), bad.into())], available: all.to_vec() };
+            let view =
+                ReleaseView { instances: vec![("a".into(), bad.into())], available: all.to_vec(), orchestrated: None };
             let at = Timestamp::from_millis(BEGIN);
             observe.send(Observation { workload: workload.into(), at, seen: Seen::Releases(Ok(view)) }).await.unwrap();
         }

@@ -295,6 +295,7 @@ impl World {
         let view = ReleaseView {
             instances: self.instances.iter().map(|(id, instance)| (id.clone(), instance.link.clone())).collect(),
             available: self.releases.iter().map(|r| Release { revision: r.clone(), image: None }).collect(),
+            orchestrated: None,
         };
         self.observe(Seen::Releases(Ok(view)));
     }
@@ -312,7 +313,8 @@ impl World {
                     detail: String::new(),
                     revision: Some(instance.running.clone()),
                 };
-                let reading = HostReading { oom_kills: Some(instance.oom_kills), restarts: None, active: Some(true) };
+                let reading =
+                    HostReading { oom_kills: Some(instance.oom_kills), active: Some(true), ..HostReading::default() };
                 [
                     Seen::Scrape { target: target.clone(), instance: Some(id.clone()), result: page },
                     Seen::Probe { target, instance: Some(id.clone()), result: Ok(answer) },
@@ -405,7 +407,11 @@ impl World {
                 self.instances.get_mut(instance).expect("a known instance").restart(now);
                 Outcome::Applied
             }
-            StepKind::Command { .. } | StepKind::Gate { .. } => unreachable!("not in this world"),
+            StepKind::Command { .. }
+            | StepKind::Gate { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::Scale { .. }
+            | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
         }
     }
 }

@@ -244,8 +244,12 @@ fn health_is_the_share_that_answers_badly() {
 
 #[test]
 fn the_host_counts_kills_and_restarts_from_its_first_reading_on() {
-    let reading =
-        |kills, restarts| HostReading { oom_kills: Some(kills), restarts: Some(restarts), active: Some(true) };
+    let reading = |kills, restarts| HostReading {
+        oom_kills: Some(kills),
+        restarts: Some(restarts),
+        active: Some(true),
+        image_missing: None,
+    };
     let mut scene = Scene::new(policy());
     scene.host(0, "a", reading(7, 40));
     assert_eq!(scene.signal(0, "oom_kills"), value(0.0));

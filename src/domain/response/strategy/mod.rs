@@ -1,11 +1,13 @@
 //! From a decision to a plan: each strategy's steps, complete before the first is done.
 
 pub mod command;
+mod kubernetes;
 mod release_dir;
 
 use super::plan::{Plan, Purpose, Step};
-use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::id::RevisionId;
 use crate::domain::incident::record::Goal;
+use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Habitat, WorkloadPolicy};
 use crate::domain::time::Timestamp;
 
@@ -17,7 +19,7 @@ pub const TRAFFIC_ANSWERS: u32 = 10;
 
 /// Builds the plan that takes `from` back to `goal`.
 ///
-/// `instances` says what each instance is at, as observed; the steps compare with it before they write.
+/// `view` says what each instance is at, as observed; the steps compare with it before they write.
 #[must_use]
 pub fn build(
     policy: &WorkloadPolicy,
@@ -25,14 +27,20 @@ pub fn build(
     attempt: u32,
     from: &RevisionId,
     goal: &Goal,
-    instances: &[(InstanceId, RevisionId)],
+    view: &ReleaseView,
     now: Timestamp,
 ) -> Plan {
     let steps: Vec<Step> = match &policy.habitat {
-        Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, purpose, from, &goal.revision, instances),
+        Habitat::ReleaseDir(habitat) => {
+            release_dir::steps(policy, habitat, purpose, from, &goal.revision, &view.instances)
+        }
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
-        // Only a replay of recorded samples comes here: it decides and takes no step.
-        Habitat::Kubernetes(_) => Vec::new(),
+        // A replay of recorded samples knows no objects: it decides and takes no step.
+        Habitat::Kubernetes(_) => view
+            .orchestrated
+            .as_ref()
+            .map(|orchestrated| kubernetes::steps(policy, orchestrated, from, &goal.revision))
+            .unwrap_or_default(),
     };
     Plan {
         attempt,

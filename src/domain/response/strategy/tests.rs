@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::id::InstanceId;
 use crate::domain::policy::{CommandHabitat, ReleaseDir, ReleaseInstance, Restart, Strategy};
 use crate::domain::time::Span;
 
@@ -36,8 +37,9 @@ fn command(instances: &[&str]) -> Habitat {
 
 fn titles(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)]) -> Vec<String> {
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
-    let at: Vec<_> = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
-    let plan = build(policy, purpose, 1, &"v2".into(), &goal, &at, Timestamp::default());
+    let at = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
+    let view = ReleaseView { instances: at, ..ReleaseView::default() };
+    let plan = build(policy, purpose, 1, &"v2".into(), &goal, &view, Timestamp::default());
     plan.steps.iter().map(|step| step.kind.title()).collect()
 }
 

@@ -1,0 +1,56 @@
+//! Steps in a cluster: one fenced write each, and the outcome found by reading.
+//!
+//! A failed comparison, a validation error and a denial by an admission plugin all come back with the same status, and
+//! some failures come back with none. So no status says how a write ended: the object is read again and compared, and
+//! the status only says why.
+
+mod object;
+mod preflight;
+mod write;
+
+pub(super) use preflight::findings;
+
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::timeout;
+
+use crate::cluster::Clients;
+use crate::domain::id::RevisionId;
+use crate::domain::policy::{ClusterObject, Pin};
+use crate::domain::response::plan::Outcome;
+use object::{Change, Place};
+
+/// Gives `object` the template that `source` keeps, if it has that of `expect`.
+pub(super) async fn restore_template(
+    clients: &Clients,
+    object: &ClusterObject,
+    expect: &RevisionId,
+    source: &Pin,
+    limit: Duration,
+) -> Outcome {
+    let change = Change::Template { expect: expect.clone(), source: source.clone() };
+    within(clients, object, &change, limit).await
+}
+
+/// Sets how many pods `object` should have.
+pub(super) async fn scale(clients: &Clients, object: &ClusterObject, replicas: u32, limit: Duration) -> Outcome {
+    within(clients, object, &Change::Replicas(replicas), limit).await
+}
+
+async fn within(clients: &Clients, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
+    let work = async {
+        match client(clients, object).await {
+            Ok(client) => write::carry_out(&Place::new(client, object), change).await,
+            Err(outcome) => outcome,
+        }
+    };
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::TimedOut(format!("{object}: the API server did not answer in time")),
+    }
+}
+
+async fn client(clients: &Clients, object: &ClusterObject) -> Result<Client, Outcome> {
+    clients.get(object.context.as_deref()).await.map_err(|error| Outcome::Transient(error.line()))
+}

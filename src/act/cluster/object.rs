@@ -1,0 +1,192 @@
+//! One workload as the API server has it: read whole as JSON, so that fields which this program does not know of are
+//! neither lost nor taken for a difference.
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::cluster::{describe, template};
+use crate::domain::id::RevisionId;
+use crate::domain::policy::{ClusterObject, ObjectKind, Pin};
+use crate::domain::response::plan::Outcome;
+
+/// The name under which the API server notes what is written here.
+const FIELD_MANAGER: &str = "rollbackd";
+
+/// What `kubectl apply` remembers of the last manifest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What is to be changed.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// The pods' template.
+    Template { expect: RevisionId, source: Pin },
+    /// The number of pods.
+    Replicas(u32),
+}
+
+/// A workload, and the way to it.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    pub(super) object: &'a ClusterObject,
+    workloads: Api<DynamicObject>,
+    revisions: Api<DynamicObject>,
+}
+
+/// A workload as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) generation: i64,
+    /// The content of its template.
+    pub(super) template: Value,
+    pub(super) replicas: Option<u64>,
+    pub(super) is_paused: bool,
+    pub(super) on_delete: bool,
+    /// As it is written.
+    last_applied: Option<String>,
+}
+
+/// Whether the API server only looks at a write, or takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Earnest {
+    DryRun,
+    Write,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(client: Client, object: &'a ClusterObject) -> Self {
+        let (kind, plural, keeper, keepers) = kinds(object.kind);
+        let api = |kind: &str, plural: &str| {
+            let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
+            Api::namespaced_with(client.clone(), &object.namespace, &kind)
+        };
+        Self { object, workloads: api(kind, plural), revisions: api(keeper, keepers) }
+    }
+
+    /// Reads the workload.
+    pub(super) async fn read(&self) -> Result<Read, Outcome> {
+        let found = self.workloads.get_opt(&self.object.name).await;
+        let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.object, describe(&error))))?;
+        let gone = || Outcome::Conflict(format!("there is no {} any more", self.object));
+        let found = found.ok_or_else(gone)?;
+        if found.metadata.uid.as_deref() != Some(&self.object.uid) {
+            return Err(Outcome::Conflict(format!("{} is another one under the same name", self.object)));
+        }
+        let at = |path: &str| found.data.pointer(path);
+        Ok(Read {
+            generation: found.metadata.generation.unwrap_or(0),
+            template: at("/spec/template").cloned().map(template::content).unwrap_or_default(),
+            replicas: at("/spec/replicas").and_then(Value::as_u64),
+            is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
+            on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),
+            last_applied: found.annotations().get(LAST_APPLIED).cloned(),
+        })
+    }
+
+    /// The content of the template that an object of this workload keeps; `uid` where only that one will do.
+    pub(super) async fn kept(&self, name: &str, uid: Option<&str>) -> Result<Value, Outcome> {
+        let found = self.revisions.get_opt(name).await;
+        let found = found.map_err(|error| Outcome::Transient(format!("{name}: {}", describe(&error))))?;
+        let found = found.ok_or_else(|| Outcome::Denied(format!("{name}, which keeps the template, is gone")))?;
+        let is_its = found.owner_references().iter().any(|owner| owner.uid == self.object.uid);
+        if !is_its || uid.is_some_and(|uid| found.metadata.uid.as_deref() != Some(uid)) {
+            return Err(Outcome::Denied(format!("{name} is another one under the same name")));
+        }
+        let path = match self.object.kind {
+            ObjectKind::Deployment => "/spec/template",
+            ObjectKind::StatefulSet | ObjectKind::DaemonSet => "/data/spec/template",
+        };
+        let template = found.data.pointer(path).cloned();
+        template.map(template::content).ok_or_else(|| Outcome::Denied(format!("{name} keeps no template")))
+    }
+
+    /// The content of the template of a release, by the name that its controller gives to what keeps it.
+    pub(super) async fn template_of(&self, release: &RevisionId) -> Result<Value, Outcome> {
+        self.kept(&format!("{}-{release}", self.object.name), None).await
+    }
+
+    /// Writes, or has the API server look at the write: only this object, only as it was read.
+    pub(super) async fn patch(&self, read: &Read, change: Vec<Value>, earnest: Earnest) -> Result<(), kube::Error> {
+        let mut operations = vec![
+            json!({"op": "test", "path": "/metadata/uid", "value": self.object.uid}),
+            json!({"op": "test", "path": "/metadata/generation", "value": read.generation}),
+        ];
+        operations.extend(change);
+        let patch = serde_json::from_value(Value::Array(operations)).map_err(kube::Error::SerdeError)?;
+        let params = PatchParams {
+            dry_run: earnest == Earnest::DryRun,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.workloads.patch(&self.object.name, &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+    }
+}
+
+/// The operations that give a workload a template. What `kubectl apply` remembers follows: it would otherwise leave in
+/// place what this template has and the next manifest has not.
+pub(super) fn template_change(read: &Read, template: &Value) -> Vec<Value> {
+    let mut change = vec![json!({"op": "replace", "path": "/spec/template", "value": template})];
+    let remembered = read.last_applied.as_ref().and_then(|text| {
+        let mut manifest: Value = serde_json::from_str(text).ok()?;
+        *manifest.pointer_mut("/spec/template")? = template.clone();
+        Some((text, manifest.to_string()))
+    });
+    if let Some((old, new)) = remembered {
+        let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
+        change.push(json!({"op": "test", "path": path, "value": old}));
+        change.push(json!({"op": "replace", "path": path, "value": format!("{new}\n")}));
+    }
+    change
+}
+
+/// Kind and plural of a workload, and of what keeps its templates.
+const fn kinds(kind: ObjectKind) -> (&'static str, &'static str, &'static str, &'static str) {
+    let revisions = ("ControllerRevision", "controllerrevisions");
+    match kind {
+        ObjectKind::Deployment => ("Deployment", "deployments", "ReplicaSet", "replicasets"),
+        ObjectKind::StatefulSet => ("StatefulSet", "statefulsets", revisions.0, revisions.1),
+        ObjectKind::DaemonSet => ("DaemonSet", "daemonsets", revisions.0, revisions.1),
+    }
+}
+
+/// The plurals of a workload's kind and of what keeps its templates.
+pub(super) const fn plurals(kind: ObjectKind) -> (&'static str, &'static str) {
+    let (_, workloads, _, revisions) = kinds(kind);
+    (workloads, revisions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(last_applied: Option<&str>) -> Read {
+        Read {
+            generation: 1,
+            template: Value::Null,
+            replicas: None,
+            is_paused: false,
+            on_delete: false,
+            last_applied: last_applied.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_kubectl_remembers_follows_the_template_and_nothing_else() {
+        let goal = json!({"spec": {"containers": []}});
+        let paths = |change: &[Value]| -> Vec<String> {
+            change
+                .iter()
+                .map(|one| format!("{} {}", one["op"].as_str().unwrap(), one["path"].as_str().unwrap()))
+                .collect()
+        };
+        assert_eq!(paths(&template_change(&read(None), &goal)), ["replace /spec/template"]);
+        assert_eq!(paths(&template_change(&read(Some("no json")), &goal)), ["replace /spec/template"]);
+        let remembered = r#"{"spec":{"replicas":2,"template":{"spec":{"containers":[1]}}}}"#;
+        let change = template_change(&read(Some(remembered)), &goal);
+        let path = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+        let expected = ["replace /spec/template".to_owned(), format!("test {path}"), format!("replace {path}")];
+        assert_eq!(paths(&change), expected);
+        assert_eq!(change[2]["value"], "{\"spec\":{\"replicas\":2,\"template\":{\"spec\":{\"containers\":[]}}}}\n");
+    }
+}

@@ -1,0 +1,162 @@
+//! Read, compare, write, and read again.
+
+use serde_json::{Value, json};
+
+use super::object::{Change, Earnest, Place, Read, template_change};
+use crate::cluster::describe;
+use crate::domain::response::plan::Outcome;
+
+/// Writes that may miss because somebody scaled meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// What is compared before a write, and how it would be after.
+struct Goal {
+    /// The templates that it may have before and has after, where it is about templates.
+    templates: Option<(Value, Value)>,
+}
+
+/// Where a workload is on the way.
+enum Standing {
+    /// As it should be.
+    There,
+    /// As it was expected to be before.
+    Before,
+    /// Neither.
+    Elsewhere,
+}
+
+/// Does it. The outcome is found by reading, so that doing it twice, or again after a crash, is the same as once.
+pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
+    match attempt(place, change).await {
+        Ok(outcome) | Err(outcome) => outcome,
+    }
+}
+
+async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome> {
+    let goal = goal(place, change).await?;
+    let mut read = place.read().await?;
+    if let Standing::There = standing(&read, change, &goal) {
+        return Ok(Outcome::AlreadyInEffect);
+    }
+    for _ in 0..ATTEMPTS {
+        may_be_written(place, &read, change, &goal)?;
+        let error = match place.patch(&read, operations(&read, change, &goal), Earnest::Write).await {
+            Ok(()) => return Ok(Outcome::Applied),
+            Err(error) => error,
+        };
+        let before = read.generation;
+        read = place.read().await.map_err(|unread| unsettled(&error, unread))?;
+        match standing(&read, change, &goal) {
+            Standing::There => return Ok(Outcome::Applied),
+            // Only what was compared has not changed: somebody scaled, and the fence did its duty.
+            Standing::Before if read.generation != before => {}
+            Standing::Before => return Ok(refused(&error)),
+            Standing::Elsewhere => return Err(elsewhere(place)),
+        }
+    }
+    Ok(Outcome::Transient(format!("{} changed {ATTEMPTS} times while it was to be written", place.object)))
+}
+
+/// What is compared, read from the objects that keep the templates.
+async fn goal(place: &Place<'_>, change: &Change) -> Result<Goal, Outcome> {
+    let Change::Template { expect, source, .. } = change else { return Ok(Goal { templates: None }) };
+    let after = place.kept(&source.name, Some(&source.uid)).await?;
+    let before = place.template_of(expect).await?;
+    Ok(Goal { templates: Some((before, after)) })
+}
+
+fn standing(read: &Read, change: &Change, goal: &Goal) -> Standing {
+    match (change, &goal.templates) {
+        (Change::Replicas(wanted), _) if read.replicas == Some(u64::from(*wanted)) => Standing::There,
+        (Change::Replicas(_), _) => Standing::Before,
+        (Change::Template { .. }, Some((_, after))) if read.template == *after => Standing::There,
+        (Change::Template { .. }, Some((before, _))) if read.template == *before => Standing::Before,
+        (Change::Template { .. }, _) => Standing::Elsewhere,
+    }
+}
+
+fn may_be_written(place: &Place<'_>, read: &Read, change: &Change, goal: &Goal) -> Result<(), Outcome> {
+    match (standing(read, change, goal), change) {
+        (Standing::Elsewhere, _) => Err(elsewhere(place)),
+        (Standing::Before | Standing::There, Change::Template { .. }) => match obstacle(read) {
+            Some(why) => Err(Outcome::Denied(format!("{} {why}", place.object))),
+            None => Ok(()),
+        },
+        (Standing::Before | Standing::There, Change::Replicas(_)) => Ok(()),
+    }
+}
+
+/// Why a template would have no effect.
+pub(super) fn obstacle(read: &Read) -> Option<&'static str> {
+    if read.is_paused {
+        return Some("is paused: its controller would not roll the template out; `kubectl rollout resume` ends that");
+    }
+    read.on_delete.then_some("has the update strategy OnDelete: pods take a template only once somebody deletes them")
+}
+
+fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
+    match (change, &goal.templates) {
+        (Change::Replicas(wanted), _) => vec![json!({"op": "replace", "path": "/spec/replicas", "value": wanted})],
+        (Change::Template { .. }, Some((_, after))) => template_change(read, after),
+        (Change::Template { .. }, None) => Vec::new(),
+    }
+}
+
+/// Has the API server look at the very write that would be made.
+///
+/// # Errors
+/// Why it could not be made.
+pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), String> {
+    let told = |outcome: Outcome| match outcome {
+        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => why,
+        Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
+    };
+    let goal = goal(place, change).await.map_err(told)?;
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        let read = place.read().await.map_err(told)?;
+        if let Standing::There = standing(&read, change, &goal) {
+            return Ok(());
+        }
+        may_be_written(place, &read, change, &goal).map_err(told)?;
+        match place.patch(&read, operations(&read, change, &goal), Earnest::DryRun).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = describe(&error),
+        }
+        if place.read().await.map_err(told)?.generation == read.generation {
+            break;
+        }
+    }
+    Err(last)
+}
+
+fn elsewhere(place: &Place<'_>) -> Outcome {
+    Outcome::Conflict(format!(
+        "{} has another template than the one to be replaced: somebody else changed it",
+        place.object
+    ))
+}
+
+/// Nothing was written, and nothing that is compared has changed: the status says whether that may pass.
+fn refused(error: &kube::Error) -> Outcome {
+    let why = describe(error);
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => {
+            Outcome::Denied(why)
+        }
+        _ => Outcome::Transient(why),
+    }
+}
+
+fn unsettled(error: &kube::Error, unread: Outcome) -> Outcome {
+    match unread {
+        Outcome::Transient(why) => {
+            Outcome::TimedOut(format!("{}; whether it took effect is not known: {why}", describe(error)))
+        }
+        Outcome::Conflict(_)
+        | Outcome::Denied(_)
+        | Outcome::TimedOut(_)
+        | Outcome::Applied
+        | Outcome::AlreadyInEffect => unread,
+    }
+}

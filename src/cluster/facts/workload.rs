@@ -1,0 +1,140 @@
+//! A workload: what it should be, and how far its controller has come.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Fact, count};
+use crate::cluster::template;
+use crate::domain::policy::ObjectKind;
+
+/// The reason of a Deployment's condition `Progressing` once it has given its rollout up.
+const GIVEN_UP: &str = "ProgressDeadlineExceeded";
+
+/// A Deployment, StatefulSet or DaemonSet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// What the API server tells it by.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its controller has seen what it should be now.
+    pub is_observed: bool,
+    /// Whether its controller is told to wait.
+    pub is_paused: bool,
+    /// Whether its pods take a new template only once somebody deletes them.
+    pub on_delete: bool,
+    /// Pods that there should be.
+    pub replicas: u32,
+    /// Of those, how many stay at the release before: a StatefulSet's partition.
+    pub held_back: u32,
+    /// Pods at the wanted release.
+    pub updated: u32,
+    /// All pods that are not about to end.
+    pub total: u32,
+    /// Pods in service for long enough.
+    pub available: u32,
+    /// Stands for its template's content.
+    pub template: u64,
+    /// The name of the revision that a StatefulSet's controller says it goes to.
+    pub update_revision: Option<String>,
+    /// Why the controller gave the rollout up, if it did.
+    pub given_up: Option<String>,
+}
+
+impl Fact for Workload {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn group(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Workload {
+    fn new(kind: ObjectKind, meta: ObjectMeta, observed: Option<i64>) -> Option<Self> {
+        Some(Self {
+            kind,
+            is_observed: observed >= meta.generation,
+            uid: meta.uid?,
+            name: meta.name?,
+            is_paused: false,
+            on_delete: false,
+            replicas: 0,
+            held_back: 0,
+            updated: 0,
+            total: 0,
+            available: 0,
+            template: 0,
+            update_revision: None,
+            given_up: None,
+        })
+    }
+}
+
+/// What a Deployment says; nothing of one that has no identity.
+impl TryFrom<Deployment> for Workload {
+    type Error = ();
+
+    fn try_from(object: Deployment) -> Result<Self, ()> {
+        let (spec, status) = (object.spec.ok_or(())?, object.status.unwrap_or_default());
+        let new = Self::new(ObjectKind::Deployment, object.metadata, status.observed_generation).ok_or(())?;
+        let conditions = status.conditions.unwrap_or_default();
+        let given_up =
+            conditions.into_iter().find(|c| c.type_ == "Progressing" && c.reason.as_deref() == Some(GIVEN_UP));
+        Ok(Self {
+            is_paused: spec.paused == Some(true),
+            replicas: count(spec.replicas.or(Some(1))),
+            updated: count(status.updated_replicas),
+            total: count(status.replicas),
+            available: count(status.available_replicas),
+            template: template::digest(&spec.template),
+            given_up: given_up.map(|condition| condition.message.unwrap_or_else(|| GIVEN_UP.to_owned())),
+            ..new
+        })
+    }
+}
+
+/// What a StatefulSet says.
+impl TryFrom<StatefulSet> for Workload {
+    type Error = ();
+
+    fn try_from(object: StatefulSet) -> Result<Self, ()> {
+        let (spec, status) = (object.spec.ok_or(())?, object.status.unwrap_or_default());
+        let new = Self::new(ObjectKind::StatefulSet, object.metadata, status.observed_generation).ok_or(())?;
+        let strategy = spec.update_strategy.unwrap_or_default();
+        let replicas = count(spec.replicas.or(Some(1)));
+        Ok(Self {
+            on_delete: strategy.type_.as_deref() == Some("OnDelete"),
+            replicas,
+            held_back: count(strategy.rolling_update.and_then(|rolling| rolling.partition)).min(replicas),
+            updated: count(status.updated_replicas),
+            total: count(Some(status.replicas)),
+            available: count(status.available_replicas.or(status.ready_replicas)),
+            template: template::digest(&spec.template),
+            update_revision: status.update_revision,
+            ..new
+        })
+    }
+}
+
+/// What a DaemonSet says.
+impl TryFrom<DaemonSet> for Workload {
+    type Error = ();
+
+    fn try_from(object: DaemonSet) -> Result<Self, ()> {
+        let (spec, status) = (object.spec.ok_or(())?, object.status.unwrap_or_default());
+        let new = Self::new(ObjectKind::DaemonSet, object.metadata, status.observed_generation).ok_or(())?;
+        Ok(Self {
+            on_delete: spec.update_strategy.and_then(|strategy| strategy.type_).as_deref() == Some("OnDelete"),
+            replicas: count(Some(status.desired_number_scheduled)),
+            updated: count(status.updated_number_scheduled),
+            total: count(Some(status.current_number_scheduled)),
+            available: count(status.number_available),
+            template: template::digest(&spec.template),
+            ..new
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! What a Kubernetes cluster offers: clients, and what its objects say of workloads, their revisions and their pods.
+//!
+//! Facts are taken from objects by pure functions and kept instead of them: a template is a long text of which only its
+//! images and whether it equals another one matter.
+
+mod client;
+mod error;
+pub mod facts;
+pub mod template;
+pub mod view;
+
+pub use client::Clients;
+pub use error::{ClusterError, describe};
