@@ -10,6 +10,7 @@ use reqwest::Url;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::change::Outlook;
+use super::cluster::{Follower, Subject};
 use super::duty::{Duty, Paces, Rhythm, keep};
 use super::files::Files;
 use super::grid::{Grid, fast};
@@ -38,6 +39,7 @@ pub(super) enum Key {
     Query(SignalName),
     Releases,
     Hosts,
+    Cluster,
 }
 
 /// All that a duty is made from; a duty whose spec is another is started anew.
@@ -49,6 +51,7 @@ pub(super) enum Spec {
     Query { query: model::Query, interval: Span },
     Releases { habitat: Habitat, interval: Span },
     Hosts { place: ReleaseDir, interval: Span },
+    Cluster(Box<Subject>),
 }
 
 /// The running duties of one workload, or of one file of targets. They end with it.
@@ -178,11 +181,24 @@ fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
                 spawn(site, stop, "host readings".to_owned(), hosts::paces(interval), hosts::PATIENCE, duty);
             }
         }
+        Spec::Cluster(subject) => follow(site, stop, *subject),
     }
 }
 
 fn at_address(interval: Span) -> Paces {
     Paces { usual: interval, fast: fast(interval) }
+}
+
+/// What is watched is told when it changes, not looked at by a rhythm.
+fn follow(site: &Site, stop: CancellationToken, subject: Subject) {
+    let shared = Arc::clone(&site.shared);
+    let silence = Duration::from(subject.interval.times(2)) + GRACE;
+    let pulse = shared.pulses.register(site.workload.clone(), "watched workload".to_owned(), silence);
+    let follower = Follower::new(subject, site.clone());
+    shared.tasks.clone().spawn(async move {
+        stop.run_until_cancelled(follower.run(pulse.clone())).await;
+        shared.pulses.release(&pulse);
+    });
 }
 
 fn spawn(site: &Site, stop: CancellationToken, what: String, paces: Paces, limit: Duration, duty: impl Duty) {

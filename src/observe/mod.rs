@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod change;
+mod cluster;
 mod crew;
 mod duty;
 mod expect;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::cluster::{Offer, Subject};
 use super::crew::{Crew, Key, Spec, pages, probes};
 use super::duty::Beat;
 use super::exposition::SeriesTable;
@@ -12,10 +13,11 @@ use super::pulse::Stalled;
 use super::shared::{Shared, Site};
 use super::stats::ObserveStats;
 use crate::clock::Clock;
-use crate::config::model::{Config, Workload};
+use crate::config::model::{Config, Sources, Workload};
 use crate::domain::id::{InstanceId, WorkloadId};
 use crate::domain::observation::Observation;
-use crate::domain::policy::{Habitat, Operands};
+use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, Operands};
+use crate::domain::time::Span;
 use crate::engine::ports::Looks;
 
 /// All looks at all workloads. Dropping it ends them.
@@ -127,14 +129,34 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
             .iter()
             .map(|query| (Key::Query(query.signal.clone()), Spec::Query { query: query.clone(), interval })),
     );
-    duties.insert(Key::Releases, Spec::Releases { habitat: policy.habitat.clone(), interval });
+    let releases = || Spec::Releases { habitat: policy.habitat.clone(), interval };
     match &policy.habitat {
         Habitat::ReleaseDir(place) => {
+            duties.insert(Key::Releases, releases());
             duties.insert(Key::Hosts, Spec::Hosts { place: place.clone(), interval });
         }
-        Habitat::Command(_) | Habitat::Kubernetes(_) => {}
+        Habitat::Command(_) => {
+            duties.insert(Key::Releases, releases());
+        }
+        Habitat::Kubernetes(cluster) => duties.extend(watched(cluster, sources, interval)),
     }
     duties
+}
+
+/// What is followed in a cluster, where this daemon can.
+fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(Key, Spec)> {
+    let (KubernetesSubject::Object { kind, name }, Some(namespace)) = (&cluster.subject, &cluster.namespace) else {
+        return None;
+    };
+    let subject = Subject {
+        context: cluster.context.clone(),
+        namespace: namespace.clone(),
+        kind: *kind,
+        name: name.clone(),
+        offer: Offer { scrape: sources.pod_scrape.clone(), health: sources.pod_health.clone() },
+        interval,
+    };
+    Some((Key::Cluster, Spec::Cluster(Box::new(subject))))
 }
 
 fn instances(habitat: &Habitat) -> Vec<InstanceId> {

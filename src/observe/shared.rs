@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use super::cluster::Clusters;
 use super::duty::Beat;
 use super::exposition::SeriesTable;
 use super::pulse::Pulses;
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) systemctl: String,
     /// Where the kernel shows its control groups.
     pub(super) cgroups: PathBuf,
+    /// What is watched in clusters.
+    pub(super) clusters: Clusters,
     callers: Mutex<HashMap<Arc<HttpOptions>, Weak<Caller>>>,
 }
 
@@ -65,6 +68,7 @@ impl Shared {
             pulses: Pulses::new(),
             systemctl: "systemctl".to_owned(),
             cgroups: PathBuf::from("/sys/fs/cgroup"),
+            clusters: Clusters::default(),
             callers: Mutex::default(),
         }
     }

@@ -23,11 +23,11 @@ use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::Hands;
 use crate::clock::{self, Clock};
 use crate::config::Overrides;
-use crate::config::model::{Config, Workload};
+use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::policy::{Habitat, Mode};
+use crate::domain::policy::{Habitat, KubernetesSubject, Mode};
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
@@ -64,21 +64,30 @@ fn load(args: &RunArgs) -> Result<Config, Failure> {
     let overrides = Overrides { mode: args.mode.map(Mode::from) };
     let config = crate::config::load(&args.config, overrides);
     let config = config.map_err(|error| Failure { code: USAGE, error: anyhow!(error) })?;
-    match in_cluster(&config) {
+    match unfollowed(&config) {
         None => Ok(config),
-        Some(workload) => {
+        Some((workload, what)) => {
             let error = anyhow!(
-                "the workload `{workload}` is in Kubernetes, which this daemon does not follow yet; `check` and `backtest` take it"
+                "the workload `{workload}` in Kubernetes is {what}, which this daemon does not follow yet; `check` and `backtest` take it"
             );
             Err(Failure { code: USAGE, error })
         }
     }
 }
 
-/// A workload that the daemon could neither watch nor roll back.
-fn in_cluster(config: &Config) -> Option<&WorkloadId> {
-    let is_in_cluster = |workload: &&Workload| matches!(workload.policy.habitat, Habitat::Kubernetes(_));
-    config.workloads.values().find(is_in_cluster).map(|workload| &workload.policy.id)
+/// A workload that the daemon could neither watch nor roll back, and what it is named by.
+fn unfollowed(config: &Config) -> Option<(&WorkloadId, &'static str)> {
+    config.workloads.values().find_map(|workload| {
+        let Habitat::Kubernetes(cluster) = &workload.policy.habitat else { return None };
+        let what = match &cluster.subject {
+            KubernetesSubject::Object { .. } => return None,
+            KubernetesSubject::Selected { .. } => "named by a selector",
+            KubernetesSubject::OwnerOfPod => "the owner of this pod",
+            KubernetesSubject::BlueGreen { .. } => "a pair of colours",
+            KubernetesSubject::Canary { .. } => "a Deployment with a canary",
+        };
+        Some((&workload.policy.id, what))
+    })
 }
 
 /// All parts, each of which must go on for the daemon to be of use.

@@ -1,0 +1,289 @@
+//! One workload, followed: each change of its releases and pods is told at once, and how things are once an interval.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Sight as Collections;
+use super::collection::Sight;
+use super::pods::{Offer, duties};
+use crate::cluster::facts::{Kills, Pod, Revision, Workload};
+use crate::cluster::view::{Place, newest_first, releases};
+use crate::domain::id::InstanceId;
+use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen};
+use crate::domain::policy::ObjectKind;
+use crate::domain::time::{Span, Timestamp};
+use crate::observe::change::Outlook;
+use crate::observe::crew::Crew;
+use crate::observe::duty::Beat;
+use crate::observe::grid::Grid;
+use crate::observe::pulse::Pulse;
+use crate::observe::shared::Site;
+
+/// One change seldom comes alone: what comes within this time is told together.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// How long a workload's controller may take to say which revision its template is.
+const NAMING: Span = Span::from_secs(5);
+
+/// What is followed.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::observe) struct Subject {
+    pub(in crate::observe) context: Option<String>,
+    pub(in crate::observe) namespace: String,
+    pub(in crate::observe) kind: ObjectKind,
+    pub(in crate::observe) name: String,
+    pub(in crate::observe) offer: Offer,
+    pub(in crate::observe) interval: Span,
+}
+
+/// Follows one workload.
+#[derive(Debug)]
+pub(in crate::observe) struct Follower {
+    subject: Subject,
+    site: Site,
+    crew: Crew,
+    kills: BTreeMap<String, Kills>,
+    told: Option<Result<ReleaseView, Fault>>,
+    readings: BTreeMap<InstanceId, HostReading>,
+    /// Since when the workload's template has been no revision's.
+    unnamed_since: Option<Timestamp>,
+    outlook: Outlook,
+}
+
+/// How a workload is.
+struct Picture {
+    view: ReleaseView,
+    pods: Vec<Pod>,
+}
+
+/// The engine is gone: nobody listens any more.
+struct Unheard;
+
+impl Follower {
+    pub(in crate::observe) fn new(subject: Subject, site: Site) -> Self {
+        let crew = Crew::new(site.clone());
+        let outlook = Outlook::new(&site.workload, format!("{} {}", subject.kind.as_str(), subject.name));
+        Self {
+            subject,
+            site,
+            crew,
+            kills: BTreeMap::new(),
+            told: None,
+            readings: BTreeMap::new(),
+            unnamed_since: None,
+            outlook,
+        }
+    }
+
+    /// Follows it until the engine is gone or the future is dropped.
+    pub(in crate::observe) async fn run(mut self, pulse: Pulse) {
+        // Either way there is nothing left to do.
+        let _ended: Result<(), Unheard> = self.follow(&pulse).await;
+    }
+
+    async fn follow(&mut self, pulse: &Pulse) -> Result<(), Unheard> {
+        let sight = self.connect(pulse).await?;
+        let mut waker = Waker::new(&self.subject, &self.site, &sight);
+        loop {
+            pulse.beat();
+            let began = Instant::now();
+            let is_due = waker.wait(&self.site).await;
+            if self.site.shared.out.capacity() == 0 {
+                self.site.shared.stats.skip(1);
+                continue;
+            }
+            let now = self.site.shared.clock.now();
+            if let Some(seen) = self.look(&sight, now) {
+                let fault = seen.as_ref().err();
+                if is_due {
+                    self.site.shared.stats.releases.note(fault.map(|fault| fault.kind), began.elapsed());
+                }
+                self.outlook.note(fault);
+                self.tell(seen, is_due).await?;
+            }
+        }
+    }
+
+    /// Without a way to the API server: says so once an interval, and tries again.
+    async fn connect(&mut self, pulse: &Pulse) -> Result<Collections, Unheard> {
+        let shared = Arc::clone(&self.site.shared);
+        loop {
+            pulse.beat();
+            let subject = &self.subject;
+            let context = subject.context.as_deref();
+            match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind).await {
+                Ok(sight) => return Ok(sight),
+                Err(error) => {
+                    let fault = Fault { kind: FaultKind::Local, detail: error.line() };
+                    shared.stats.releases.note(Some(fault.kind), Duration::ZERO);
+                    self.outlook.note(Some(&fault));
+                    self.tell(Err(fault), true).await?;
+                    sleep(self.subject.interval.into()).await;
+                }
+            }
+        }
+    }
+
+    /// How the workload is, or why that is not known; nothing where that is only a moment away.
+    fn look(&mut self, sight: &Collections, now: Timestamp) -> Option<Result<Picture, Fault>> {
+        for sight in [sight.workloads.sight(), sight.revisions.sight(), sight.pods.sight()] {
+            match sight {
+                Sight::Clear => {}
+                Sight::Waiting => return None,
+                Sight::Lost(fault) => return Some(Err(fault)),
+            }
+        }
+        let Subject { kind, name, namespace, .. } = &self.subject;
+        let Some(workload) = sight.workloads.of(name).pop() else {
+            return Some(Err(local(format!("there is no {} {namespace}/{name}", kind.as_str()))));
+        };
+        let revisions = sight.revisions.of(&workload.uid);
+        let revisions = newest_first(revisions.iter());
+        let pods = pods_of(sight, &workload, &revisions);
+        let place = Place { context: self.subject.context.as_deref(), namespace };
+        match releases(place, &workload, &revisions, &pods.iter().collect::<Vec<_>>()) {
+            Some(view) => {
+                self.unnamed_since = None;
+                Some(Ok(Picture { view, pods }))
+            }
+            None => {
+                let since = *self.unnamed_since.get_or_insert(now);
+                let why = || {
+                    format!("the controller of {} {namespace}/{name} names no revision of its template", kind.as_str())
+                };
+                (now.since(since) >= NAMING).then(|| Err(local(why())))
+            }
+        }
+    }
+
+    /// Tells what is new, and everything where that is due.
+    async fn tell(&mut self, seen: Result<Picture, Fault>, is_due: bool) -> Result<(), Unheard> {
+        let (view, pods) = match seen {
+            Ok(Picture { view, pods }) => (Ok(view), pods),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        if let Ok(view) = &view {
+            self.look_at_pods(view, &pods);
+        }
+        if is_due || self.told.as_ref() != Some(&view) {
+            self.send(Seen::Releases(view.clone())).await?;
+        }
+        match &view {
+            Ok(view) => self.tell_readings(view, &pods, is_due).await?,
+            Err(fault) => {
+                let known: Vec<InstanceId> = self.readings.keys().cloned().collect();
+                for instance in known.into_iter().filter(|_| is_due) {
+                    self.send(Seen::Host { instance, result: Err(fault.clone()) }).await?;
+                }
+            }
+        }
+        self.told = Some(view);
+        Ok(())
+    }
+
+    /// Only pods in service are looked at, from now on.
+    fn look_at_pods(&mut self, view: &ReleaseView, pods: &[Pod]) {
+        let serving = view.orchestrated.iter().flat_map(|orchestrated| &orchestrated.serving);
+        let serving = serving.filter_map(|instance| pods.iter().find(|pod| pod.name == instance.as_str()));
+        self.crew.reconcile(duties(serving, &self.subject.offer, self.subject.interval));
+    }
+
+    async fn tell_readings(&mut self, view: &ReleaseView, pods: &[Pod], is_due: bool) -> Result<(), Unheard> {
+        self.kills.retain(|uid, _| pods.iter().any(|pod| pod.uid == *uid));
+        let mut readings = BTreeMap::new();
+        for (instance, _) in &view.instances {
+            let Some(pod) = pods.iter().find(|pod| pod.name == instance.as_str()) else { continue };
+            let kills = self.kills.entry(pod.uid.clone()).or_default().note(pod);
+            let reading = HostReading {
+                oom_kills: Some(kills),
+                restarts: Some(pod.restarts()),
+                active: Some(pod.is_ready),
+                image_missing: Some(pod.lacks_image()),
+            };
+            readings.insert(instance.clone(), reading);
+        }
+        let before = std::mem::replace(&mut self.readings, readings.clone());
+        for (instance, reading) in readings {
+            if is_due || before.get(&instance) != Some(&reading) {
+                self.send(Seen::Host { instance, result: Ok(reading) }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, seen: Seen) -> Result<(), Unheard> {
+        let shared = &self.site.shared;
+        let observation = Observation { workload: self.site.workload.clone(), at: shared.clock.now(), seen };
+        shared.out.send(observation).await.map_err(|_| Unheard)
+    }
+}
+
+fn pods_of(sight: &Collections, workload: &Workload, revisions: &[&Revision]) -> Vec<Pod> {
+    match workload.kind {
+        ObjectKind::Deployment => revisions.iter().flat_map(|revision| sight.pods.of(&revision.uid)).collect(),
+        ObjectKind::StatefulSet | ObjectKind::DaemonSet => sight.pods.of(&workload.uid),
+    }
+}
+
+fn local(detail: String) -> Fault {
+    Fault { kind: FaultKind::Local, detail }
+}
+
+/// Says when to look.
+struct Waker {
+    grid: Grid,
+    workloads: watch::Receiver<u64>,
+    revisions: watch::Receiver<u64>,
+    pods: watch::Receiver<u64>,
+    beat: watch::Receiver<Beat>,
+    nudges: u64,
+    is_first: bool,
+}
+
+impl Waker {
+    fn new(subject: &Subject, site: &Site, sight: &Collections) -> Self {
+        let grid = Grid::new(subject.interval, &(site.workload.as_str(), "cluster"));
+        Self {
+            grid,
+            workloads: sight.workloads.changes(),
+            revisions: sight.revisions.changes(),
+            pods: sight.pods.changes(),
+            nudges: site.beat.borrow().nudges,
+            beat: site.beat.clone(),
+            is_first: true,
+        }
+    }
+
+    /// Waits for a change, or until everything is due again; whether it is due.
+    async fn wait(&mut self, site: &Site) -> bool {
+        if std::mem::take(&mut self.is_first) {
+            // Others may have had it all watched long ago.
+            return true;
+        }
+        let now = site.shared.clock.now();
+        let heartbeat = sleep(Duration::from(self.grid.next(now).since(now)));
+        tokio::select! {
+            () = heartbeat => return true,
+            _ = self.workloads.changed() => {}
+            _ = self.revisions.changed() => {}
+            _ = self.pods.changed() => {}
+            changed = self.beat.changed() => {
+                if changed.is_err() {
+                    // Whoever told the pace is gone, and this task with it in a moment.
+                    sleep(TOGETHER).await;
+                }
+                let nudges = self.beat.borrow_and_update().nudges;
+                return std::mem::replace(&mut self.nudges, nudges) != nudges;
+            }
+        }
+        sleep(TOGETHER).await;
+        for changes in [&mut self.workloads, &mut self.revisions, &mut self.pods] {
+            changes.mark_unchanged();
+        }
+        false
+    }
+}

@@ -1,0 +1,118 @@
+//! Workloads in a cluster: watched, one watch a kind and namespace for all workloads in it, and their pods as targets.
+
+mod collection;
+mod follow;
+mod pods;
+mod watch;
+
+pub(super) use follow::{Follower, Subject};
+pub(super) use pods::Offer;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::shared::Shared;
+use crate::cluster::facts::{Fact, Pod, Revision, Workload};
+use crate::cluster::{Clients, ClusterError};
+use crate::domain::policy::ObjectKind;
+use collection::Collection;
+
+/// Which objects of which cluster.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Key<K> {
+    context: Option<String>,
+    namespace: String,
+    kind: K,
+}
+
+/// What a workload's controller keeps its templates in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Keeper {
+    ReplicaSets,
+    ControllerRevisions,
+}
+
+type Known<K, F> = Mutex<BTreeMap<Key<K>, Weak<Collection<F>>>>;
+
+/// All that is watched in clusters. Each watch ends with the last workload that needs it.
+#[derive(Debug, Default)]
+pub(super) struct Clusters {
+    clients: Clients,
+    workloads: Known<ObjectKind, Workload>,
+    revisions: Known<Keeper, Revision>,
+    pods: Known<(), Pod>,
+}
+
+/// The three collections that show one workload.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    workloads: Arc<Collection<Workload>>,
+    revisions: Arc<Collection<Revision>>,
+    pods: Arc<Collection<Pod>>,
+}
+
+impl Clusters {
+    /// The collections that show workloads of a kind in a namespace.
+    async fn sight(
+        &self,
+        shared: &Arc<Shared>,
+        context: Option<&str>,
+        namespace: &str,
+        kind: ObjectKind,
+    ) -> Result<Sight, ClusterError> {
+        let client = self.clients.get(context).await?;
+        let at = Place { shared, client, context: context.map(str::to_owned), namespace: namespace.to_owned() };
+        let workloads = match kind {
+            ObjectKind::Deployment => at.collection::<Deployment, _, _>(&self.workloads, kind),
+            ObjectKind::StatefulSet => at.collection::<StatefulSet, _, _>(&self.workloads, kind),
+            ObjectKind::DaemonSet => at.collection::<DaemonSet, _, _>(&self.workloads, kind),
+        };
+        let revisions = match kind {
+            ObjectKind::Deployment => at.collection::<ReplicaSet, _, _>(&self.revisions, Keeper::ReplicaSets),
+            ObjectKind::StatefulSet | ObjectKind::DaemonSet => {
+                at.collection::<ControllerRevision, _, _>(&self.revisions, Keeper::ControllerRevisions)
+            }
+        };
+        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()) })
+    }
+}
+
+struct Place<'a> {
+    shared: &'a Arc<Shared>,
+    client: Client,
+    context: Option<String>,
+    namespace: String,
+}
+
+impl Place<'_> {
+    /// The one collection of these objects; it begins to be watched with whoever asks first.
+    fn collection<K, F, T>(&self, known: &Known<T, F>, kind: T) -> Arc<Collection<F>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + 'static,
+        F: Fact + TryFrom<K>,
+        T: Ord,
+    {
+        let key = Key { context: self.context.clone(), namespace: self.namespace.clone(), kind };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(collection) = known.get(&key).and_then(Weak::upgrade) {
+            return collection;
+        }
+        known.retain(|_, collection| collection.strong_count() > 0);
+        let what = format!("{} in {}", K::plural(&()), self.namespace);
+        let (collection, stop) = Collection::new(what);
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        let work = watch::keep(api, collection.kept());
+        self.shared.tasks.spawn(async move { stop.run_until_cancelled(work).await });
+        let collection = Arc::new(collection);
+        known.insert(key, Arc::downgrade(&collection));
+        collection
+    }
+}

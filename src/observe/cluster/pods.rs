@@ -1,0 +1,112 @@
+//! Pods in service as addresses to look at.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+use crate::cluster::facts::Pod;
+use crate::config::model::{Endpoint, HealthEndpoint, PodEndpoint, PodHealth, PodPort};
+use crate::domain::id::InstanceId;
+use crate::domain::time::Span;
+use crate::observe::crew::{Key, Spec, pages, probes};
+
+/// What every pod of a workload offers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(in crate::observe) struct Offer {
+    pub(in crate::observe) scrape: Option<PodEndpoint>,
+    pub(in crate::observe) health: Option<PodHealth>,
+}
+
+/// The looks at these pods.
+pub(super) fn duties<'a>(
+    pods: impl Iterator<Item = &'a Pod> + Clone,
+    offer: &Offer,
+    interval: Span,
+) -> BTreeMap<Key, Spec> {
+    let each =
+        |offered: &PodEndpoint| -> Vec<Endpoint> { pods.clone().filter_map(|pod| endpoint(pod, offered)).collect() };
+    let scraped = offer.scrape.as_ref().map(each).unwrap_or_default();
+    let probed: Vec<HealthEndpoint> = offer
+        .health
+        .iter()
+        .flat_map(|health| {
+            // Which revision a pod is of is told by the cluster, in words of its own.
+            each(&health.endpoint).into_iter().map(|endpoint| HealthEndpoint {
+                endpoint,
+                expect: health.expect.clone(),
+                revision: None,
+            })
+        })
+        .collect();
+    pages(&scraped, interval).chain(probes(&probed, interval)).collect()
+}
+
+fn endpoint(pod: &Pod, offered: &PodEndpoint) -> Option<Endpoint> {
+    let port = match &offered.port {
+        PodPort::Number(number) => *number,
+        PodPort::Name(name) => pod.ports.iter().find(|(known, _)| known == name)?.1,
+    };
+    let host = match pod.ip? {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let url = Url::parse(&format!("{}://{host}:{port}{}", offered.scheme, offered.path)).ok()?;
+    Some(Endpoint { instance: Some(InstanceId::new(&pod.name)), url, http: offered.http.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn every_pod_is_looked_at_under_its_own_address() {
+        let pod = |name: &str, ip: &str| Pod {
+            uid: name.to_owned(),
+            name: name.to_owned(),
+            owner: "rs".to_owned(),
+            hash: "h1".to_owned(),
+            ip: ip.parse().ok(),
+            is_ready: true,
+            is_ending: false,
+            containers: Vec::new(),
+            ports: vec![("http".to_owned(), 8080)],
+        };
+        let at = |port: PodPort, path: &str| PodEndpoint {
+            port,
+            scheme: "http".to_owned(),
+            path: path.to_owned(),
+            http: Arc::default(),
+        };
+        let health = PodHealth {
+            endpoint: at(PodPort::Number(81), "/health"),
+            expect: BTreeMap::new(),
+            revision: Some(crate::config::model::RevisionFrom::Header("X-Version".to_owned())),
+        };
+        let offer = Offer { scrape: Some(at(PodPort::Name("http".to_owned()), "/metrics")), health: Some(health) };
+        let pods = [pod("a", "10.42.0.7"), pod("b", "fd00::7"), pod("c", "")];
+        let told = duties(pods.iter(), &offer, Span::from_secs(5));
+        let told: Vec<String> = told
+            .values()
+            .map(|spec| match spec {
+                Spec::Scrape { endpoint, .. } => format!("{} {}", endpoint.instance.as_ref().unwrap(), endpoint.url),
+                Spec::Probe { health, .. } => {
+                    assert_eq!(health.revision, None);
+                    format!("{} {}", health.endpoint.instance.as_ref().unwrap(), health.endpoint.url)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "a http://10.42.0.7:8080/metrics",
+                "b http://[fd00::7]:8080/metrics",
+                "a http://10.42.0.7:81/health",
+                "b http://[fd00::7]:81/health"
+            ]
+        );
+    }
+}

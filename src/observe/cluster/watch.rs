@@ -1,0 +1,198 @@
+//! One list, then one watch that goes on from it: what is known of a kind of objects stays what the API server has.
+//!
+//! Each watch is asked to end after a while and is begun again where it ended. So a watch that is silent because its
+//! connection is dead is noticed by this side, and one that is silent because nothing happens gives a sign of life each
+//! time that it is begun anew. A ready-made watcher hides that sign, and then nobody can tell "nothing happens" from
+//! "nothing is seen".
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, pin_mut};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::collection::Kept;
+use crate::cluster::describe;
+use crate::cluster::facts::Fact;
+use crate::domain::observation::{Fault, FaultKind};
+
+/// How long the API server is asked to keep a watch open, in seconds.
+const OPEN: u32 = 30;
+/// How much later than that its end may come.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the head of an answer, or a page of a list, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Objects a page of a list.
+const PAGE: u32 = 500;
+/// Shortest and longest wait before something that failed is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// A watch that ends sooner than this was not kept open as asked.
+const TOO_SHORT: Duration = Duration::from_secs(1);
+
+/// Why a watch ended.
+#[derive(Debug)]
+enum End {
+    /// As it was asked to.
+    InTime,
+    /// What it went on from is too old: only a new list says what there is.
+    Expired,
+    /// It broke.
+    Broken(Fault),
+}
+
+/// Keeps what is known in step with what there is, until it is dropped.
+pub(super) async fn keep<K, F>(api: Api<K>, kept: Arc<Kept<F>>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Fact + TryFrom<K>,
+{
+    let mut pause = Pause::default();
+    loop {
+        match list::<K, F>(&api).await {
+            Ok((facts, version)) => {
+                kept.replace(facts);
+                pause.reset();
+                go_on(&api, version, &kept).await;
+            }
+            // In the middle of the pages: from the beginning, a little later.
+            Err(End::Expired | End::InTime) => {}
+            Err(End::Broken(fault)) => kept.lose(fault),
+        }
+        pause.wait().await;
+    }
+}
+
+async fn list<K, F>(api: &Api<K>) -> Result<(Vec<F>, String), End>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    F: TryFrom<K>,
+{
+    let mut params = ListParams::default().limit(PAGE);
+    let mut facts = Vec::new();
+    loop {
+        let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| End::Broken(late()))?.map_err(broken)?;
+        facts.extend(page.items.into_iter().filter_map(|object| F::try_from(object).ok()));
+        match page.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => params = params.continue_token(&next),
+            None => return Ok((facts, page.metadata.resource_version.unwrap_or_default())),
+        }
+    }
+}
+
+/// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
+/// twice without a sign of life in between is lost sight.
+async fn go_on<K, F>(api: &Api<K>, mut version: String, kept: &Kept<F>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+    F: Fact + TryFrom<K>,
+{
+    let mut pause = Pause::default();
+    loop {
+        let began = Instant::now();
+        match watch(api, &mut version, kept).await {
+            End::Expired => return,
+            End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
+            End::InTime => pause.wait().await,
+            End::Broken(fault) => {
+                if began.elapsed() >= TOO_SHORT {
+                    pause.reset();
+                }
+                if pause.failures > 0 {
+                    kept.lose(fault);
+                }
+                pause.wait().await;
+            }
+        }
+    }
+}
+
+async fn watch<K, F>(api: &Api<K>, version: &mut String, kept: &Kept<F>) -> End
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+    F: Fact + TryFrom<K>,
+{
+    let params = WatchParams::default().timeout(OPEN);
+    let end = Instant::now() + Duration::from_secs(u64::from(OPEN)) + GRACE;
+    let events = match timeout(PATIENCE, api.watch(&params, version)).await {
+        Err(_) => return End::Broken(late()),
+        Ok(Err(error)) => return broken(error),
+        Ok(Ok(events)) => events,
+    };
+    kept.regain();
+    pin_mut!(events);
+    loop {
+        match timeout_at(end, events.next()).await {
+            Err(_) => return End::Broken(fault("the watch was silent beyond its end")),
+            Ok(None) => return End::InTime,
+            Ok(Some(Err(error))) => return broken(error),
+            Ok(Some(Ok(event))) => {
+                if let Some(end) = take_in(event, version, kept) {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+fn take_in<K, F>(event: WatchEvent<K>, version: &mut String, kept: &Kept<F>) -> Option<End>
+where
+    K: Resource<DynamicType = ()>,
+    F: Fact + TryFrom<K>,
+{
+    let (object, is_there) = match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
+        WatchEvent::Deleted(object) => (object, false),
+        WatchEvent::Bookmark(bookmark) => {
+            *version = bookmark.metadata.resource_version;
+            return None;
+        }
+        WatchEvent::Error(status) => return Some(broken(kube::Error::Api(status))),
+    };
+    if let Some(newer) = object.resource_version() {
+        *version = newer;
+    }
+    let uid = object.uid();
+    kept.put(uid.as_deref(), if is_there { F::try_from(object).ok() } else { None });
+    None
+}
+
+/// 410 comes as an answer, as an event within a stream, and between two pages of a list.
+fn broken(error: kube::Error) -> End {
+    match &error {
+        kube::Error::Api(status) if status.code == 410 || status.reason == "Expired" => End::Expired,
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            End::Broken(Fault { kind: FaultKind::Local, detail: describe(&error) })
+        }
+        _ => End::Broken(fault(&describe(&error))),
+    }
+}
+
+fn late() -> Fault {
+    fault(&format!("the API server did not answer within {} s", PATIENCE.as_secs()))
+}
+
+fn fault(detail: &str) -> Fault {
+    Fault { kind: FaultKind::Unreachable, detail: detail.to_owned() }
+}
+
+/// Waits that grow while nothing succeeds.
+#[derive(Debug, Default)]
+struct Pause {
+    failures: u32,
+}
+
+impl Pause {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    async fn wait(&mut self) {
+        let length = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
+        self.failures += 1;
+        sleep(length).await;
+    }
+}
