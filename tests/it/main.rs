@@ -6,6 +6,7 @@ mod alert;
 mod alertmanager;
 mod architecture;
 mod backtest;
+mod cluster;
 mod corpus;
 mod daemon;
 mod demo;

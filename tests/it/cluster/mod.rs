@@ -1,0 +1,11 @@
+//! A real Kubernetes to test against: etcd, the API server, the controllers and the scheduler, one node, and behind every
+//! pod a real process with an address of its own.
+
+mod container;
+mod image;
+mod kubelet;
+mod namespace;
+mod pki;
+mod plane;
+mod stage;
+mod truth;
