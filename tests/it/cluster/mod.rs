@@ -7,5 +7,7 @@ mod kubelet;
 mod namespace;
 mod pki;
 mod plane;
+mod rolling;
 mod stage;
 mod truth;
+mod watch;

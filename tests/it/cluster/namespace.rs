@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Bound on a whole test.
 const LONGEST: Duration = Duration::from_secs(400);
 /// Time between two looks at a list.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The port on which containers listen.
 pub(crate) const PORT: u16 = 8080;
 
@@ -41,6 +41,7 @@ pub(crate) enum Needs {
 /// A test's own part of the cluster.
 pub(crate) struct Cluster {
     client: Client,
+    kubeconfig: PathBuf,
     namespace: String,
 }
 
@@ -77,7 +78,7 @@ impl Cluster {
         let words = test.rsplit("::").next().unwrap_or(test).replace('_', "-");
         let words: String = words.chars().take(50).collect();
         let namespace = format!("{words}-{}", std::process::id());
-        let cluster = Cluster { client, namespace };
+        let cluster = Cluster { client, kubeconfig: kubeconfig.to_owned(), namespace };
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let object = json!({ "metadata": { "name": cluster.namespace } });
         let object = serde_json::from_value(object).unwrap();
@@ -95,6 +96,16 @@ impl Cluster {
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             panic!("{text}\n{scene}");
         }
+    }
+
+    /// The test's own namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// A file with an administrator's access.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Objects of one kind in the test's namespace.

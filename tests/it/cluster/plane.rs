@@ -41,10 +41,9 @@ impl Plane {
     pub(super) async fn start(dir: &Path, binary: &Path) -> Self {
         // For whichever client comes first.
         rollbackd::net::tls::install();
-        let store = free_port();
-        let mut etcd = Part::start(dir, "etcd", Command::new("etcd").args(etcd_flags(dir, store)));
+        let [store, peers, port] = free_ports();
+        let mut etcd = Part::start(dir, "etcd", Command::new("etcd").args(etcd_flags(dir, store, peers)));
         etcd.is_ready(|| answers(format!("http://127.0.0.1:{store}/health"))).await;
-        let port = free_port();
         let kubeconfig = pki::write(dir, &format!("https://127.0.0.1:{port}"));
         std::fs::write(dir.join("administrator"), &kubeconfig).unwrap();
         let component = |name, flags| Part::start(dir, name, Command::new(binary).arg(name).args(flags));
@@ -109,8 +108,8 @@ impl Part {
     }
 }
 
-fn etcd_flags(dir: &Path, port: u16) -> Vec<String> {
-    let (clients, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()));
+fn etcd_flags(dir: &Path, port: u16, peers: u16) -> Vec<String> {
+    let (clients, peers) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
     vec![
         format!("--data-dir={}", dir.join("etcd").display()),
         format!("--listen-client-urls={clients}"),
@@ -163,8 +162,10 @@ fn scheduler_flags(dir: &Path) -> Vec<String> {
     ]
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+/// Three ports, none of them twice.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 async fn answers(url: String) -> bool {

@@ -57,24 +57,24 @@ impl Held {
     /// Where it can't be started: why. No other test tries again.
     fn start() -> Result<Self, String> {
         let binary = plane::binary()?;
-        let dir = tempfile::Builder::new().prefix("rollbackd-cluster-").tempdir().unwrap().keep();
-        let log = std::fs::File::create(dir.join("holder.log")).unwrap();
+        let dir = tempfile::Builder::new().prefix("rollbackd-cluster-").tempdir().unwrap();
+        let log = std::fs::File::create(dir.path().join("holder.log")).unwrap();
         let mut child = program("unshare")
             .args(["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--"])
             .args(["/bin/sh", "-c", "ip link set lo up && ip route add local 10.42.0.0/15 dev lo && exec \"$@\"", "sh"])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "cluster::stage::hold", "--ignored", "--nocapture"])
-            .env(DIRECTORY, &dir)
+            .env(DIRECTORY, dir.path())
             .env("CONTROL_PLANE", binary)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .map_err(|error| format!("unshare: {error}; it comes with `apt-get install util-linux`"))?;
-        let kubeconfig = dir.join("kubeconfig");
+        let kubeconfig = dir.path().join("kubeconfig");
         let begun = Instant::now();
         while !kubeconfig.exists() {
-            let log = || std::fs::read_to_string(dir.join("holder.log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(dir.path().join("holder.log")).unwrap_or_default();
             if let Some(status) = child.try_wait().unwrap() {
                 return Err(format!("its first process ended, {status}:\n{}", log()));
             }
@@ -83,6 +83,8 @@ impl Held {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        // From here on it is the holder's, which removes it.
+        let _ = dir.keep();
         Ok(Self { holder: child.id(), kubeconfig, _child: child })
     }
 

@@ -1,0 +1,120 @@
+//! A bad release of a Deployment is taken back in a real cluster, and nothing but its template is changed.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::record::Event;
+use rollbackd::domain::response::plan::{Outcome, StepKind};
+use serde_json::{Value, json};
+
+use super::namespace::{Cluster, Needs, is_ready, on_cluster};
+use super::watch::Watch;
+
+/// Pages and health endpoints of the pods, beside what the cluster tells of them.
+const LOOKS: &str = "scrape = { port = \"http\" }\nhealth = { port = 8080, expect = { status = \"Healthy\" } }\n\
+                     [workload.shop.verify]\nstable_for = \"2s\"\n";
+/// No look into any pod.
+const BARE: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n";
+
+/// A trigger that fires after a second, in place of those that exist by themselves.
+fn trigger(signal: &str, above: &str) -> String {
+    format!("[[workload.shop.trigger]]\nsignal = \"{signal}\"\nabove = {above}\nfor = \"1s\"\n")
+}
+
+/// What a rollback must leave as it is: everything but the template, and the controller's own count of revisions.
+fn kept(found: &Deployment) -> Value {
+    let mut spec = json!(found.spec);
+    spec.as_object_mut().unwrap().remove("template");
+    let annotations = found.annotations().iter().filter(|(key, _)| *key != "deployment.kubernetes.io/revision");
+    let annotations: Vec<_> = annotations.collect();
+    json!({ "uid": found.uid(), "labels": found.labels(), "annotations": annotations, "spec": spec })
+}
+
+fn template(found: &Deployment) -> Value {
+    json!(found.spec.as_ref().map(|spec| &spec.template))
+}
+
+/// Deploys a good release, lets the daemon know it, deploys a bad one, and sees it taken back for what this signal says.
+async fn is_taken_back(cluster: &Cluster, bad: &str, signal: &str, policy: &str) {
+    cluster.deploy("shop", 3, "shop:v1").await;
+    cluster.rolled_out("shop").await;
+    // Long enough for a busy machine to start three pods, short enough to wait for.
+    let before = cluster.patch("shop", &json!({ "spec": { "progressDeadlineSeconds": 15 } })).await;
+    let good = cluster.hash("shop").await;
+    let mut watch = Watch::over(cluster, policy).await;
+    cluster.set_image("shop", bad).await;
+    let worse = cluster.hash("shop").await;
+    let alerts = watch.told_to_the_end().await;
+
+    // What is suspected at first may be another sign of the same fault.
+    let alerts: Vec<_> = alerts.into_iter().filter(|alert| alert.phase != Phase::Suspected).collect();
+    let phases: Vec<Phase> = alerts.iter().map(|alert| alert.phase).collect();
+    let summaries: Vec<&String> = alerts.iter().map(|alert| &alert.summary).collect();
+    assert_eq!(phases, [Phase::Detected, Phase::Started, Phase::Verifying, Phase::Restored], "{summaries:#?}");
+    for alert in &alerts {
+        assert_eq!(alert.trigger.signal.as_deref(), Some(signal), "{}", alert.summary);
+        let [from, to] = [alert.from.as_ref().map(|from| &from.revision), alert.to.as_ref().map(|to| &to.revision)];
+        assert_eq!([from.map(|id| id.as_str()), to.map(|id| id.as_str())], [Some(&*worse), Some(&*good)]);
+    }
+
+    let after = cluster.rolled_out("shop").await;
+    assert_eq!(cluster.hash("shop").await, good);
+    assert_eq!(template(&after), template(&before));
+    assert_eq!(kept(&after), kept(&before));
+    let only_good = |pods: &[Pod]| {
+        pods.len() == 3 && pods.iter().all(|pod| pod.labels()["pod-template-hash"] == good && is_ready(pod))
+    };
+    cluster.until_pods("shop", "those of the good release", only_good).await;
+
+    let records = watch.records().await;
+    let plans: Vec<_> = records
+        .iter()
+        .filter_map(|record| if let Event::Planned { plan, .. } = &record.event { Some(plan) } else { None })
+        .collect();
+    let [plan] = plans[..] else { panic!("one plan: {plans:?}") };
+    let kinds: Vec<_> = plan.steps.iter().map(|step| &step.kind).collect();
+    let [StepKind::RestoreTemplate { expect, to, .. }, StepKind::AwaitRollout { release }] = kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!([expect.as_str(), to.as_str(), release.as_str()], [&*worse, &*good, &*good]);
+    let finished = records.iter().filter_map(|record| match &record.event {
+        Event::StepFinished { step, outcome } => Some((*step, outcome)),
+        _ => None,
+    });
+    assert_eq!(finished.collect::<Vec<_>>(), [(0, &Outcome::Applied), (1, &Outcome::Applied)]);
+}
+
+#[test]
+fn forty_percent_errors() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let errors = "[workload.shop.signal.error_rate]\nwindow = \"5s\"\n";
+        let policy = format!("{LOOKS}{errors}{}", trigger("error_rate", "\"10%\""));
+        is_taken_back(cluster, "shop:v2-errors40", "error_rate", &policy).await;
+    });
+}
+
+#[test]
+fn out_of_memory() {
+    on_cluster(Needs::Pods, async |cluster| is_taken_back(cluster, "shop:v2-oom", "oom_kills", BARE).await);
+}
+
+#[test]
+fn a_crash_loop() {
+    on_cluster(Needs::Pods, async |cluster| is_taken_back(cluster, "shop:v2-crash", "crash_loops", BARE).await);
+}
+
+#[test]
+fn an_image_that_is_missing() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let policy = format!("{BARE}{}", trigger("image_pull_failures", "0"));
+        is_taken_back(cluster, "shop:v2-missing", "image_pull_failures", &policy).await;
+    });
+}
+
+#[test]
+fn pods_that_are_never_ready() {
+    on_cluster(Needs::Pods, async |cluster| {
+        is_taken_back(cluster, "shop:v2-never-ready", "progress_deadline", BARE).await;
+    });
+}

@@ -1,0 +1,135 @@
+//! The real daemon, which watches one workload of a test's namespace and tells a receiver.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use rollbackd::domain::incident::alert::{Alert, Phase};
+use rollbackd::domain::incident::record::Record;
+use rollbackd::store::Store;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::namespace::{Cluster, LOOK_EVERY, PATIENCE};
+
+/// The workload's name in the policy.
+const WORKLOAD: &str = "shop";
+
+/// A daemon, and what it has told.
+pub(crate) struct Watch {
+    dir: TempDir,
+    url: String,
+    inbox: Arc<Mutex<Vec<Alert>>>,
+    child: Child,
+}
+
+impl Watch {
+    /// Watches the Deployment `shop`, with more keys for the workload, until the release that runs is a goal to go back to.
+    pub(crate) async fn over(cluster: &Cluster, more: &str) -> Self {
+        let inbox: Arc<Mutex<Vec<Alert>>> = Arc::default();
+        let receiver = receive(Arc::clone(&inbox)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let policy = format!(
+            "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\n\
+             [notify.test]\nwebhook = \"http://127.0.0.1:{receiver}/\"\n\n\
+             [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{}\", deployment = \"shop\" }}\n\
+             interval = \"500ms\"\nknown_good_after = \"2s\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
+            dir.path().join("state").display(),
+            cluster.namespace(),
+        );
+        let path = dir.path().join("policy.toml");
+        std::fs::write(&path, policy).unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_rollbackd"))
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(&path)
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut watch = Self { dir, url: String::new(), inbox, child };
+        watch.until("ready", async |watch| watch.listens().is_some()).await;
+        watch.url = watch.listens().unwrap();
+        watch.until("sure of a goal", async |watch| watch.knows_a_goal().await).await;
+        watch
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Where it listens, once it is ready.
+    fn listens(&self) -> Option<String> {
+        let log = self.log();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ready = lines.find(|line| line["message"] == "ready")?;
+        Some(format!("http://{}", ready["listen"].as_str()?))
+    }
+
+    async fn knows_a_goal(&self) -> bool {
+        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{WORKLOAD}", self.url)).await else { return false };
+        let view: Value = answer.json().await.unwrap_or_default();
+        view["releases"].as_array().into_iter().flatten().any(|release| !release["known_good_since"].is_null())
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until(&mut self, what: &str, so: impl AsyncFn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !so(self).await {
+            let ended = self.child.try_wait().unwrap();
+            let is_late = Instant::now() > deadline;
+            assert!(
+                ended.is_none() && !is_late,
+                "the daemon is not {what} ({ended:?}): {:#?}\n{}",
+                self.summaries(),
+                self.log()
+            );
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until an incident in which a fault was not only suspected has come to its end: all that was told of it.
+    pub(crate) async fn told_to_the_end(&mut self) -> Vec<Alert> {
+        let is_end = |alert: &Alert| matches!(alert.phase, Phase::Restored | Phase::Escalated | Phase::Closed);
+        let ended = |watch: &Self| {
+            let alerts = watch.alerts();
+            let detected = alerts.iter().find(|alert| alert.phase == Phase::Detected)?.incident.clone();
+            let told: Vec<Alert> = alerts.into_iter().filter(|alert| alert.incident == detected).collect();
+            told.iter().any(is_end).then_some(told)
+        };
+        self.until("at an end", async |watch| ended(watch).is_some()).await;
+        ended(self).unwrap()
+    }
+
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
+        self.inbox.lock().unwrap().clone()
+    }
+
+    fn summaries(&self) -> Vec<String> {
+        self.alerts().into_iter().map(|alert| format!("{}: {}", alert.phase, alert.summary)).collect()
+    }
+
+    /// Everything on record about the workload, from the disk.
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        let reader = Store::open_read_only(&self.dir.path().join("state")).unwrap();
+        reader.records(&WORKLOAD.into(), 10_000).await.unwrap()
+    }
+}
+
+async fn receive(inbox: Arc<Mutex<Vec<Alert>>>) -> u16 {
+    let take = async |State(inbox): State<Arc<Mutex<Vec<Alert>>>>, body: String| {
+        inbox.lock().unwrap().push(serde_json::from_str(&body).expect("an alert"));
+    };
+    let router = Router::new().route("/", post(take)).with_state(inbox);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
