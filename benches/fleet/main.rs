@@ -2,7 +2,8 @@
 //!
 //! Loopback targets serve a page of 168 KB with 2,160 series of which 300 are wanted, every 5 s. The daemon is the real
 //! binary, measured from outside: processor seconds for 1,000 scrapes and peak memory, with one target and
-//! with many, beside what a bare socket read and a search for line ends cost in the same run.
+//! with many, beside what a bare socket read and a search for line ends cost in the same run; and what it takes to be
+//! there at all, with ten targets whose pages are small.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -23,6 +24,8 @@ use proc::Usage;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Scrapes of the comparison.
 const RAW_SCRAPES: usize = 4_000;
+/// Targets of the measure at rest.
+const FEW: usize = 10;
 /// Rounds before anything is counted: the pages' layout is learnt, the connections are open.
 const WARM_UP: u32 = 2;
 
@@ -35,7 +38,11 @@ fn main() -> Result<(), Failure> {
         arguments.get(place + 1).map(|value| value.parse().unwrap_or(default))
     };
     match arguments.get(1).map(String::as_str) {
-        Some("serve") => peers::serve(number("--targets", 1).unwrap_or(1)),
+        Some("serve") => {
+            let is_small = arguments.iter().any(|argument| argument == "--small");
+            let page = if is_small { page::small_page() } else { page::page() };
+            peers::serve(number("--targets", 1).unwrap_or(1), &page)
+        }
         _ => compare(number("--targets", 400).unwrap_or(400), number("--rounds", 6).unwrap_or(6)),
     }
 }
@@ -43,7 +50,7 @@ fn main() -> Result<(), Failure> {
 fn compare(targets: usize, rounds: usize) -> Result<(), Failure> {
     let rounds = u32::try_from(rounds)?;
     println!("page: {} bytes, {} series, {} wanted", page::page().len(), page::SERIES, page::WANTED);
-    let mut server = Server::start(targets)?;
+    let mut server = Server::start(targets, &[])?;
     let raw = peers::read_bare(&server.ports[..targets.min(64)], RAW_SCRAPES)?;
     println!("bare read and search: {raw:.4} s CPU for 1,000 scrapes");
     for count in [1, targets] {
@@ -59,6 +66,19 @@ fn compare(targets: usize, rounds: usize) -> Result<(), Failure> {
             if count == 1 { 12 } else { 40 },
         );
     }
+    rest(rounds)
+}
+
+/// What the daemon takes while there is next to nothing to read.
+fn rest(rounds: u32) -> Result<(), Failure> {
+    let mut server = Server::start(FEW, &["--small"])?;
+    let measured = measure(&mut server, FEW, rounds)?;
+    println!(
+        "at rest, {FEW} targets of {} bytes: {:.2} % of a core (bar 0.5); peak RSS {:.1} MiB",
+        page::small_page().len(),
+        measured.cpu / measured.wall * 100.0,
+        measured.peak_kib as f64 / 1024.0,
+    );
     Ok(())
 }
 
@@ -101,9 +121,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(targets: usize) -> Result<Self, Failure> {
+    fn start(targets: usize, options: &[&str]) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--targets", &targets.to_string()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

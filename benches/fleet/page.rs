@@ -77,3 +77,12 @@ pub(crate) fn page() -> String {
     assert_eq!(series, SERIES);
     page
 }
+
+/// What a service without traffic might tell.
+pub(crate) fn small_page() -> String {
+    let mut page = String::from("# TYPE http_requests_total counter\n");
+    for code in CODES {
+        let _infallible = writeln!(page, "http_requests_total{{code=\"{code}\"}} 17");
+    }
+    page
+}

@@ -12,12 +12,11 @@ use tokio::net::TcpListener;
 use super::{Failure, page, proc};
 
 /// Serves the page on as many ports as there are targets; prints the ports, then a count of pages for each line read.
-pub(crate) fn serve(targets: usize) -> Result<(), Failure> {
+pub(crate) fn serve(targets: usize, page: &str) -> Result<(), Failure> {
     raise_file_limit()?;
-    let page = page::page();
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n", page.len());
-    let answer: Arc<[u8]> = Arc::from((head + &page).into_bytes());
+    let answer: Arc<[u8]> = Arc::from((head + page).into_bytes());
     let served = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&served);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
