@@ -8,6 +8,7 @@ mod namespace;
 mod pki;
 mod plane;
 mod rolling;
+mod services;
 mod stage;
 mod truth;
 mod watch;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::kubelet::Kubelet;
 use super::plane::{self, Plane};
+use super::services;
 
 /// Bound on the start of the cluster where its program is built already.
 const START: Duration = Duration::from_secs(120);
@@ -120,12 +121,13 @@ async fn hold() {
     let dir = PathBuf::from(told(DIRECTORY));
     let mut plane = Plane::start(&dir, Path::new(&told("CONTROL_PLANE"))).await;
     let client = plane::client(&plane.kubeconfig).await;
-    let kubelet = Kubelet::start(client, dir.clone()).await;
+    let kubelet = Kubelet::start(client.clone(), dir.clone()).await;
     let fresh = dir.join("fresh");
     std::fs::write(&fresh, &plane.kubeconfig).unwrap();
     std::fs::rename(&fresh, dir.join("kubeconfig")).unwrap();
     tokio::select! {
         () = kubelet.run() => {}
+        () = services::route(client) => {}
         failure = plane.fails() => panic!("{failure}"),
         _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())) => {}
     }

@@ -1,13 +1,14 @@
 //! The cluster is what it is taken for: its rollouts, faults and races are those of any Kubernetes.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::container::VERSION_HEADER;
-use super::namespace::{Needs, PORT, deployment, is_ready, on_cluster};
+use super::namespace::{LOOK_EVERY, Needs, PATIENCE, PORT, deployment, is_ready, on_cluster};
 
 fn container(pod: &Pod) -> ContainerStatus {
     let mut statuses = pod.status.iter().flat_map(|status| &status.container_statuses).flatten();
@@ -70,10 +71,42 @@ fn requests_come_by_themselves_and_fail_as_the_image_says() {
             if now[0] - begun[0] > 500.0 {
                 break [now[0] - begun[0], now[1] - begun[1]];
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            sleep(LOOK_EVERY).await;
         };
         let share = bad / (good + bad);
         assert!((share - 0.4).abs() < 0.01, "{share}");
+    });
+}
+
+#[test]
+fn a_service_leads_to_the_ready_pods_that_it_selects() {
+    on_cluster(Needs::Pods, async |cluster| {
+        for (name, image) in [("blue", "shop:v1"), ("green", "shop:v2")] {
+            cluster.deploy(name, 2, image).await;
+        }
+        let spec = json!({ "selector": { "app": "blue" }, "ports": [{ "port": 80, "targetPort": "http" }] });
+        let service: Service = cluster.create(json!({ "metadata": { "name": "shop" }, "spec": spec })).await;
+        let url = format!("http://{}/", service.spec.unwrap().cluster_ip.unwrap());
+        for name in ["blue", "green"] {
+            cluster.rolled_out(name).await;
+        }
+        // A client of its own for each request: one connection stays with one pod.
+        let version = async || match reqwest::get(&url).await {
+            Ok(answer) => answer.headers()[VERSION_HEADER].to_str().unwrap().to_owned(),
+            Err(_) => "no answer".to_owned(),
+        };
+        for (colour, expected) in [("blue", "v1"), ("green", "v2")] {
+            let patch = json!({ "spec": { "selector": { "app": colour } } });
+            cluster.api::<Service>().patch("shop", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while version().await != expected {
+                assert!(Instant::now() < deadline, "{expected} does not answer");
+                sleep(LOOK_EVERY).await;
+            }
+            for _ in 0..10 {
+                assert_eq!(version().await, expected);
+            }
+        }
     });
 }
 
