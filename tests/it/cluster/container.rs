@@ -25,6 +25,8 @@ pub(super) const IMAGE: &str = "CONTAINER_IMAGE";
 pub(super) const LISTEN: &str = "CONTAINER_LISTEN";
 pub(super) const LOG: &str = "CONTAINER_LOG";
 pub(super) const POD: &str = "CONTAINER_POD";
+/// More words about what the image does, in a template or a ConfigMap.
+pub(super) const BEHAVIOUR: &str = "BEHAVIOUR";
 /// The header that says which version answered.
 pub(crate) const VERSION_HEADER: &str = "x-version";
 
@@ -57,7 +59,10 @@ struct Service {
 async fn process() {
     let told = |key| std::env::var(key).unwrap_or_else(|_| panic!("{key} is set by the little kubelet"));
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
-    let name = told(IMAGE);
+    let mut name = told(IMAGE);
+    if let Ok(words) = std::env::var(BEHAVIOUR) {
+        name = format!("{name}-{words}");
+    }
     let mut log = std::fs::OpenOptions::new().create(true).append(true).open(told(LOG)).unwrap();
     let listen: SocketAddr = told(LISTEN).parse().unwrap();
     writeln!(log, "{name} listens on {listen}").unwrap();

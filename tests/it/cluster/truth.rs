@@ -1,13 +1,13 @@
 //! The cluster is what it is taken for: its rollouts, faults and races are those of any Kubernetes.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, Service};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::container::VERSION_HEADER;
+use super::container::{BEHAVIOUR, VERSION_HEADER};
 use super::namespace::{LOOK_EVERY, Needs, PATIENCE, PORT, deployment, is_ready, on_cluster};
 
 fn container(pod: &Pod) -> ContainerStatus {
@@ -180,6 +180,23 @@ fn an_image_that_no_registry_has_is_not_pulled() {
             let pods = cluster.until_pods("shop", reason, waiting).await;
             assert_eq!(pods[0].status.as_ref().unwrap().phase.as_deref(), Some("Pending"));
         }
+    });
+}
+
+#[test]
+fn a_config_map_is_waited_for_and_reaches_the_process() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let mut shop = deployment("shop", 1, "shop:v1");
+        let from = json!([{ "configMapRef": { "name": "settings" } }]);
+        shop["spec"]["template"]["spec"]["containers"][0]["envFrom"] = from;
+        cluster.create::<Deployment>(shop).await;
+        let waiting = |pods: &[Pod]| pods.iter().any(|pod| waits(pod).as_deref() == Some("CreateContainerConfigError"));
+        cluster.until_pods("shop", "waiting for the ConfigMap", waiting).await;
+        let settings = json!({ "metadata": { "name": "settings" }, "data": { BEHAVIOUR: "unhealthy" } });
+        cluster.create::<ConfigMap>(settings).await;
+        cluster.rolled_out("shop").await;
+        let answer = ask(&cluster.pods("shop").await[0], "/health").await;
+        assert_eq!(answer.status(), 503);
     });
 }
 

@@ -1,5 +1,6 @@
 //! One container of a pod: started, probed, started anew after each end, with a growing pause.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -7,17 +8,19 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    Probe,
+    ConfigMap, Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, Pod, Probe,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{Api, ResourceExt};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::environment;
 use crate::cluster::container;
 use crate::cluster::image::Image;
 
@@ -28,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LONG_RUN: Duration = Duration::from_secs(30);
 /// Time between an image that can't be pulled and the next attempt.
 const PULL_AGAIN: Duration = Duration::from_secs(2);
+/// Time between two looks for a ConfigMap that is not there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Time between the first looks at a container that is not ready yet, and how many these are.
 const LOOK_SOON: Duration = Duration::from_millis(100);
 const YOUNG: u64 = 50;
@@ -37,7 +42,8 @@ const PORT: u16 = 8080;
 /// What a pod's keeper needs to run one of its containers.
 pub(super) struct Runner {
     pub(super) container: Container,
-    pub(super) pod: String,
+    pub(super) pod: Pod,
+    pub(super) maps: Api<ConfigMap>,
     pub(super) ip: IpAddr,
     /// Where its output goes.
     pub(super) log: PathBuf,
@@ -95,7 +101,8 @@ impl Run {
 
     /// One life of the process: how it ended by itself, or nothing where it was told to end.
     async fn live(&mut self, stop: &CancellationToken) -> Option<ExitStatus> {
-        let mut child = self.spawn();
+        let environment = stop.run_until_cancelled(self.environment()).await?;
+        let mut child = self.spawn(environment);
         let pid = child.id().unwrap_or_default();
         self.status.container_id = Some(format!("process://{pid}"));
         self.status.started = Some(true);
@@ -115,17 +122,33 @@ impl Run {
         }
     }
 
-    fn spawn(&self) -> Child {
+    /// Returns when all ConfigMaps are there that the container needs.
+    async fn environment(&mut self) -> BTreeMap<String, String> {
+        loop {
+            let Runner { container, pod, maps, .. } = &self.runner;
+            let (reason, why) = match environment::unmountable(maps, pod).await {
+                Some(why) => ("ContainerCreating", why),
+                None => match environment::environment(maps, container).await {
+                    Ok(found) => return found,
+                    Err(why) => ("CreateContainerConfigError", why),
+                },
+            };
+            self.status.state = Some(waiting(reason, Some(why)));
+            self.tell().await;
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn spawn(&self, environment: BTreeMap<String, String>) -> Child {
         let Runner { container, pod, ip, log, .. } = &self.runner;
-        let env = container.env.iter().flatten().filter_map(|env| Some((&env.name, env.value.as_ref()?)));
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "cluster::container::process", "--ignored", "--nocapture"])
             .env_clear()
-            .envs(env)
+            .envs(environment)
             .env(container::IMAGE, image(container))
             .env(container::LISTEN, SocketAddr::new(*ip, port(container)).to_string())
             .env(container::LOG, log)
-            .env(container::POD, pod)
+            .env(container::POD, pod.name_any())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output(log))

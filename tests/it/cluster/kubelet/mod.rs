@@ -1,6 +1,7 @@
 //! A little kubelet: the pods that are bound to its one node are real processes with addresses of their own.
 
 mod container;
+mod environment;
 mod pod;
 
 use std::collections::HashMap;

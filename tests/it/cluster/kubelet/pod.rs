@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
@@ -22,6 +22,7 @@ const GRACE: i64 = 30;
 /// What keeps one pod.
 pub(super) struct Keeper {
     pub(super) api: Api<Pod>,
+    maps: Api<ConfigMap>,
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) ip: IpAddr,
@@ -34,7 +35,8 @@ impl Keeper {
     pub(super) fn new(client: Client, pod: &Pod, ip: IpAddr) -> Self {
         let namespace = pod.namespace().expect("a pod has a namespace");
         Self {
-            api: Api::namespaced(client, &namespace),
+            api: Api::namespaced(client.clone(), &namespace),
+            maps: Api::namespaced(client, &namespace),
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             ip,
@@ -97,7 +99,8 @@ impl Keeper {
         for container in &spec.containers {
             let runner = Runner {
                 container: container.clone(),
-                pod: self.name.clone(),
+                pod: pod.clone(),
+                maps: self.maps.clone(),
                 ip: self.ip,
                 log: logs.join(format!("{}-{}.log", self.uid, container.name)),
                 grace: Duration::from_secs(grace.try_into().unwrap_or_default()),
