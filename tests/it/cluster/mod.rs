@@ -3,8 +3,10 @@
 
 mod container;
 mod image;
+mod kinds;
 mod kubelet;
 mod namespace;
+mod others;
 mod pki;
 mod plane;
 mod rolling;

@@ -22,6 +22,12 @@ fn trigger(signal: &str, above: &str) -> String {
     format!("[[workload.shop.trigger]]\nsignal = \"{signal}\"\nabove = {above}\nfor = \"1s\"\n")
 }
 
+/// A policy that looks at the share of errors and at nothing else.
+pub(super) fn on_errors() -> String {
+    let window = "[workload.shop.signal.error_rate]\nwindow = \"5s\"\n";
+    format!("{LOOKS}{window}{}", trigger("error_rate", "\"10%\""))
+}
+
 /// What a rollback must leave as it is: everything but the template, and the controller's own count of revisions.
 fn kept(found: &Deployment) -> Value {
     let mut spec = json!(found.spec);
@@ -31,7 +37,7 @@ fn kept(found: &Deployment) -> Value {
     json!({ "uid": found.uid(), "labels": found.labels(), "annotations": annotations, "spec": spec })
 }
 
-fn template(found: &Deployment) -> Value {
+pub(super) fn template(found: &Deployment) -> Value {
     json!(found.spec.as_ref().map(|spec| &spec.template))
 }
 
@@ -88,9 +94,7 @@ async fn is_taken_back(cluster: &Cluster, bad: &str, signal: &str, policy: &str)
 #[test]
 fn forty_percent_errors() {
     on_cluster(Needs::Pods, async |cluster| {
-        let errors = "[workload.shop.signal.error_rate]\nwindow = \"5s\"\n";
-        let policy = format!("{LOOKS}{errors}{}", trigger("error_rate", "\"10%\""));
-        is_taken_back(cluster, "shop:v2-errors40", "error_rate", &policy).await;
+        is_taken_back(cluster, "shop:v2-errors40", "error_rate", &on_errors()).await;
     });
 }
 

@@ -1,5 +1,6 @@
 //! The real daemon, which watches one workload of a test's namespace and tells a receiver.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -30,35 +31,46 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches the Deployment `shop`, with more keys for the workload, until the release that runs is a goal to go back to.
     pub(crate) async fn over(cluster: &Cluster, more: &str) -> Self {
+        Self::over_kind(cluster, "deployment", more).await
+    }
+
+    /// Watches the workload `shop` of some kind, until the release that runs is a goal to go back to.
+    pub(crate) async fn over_kind(cluster: &Cluster, kind: &str, more: &str) -> Self {
+        let mut watch = Self::begin(cluster, kind, more).await;
+        watch.until("sure of a goal", async |watch| watch.knows_a_goal().await).await;
+        watch
+    }
+
+    /// Watches the workload `shop` of some kind.
+    pub(crate) async fn begin(cluster: &Cluster, kind: &str, more: &str) -> Self {
         let inbox: Arc<Mutex<Vec<Alert>>> = Arc::default();
         let receiver = receive(Arc::clone(&inbox)).await;
         let dir = tempfile::tempdir().unwrap();
         let policy = format!(
             "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\n\
              [notify.test]\nwebhook = \"http://127.0.0.1:{receiver}/\"\n\n\
-             [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{}\", deployment = \"shop\" }}\n\
+             [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{}\", {kind} = \"shop\" }}\n\
              interval = \"500ms\"\nknown_good_after = \"2s\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
             dir.path().join("state").display(),
             cluster.namespace(),
         );
-        let path = dir.path().join("policy.toml");
-        std::fs::write(&path, policy).unwrap();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_rollbackd"))
-            .args(["run", "--log-format", "json", "--config"])
-            .arg(&path)
-            .env("KUBECONFIG", cluster.kubeconfig())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
+        let child = run(dir.path(), cluster);
         let mut watch = Self { dir, url: String::new(), inbox, child };
-        watch.until("ready", async |watch| watch.listens().is_some()).await;
-        watch.url = watch.listens().unwrap();
-        watch.until("sure of a goal", async |watch| watch.knows_a_goal().await).await;
+        watch.becomes_ready().await;
         watch
+    }
+
+    async fn becomes_ready(&mut self) {
+        self.until("ready", async |watch| watch.listens().is_some()).await;
+        self.url = self.listens().unwrap();
+    }
+
+    /// Kills the daemon as the kernel would, and starts it again.
+    pub(crate) async fn dies_and_starts_again(&mut self, cluster: &Cluster) {
+        self.child.kill().await.unwrap();
+        self.child = run(self.dir.path(), cluster);
+        self.becomes_ready().await;
     }
 
     fn log(&self) -> String {
@@ -121,6 +133,21 @@ impl Watch {
         let reader = Store::open_read_only(&self.dir.path().join("state")).unwrap();
         reader.records(&WORKLOAD.into(), 10_000).await.unwrap()
     }
+}
+
+/// The daemon, with a new log.
+fn run(dir: &Path, cluster: &Cluster) -> Child {
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rollbackd"))
+        .args(["run", "--log-format", "json", "--config"])
+        .arg(dir.join("policy.toml"))
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 async fn receive(inbox: Arc<Mutex<Vec<Alert>>>) -> u16 {

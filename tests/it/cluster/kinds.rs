@@ -1,0 +1,69 @@
+//! StatefulSets and DaemonSets are taken back like Deployments, from the revisions that their controller keeps.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use rollbackd::domain::incident::alert::Phase;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::namespace::{Cluster, Needs, is_ready, on_cluster, template};
+use super::rolling::on_errors;
+use super::watch::Watch;
+
+/// Takes back a release of a workload whose controller is done when the status says so.
+async fn is_taken_back<K>(cluster: &Cluster, kind: &str, more: &Value, pods: usize, done: impl Fn(&Value) -> bool)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Serialize
+        + Debug
+        + Send
+        + 'static,
+{
+    let mut spec = json!({ "selector": { "matchLabels": { "app": "shop" } }, "template": template("shop", "shop:v1") });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    cluster.create::<K>(json!({ "metadata": { "name": "shop" }, "spec": spec })).await;
+    let is_done = |found: &K| {
+        let found = json!(found);
+        found["status"]["observedGeneration"] == found["metadata"]["generation"] && done(&found["status"])
+    };
+    let before = json!(cluster.until::<K>("shop", "rolled out", is_done).await);
+    let mut watch = Watch::over_kind(cluster, kind, &on_errors()).await;
+    let containers = json!([{ "name": "app", "image": "shop:v2-errors40" }]);
+    let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+    cluster.api::<K>().patch("shop", &PatchParams::default(), &Patch::Strategic(&patch)).await.unwrap();
+    let alerts = watch.told_to_the_end().await;
+    let last = alerts.last().unwrap();
+    assert_eq!(last.phase, Phase::Restored, "{}", last.summary);
+    let after = json!(cluster.until::<K>("shop", "rolled out", is_done).await);
+    assert_eq!(after["spec"], before["spec"]);
+    let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+    let all_good =
+        |found: &[Pod]| found.len() == pods && found.iter().all(|pod| is_ready(pod) && image(pod) == "shop:v1");
+    cluster.until_pods("shop", "those of the good release", all_good).await;
+}
+
+#[test]
+fn a_stateful_set() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let more = json!({ "serviceName": "shop", "replicas": 2 });
+        let done =
+            |status: &Value| status["readyReplicas"] == 2 && status["updateRevision"] == status["currentRevision"];
+        is_taken_back::<StatefulSet>(cluster, "statefulset", &more, 2, done).await;
+    });
+}
+
+#[test]
+fn a_daemon_set() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let done = |status: &Value| status["numberAvailable"] == 1 && status["updatedNumberScheduled"] == 1;
+        is_taken_back::<DaemonSet>(cluster, "daemonset", &json!({}), 1, done).await;
+    });
+}
