@@ -46,7 +46,7 @@ async fn is_taken_back(cluster: &Cluster, bad: &str, signal: &str, policy: &str)
     cluster.deploy("shop", 3, "shop:v1").await;
     cluster.rolled_out("shop").await;
     // Long enough for a busy machine to start three pods, short enough to wait for.
-    let before = cluster.patch("shop", &json!({ "spec": { "progressDeadlineSeconds": 15 } })).await;
+    let before = cluster.patch("shop", &json!({ "spec": { "progressDeadlineSeconds": 8 } })).await;
     let good = cluster.hash("shop").await;
     let mut watch = Watch::over(cluster, policy).await;
     cluster.set_image("shop", bad).await;

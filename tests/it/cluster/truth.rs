@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, Service};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -167,6 +167,9 @@ fn a_crash_loop_counts_its_restarts_and_backs_off() {
         let pods = cluster.until_pods("shop", "in a crash loop", looping).await;
         let last = container(&pods[0]).last_state.unwrap().terminated.unwrap();
         assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
+        let before = LogParams { previous: true, tail_lines: Some(1), ..LogParams::default() };
+        let log = cluster.api::<Pod>().logs(&pods[0].name_any(), &before).await.unwrap();
+        assert_eq!(log, "fatal: the image is broken\n");
     });
 }
 

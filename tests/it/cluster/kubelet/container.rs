@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::environment;
+use super::{environment, logs};
 use crate::cluster::container;
 use crate::cluster::image::Image;
 
@@ -269,7 +269,7 @@ fn output(log: &Path) -> Stdio {
 /// The log of the life that is over, as `--previous` asks for it.
 fn keep_log(log: &Path) {
     // Where the process wrote none there is none to keep.
-    let _ = std::fs::rename(log, log.with_extension("previous"));
+    let _ = std::fs::rename(log, logs::previous(log));
 }
 
 fn digest(image: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod container;
 mod environment;
+mod logs;
 mod pod;
 
 use std::collections::HashMap;
@@ -39,6 +40,9 @@ pub(super) struct Kubelet {
 impl Kubelet {
     /// Creates the node, ready for pods.
     pub(super) async fn start(client: Client, logs: PathBuf) -> Self {
+        let mut keepers = JoinSet::new();
+        let (port, serving) = logs::serve(logs.clone()).await;
+        keepers.spawn(serving);
         let nodes: Api<Node> = Api::all(client.clone());
         let node = json!({ "metadata": { "name": NODE, "labels": { "kubernetes.io/hostname": NODE } } });
         let node: Node = serde_json::from_value(node).unwrap();
@@ -48,7 +52,8 @@ impl Kubelet {
             "capacity": capacity,
             "allocatable": capacity,
             "conditions": [{ "type": "Ready", "status": "True", "reason": "KubeletReady" }],
-            "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }, { "type": "Hostname", "address": NODE }],
+            "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+            "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
         } });
         let params = PatchParams::default();
         nodes.patch_status(NODE, &params, &Patch::Merge(&status)).await.expect("the node is ready");
@@ -56,7 +61,7 @@ impl Kubelet {
         let taints = json!({ "spec": { "taints": null } });
         nodes.patch(NODE, &params, &Patch::Merge(&taints)).await.expect("the node takes pods");
         // On a machine's own network there may be another cluster, whose pods have addresses as well.
-        Self { client, logs, kept: HashMap::new(), keepers: JoinSet::new(), last: any() }
+        Self { client, logs, kept: HashMap::new(), keepers, last: any() }
     }
 
     /// Keeps the node's pods, as long as there is a control plane.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::container::Runner;
+use super::logs;
 use crate::cluster::image::Image;
 
 /// How long a container may take to end where its pod does not say.
@@ -23,6 +24,7 @@ const GRACE: i64 = 30;
 pub(super) struct Keeper {
     pub(super) api: Api<Pod>,
     maps: Api<ConfigMap>,
+    namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) ip: IpAddr,
@@ -37,6 +39,7 @@ impl Keeper {
         Self {
             api: Api::namespaced(client.clone(), &namespace),
             maps: Api::namespaced(client, &namespace),
+            namespace,
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             ip,
@@ -102,7 +105,7 @@ impl Keeper {
                 pod: pod.clone(),
                 maps: self.maps.clone(),
                 ip: self.ip,
-                log: logs.join(format!("{}-{}.log", self.uid, container.name)),
+                log: self.fresh_log(logs, &container.name),
                 grace: Duration::from_secs(grace.try_into().unwrap_or_default()),
                 tell: tell.clone(),
             };
@@ -114,6 +117,16 @@ impl Keeper {
             ..ContainerStatus::default()
         });
         (told, states.collect())
+    }
+
+    /// Where a container's output goes: not behind that of another pod that had the name.
+    fn fresh_log(&self, logs: &Path, container: &str) -> PathBuf {
+        let log = logs::file(logs, &self.namespace, &self.name, container);
+        for old in [&log, &logs::previous(&log)] {
+            // Mostly there is none.
+            let _ = std::fs::remove_file(old);
+        }
+        log
     }
 
     /// Writes the pod's status, where it has changed.
