@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::Event;
+use rollbackd::domain::response::plan::Outcome;
 use serde_json::json;
 use tokio::time::interval;
 
@@ -76,18 +77,67 @@ fn a_scaler_at_work_is_left_alone_and_does_not_stand_in_the_way() {
     });
 }
 
+/// Sees a fault told to a human, and the Deployment left as it is.
+async fn is_left_to_a_human(cluster: &Cluster, watch: &mut Watch, before: &Deployment) {
+    let is_left = |phase| matches!(phase, Phase::Held | Phase::Escalated);
+    watch.until("held", async |watch| watch.alerts().iter().any(|alert| is_left(alert.phase))).await;
+    let after: Deployment = cluster.api().get("shop").await.unwrap();
+    assert_eq!(after.spec, before.spec);
+    assert_eq!(after.metadata.generation, before.metadata.generation, "nothing was written");
+    let records = watch.records().await;
+    let written =
+        records.iter().any(|record| matches!(record.event, Event::StepFinished { outcome: Outcome::Applied, .. }));
+    assert!(!written, "{records:?}");
+}
+
+/// The bad release in full, before anything is detected.
+async fn bad_and_rolled_out(cluster: &Cluster, watch: &Watch) -> Deployment {
+    cluster.set_image("shop", BAD).await;
+    let bad = cluster.rolled_out("shop").await;
+    assert!(!has(watch, Phase::Detected), "it came too early: {:?}", watch.alerts());
+    bad
+}
+
+/// A policy under which there is time to do something after a bad release was rolled out.
+fn patient() -> String {
+    let policy = on_errors();
+    let patient = policy.replace("for = \"1s\"", "for = \"10s\"");
+    assert_ne!(patient, policy);
+    patient
+}
+
 #[test]
 fn a_first_release_that_is_bad_is_left_to_a_human() {
     on_cluster(Needs::Pods, async |cluster| {
         cluster.deploy("shop", 2, BAD).await;
         let before = cluster.rolled_out("shop").await;
         let mut watch = Watch::begin(cluster, "deployment", &on_errors()).await;
-        let is_left = |phase| matches!(phase, Phase::Held | Phase::Escalated);
-        watch.until("held", async |watch| watch.alerts().iter().any(|alert| is_left(alert.phase))).await;
-        let after = cluster.rolled_out("shop").await;
-        assert_eq!(after.spec, before.spec);
-        assert_eq!(after.metadata.generation, before.metadata.generation, "nothing was written");
-        assert_eq!(plans(&watch).await, 0);
+        is_left_to_a_human(cluster, &mut watch, &before).await;
+    });
+}
+
+#[test]
+fn a_paused_deployment_is_left_to_a_human() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &patient()).await;
+        bad_and_rolled_out(cluster, &watch).await;
+        let paused = cluster.patch("shop", &json!({ "spec": { "paused": true } })).await;
+        is_left_to_a_human(cluster, &mut watch, &paused).await;
+    });
+}
+
+#[test]
+fn where_no_revision_is_kept_it_is_left_to_a_human() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let mut shop = deployment("shop", 2, "shop:v1");
+        shop["spec"]["revisionHistoryLimit"] = 0.into();
+        cluster.create::<Deployment>(shop).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &patient()).await;
+        let bad = bad_and_rolled_out(cluster, &watch).await;
+        is_left_to_a_human(cluster, &mut watch, &bad).await;
     });
 }
 

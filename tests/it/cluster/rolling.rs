@@ -122,3 +122,21 @@ fn pods_that_are_never_ready() {
         is_taken_back(cluster, "shop:v2-never-ready", "progress_deadline", BARE).await;
     });
 }
+
+#[test]
+fn direct_stops_everything_and_starts_as_many() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 3, "shop:v1").await;
+        let before = cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &format!("strategy = \"direct\"\n{}", on_errors())).await;
+        cluster.set_image("shop", "shop:v2-errors40").await;
+        let alerts = watch.told_to_the_end().await;
+        let last = alerts.last().unwrap();
+        assert_eq!(last.phase, Phase::Restored, "{}", last.summary);
+        let after = cluster.rolled_out("shop").await;
+        assert_eq!(after.spec, before.spec);
+        // Down, the template, up: what the user's release added is one more.
+        let written = after.metadata.generation.unwrap() - before.metadata.generation.unwrap();
+        assert_eq!(written, 4);
+    });
+}

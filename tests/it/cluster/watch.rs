@@ -85,9 +85,16 @@ impl Watch {
         Some(format!("http://{}", ready["listen"].as_str()?))
     }
 
+    /// How the daemon sees the workload; null where it does not answer.
+    async fn view(&self) -> Value {
+        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{WORKLOAD}", self.url)).await else {
+            return Value::Null;
+        };
+        answer.json().await.unwrap_or_default()
+    }
+
     async fn knows_a_goal(&self) -> bool {
-        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{WORKLOAD}", self.url)).await else { return false };
-        let view: Value = answer.json().await.unwrap_or_default();
+        let view = self.view().await;
         view["releases"].as_array().into_iter().flatten().any(|release| !release["known_good_since"].is_null())
     }
 
@@ -96,13 +103,10 @@ impl Watch {
         let deadline = Instant::now() + PATIENCE;
         while !so(self).await {
             let ended = self.child.try_wait().unwrap();
-            let is_late = Instant::now() > deadline;
-            assert!(
-                ended.is_none() && !is_late,
-                "the daemon is not {what} ({ended:?}): {:#?}\n{}",
-                self.summaries(),
-                self.log()
-            );
+            if ended.is_some() || Instant::now() > deadline {
+                let (told, view, log) = (self.summaries(), self.view().await, self.log());
+                panic!("the daemon is not {what} ({ended:?}): {told:#?}\n{view:#}\n{log}");
+            }
             sleep(LOOK_EVERY).await;
         }
     }
