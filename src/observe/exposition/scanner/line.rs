@@ -177,7 +177,7 @@ impl Scan<'_> {
 
     /// Begins a run of lines that share the name of this one; `None` where the name does not lead the line.
     fn note_run(&mut self, table: &mut SeriesTable, line: &[u8]) -> Option<Class> {
-        self.run.prefix.clear();
+        self.end_run();
         let end = line.iter().position(|byte| !is_name_byte(*byte)).unwrap_or(line.len());
         let name = std::str::from_utf8(&line[..end]).unwrap_or_default();
         if name.is_empty() {
@@ -198,11 +198,17 @@ impl Scan<'_> {
         let class = match quoted_name_prefix(line) {
             Some(prefix) => self.start_run(table, &series.name, prefix),
             None => {
-                self.run.prefix.clear();
+                self.end_run();
                 table.class(&series.name)
             }
         };
         self.wanted_line(table, line, &class)
+    }
+
+    /// Nothing is known of the lines after this one.
+    fn end_run(&mut self) {
+        self.run.prefix.clear();
+        self.run.class = None;
     }
 
     fn start_run(&mut self, table: &mut SeriesTable, name: &str, prefix: &[u8]) -> Class {
