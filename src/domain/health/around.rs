@@ -12,7 +12,7 @@ use super::{Health, is_of};
 use crate::domain::id::{RevisionId, TargetId};
 use crate::domain::policy::{Builtin, Candidate, Condition, Signal};
 use crate::domain::time::{Span, Timestamp};
-use crate::domain::units::Finite;
+use crate::domain::units::{Finite, Unit};
 
 /// Targets of the release, and of both releases together, from which on one is told from the others: one of three is a
 /// third of the service, and the only new one among many old ones is all that is known of the release.
@@ -54,7 +54,8 @@ pub struct Around {
     pub before: Option<Amount>,
     /// Which one of several targets is the worst, how many there are, and the value without it.
     pub worst: Option<(TargetId, u32, Amount)>,
-    /// Where only one release serves: good requests a second around the onset, and at most before.
+    /// Where only one release serves: good requests a second around the onset, or of a latency against the past at most
+    /// since then, and at most before.
     pub traffic: Option<(Finite, Finite)>,
     /// What each release that is remembered was like in its last minutes in service.
     pub typical: Vec<(RevisionId, Amount)>,
@@ -94,7 +95,11 @@ impl Health {
         if around.beside.is_some() {
             around.since_onset = sum(&past.since(&subject.revision, onset)).zip(sum(&past.since(baseline, onset)));
         } else {
-            around.traffic = traffic(followed, &subject.revision, baseline, onset, views.all.scope.now);
+            // Latency grows with the load, and with it the evidence: there all the time until now counts.
+            let is_by_past = status.evidence.compared.as_ref().is_some_and(|compared| !compared.beside);
+            let grows = is_by_past && status.evidence.unit == Unit::Seconds;
+            let until = if grows { views.all.scope.now } else { views.all.scope.now.min(onset + TRAFFIC.1) };
+            around.traffic = traffic(followed, &subject.revision, baseline, onset, until);
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;
             let last = LAST_MINUTES.map(|minutes| sum(&past.last(baseline, minutes, subject.since)));
             around.before = match last {
@@ -212,11 +217,11 @@ fn traffic(
     release: &RevisionId,
     baseline: &RevisionId,
     onset: Timestamp,
-    now: Timestamp,
+    until: Timestamp,
 ) -> Option<(Finite, Finite)> {
     let (long, short) = TRAFFIC;
     let past = &followed.past;
-    let around = past.load(release, onset - short, now.min(onset + short))?;
+    let around = past.load(release, onset - short, until)?;
     let begin = Timestamp::from_millis(i64::MIN);
     let before = [past.load(baseline, begin, onset), past.load(release, begin, onset - long)];
     let before = before.into_iter().flatten().reduce(f64::max)?;

@@ -58,6 +58,10 @@ impl Health {
                 continue;
             };
             let added = added.get(&signal.name).map_or(&[][..], Vec::as_slice);
+            // A comparison weighs every request, however few.
+            let few = (watch.comparer.is_some() && is_few(reading))
+                .then(|| views.all.read(signal, views.all.scope.window(signal.window), 1));
+            let reading = few.as_ref().unwrap_or(reading);
             let (judgement, compared) = match (&mut watch.comparer, builtin_of(signal)) {
                 (Some(comparer), None) => self.compare(comparer, trigger, signal, reading, added, &views),
                 (Some(comparer), Some(builtin)) => {
@@ -169,12 +173,22 @@ impl Health {
         }
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
+            Judgement::Bad if self.is_over(signal, trigger.condition) => Finding::Unproven,
             Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
             Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
             Judgement::Unknown(_) => Finding::Unknown,
         };
         watch.lifecycle.advance(now, finding, trigger.hold_for, self.policy.interval);
         judgement
+    }
+
+    /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more.
+    fn is_over(&self, signal: &Signal, condition: Condition) -> bool {
+        let followed = self.followed.get(&signal.name);
+        let known =
+            followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?, condition.threshold()?)));
+        let is_above = matches!(condition, Condition::Above(_));
+        is_above && known.is_some_and(|(followed, candidate, bound)| followed.latest.is_below(candidate, bound))
     }
 }
 
@@ -284,6 +298,10 @@ fn is_healthy(judged: &[Judged<'_>]) -> bool {
         }
     }
     is_any_good
+}
+
+fn is_few(reading: &Reading) -> bool {
+    matches!(&reading.value, Err(lack) if matches!(lack.reason, UnknownReason::TooFewRequests { .. }))
 }
 
 fn status(

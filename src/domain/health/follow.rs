@@ -8,12 +8,19 @@ use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
 use super::rules::Rules;
 use super::target::Scraped;
+use super::verdict::Subject;
 use crate::domain::id::{RevisionId, TargetId};
 use crate::domain::policy::{Candidate, Formula, OperandId, Signal};
 use crate::domain::time::{Span, Timestamp};
 
 /// What a process does in its first so long is put down to its start: caches are cold, connections are built up.
 pub(super) const YOUNG: Span = Span::from_secs(90);
+
+/// Requests of one release that say something by themselves.
+const TELLING: f64 = 20.0;
+
+/// Below so much of a bound a value is clearly on the good side.
+const CLEARLY: f64 = 0.75;
 
 /// What the targets of one release added since the last time.
 #[derive(Clone, Debug)]
@@ -25,11 +32,44 @@ pub(super) struct Added {
     pub(super) grown: Sum,
 }
 
+/// A release's newest requests, by themselves: a window shows a burst for as long as the window is after its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Latest {
+    release: Option<RevisionId>,
+    /// Too few by themselves so far.
+    open: Sum,
+    newest: Sum,
+}
+
+impl Latest {
+    /// Turns to a release; of another one than before nothing is known yet.
+    fn turn(&mut self, release: Option<&RevisionId>) {
+        if self.release.as_ref() != release {
+            *self = Self { release: release.cloned(), ..Self::default() };
+        }
+    }
+
+    fn take_in(&mut self, added: &Added) {
+        self.open.add(&added.young);
+        self.open.add(&added.grown);
+        if self.open.all >= TELLING {
+            self.newest = std::mem::take(&mut self.open);
+        }
+    }
+
+    /// Whether the newest requests are clearly on the good side of a bound, in the base unit, from above.
+    pub(super) fn is_below(&self, candidate: &Candidate, bound: f64) -> bool {
+        self.newest.value(candidate).is_some_and(|value| value < bound * CLEARLY)
+    }
+}
+
 /// One signal, followed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Followed {
     until: BTreeMap<TargetId, Timestamp>,
     pub(super) past: Past,
+    /// Of the release in question.
+    pub(super) latest: Latest,
     /// How the signal was computed last.
     pub(super) candidate: Option<Candidate>,
 }
@@ -57,10 +97,11 @@ impl Followed {
         &mut self,
         signal: &Signal,
         scraped: &BTreeMap<TargetId, Scraped>,
-        rollout: Option<Timestamp>,
+        subject: Option<&Subject>,
         rules: &Rules,
         now: Timestamp,
     ) -> Vec<Added> {
+        let rollout = subject.map(|subject| subject.since);
         self.until.retain(|id, _| scraped.contains_key(id));
         let mut all: Vec<Added> = Vec::new();
         for (id, target) in scraped {
@@ -82,6 +123,11 @@ impl Followed {
                 }
             };
             if target.is_young(rollout, rules, YOUNG, now) { added.young.add(&sum) } else { added.grown.add(&sum) }
+        }
+        self.latest.turn(subject.map(|subject| &subject.revision));
+        let is_judged = |added: &&Added| subject.is_some_and(|subject| subject.revision == added.release);
+        if let Some(added) = all.iter().find(is_judged) {
+            self.latest.take_in(added);
         }
         for added in all.iter().filter(|added| added.grown.all > 0.0) {
             self.past.add(&added.release, now, &added.grown);

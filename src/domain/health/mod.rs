@@ -199,7 +199,13 @@ impl Health {
         target.instance = instance.cloned();
         let page = match result {
             Ok(page) => page,
-            Err(fault) => return target.fail(fault, at),
+            Err(fault) => {
+                target.fail(fault, at);
+                // One that has refused from its first look on is of its instance's release as well.
+                let told = told(&self.probed, &self.endpoints, id, instance);
+                target.turn(self.attribution.serves(instance, told, target.process_since), at, &self.rules);
+                return;
+            }
         };
         if let Some(families) = &page.families {
             self.families = Arc::clone(families);

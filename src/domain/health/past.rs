@@ -20,6 +20,20 @@ const MAX_RELEASES: usize = 4;
 /// them: of few requests the highest of many values is chance.
 const STRETCH: (f64, usize) = (500.0, 5);
 
+/// What a past adds at most to its own bound for its unrest.
+const MAX_UNREST: f64 = 0.7;
+
+/// The highest value of any stretch of a release's past.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Worst {
+    /// In the base unit.
+    pub(super) value: f64,
+    /// Of that stretch.
+    pub(super) requests: f64,
+    /// How far its stretches lie apart: the standard deviation of the logarithms.
+    pub(super) unrest: f64,
+}
+
 /// Requests of a stretch of time.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Sum {
@@ -53,6 +67,22 @@ impl Sum {
     pub(super) fn above(&self, bound: f64) -> Option<f64> {
         let bucket = self.buckets.iter().find(|bucket| bucket.bound == bound)?;
         Some(self.all - bucket.count)
+    }
+
+    /// About how many requests lie above a bound that may be within a bucket: there the tail falls as a power of the
+    /// latency, since tails fall by factors.
+    pub(super) fn about_above(&self, bound: f64) -> f64 {
+        let index = self.buckets.partition_point(|bucket| bucket.bound <= bound);
+        let (below, next) = (index.checked_sub(1).and_then(|below| self.buckets.get(below)), self.buckets.get(index));
+        match (below, next) {
+            (Some(below), Some(next)) if below.bound > 0.0 && next.bound.is_finite() => {
+                let part = (bound / below.bound).ln() / (next.bound / below.bound).ln();
+                let (from, to) = (self.all - below.count, self.all - next.count);
+                from.powf(1.0 - part) * to.max(0.5).min(from).powf(part)
+            }
+            (Some(below), _) => self.all - below.count,
+            (None, _) => quantile::above(bound, &self.buckets),
+        }
     }
 
     /// The value in the base unit; none without requests.
@@ -145,17 +175,17 @@ impl Past {
         whole.map(|minute| (minute.sum.all - minute.sum.bad) / MINUTE.as_secs_f64()).reduce(f64::max)
     }
 
-    /// The highest value of any stretch of a release's past that ends before `until`, and that stretch's requests; over
-    /// these bounds of a histogram, or over all of its own.
-    pub(super) fn highest(
+    /// The stretches of a release's past that end before `until`: value, and requests; over these bounds of a histogram, or
+    /// over all of its own.
+    fn stretches(
         &self,
         release: &RevisionId,
         candidate: &Candidate,
         bounds: &[Bucket],
         until: Timestamp,
-    ) -> Option<(f64, f64)> {
+    ) -> Vec<(f64, f64)> {
         let minutes: Vec<&Minute> = self.minutes(release).filter(|minute| minute.begin + MINUTE <= until).collect();
-        let mut highest: Option<(f64, f64)> = None;
+        let mut stretches = Vec::with_capacity(minutes.len());
         for (index, first) in minutes.iter().enumerate() {
             let mut sum = first.sum.clone();
             for minute in minutes.iter().skip(index + 1).take(STRETCH.1 - 1) {
@@ -169,14 +199,36 @@ impl Past {
             }
             // The tail of a past that has whole stretches is none.
             let is_short = sum.all < STRETCH.0 && index > 0 && index + STRETCH.1 > minutes.len();
-            if let Some(value) = sum.value(candidate).filter(|_| !is_short)
-                && highest.is_none_or(|(high, _)| value > high)
-            {
-                highest = Some((value, sum.all));
+            if let Some(value) = sum.value(candidate).filter(|_| !is_short) {
+                stretches.push((value, sum.all));
             }
         }
-        highest
+        stretches
     }
+
+    /// The worst of a release's past before `until`, over these bounds of a histogram or over all of its own.
+    pub(super) fn worst(
+        &self,
+        release: &RevisionId,
+        candidate: &Candidate,
+        bounds: &[Bucket],
+        until: Timestamp,
+    ) -> Option<Worst> {
+        let stretches = self.stretches(release, candidate, bounds, until);
+        let (value, requests) = stretches.iter().copied().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        Some(Worst { value, requests, unrest: unrest(&stretches) })
+    }
+}
+
+/// The standard deviation of the values' logarithms, at most [`MAX_UNREST`].
+fn unrest(stretches: &[(f64, f64)]) -> f64 {
+    let logs: Vec<f64> = stretches.iter().filter(|(value, _)| *value > 0.0).map(|(value, _)| value.ln()).collect();
+    if logs.len() < 2 {
+        return 0.0;
+    }
+    let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+    let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+    (squares / (logs.len() - 1) as f64).sqrt().min(MAX_UNREST)
 }
 
 #[cfg(test)]
@@ -205,14 +257,18 @@ mod tests {
             let bad = if minute == 20 { 60.0 } else { 6.0 };
             past.add(&old, at(minute), &requests(bad, 600.0));
         }
-        assert_eq!(past.highest(&old, &ratio(), &[], at(100)), Some((0.1, 600.0)));
-        assert_eq!(past.highest(&old, &ratio(), &[], at(20)), Some((0.01, 600.0)));
+        let worst = |release: &RevisionId, until: i64| {
+            past.worst(release, &ratio(), &[], at(until)).map(|worst| (worst.value, worst.requests))
+        };
+        assert_eq!(worst(&old, 100), Some((0.1, 600.0)));
+        assert_eq!(worst(&old, 20), Some((0.01, 600.0)));
         assert_eq!(past.pooled(&old).all, 30.0 * 600.0);
         let quiet = RevisionId::from("quiet");
         for minute in 0..10 {
             past.add(&quiet, at(minute), &requests(f64::from(minute == 3), 20.0));
         }
-        assert_eq!(past.highest(&quiet, &ratio(), &[], at(100)), Some((0.01, 100.0)));
+        let worst = past.worst(&quiet, &ratio(), &[], at(100)).map(|worst| (worst.value, worst.requests));
+        assert_eq!(worst, Some((0.01, 100.0)));
     }
 
     #[test]

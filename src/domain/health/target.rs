@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::attribution::{Era, Serves};
+use super::follow::YOUNG;
 use super::hosted::Events;
 use super::looks::{Look, Looks, Outcome};
 use super::ring::{Keep, Ring};
@@ -159,11 +160,12 @@ impl Scraped {
         }
     }
 
-    /// When the process began that serves the present release, where that was with or after the `rollout`: by its own word,
+    /// When the process began that serves the present release, where that was with the `rollout` or after it: by its own word,
     /// else when the address changed to the release or was first seen.
     pub(super) fn born(&self, rollout: Option<Timestamp>, rules: &Rules) -> Option<Timestamp> {
         let began = self.process_start.map(millis).or(self.era.changed).or(self.first_seen)?;
-        rollout.is_some_and(|rollout| began >= rollout - rules.slack).then_some(began)
+        // It may have taken a while from its start to its first answer, by which the rollout was noticed.
+        rollout.is_some_and(|rollout| began >= rollout - rules.slack.max(YOUNG)).then_some(began)
     }
 
     /// Whether it was born less than `span` ago.

@@ -120,7 +120,6 @@ impl Health {
 
     /// Takes up what was added to the signals that triggers judge.
     pub(super) fn follow(&mut self, subject: Option<&Subject>, now: Timestamp) -> BTreeMap<SignalName, Vec<Added>> {
-        let rollout = subject.map(|subject| subject.since);
         let mut added = BTreeMap::new();
         for trigger in &self.policy.triggers {
             let Some(signal) = self.policy.signals.get(&trigger.signal).filter(|signal| follow::is_counted(signal))
@@ -131,7 +130,7 @@ impl Health {
                 continue;
             }
             let followed = self.followed.entry(signal.name.clone()).or_default();
-            added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, rollout, &self.rules, now));
+            added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, subject, &self.rules, now));
         }
         added
     }

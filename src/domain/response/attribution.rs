@@ -20,6 +20,9 @@ const CROWD: f64 = 2.0;
 /// The same for a latency that is held against the past: it grows with the load long before anything fails.
 const BUSY: f64 = 1.3;
 
+/// Part of what is too much that may be the other targets' where one has all the rest.
+const OF_THE_REST: f64 = 0.15;
+
 /// Kills or restarts of the old release excuse so many times as many of the new one's.
 const EVENTS_ALIKE: f64 = 3.0;
 
@@ -50,6 +53,16 @@ fn is_share(evidence: &Evidence) -> bool {
         Unit::Ratio | Unit::Seconds => true,
         Unit::Bytes | Unit::PerSecond | Unit::Plain => false,
     }
+}
+
+/// What an incident is held for stays so until its figures are materially worse than they were at detection: as a fault
+/// that is someone else's ends, it ends here and there at different moments, and looks like the release's in between.
+pub(super) fn stands(situation: &Situation<'_>, guard: &str) -> Option<Hold> {
+    let hold = situation.incident.hold.as_ref().filter(|hold| hold.as_str() == guard)?;
+    let Cause::Trigger { evidence: then, .. } = &situation.incident.cause else { return None };
+    let (now, _) = evidence(situation)?;
+    let (then, now, margin) = (then.value?, now.value?, margin(then)?);
+    (now.get() <= margin.bound(then.get())).then(|| hold.clone())
 }
 
 pub(super) fn old_release_alike(situation: &Situation<'_>) -> Option<Hold> {
@@ -97,7 +110,12 @@ pub(super) fn one_target(situation: &Situation<'_>) -> Option<Hold> {
     let is_well = match evidence.condition? {
         Condition::Above(bound) => without.value <= bound,
         Condition::Below(bound) => without.value >= bound,
-        Condition::WorseThanBaseline(_) => without.value <= evidence.compared.as_ref()?.bound?,
+        Condition::WorseThanBaseline(_) => {
+            let compared = evidence.compared.as_ref()?;
+            let (bound, usual) = (compared.bound?, compared.value?.get());
+            let excess = |value: Finite| value.get() - usual;
+            without.value <= bound || excess(without.value) <= OF_THE_REST * excess(evidence.value?)
+        }
     };
     is_well.then(|| Hold::OneTarget {
         target: target.clone(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attribution;
 use super::goal;
 use super::hold::Hold;
-use crate::domain::health::verdict::Assessment;
+use crate::domain::health::verdict::{Assessment, TriggerState};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
 use crate::domain::incident::record::{Cause, Goal, Running};
@@ -130,13 +130,26 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("blind", blind(situation)),
         ("revision-unknown", revision_unknown(situation)),
         ("stale-evidence", stale_evidence(situation)),
+        ("fault-ebbs", fault_ebbs(situation)),
         ("no-rollout", no_rollout(situation)),
         ("fault-before-rollout", fault_before_rollout(situation)),
-        ("old-release-alike", attribution::old_release_alike(situation)),
-        ("goal-worse", goal.as_ref().ok().and_then(|goal| attribution::goal_worse(situation, goal))),
+        (
+            "old-release-alike",
+            attribution::old_release_alike(situation).or_else(|| attribution::stands(situation, "old-release-alike")),
+        ),
+        (
+            "goal-worse",
+            goal.as_ref()
+                .ok()
+                .and_then(|goal| attribution::goal_worse(situation, goal))
+                .or_else(|| attribution::stands(situation, "goal-worse")),
+        ),
         ("one-target", attribution::one_target(situation)),
-        ("load", attribution::load(situation)),
-        ("shared-fault", attribution::shared_fault(situation)),
+        ("load", attribution::load(situation).or_else(|| attribution::stands(situation, "load"))),
+        (
+            "shared-fault",
+            attribution::shared_fault(situation).or_else(|| attribution::stands(situation, "shared-fault")),
+        ),
         ("past-probation", past_probation(situation)),
         ("rolled-back-before", rolled_back_before(situation)),
         (goal_guard_name(situation), goal.as_ref().err().cloned()),
@@ -229,6 +242,13 @@ fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
     let limit = situation.policy.interval.times(2);
     let fresh = newest.is_some_and(|newest| situation.now.since(newest) <= limit);
     (!fresh).then_some(Hold::StaleEvidence { newest })
+}
+
+fn fault_ebbs(situation: &Situation<'_>) -> Option<Hold> {
+    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
+    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    let was_firing = situation.incident.times.detected.is_some();
+    (was_firing && matches!(status.state, TriggerState::Pending { .. })).then_some(Hold::FaultEbbs)
 }
 
 fn no_rollout(situation: &Situation<'_>) -> Option<Hold> {

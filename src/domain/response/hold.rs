@@ -32,6 +32,8 @@ pub enum Hold {
         /// Why.
         reason: String,
     },
+    /// The trigger fires no more, and is not yet well for long enough to be inactive.
+    FaultEbbs,
     /// The evidence is older than two intervals.
     StaleEvidence {
         /// The newest sample.
@@ -168,6 +170,7 @@ impl Hold {
             Hold::Blind { .. } => "blind",
             Hold::RevisionUnknown { .. } => "revision-unknown",
             Hold::StaleEvidence { .. } => "stale-evidence",
+            Hold::FaultEbbs => "fault-ebbs",
             Hold::FaultBeforeRollout { .. } => "fault-before-rollout",
             Hold::OldReleaseAlike { .. } => "old-release-alike",
             Hold::GoalWorse { .. } => "goal-worse",
@@ -209,6 +212,7 @@ impl fmt::Display for Hold {
             Hold::RevisionUnknown { reason } => {
                 write!(f, "the current release is not known: {reason}")
             }
+            Hold::FaultEbbs => f.write_str("the fault ebbs: what was bad is good now, though not for long enough"),
             Hold::StaleEvidence { newest: Some(at) } => write!(f, "the newest sample is from {at}"),
             Hold::StaleEvidence { newest: None } => f.write_str("there is no fresh sample"),
             Hold::FaultBeforeRollout { onset, rollout } => {

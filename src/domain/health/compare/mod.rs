@@ -5,7 +5,7 @@
 //! release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
 //! stretch of the old one's last half hour, and hold it ([`life`]).
 
-use evidence::{Count, Process};
+use evidence::{ALIKE, Count, Process};
 use life::{Finding, Life};
 
 use super::follow::{Added, Followed};
@@ -28,8 +28,12 @@ mod life;
 /// two looks decides nothing.
 const MOST: f64 = 6.0;
 
-/// Part of what is needed that one interval's look at an error ratio may gain: two looks at least.
-const PART: f64 = 0.75;
+/// Part of what is needed that one interval's look at an error ratio may gain: three looks at least, since the two releases
+/// are not looked at in the same moment and the edges of a burst that hits both make two of them differ.
+const PART: f64 = 0.5;
+
+/// The same of errors of young processes: two looks at least.
+const EARLY_PART: f64 = 0.75;
 
 /// The same of a latency, which is alike from one look to the next: four looks at least.
 const LATENCY_PART: f64 = 0.3;
@@ -82,13 +86,18 @@ pub(super) struct Counted<'a> {
 /// One share that is tested: errors, or requests above a bound.
 #[derive(Clone, Debug)]
 struct Yardstick {
-    /// The bound, in the exporter's unit; none for errors.
-    above: Option<f64>,
+    /// The bound, in the exporter's unit, and the one that would be as far up for a release that is just materially
+    /// faster; none for errors.
+    above: Option<(f64, f64)>,
     beside: Process,
     beyond: Process,
     /// The old release's share lately.
     seen: Count,
-    /// The old release's share over its last half hour, at its upper end; before the step that it is used in.
+    /// Of a latency, the old release's share above the lower bound lately: were it materially slower, so many would be above
+    /// the upper one. A bound in a flat or a steep part of the distribution says little by its share alone.
+    slower: Count,
+    /// What would be materially worse than the old release's share over its last half hour, at its upper end; before the
+    /// step that it is used in.
     known: f64,
 }
 
@@ -190,8 +199,7 @@ impl Comparer {
     }
 
     /// What a look after `passed` may gain.
-    fn cap(&self, passed: Span, interval: Span, is_latency: bool) -> f64 {
-        let part = if is_latency { LATENCY_PART } else { PART };
+    fn cap(&self, passed: Span, interval: Span, part: f64) -> f64 {
         let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
         MOST.min((self.needed() + PRICE) * part) * share
     }
@@ -226,11 +234,11 @@ impl Comparer {
             std::mem::replace(&mut self.open, Open { since: Some(look.now), ..Open::default() });
         let is_latency = !new.buckets.is_empty() || !old.buckets.is_empty();
         let past = look.followed.past.pooled(look.baseline);
-        if self.yardsticks.is_empty() {
-            self.yardsticks = yardsticks(&new, &old, &past);
-        }
-        let cap = self.cap(passed, look.interval, is_latency);
         let margin = if is_latency { Comparison::usual(Unit::Ratio) } else { self.comparison };
+        if self.yardsticks.is_empty() {
+            self.yardsticks = yardsticks(&new, &old, &past, margin, self.comparison.factor.get());
+        }
+        let cap = self.cap(passed, look.interval, if is_latency { LATENCY_PART } else { PART });
         for yardstick in &mut self.yardsticks {
             yardstick.weigh(&new, &old, &past, margin, cap);
         }
@@ -244,7 +252,7 @@ impl Comparer {
         if passed == Span::ZERO {
             return;
         }
-        let cap = self.cap(passed, look.interval, false);
+        let cap = self.cap(passed, look.interval, EARLY_PART);
         let Open { new, .. } =
             std::mem::replace(&mut self.early_open, Open { since: Some(look.now), ..Open::default() });
         self.early.exceed(Count { bad: new.bad, all: new.all }, threshold, cap);
@@ -302,7 +310,8 @@ impl Comparer {
         };
         let candidate = look.followed.candidate.as_ref();
         let before = candidate.and_then(|candidate| pooled.value(candidate)).unwrap_or(0.0);
-        all.get() > threshold && old.get() < threshold && old.get() <= self.comparison.bound(before)
+        let well = self.comparison.bound(before).max(threshold / 2.0).min(threshold);
+        all.get() > threshold && old.get() < well
     }
 
     fn past(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
@@ -316,18 +325,19 @@ impl Comparer {
             .followed
             .candidate
             .as_ref()
-            .and_then(|candidate| Some((past.highest(look.baseline, candidate, bounds, look.now)?, candidate)));
-        let Some(((highest, samples), candidate)) = known else {
+            .and_then(|candidate| Some((past.worst(look.baseline, candidate, bounds, look.now)?, candidate)));
+        let Some((worst, candidate)) = known else {
             let lack = Lack::of(UnknownReason::NoBaseline);
             return (Finding::Unknown, Judgement::Unknown(lack), None);
         };
-        let reference = self.settled.map_or(highest, |settled| settled.max(highest));
-        let bound = self.comparison.bound(reference);
+        let reference = self.settled.map_or(worst.value, |settled| settled.max(worst.value));
+        // The more it went up and down, the further it goes the next time.
+        let bound = self.comparison.bound(reference * worst.unrest.exp());
         let compared = Compared {
             baseline: look.baseline.clone(),
             beside: false,
             value: Finite::new(reference),
-            samples: samples as u64,
+            samples: worst.requests as u64,
             bound: Finite::new(bound),
             evidence: None,
         };
@@ -341,6 +351,9 @@ impl Comparer {
         }
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
+            Judgement::Bad | Judgement::AssumedBad if look.followed.latest.is_below(candidate, bound) => {
+                Finding::Unproven
+            }
             Judgement::Bad | Judgement::AssumedBad => Finding::Worse,
             Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
             Judgement::Unknown(_) => Finding::Unknown,
@@ -370,61 +383,65 @@ impl Comparer {
 
     /// What the new release was like a while ago, when nothing was wrong, becomes a part of the past.
     fn settle(&mut self, look: &Look<'_>, candidate: &Candidate) {
-        let highest = look.followed.past.highest(look.release, candidate, &[], look.now - SETTLED);
-        if let Some((value, _)) = highest {
-            self.settled = Some(self.settled.map_or(value, |settled| settled.max(value)));
+        if let Some(worst) = look.followed.past.worst(look.release, candidate, &[], look.now - SETTLED) {
+            self.settled = Some(self.settled.map_or(worst.value, |settled| settled.max(worst.value)));
         }
     }
 }
 
 impl Yardstick {
-    fn weigh(&mut self, new: &Sum, old: &Sum, past: &Sum, margin: Comparison, cap: f64) {
-        let (Some(new), Some(old)) = (self.count(new), self.count(old)) else { return };
-        let guess = (self.seen.bad + 0.5) / (self.seen.all + 1.0);
-        let worse = |share: f64| margin.bound(share);
-        self.beside.compare(new, old, guess, worse(guess), cap);
-        self.beyond.exceed(new, worse(self.known), cap);
-        let (keep, _) = MEMORY;
-        self.seen = Count { bad: self.seen.bad * keep + old.bad, all: self.seen.all * keep + old.all };
-        self.learn(past);
+    fn new(above: Option<(f64, f64)>, past: &Sum, margin: Comparison) -> Self {
+        let (beside, beyond, none) = (Process::new(), Process::new(), Count::default());
+        let mut yardstick = Self { above, beside, beyond, seen: none, slower: none, known: 1.0 };
+        yardstick.learn(past, margin);
+        let (_, most) = MEMORY;
+        let lately = |count: Count| count.times((most / count.all).min(1.0));
+        if let Some((seen, slower)) = yardstick.counts(past).filter(|(seen, _)| seen.all > 0.0) {
+            (yardstick.seen, yardstick.slower) = (lately(seen), lately(slower));
+        }
+        yardstick
     }
 
-    fn count(&self, sum: &Sum) -> Option<Count> {
-        let bad = match self.above {
-            Some(bound) => sum.above(bound)?,
-            None => sum.bad,
-        };
-        Some(Count { bad, all: sum.all })
+    fn weigh(&mut self, new: &Sum, old: &Sum, past: &Sum, margin: Comparison, cap: f64) {
+        let (Some((new, _)), Some((old, slower))) = (self.counts(new), self.counts(old)) else { return };
+        let (guess, if_slower) = (self.seen.guess(), self.slower.guess());
+        let alike = if self.above.is_some() { ALIKE * (if_slower / guess).max(1.0) } else { ALIKE };
+        self.beside.compare(new, old, (guess, alike), margin.bound(guess), cap);
+        self.beyond.exceed(new, self.known, cap);
+        let (keep, _) = MEMORY;
+        self.seen = self.seen.times(keep).plus(old);
+        self.slower = self.slower.times(keep).plus(slower);
+        self.learn(past, margin);
+    }
+
+    /// Those that are bad or above the bound, and those above the lower bound.
+    fn counts(&self, sum: &Sum) -> Option<(Count, Count)> {
+        let count = |bad: f64| Count { bad, all: sum.all };
+        match self.above {
+            Some((bound, lower)) => Some((count(sum.above(bound)?), count(sum.about_above(lower)))),
+            None => Some((count(sum.bad), Count::default())),
+        }
     }
 
     /// The upper end, by one standard deviation: with a short past little is known.
-    fn learn(&mut self, past: &Sum) {
-        if let Some(Count { bad, all }) = self.count(past).filter(|count| count.all > 0.0) {
-            self.known = ((bad + 0.5 + (bad + 0.5).sqrt()) / all).min(1.0);
+    fn learn(&mut self, past: &Sum, margin: Comparison) {
+        if let Some((seen, slower)) = self.counts(past).filter(|(seen, _)| seen.all > 0.0) {
+            let upper = |count: Count| ((count.bad + 0.5 + (count.bad + 0.5).sqrt()) / seen.all).min(1.0);
+            self.known = margin.bound(upper(seen)).max(if self.above.is_some() { upper(slower) } else { 0.0 });
         }
     }
 }
 
-/// What is tested: errors, or a histogram's bounds that both sides have.
-fn yardsticks(new: &Sum, old: &Sum, past: &Sum) -> Vec<Yardstick> {
-    let begin = |above: Option<f64>| {
-        let (beside, beyond) = (Process::new(), Process::new());
-        let mut yardstick = Yardstick { above, beside, beyond, seen: Count::default(), known: 1.0 };
-        yardstick.learn(past);
-        if let Some(seen) = yardstick.count(past).filter(|seen| seen.all > 0.0) {
-            let (_, most) = MEMORY;
-            let part = (most / seen.all).min(1.0);
-            yardstick.seen = Count { bad: seen.bad * part, all: seen.all * part };
-        }
-        yardstick
-    };
+/// What is tested: errors, or a histogram's bounds that both sides have; `factor` times slower is materially slower.
+fn yardsticks(new: &Sum, old: &Sum, past: &Sum, margin: Comparison, factor: f64) -> Vec<Yardstick> {
     if new.buckets.is_empty() && old.buckets.is_empty() {
-        return vec![begin(None)];
+        return vec![Yardstick::new(None, past, margin)];
     }
     let is_common = |bound: f64| bound.is_finite() && old.buckets.iter().any(|bucket| bucket.bound == bound);
     let bounds: Vec<f64> = new.buckets.iter().map(|bucket| bucket.bound).filter(|bound| is_common(*bound)).collect();
     let stride = bounds.len().div_ceil(MAX_BOUNDS).max(1);
-    bounds.into_iter().step_by(stride).map(|bound| begin(Some(bound))).collect()
+    let with_lower = |bound: f64| Yardstick::new(Some((bound, bound / factor)), past, margin);
+    bounds.into_iter().step_by(stride).map(with_lower).collect()
 }
 
 /// The values to compare, in the base unit: over the bounds that both have, so that other bounds are no other latency.

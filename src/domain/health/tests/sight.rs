@@ -78,6 +78,25 @@ fn the_answer_tells_the_release_before_the_configuration_does() {
 }
 
 #[test]
+fn a_release_that_never_answers_fails_all_that_is_asked_of_it() {
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("old", "v1"), ("new", "v2")]);
+    scene.about("v2", 0);
+    for step in 0..4 {
+        scene.scrape_result(step * 5, "a:1", Some("old"), Ok(requests(100.0 * step as f64, 0.0)));
+        scene.scrape_result(step * 5, "b:1", Some("new"), Err(fault(FaultKind::Refused)));
+    }
+    let status = scene.trigger(15);
+    assert_eq!((status.evidence.verdict, status.evidence.value), (Verdict::Breach, Some(finite(1.0))));
+    // Where nothing answers, the sight itself may be lost.
+    let mut scene = Scene::new(errors());
+    scene.releases(0, &[("new", "v2")]);
+    scene.about("v2", 0);
+    scene.scrape_result(15, "b:1", Some("new"), Err(fault(FaultKind::Refused)));
+    assert!(matches!(scene.trigger(15).evidence.verdict, Verdict::Unknown(UnknownReason::Blind { .. })));
+}
+
+#[test]
 fn two_releases_side_by_side_never_mix() {
     let mut scene = Scene::new(errors());
     scene.releases(0, &[("blue", "v1"), ("green", "v2")]);
