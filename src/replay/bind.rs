@@ -141,7 +141,7 @@ pub(super) struct Layout {
     pub(super) before: Option<u32>,
     pub(super) told_by: ToldBy,
     pub(super) cadence: Option<Span>,
-    /// How often events of pods were counted.
+    /// How often events of pods, or the pods themselves, were counted.
     pub(super) counting: Option<Span>,
     /// First point of all.
     pub(super) begin: i64,
@@ -213,6 +213,10 @@ impl<'r> Part<'r> {
     /// Whether it comes from the workload's own pages, rather than from an exporter that tells of it.
     fn is_own(&self) -> bool {
         !self.wants.is_empty()
+    }
+
+    fn is_about_replicas(&self) -> bool {
+        matches!(self.tells, Some(Tells::Replicas | Tells::Available))
     }
 
     fn is_about_pods(&self) -> bool {
@@ -310,6 +314,12 @@ impl<'r> Known<'r> {
         }
     }
 
+    /// Whether it is an address among those of the workload's own pages that never had a page.
+    fn is_silent(&self, part: &Part<'_>) -> bool {
+        let is_among = part.info.label("job").is_some_and(|job| self.jobs.contains(job));
+        part.tells == Some(Tells::Up) && is_among && !self.has_address(part)
+    }
+
     fn has_address(&self, part: &Part<'_>) -> bool {
         part.instance().is_some_and(|instance| self.address_in(instance).is_some())
     }
@@ -400,7 +410,7 @@ impl<'o> Builder<'o> {
             if part.tells == Some(Tells::ProcessStart) {
                 at.starts.extend(part.info.steps.iter().map(|(seen, start)| (*seen, (start * 1000.0) as i64)));
             }
-            at.is_service &= revision.is_none() && pod.is_none();
+            at.is_service &= revision.is_none() && pod.is_none() && !known.is_silent(part);
         }
         let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
         let bound = Bound {
@@ -458,7 +468,7 @@ impl<'o> Builder<'o> {
         }
         self.tell_targets_apart();
         self.layout.cadence = cadence(parts, |part| part.is_own()).or_else(|| cadence(parts, |_| true));
-        self.layout.counting = cadence(parts, |part| part.is_about_pods());
+        self.layout.counting = cadence(parts, |part| part.is_about_pods() || part.is_about_replicas());
         self.layout.begin = begin;
         self.layout
     }

@@ -51,10 +51,7 @@ struct Look {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
     reading: HostReading,
-    /// When its exporter last spoke.
-    seen: i64,
-    /// When it was last handed on.
-    told: Option<i64>,
+    told: Told,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +59,14 @@ struct Replicas {
     all: Option<f64>,
     available: Option<f64>,
     names: Vec<InstanceId>,
-    changed: bool,
+    told: Told,
+}
+
+/// When an exporter last spoke, and when that was last handed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Told {
+    seen: Option<i64>,
+    at: Option<i64>,
 }
 
 impl Lane {
@@ -156,16 +160,17 @@ impl Lane {
         }
         let mut counts = std::mem::take(&mut self.moment.counts);
         for (spot, counts) in &mut counts {
-            if self.is_due(counts, now.as_millis()) {
-                counts.told = Some(now.as_millis());
+            if self.is_due(counts.told, now.as_millis()) {
+                counts.told.at = Some(now.as_millis());
                 let instance = self.places.instance(&self.layout, *spot, now.as_millis());
                 seen.push(self.seen(now, Seen::Host { instance, result: Ok(counts.reading) }));
             }
         }
         self.moment.counts = counts;
-        if std::mem::take(&mut self.moment.replicas.changed)
+        if self.is_due(self.moment.replicas.told, now.as_millis())
             && let Some(available) = self.moment.replicas.available
         {
+            self.moment.replicas.told.at = Some(now.as_millis());
             for (number, instance) in (1..).zip(self.moment.replicas.names.clone()) {
                 let reading = HostReading { active: Some(f64::from(number) <= available), ..HostReading::default() };
                 seen.push(self.seen(now, Seen::Host { instance, result: Ok(reading) }));
@@ -193,13 +198,13 @@ impl Lane {
 
     /// Exporters that count for the whole cluster are read less often than pages. What they said stands until they should
     /// have spoken again, as the daemon's own look at the host would have found it at each interval.
-    fn is_due(&self, counts: &Counts, now: i64) -> bool {
+    fn is_due(&self, told: Told, now: i64) -> bool {
         let millis = |span: Span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let stands = self.layout.counting.map_or(0, millis);
-        let since = |told: i64| now - told;
-        counts.seen == now
-            || (since(counts.seen) <= stands
-                && counts.told.is_none_or(|told| since(told) >= millis(self.policy.interval)))
+        let since = |then: i64| now - then;
+        told.seen.is_some_and(|seen| {
+            seen == now || (since(seen) <= stands && told.at.is_none_or(|at| since(at) >= millis(self.policy.interval)))
+        })
     }
 
     fn seen(&self, at: Timestamp, seen: Seen) -> Observation {
@@ -237,8 +242,8 @@ impl Gathered {
             }
             Tells::Probe => self.looks.entry(key).or_default().probe = Some(is_one),
             Tells::OomKills | Tells::Restarts => self.count(bound.spot, tells, point),
-            Tells::Replicas => self.replicas.set(point.value, |replicas| &mut replicas.all),
-            Tells::Available => self.replicas.set(point.value, |replicas| &mut replicas.available),
+            Tells::Replicas => self.replicas.set(point, |replicas| &mut replicas.all),
+            Tells::Available => self.replicas.set(point, |replicas| &mut replicas.available),
             Tells::Generation | Tells::Wanted => {}
         }
     }
@@ -246,7 +251,7 @@ impl Gathered {
     fn count(&mut self, spot: u32, tells: Tells, point: &Point) {
         let growth = growth(&mut self.before, point);
         let counts = self.counts.entry(spot).or_default();
-        counts.seen = point.at;
+        counts.told.seen = Some(point.at);
         let reading = &mut counts.reading;
         let count = if tells == Tells::OomKills { &mut reading.oom_kills } else { &mut reading.restarts };
         *count = Some(count.unwrap_or(0) + growth);
@@ -259,7 +264,7 @@ const MAX_REPLICAS: f64 = 1_000.0;
 impl Replicas {
     /// Stands for each replica of a Deployment of which only the number is recorded.
     fn count(&mut self) {
-        let Some(all) = self.all.filter(|_| self.changed) else { return };
+        let Some(all) = self.all else { return };
         let all = all.clamp(0.0, MAX_REPLICAS) as usize;
         self.names.truncate(all);
         for number in self.names.len()..all {
@@ -267,10 +272,10 @@ impl Replicas {
         }
     }
 
-    fn set(&mut self, value: f64, field: impl Fn(&mut Self) -> &mut Option<f64>) {
-        if value.is_finite() {
-            *field(self) = Some(value);
-            self.changed = true;
+    fn set(&mut self, point: &Point, field: impl Fn(&mut Self) -> &mut Option<f64>) {
+        if point.value.is_finite() {
+            *field(self) = Some(point.value);
+            self.told.seen = Some(point.at);
         }
     }
 }
