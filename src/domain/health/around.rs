@@ -176,22 +176,39 @@ impl Health {
     }
 
     /// An error ratio of a release of which nothing is in service, by the word of two: its addresses refuse, while others
-    /// answer or its own health endpoint or service manager says so too. Everything that is asked of it fails.
+    /// answer or its own health endpoint or service manager says so too. Everything that is asked of it fails. Where no
+    /// address is known to be its own, the service manager must say so of every instance.
     pub(super) fn out_of_service(&self, reading: &Reading, sight: &Sight<'_>) -> Option<Reading> {
-        let lack = reading.value.as_ref().err()?;
-        if lack.is_own || !matches!(lack.reason, UnknownReason::Blind { .. }) {
-            return None;
-        }
+        let lack = reading.value.as_ref().err().filter(|lack| !lack.is_own)?;
         let scope = sight.scope;
-        let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max()?;
-        let others = self.scraped.values().filter(|target| !is_of(target, &scope)).filter_map(|t| t.looks.last());
-        let answers =
-            others.into_iter().any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
         let instances = self.instances(scope.revision);
         let unwell = builtin::read(Builtin::Unavailable, &instances, true, scope, Span::ZERO);
         let is_told = unwell.value.is_ok_and(|share| share >= Finite::ONE);
-        let samples = sight.targets.len() as u64;
-        (scope.is_fresh(newest) && (answers || is_told)).then(|| Reading::of(1.0, samples, Some(newest), Basis::Plain))
+        let (is_out, newest, samples) = match lack.reason {
+            UnknownReason::Blind { .. } => {
+                let others = self.scraped.values().filter(|target| !is_of(target, &scope));
+                let mut others = others.filter_map(|target| target.looks.last());
+                let answers = others.any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
+                let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max();
+                (answers || is_told, newest, sight.targets.len())
+            }
+            UnknownReason::NoTarget => (is_told, unwell.newest, instances.len()),
+            UnknownReason::NoReading
+            | UnknownReason::NoSuchSeries { .. }
+            | UnknownReason::Stale { .. }
+            | UnknownReason::OffTheScale { .. }
+            | UnknownReason::NoHistogram
+            | UnknownReason::NotFinite
+            | UnknownReason::Partial { .. }
+            | UnknownReason::TooFewRequests { .. }
+            | UnknownReason::NotProven
+            | UnknownReason::WarmingUp
+            | UnknownReason::NoBaseline
+            | UnknownReason::CoarseBucket { .. }
+            | UnknownReason::NotOffered => return None,
+        };
+        let newest = newest.filter(|newest| is_out && scope.is_fresh(*newest))?;
+        Some(Reading::of(1.0, samples as u64, Some(newest), Basis::Plain))
     }
 }
 
