@@ -12,7 +12,7 @@ pub mod tls;
 
 pub use caller::{CONNECT_TIMEOUT, Caller, ClientError, client};
 pub use fault::{classify, classify_answer};
-pub use line::Line;
+pub use line::{Answer, Line};
 
 #[cfg(test)]
 mod tests;

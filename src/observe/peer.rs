@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode, Url};
 
 use super::stats::ObserveStats;
 use crate::domain::observation::{Fault, FaultKind};
-use crate::net::{Caller, Line, classify_answer};
+use crate::net::{Answer, Caller, Line};
 
 /// One address.
 #[derive(Debug)]
@@ -26,15 +25,13 @@ impl Peer {
     }
 
     /// Asks for the page. The head of the answer is there when this returns; its body comes with [`Reply::chunk`].
-    pub(super) async fn get(&mut self, extra: HeaderMap, stats: &ObserveStats) -> Result<Reply, Fault> {
+    pub(super) async fn get(&mut self, extra: HeaderMap, stats: &ObserveStats) -> Result<Reply<'_>, Fault> {
         if let Some(line) = &mut self.line
             && let Some(mut headers) = self.caller.plain_headers()?
         {
             headers.extend(extra);
-            let before = line.opened();
-            let answer = line.get(headers).await;
-            stats.connected(line.opened() - before);
-            return answer.map(Reply::Plain);
+            let answer = line.get(headers, || stats.connected(1)).await?;
+            return Ok(Reply::Plain(Box::new(answer)));
         }
         let request = self.caller.request(Method::GET, self.url.clone())?.headers(extra);
         let answer = request.send().await.map_err(|error| self.caller.fault(error))?;
@@ -44,14 +41,14 @@ impl Peer {
 
 /// An answer whose body is still on its way.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(super) enum Reply<'p> {
     /// Over a connection of our own.
-    Plain(hyper::Response<Incoming>),
+    Plain(Box<Answer<'p>>),
     /// Over TLS or a proxy.
     Called(reqwest::Response, Arc<Caller>),
 }
 
-impl Reply {
+impl Reply<'_> {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Reply::Plain(answer) => answer.status(),
@@ -86,7 +83,7 @@ impl Reply {
     /// How long the body says that it is.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Reply::Plain(answer) => answer.body().size_hint().exact(),
+            Reply::Plain(answer) => answer.length(),
             Reply::Called(answer, _) => answer.content_length(),
         }
     }
@@ -95,20 +92,7 @@ impl Reply {
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         match self {
             Reply::Called(answer, caller) => answer.chunk().await.map_err(|error| caller.fault(error)),
-            Reply::Plain(answer) => loop {
-                let body = answer.body_mut();
-                let frame = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)).await;
-                match frame {
-                    None => return Ok(None),
-                    Some(Err(error)) => return Err(classify_answer(&error)),
-                    Some(Ok(frame)) => {
-                        // Trailers say nothing that is asked for.
-                        if let Ok(data) = frame.into_data() {
-                            return Ok(Some(data));
-                        }
-                    }
-                }
-            },
+            Reply::Plain(answer) => answer.chunk().await,
         }
     }
 }

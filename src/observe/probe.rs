@@ -74,7 +74,7 @@ impl Probe {
 }
 
 /// A whole body of bounded size.
-pub(super) async fn body(reply: &mut Reply) -> Result<Vec<u8>, Fault> {
+pub(super) async fn body(reply: &mut Reply<'_>) -> Result<Vec<u8>, Fault> {
     let too_large =
         || Fault { kind: FaultKind::TooLarge, detail: format!("over the limit: body of more than {MAX_BODY} bytes") };
     if reply.length().is_some_and(|length| length > MAX_BODY as u64) {

@@ -89,7 +89,7 @@ impl Reader {
 }
 
 /// What the head of the answer says about the page, where it says that there is one.
-fn head(reply: &Reply) -> Result<(Format, Encoding), Fault> {
+fn head(reply: &Reply<'_>) -> Result<(Format, Encoding), Fault> {
     if reply.status() != StatusCode::OK {
         return Err(status_fault(reply.status()));
     }
