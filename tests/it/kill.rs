@@ -90,7 +90,8 @@ async fn play(seed: u64) {
     }
     let over = |alert: &Alert| matches!(alert.phase, Phase::Restored | Phase::Escalated);
     round.until("over", async |round| round.host.has(over)).await;
-    assert!(round.host.has(|alert| alert.phase == Phase::Restored), "seed {seed}: escalated");
+    let told: Vec<String> = round.host.alerts().into_iter().map(|alert| alert.summary).collect();
+    assert!(round.host.has(|alert| alert.phase == Phase::Restored), "seed {seed}: escalated: {told:#?}");
     for instance in ["a", "b"] {
         assert_eq!(round.host.at(instance), ["v1", "v1"], "seed {seed}: {instance}");
     }
