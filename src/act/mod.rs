@@ -87,6 +87,9 @@ impl Actuator for Hands {
                 cluster::restore_template(&self.clients, object, expect, source, limit).await
             }
             StepKind::Scale { object, replicas } => cluster::scale(&self.clients, object, *replicas, limit).await,
+            StepKind::DeleteStuck { object, release } => {
+                cluster::delete_stuck(&self.clients, object, release, limit).await
+            }
             StepKind::Gate { .. } | StepKind::AwaitRollout { .. } => {
                 Outcome::Denied("this is judged by observation, not executed".to_owned())
             }
@@ -110,6 +113,7 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. }
             | StepKind::Gate { .. } => Outcome::Denied(format!("not a switch: {}", step.title())),
         }

@@ -55,6 +55,7 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             StepKind::Gate { .. }
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. } => {}
         }
     }

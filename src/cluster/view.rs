@@ -1,7 +1,7 @@
 //! A workload, its revisions and its pods as one picture of its releases.
 
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::observation::{Orchestrated, ReleaseView, Rollout};
+use crate::domain::observation::{Canary, Orchestrated, ReleaseView, Rollout};
 use crate::domain::policy::{ClusterObject, ObjectKind, Pin, Release};
 
 use super::facts::{Pod, Revision, Workload};
@@ -48,7 +48,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             .iter()
             .map(|revision| Release { revision: revision.hash.clone(), image: revision.images.clone() })
             .collect(),
-        orchestrated: Some(Orchestrated {
+        orchestrated: Some(Box::new(Orchestrated {
             object,
             desired: desired.hash.clone(),
             replicas: workload.replicas,
@@ -59,8 +59,35 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
                 .map(|(pod, _)| InstanceId::new(&pod.name))
                 .collect(),
             kept: revisions.iter().map(|revision| (revision.hash.clone(), pin(revision))).collect(),
-        }),
+            is_stateless: workload.is_stateless,
+            canary: None,
+        })),
     })
+}
+
+/// The picture of a workload and of another that tries a release beside it: while that has pods to run, its release is the
+/// one in question.
+#[must_use]
+pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
+    let (Some(mut whole), Some(beside)) = (stable.orchestrated, canary.orchestrated.map(|beside| *beside)) else {
+        return ReleaseView { orchestrated: None, ..ReleaseView::default() };
+    };
+    let tried: Vec<Release> =
+        canary.available.into_iter().filter(|release| release.revision == beside.desired).collect();
+    if beside.replicas > 0 {
+        whole.desired = beside.desired.clone();
+        whole.rollout = if whole.rollout == Rollout::Complete { beside.rollout } else { whole.rollout };
+    } else if !canary.instances.is_empty() && whole.rollout == Rollout::Complete {
+        let left = format!("{} pods of {} are still there", canary.instances.len(), beside.object);
+        whole.rollout = Rollout::UnderWay { left };
+    }
+    whole.serving.extend(beside.serving);
+    whole.canary = Some(Canary { object: beside.object, release: beside.desired });
+    ReleaseView {
+        instances: stable.instances.into_iter().chain(canary.instances).collect(),
+        available: tried.into_iter().chain(stable.available).collect(),
+        orchestrated: Some(whole),
+    }
 }
 
 /// The revision that the workload's template is.

@@ -121,7 +121,7 @@ pub struct ReleaseView {
     /// The releases that are there, newest first where an order is known.
     pub available: Vec<Release>,
     /// Where an orchestrator brings the instances to a release by itself.
-    pub orchestrated: Option<Orchestrated>,
+    pub orchestrated: Option<Box<Orchestrated>>,
 }
 
 impl ReleaseView {
@@ -150,6 +150,19 @@ pub struct Orchestrated {
     pub serving: Vec<InstanceId>,
     /// What holds each release's template.
     pub kept: BTreeMap<RevisionId, Pin>,
+    /// Whether an instance that is replaced takes nothing with it.
+    pub is_stateless: bool,
+    /// What tries a release beside it.
+    pub canary: Option<Canary>,
+}
+
+/// A second object of the same kind, which tries a release beside the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Canary {
+    /// What the orchestrator runs.
+    pub object: ClusterObject,
+    /// The release that it tries.
+    pub release: RevisionId,
 }
 
 impl Orchestrated {

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::model::{Config, Sources, Workload};
 use crate::domain::id::{InstanceId, WorkloadId};
 use crate::domain::observation::Observation;
-use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, Operands};
+use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, Operands};
 use crate::domain::time::Span;
 use crate::engine::ports::Looks;
 
@@ -145,14 +145,20 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
 
 /// What is followed in a cluster, where this daemon can.
 fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(Key, Spec)> {
-    let (KubernetesSubject::Object { kind, name }, Some(namespace)) = (&cluster.subject, &cluster.namespace) else {
-        return None;
+    let namespace = cluster.namespace.as_ref()?;
+    let (kind, name, canary) = match &cluster.subject {
+        KubernetesSubject::Object { kind, name } => (*kind, name, None),
+        KubernetesSubject::Canary { stable, canary } => (ObjectKind::Deployment, stable, Some(canary.clone())),
+        KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod | KubernetesSubject::BlueGreen { .. } => {
+            return None;
+        }
     };
     let subject = Subject {
         context: cluster.context.clone(),
         namespace: namespace.clone(),
-        kind: *kind,
+        kind,
         name: name.clone(),
+        canary,
         offer: Offer { scrape: sources.pod_scrape.clone(), health: sources.pod_health.clone() },
         interval,
     };

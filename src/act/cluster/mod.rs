@@ -6,6 +6,7 @@
 
 mod object;
 mod preflight;
+mod stuck;
 mod write;
 
 pub(super) use preflight::findings;
@@ -36,6 +37,25 @@ pub(super) async fn restore_template(
 /// Sets how many pods `object` should have.
 pub(super) async fn scale(clients: &Clients, object: &ClusterObject, replicas: u32, limit: Duration) -> Outcome {
     within(clients, object, &Change::Replicas(replicas), limit).await
+}
+
+/// Deletes the pods of a release that keep its controller waiting.
+pub(super) async fn delete_stuck(
+    clients: &Clients,
+    object: &ClusterObject,
+    release: &RevisionId,
+    limit: Duration,
+) -> Outcome {
+    let work = async {
+        match client(clients, object).await {
+            Ok(client) => stuck::delete(&client, object, release).await,
+            Err(outcome) => outcome,
+        }
+    };
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::TimedOut(format!("{object}: its pods were not gone in time")),
+    }
 }
 
 async fn within(clients: &Clients, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {

@@ -30,6 +30,10 @@ async fn look(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
                 (object, Change::Template { expect: expect.clone(), source: source.clone() })
             }
             StepKind::Scale { object, replicas } => (object, Change::Replicas(*replicas)),
+            StepKind::DeleteStuck { object, .. } => {
+                findings.extend(may_delete(clients, object).await);
+                continue;
+            }
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
@@ -52,32 +56,53 @@ async fn look(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
     findings
 }
 
-/// Each right that the step needs and this daemon has not, with the rule that grants it.
+/// Each right that a write needs and this daemon has not.
 async fn missing_rights(client: &Client, object: &ClusterObject) -> Vec<Finding> {
     let (workloads, revisions) = plurals(object.kind);
     let mut missing = Vec::new();
-    for (verb, resource, name) in [("get", workloads, true), ("patch", workloads, true), ("get", revisions, false)] {
-        let attributes = ResourceAttributes {
-            group: Some("apps".to_owned()),
-            resource: Some(resource.to_owned()),
-            verb: Some(verb.to_owned()),
-            namespace: Some(object.namespace.clone()),
-            name: name.then(|| object.name.clone()),
-            ..ResourceAttributes::default()
-        };
-        match is_allowed(client, attributes).await {
-            Ok(true) => {}
-            Ok(false) => missing.push(finding(
-                "rights",
-                format!(
-                    "may not {verb} {resource} in {}: a Role with apiGroups [\"apps\"], resources [\"{resource}\"], verbs [\"{verb}\"] grants it",
-                    object.namespace
-                ),
-            )),
-            Err(why) => missing.push(finding("rights", why)),
-        }
+    for (verb, resource, name) in [
+        ("get", workloads, Some(object.name.as_str())),
+        ("patch", workloads, Some(object.name.as_str())),
+        ("get", revisions, None),
+    ] {
+        missing.extend(missing_right(client, object, "apps", resource, verb, name).await);
     }
     missing
+}
+
+async fn may_delete(clients: &Clients, object: &ClusterObject) -> Option<Finding> {
+    match clients.get(object.context.as_deref()).await {
+        Ok(client) => missing_right(&client, object, "", "pods", "delete", None).await,
+        Err(error) => Some(finding("API server", error.line())),
+    }
+}
+
+/// A right that this daemon has not, with the rule that grants it.
+async fn missing_right(
+    client: &Client,
+    object: &ClusterObject,
+    group: &str,
+    resource: &str,
+    verb: &str,
+    name: Option<&str>,
+) -> Option<Finding> {
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: Some(object.namespace.clone()),
+        name: name.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let grant = format!("apiGroups [\"{group}\"], resources [\"{resource}\"], verbs [\"{verb}\"]");
+    match is_allowed(client, attributes).await {
+        Ok(true) => None,
+        Ok(false) => Some(finding(
+            "rights",
+            format!("may not {verb} {resource} in {}: a Role with {grant} grants it", object.namespace),
+        )),
+        Err(why) => Some(finding("rights", why)),
+    }
 }
 
 async fn is_allowed(client: &Client, attributes: ResourceAttributes) -> Result<bool, String> {

@@ -33,8 +33,9 @@ pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
 }
 
 async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome> {
-    let goal = goal(place, change).await?;
+    // The object first: of one that was made anew under the name, what kept its templates is gone as well.
     let mut read = place.read().await?;
+    let goal = goal(place, change).await?;
     if let Standing::There = standing(&read, change, &goal) {
         return Ok(Outcome::AlreadyInEffect);
     }
@@ -111,6 +112,7 @@ pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), S
         Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => why,
         Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
     };
+    place.read().await.map_err(told)?;
     let goal = goal(place, change).await.map_err(told)?;
     let mut last = String::new();
     for _ in 0..ATTEMPTS {

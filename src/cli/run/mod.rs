@@ -80,11 +80,10 @@ fn unfollowed(config: &Config) -> Option<(&WorkloadId, &'static str)> {
     config.workloads.values().find_map(|workload| {
         let Habitat::Kubernetes(cluster) = &workload.policy.habitat else { return None };
         let what = match &cluster.subject {
-            KubernetesSubject::Object { .. } => return None,
+            KubernetesSubject::Object { .. } | KubernetesSubject::Canary { .. } => return None,
             KubernetesSubject::Selected { .. } => "named by a selector",
             KubernetesSubject::OwnerOfPod => "the owner of this pod",
             KubernetesSubject::BlueGreen { .. } => "a pair of colours",
-            KubernetesSubject::Canary { .. } => "a Deployment with a canary",
         };
         Some((&workload.policy.id, what))
     })

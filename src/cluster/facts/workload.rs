@@ -25,6 +25,8 @@ pub struct Workload {
     pub is_paused: bool,
     /// Whether its pods take a new template only once somebody deletes them.
     pub on_delete: bool,
+    /// Whether its pods have no volumes that are their own.
+    pub is_stateless: bool,
     /// Pods that there should be.
     pub replicas: u32,
     /// Of those, how many stay at the release before: a StatefulSet's partition.
@@ -62,6 +64,7 @@ impl Workload {
             name: meta.name?,
             is_paused: false,
             on_delete: false,
+            is_stateless: true,
             replicas: 0,
             held_back: 0,
             updated: 0,
@@ -108,6 +111,7 @@ impl TryFrom<StatefulSet> for Workload {
         let replicas = count(spec.replicas.or(Some(1)));
         Ok(Self {
             on_delete: strategy.type_.as_deref() == Some("OnDelete"),
+            is_stateless: spec.volume_claim_templates.is_none_or(|claims| claims.is_empty()),
             replicas,
             held_back: count(strategy.rolling_update.and_then(|rolling| rolling.partition)).min(replicas),
             updated: count(status.updated_replicas),

@@ -202,3 +202,46 @@ fn kills_for_memory_are_counted_as_they_come() {
     assert!(lacking.lacks_image());
     assert_eq!(lacking.restarts(), 3);
 }
+
+#[test]
+fn a_canary_is_in_question_while_it_has_pods_to_run() {
+    let stable = |rollout| ReleaseView {
+        instances: vec![(InstanceId::new("a-1"), RevisionId::new("h1"))],
+        available: vec![Release { revision: RevisionId::new("h1"), image: None }],
+        orchestrated: Some(Box::new(Orchestrated { rollout, ..orchestrated("a", "h1", 1) })),
+    };
+    let canary = |replicas, pods: &[&str]| ReleaseView {
+        instances: pods.iter().map(|pod| (InstanceId::new(pod), RevisionId::new("h2"))).collect(),
+        available: ["h2", "h0"].map(|hash| Release { revision: RevisionId::new(hash), image: None }).to_vec(),
+        orchestrated: Some(Box::new(orchestrated("a-canary", "h2", replicas))),
+    };
+    let tried = with_canary(stable(Rollout::Complete), canary(1, &["c-1"]));
+    assert_eq!(told(&tried), ("h2".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::Complete));
+    let names: Vec<_> = tried.available.iter().map(|release| release.revision.as_str()).collect();
+    assert_eq!(names, ["h2", "h1"], "what the canary tried before is no goal");
+    let going = with_canary(stable(Rollout::Complete), canary(0, &["c-1"]));
+    let left = "1 pods of deployment prod/a-canary are still there".to_owned();
+    assert_eq!(told(&going), ("h1".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::UnderWay { left }));
+    let gone = with_canary(stable(Rollout::Complete), canary(0, &[]));
+    assert_eq!(told(&gone), ("h1".to_owned(), "a-1=h1".to_owned(), Rollout::Complete));
+    assert_eq!(gone.orchestrated.unwrap().canary.unwrap().object.name, "a-canary");
+}
+
+fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
+    Orchestrated {
+        object: ClusterObject {
+            context: None,
+            namespace: "prod".to_owned(),
+            kind: ObjectKind::Deployment,
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+        },
+        desired: RevisionId::new(hash),
+        replicas,
+        rollout: Rollout::Complete,
+        serving: Vec::new(),
+        kept: std::collections::BTreeMap::new(),
+        is_stateless: true,
+        canary: None,
+    }
+}

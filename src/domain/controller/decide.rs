@@ -149,8 +149,12 @@ impl Controller {
             Purpose::First | Purpose::OlderKnownGood => current,
             Purpose::Retry => last.map_or(current, |plan| &plan.from),
         };
-        let view = self.view().ok()?;
-        Some(strategy::build(&self.policy, purpose, attempt, from, goal, view, now))
+        let mut view = self.view().ok()?.clone();
+        // What the attempt before scaled down comes back as large as it was.
+        if let (Some(orchestrated), Some(replicas)) = (&mut view.orchestrated, last.and_then(Plan::most_replicas)) {
+            orchestrated.replicas = orchestrated.replicas.max(replicas);
+        }
+        Some(strategy::build(&self.policy, purpose, attempt, from, goal, &view, now))
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {

@@ -63,12 +63,13 @@ impl Controller {
         let Some(current) = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)) else { return false };
         let wait = match &current.kind {
             StepKind::Gate { instances, release, answers } => self.at_gate(instances, release, *answers, since, now),
-            StepKind::AwaitRollout { release } => self.at_rollout(release, since, now),
+            StepKind::AwaitRollout { release, at_least } => self.at_rollout(release, *at_least, since, now),
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
-            | StepKind::Scale { .. } => return false,
+            | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. } => return false,
         };
         let is_late = now > plan.deadline || now.since(since) > current.timeout;
         let outcome = match wait {
@@ -102,10 +103,13 @@ impl Controller {
 
     /// A rollout that is said to be stalled counts once it has had time to move: what is said at first may be of the
     /// one before.
-    fn at_rollout(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
+    fn at_rollout(&self, release: &RevisionId, at_least: u32, since: Timestamp, now: Timestamp) -> Wait {
         let Some((seen, Ok(view))) = &self.releases else { return Wait::For("not seen".to_owned()) };
         let ours = view.orchestrated.as_ref().filter(|orchestrated| *seen > since && orchestrated.desired == *release);
         match ours.map(|orchestrated| &orchestrated.rollout) {
+            Some(Rollout::Complete) if view.orchestrated.as_ref().is_some_and(|o| o.replicas < at_least) => {
+                Wait::For("no instances are asked for".to_owned())
+            }
             Some(Rollout::Complete) => Wait::Over,
             Some(Rollout::Stalled { why }) if now.since(since) > STALL_SETTLES => {
                 Wait::Vain(format!("{release} does not come up either: {why}"))

@@ -37,7 +37,7 @@ impl Controller {
     fn unplanned_change(&self, view: &ReleaseView) -> Change {
         let current = self.current_revision();
         // Who brings the instances to a release says which it is.
-        if let Some(Orchestrated { desired, .. }) = &view.orchestrated {
+        if let Some(Orchestrated { desired, .. }) = view.orchestrated.as_deref() {
             return if current == Some(desired) { Change::None } else { Change::Theirs(desired.clone()) };
         }
         let mut others = view.instances.iter().filter(|(_, revision)| Some(revision) != current);
@@ -136,7 +136,7 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
     // doing.
     let was_reached =
         current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
-    if let Some(Orchestrated { desired, .. }) = &view.orchestrated {
+    if let Some(Orchestrated { desired, .. }) = view.orchestrated.as_deref() {
         return match current {
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,

@@ -34,6 +34,22 @@ impl Plan {
     pub fn is_same_but_for_time(&self, other: &Self) -> bool {
         self.to == other.to && self.from == other.from && self.attempt == other.attempt && self.steps == other.steps
     }
+
+    /// The largest number of pods that it scales to.
+    #[must_use]
+    pub fn most_replicas(&self) -> Option<u32> {
+        let scales = self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Scale { replicas, .. } => Some(*replicas),
+            StepKind::SwitchLink { .. }
+            | StepKind::Restart { .. }
+            | StepKind::Command { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::DeleteStuck { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::Gate { .. } => None,
+        });
+        scales.max()
+    }
 }
 
 /// Which rung of the ladder a plan is.
@@ -117,11 +133,21 @@ pub enum StepKind {
         /// How many.
         replicas: u32,
     },
+    /// Delete the pods of a release that are not in service, one after another, so that their controller may go on.
+    /// Safe to do twice.
+    DeleteStuck {
+        /// The workload that they belong to.
+        object: ClusterObject,
+        /// The release.
+        release: RevisionId,
+    },
     /// Wait until the orchestrator has brought every instance to a release and into service, on observations made after
     /// the step began. Done by judgement, not by an effect.
     AwaitRollout {
         /// The release.
         release: RevisionId,
+        /// Instances that there must be: while fewer are asked for, what was scaled up was not seen yet.
+        at_least: u32,
     },
     /// Wait until instances answer as healthy, on observations made after the step began. Done by judgement, not by an effect.
     Gate {
@@ -156,7 +182,8 @@ impl StepKind {
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
-            | StepKind::Scale { .. } => false,
+            | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. } => false,
         }
     }
 
@@ -183,7 +210,10 @@ impl StepKind {
                 format!("give {object} the template of {to}, kept by {}, in place of that of {expect}", source.name)
             }
             StepKind::Scale { object, replicas } => format!("scale {object} to {replicas}"),
-            StepKind::AwaitRollout { release } => {
+            StepKind::DeleteStuck { object, release } => {
+                format!("delete the pods of {object} at {release} that are not in service")
+            }
+            StepKind::AwaitRollout { release, .. } => {
                 format!("wait until every instance is at {release} and in service")
             }
             StepKind::Gate { instances, release, answers } if instances.is_empty() => {

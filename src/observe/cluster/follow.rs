@@ -11,7 +11,7 @@ use super::Sight as Collections;
 use super::collection::Sight;
 use super::pods::{Offer, duties};
 use crate::cluster::facts::{Kills, Pod, Revision, Workload};
-use crate::cluster::view::{Place, newest_first, releases};
+use crate::cluster::view::{Place, newest_first, releases, with_canary};
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen};
 use crate::domain::policy::ObjectKind;
@@ -36,6 +36,8 @@ pub(in crate::observe) struct Subject {
     pub(in crate::observe) namespace: String,
     pub(in crate::observe) kind: ObjectKind,
     pub(in crate::observe) name: String,
+    /// The Deployment that tries a release beside it.
+    pub(in crate::observe) canary: Option<String>,
     pub(in crate::observe) offer: Offer,
     pub(in crate::observe) interval: Span,
 }
@@ -58,6 +60,12 @@ pub(in crate::observe) struct Follower {
 struct Picture {
     view: ReleaseView,
     pods: Vec<Pod>,
+}
+
+impl Picture {
+    fn beside(self, canary: Self) -> Self {
+        Self { view: with_canary(self.view, canary.view), pods: self.pods.into_iter().chain(canary.pods).collect() }
+    }
 }
 
 /// The engine is gone: nobody listens any more.
@@ -137,27 +145,34 @@ impl Follower {
                 Sight::Lost(fault) => return Some(Err(fault)),
             }
         }
-        let Subject { kind, name, namespace, .. } = &self.subject;
-        let Some(workload) = sight.workloads.of(name).pop() else {
-            return Some(Err(local(format!("there is no {} {namespace}/{name}", kind.as_str()))));
+        let Subject { kind, name, namespace, canary, .. } = &self.subject;
+        let what = format!("{} {namespace}/{name}", kind.as_str());
+        let Some(stable) = sight.workloads.of(name).pop() else {
+            return Some(Err(local(format!("there is no {what}"))));
         };
+        let stable = self.picture(sight, &stable);
+        let canary = canary.as_ref().and_then(|canary| sight.workloads.of(canary).pop());
+        let picture = match canary.map(|canary| self.picture(sight, &canary)) {
+            None => stable,
+            Some(canary) => stable.zip(canary).map(|(stable, canary)| stable.beside(canary)),
+        };
+        let Some(picture) = picture else {
+            let since = *self.unnamed_since.get_or_insert(now);
+            let why = format!("the controller of {what} names no revision of its template");
+            return (now.since(since) >= NAMING).then(|| Err(local(why)));
+        };
+        self.unnamed_since = None;
+        Some(Ok(picture))
+    }
+
+    /// One workload's own picture, once its controller has said which revision its template is.
+    fn picture(&self, sight: &Collections, workload: &Workload) -> Option<Picture> {
         let revisions = sight.revisions.of(&workload.uid);
         let revisions = newest_first(revisions.iter());
-        let pods = pods_of(sight, &workload, &revisions);
-        let place = Place { context: self.subject.context.as_deref(), namespace };
-        match releases(place, &workload, &revisions, &pods.iter().collect::<Vec<_>>()) {
-            Some(view) => {
-                self.unnamed_since = None;
-                Some(Ok(Picture { view, pods }))
-            }
-            None => {
-                let since = *self.unnamed_since.get_or_insert(now);
-                let why = || {
-                    format!("the controller of {} {namespace}/{name} names no revision of its template", kind.as_str())
-                };
-                (now.since(since) >= NAMING).then(|| Err(local(why())))
-            }
-        }
+        let pods = pods_of(sight, workload, &revisions);
+        let place = Place { context: self.subject.context.as_deref(), namespace: &self.subject.namespace };
+        let view = releases(place, workload, &revisions, &pods.iter().collect::<Vec<_>>())?;
+        Some(Picture { view, pods })
     }
 
     /// Tells what is new, and everything where that is due.

@@ -12,5 +12,6 @@ mod plane;
 mod rolling;
 mod services;
 mod stage;
+mod strategies;
 mod truth;
 mod watch;

@@ -80,7 +80,7 @@ async fn is_taken_back(cluster: &Cluster, bad: &str, signal: &str, policy: &str)
         .collect();
     let [plan] = plans[..] else { panic!("one plan: {plans:?}") };
     let kinds: Vec<_> = plan.steps.iter().map(|step| &step.kind).collect();
-    let [StepKind::RestoreTemplate { expect, to, .. }, StepKind::AwaitRollout { release }] = kinds[..] else {
+    let [StepKind::RestoreTemplate { expect, to, .. }, StepKind::AwaitRollout { release, .. }] = kinds[..] else {
         panic!("{kinds:?}")
     };
     assert_eq!([expect.as_str(), to.as_str(), release.as_str()], [&*worse, &*good, &*good]);

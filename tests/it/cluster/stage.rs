@@ -96,6 +96,7 @@ impl Held {
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env(INSIDE, &self.kubeconfig)
+            .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("nsenter: {error}; it comes with `apt-get install util-linux`"));

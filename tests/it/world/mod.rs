@@ -411,6 +411,7 @@ impl World {
             | StepKind::Gate { .. }
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
         }
     }

@@ -1,8 +1,8 @@
 //! Steps in a cluster: the workload gets the goal's template back, and its controller does the rest.
 
-use crate::domain::id::RevisionId;
-use crate::domain::observation::Orchestrated;
-use crate::domain::policy::{Strategy, WorkloadPolicy};
+use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::observation::{Orchestrated, ReleaseView};
+use crate::domain::policy::{ObjectKind, Strategy, WorkloadPolicy};
 use crate::domain::response::plan::{Step, StepKind};
 use crate::domain::time::Span;
 
@@ -10,15 +10,17 @@ use crate::domain::time::Span;
 const WRITE_TIMEOUT: Span = Span::from_secs(30);
 
 /// Rolling: one write, which the workload's own controller rolls out by the workload's own rules. Direct: all pods go
-/// before those of the goal come, as many as there were. Nothing where no object keeps the goal's template.
-pub(super) fn steps(
-    policy: &WorkloadPolicy,
-    orchestrated: &Orchestrated,
-    from: &RevisionId,
-    to: &RevisionId,
-) -> Vec<Step> {
-    let Some(source) = orchestrated.kept.get(to) else { return Vec::new() };
+/// before those of the goal come, as many as there were. A release that a canary tries goes with the canary. Nothing
+/// where the cluster was not seen, or no object keeps the goal's template.
+pub(super) fn steps(policy: &WorkloadPolicy, view: &ReleaseView, from: &RevisionId, to: &RevisionId) -> Vec<Step> {
+    let Some(orchestrated) = &view.orchestrated else { return Vec::new() };
     let write = |kind| Step { kind, timeout: WRITE_TIMEOUT };
+    let wait =
+        |at_least| Step { kind: StepKind::AwaitRollout { release: to.clone(), at_least }, timeout: policy.deadline };
+    if let Some(canary) = orchestrated.canary.as_ref().filter(|canary| canary.release == *from) {
+        return vec![write(StepKind::Scale { object: canary.object.clone(), replicas: 0 }), wait(0)];
+    }
+    let Some(source) = orchestrated.kept.get(to) else { return Vec::new() };
     let object = || orchestrated.object.clone();
     let restore = write(StepKind::RestoreTemplate {
         object: object(),
@@ -27,11 +29,26 @@ pub(super) fn steps(
         source: source.clone(),
     });
     let scale = |replicas| write(StepKind::Scale { object: object(), replicas });
-    let wait = Step { kind: StepKind::AwaitRollout { release: to.clone() }, timeout: policy.deadline };
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
-            vec![scale(0), restore, scale(orchestrated.replicas), wait]
+            vec![scale(0), restore, scale(orchestrated.replicas), wait(1)]
         }
-        Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => vec![restore, wait],
+        Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
+            let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });
+            let delete = needs_deletion(view, orchestrated, from).then_some(delete);
+            [restore].into_iter().chain(delete).chain([wait(0)]).collect()
+        }
     }
+}
+
+/// A StatefulSet's controller waits for a pod that is not ready, whatever its template has become. Pods with volumes of
+/// their own are left to a human.
+fn needs_deletion(view: &ReleaseView, orchestrated: &Orchestrated, from: &RevisionId) -> bool {
+    let is_stuck =
+        |(instance, release): &(InstanceId, RevisionId)| release == from && !orchestrated.serving.contains(instance);
+    let waits = match orchestrated.object.kind {
+        ObjectKind::StatefulSet => orchestrated.is_stateless,
+        ObjectKind::Deployment | ObjectKind::DaemonSet => false,
+    };
+    waits && view.instances.iter().any(is_stuck)
 }

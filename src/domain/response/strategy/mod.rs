@@ -36,11 +36,7 @@ pub fn build(
         }
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
         // A replay of recorded samples knows no objects: it decides and takes no step.
-        Habitat::Kubernetes(_) => view
-            .orchestrated
-            .as_ref()
-            .map(|orchestrated| kubernetes::steps(policy, orchestrated, from, &goal.revision))
-            .unwrap_or_default(),
+        Habitat::Kubernetes(_) => kubernetes::steps(policy, view, from, &goal.revision),
     };
     Plan {
         attempt,

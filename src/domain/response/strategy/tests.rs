@@ -1,6 +1,10 @@
 use super::*;
 use crate::domain::id::InstanceId;
-use crate::domain::policy::{CommandHabitat, ReleaseDir, ReleaseInstance, Restart, Strategy};
+use crate::domain::observation::{Canary, Orchestrated, Rollout};
+use crate::domain::policy::{
+    ClusterObject, CommandHabitat, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir, ReleaseInstance,
+    Restart, Strategy,
+};
 use crate::domain::time::Span;
 
 fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
@@ -88,4 +92,59 @@ fn commands_fill_whole_arguments_and_prove_where_the_traffic_goes() {
     assert_eq!(titles(&rolling, Purpose::First, &[])[3], "run switch to v1 on b");
     let partly = command::fill(&["--to={release}".to_owned()], &"v1".into(), None);
     assert_eq!(partly, ["--to={release}"], "only whole arguments are replaced");
+}
+
+fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
+    let object = |name: &str| ClusterObject {
+        context: None,
+        namespace: "prod".to_owned(),
+        kind,
+        name: name.to_owned(),
+        uid: "u1".to_owned(),
+    };
+    ReleaseView {
+        instances: vec![("p-0".into(), "v1".into()), ("p-1".into(), "v2".into())],
+        available: Vec::new(),
+        orchestrated: Some(Box::new(Orchestrated {
+            object: object("app"),
+            desired: "v2".into(),
+            replicas,
+            rollout: Rollout::Complete,
+            serving: serving.iter().map(InstanceId::new).collect(),
+            kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
+            is_stateless: true,
+            canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
+        })),
+    }
+}
+
+fn in_cluster(strategy: Strategy, from: &str, view: &ReleaseView) -> Vec<String> {
+    let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
+    let habitat = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+    let policy = policy(strategy, Habitat::Kubernetes(habitat));
+    let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
+    let plan = build(&policy, Purpose::First, 1, &from.into(), &goal, view, Timestamp::default());
+    plan.steps.iter().map(|step| step.kind.title()).collect()
+}
+
+#[test]
+fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
+    let restore = "give deployment prod/app the template of v1, kept by app-v1, in place of that of v2";
+    let wait = "wait until every instance is at v1 and in service";
+    let all = ["p-0", "p-1"];
+    let deployment = cluster(ObjectKind::Deployment, 2, &["p-0"]);
+    assert_eq!(in_cluster(Strategy::Rolling, "v2", &deployment), [restore, wait]);
+    let (down, up) = ("scale deployment prod/app to 0", "scale deployment prod/app to 2");
+    assert_eq!(in_cluster(Strategy::Direct, "v2", &deployment), [down, restore, up, wait]);
+    let empty = cluster(ObjectKind::Deployment, 0, &all);
+    assert_eq!(in_cluster(Strategy::Direct, "v2", &empty), [restore, wait], "nothing is scaled up from nothing");
+    let canary = ["scale deployment prod/app-canary to 0", wait];
+    assert_eq!(in_cluster(Strategy::Canary, "v3", &deployment), canary);
+    let restore = restore.replace("deployment", "statefulset");
+    let set = cluster(ObjectKind::StatefulSet, 2, &["p-0"]);
+    let delete = "delete the pods of statefulset prod/app at v2 that are not in service";
+    assert_eq!(in_cluster(Strategy::Rolling, "v2", &set), [restore.as_str(), delete, wait]);
+    let sound = cluster(ObjectKind::StatefulSet, 2, &all);
+    assert_eq!(in_cluster(Strategy::Rolling, "v2", &sound), [restore.as_str(), wait]);
+    assert_eq!(in_cluster(Strategy::Rolling, "v2", &ReleaseView::default()), [""; 0], "a replay sees no objects");
 }

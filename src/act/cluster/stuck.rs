@@ -1,0 +1,57 @@
+//! Pods that keep their controller waiting: deleted one after another, each only as it was read.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::{Client, ResourceExt};
+use tokio::time::sleep;
+
+use crate::cluster::describe;
+use crate::cluster::facts::Pod;
+use crate::domain::id::RevisionId;
+use crate::domain::policy::ClusterObject;
+use crate::domain::response::plan::Outcome;
+
+/// Time between two looks at a pod that is to go.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Deletes every pod of `object` at `release` that is not ready, and waits for each to be gone before the next.
+pub(super) async fn delete(client: &Client, object: &ClusterObject, release: &RevisionId) -> Outcome {
+    let pods: Api<v1::Pod> = Api::namespaced(client.clone(), &object.namespace);
+    let mut any = false;
+    loop {
+        let stuck = match next(&pods, object, release).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) if any => return Outcome::Applied,
+            Ok(None) => return Outcome::AlreadyInEffect,
+            Err(error) => return Outcome::Transient(format!("{object}: {}", describe(&error))),
+        };
+        let name = stuck.name_any();
+        let as_read = Preconditions { uid: stuck.uid(), resource_version: stuck.resource_version() };
+        let params = DeleteParams { preconditions: Some(as_read), ..DeleteParams::default() };
+        match pods.delete(&name, &params).await {
+            Ok(_) => any = true,
+            // It has changed since, or is gone: whether it still keeps its controller waiting is asked anew.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error @ kube::Error::Api(_)) => return Outcome::Denied(format!("pod {name}: {}", describe(&error))),
+            Err(error) => return Outcome::Transient(format!("pod {name}: {}", describe(&error))),
+        }
+        while pods.get_opt(&name).await.is_ok_and(|found| found.is_some_and(|pod| pod.uid() == stuck.uid())) {
+            sleep(POLL).await;
+        }
+    }
+}
+
+async fn next(
+    pods: &Api<v1::Pod>,
+    object: &ClusterObject,
+    release: &RevisionId,
+) -> Result<Option<v1::Pod>, kube::Error> {
+    let label = format!("controller-revision-hash={}-{release}", object.name);
+    let all = pods.list(&ListParams::default().labels(&label)).await?;
+    let is_stuck = |pod: &v1::Pod| {
+        Pod::try_from(pod.clone()).is_ok_and(|pod| pod.owner == object.uid && !pod.is_ready && !pod.is_ending)
+    };
+    Ok(all.items.into_iter().find(is_stuck))
+}

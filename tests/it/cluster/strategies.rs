@@ -1,0 +1,200 @@
+//! Strategies beside rolling, and what stands in a rollback's way.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use rollbackd::act::Hands;
+use rollbackd::domain::incident::alert::{Alert, Phase};
+use rollbackd::domain::policy::{ClusterObject, ObjectKind, Pin};
+use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::time::Span;
+use rollbackd::engine::ports::Actuator;
+use serde_json::json;
+
+use super::namespace::{Cluster, Needs, deployment, is_ready, on_cluster, template};
+use super::rolling::on_errors;
+use super::watch::Watch;
+
+/// What is not ready is bad soon.
+const ON_UNREADY: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n\
+    [[workload.shop.trigger]]\nsignal = \"unavailable\"\nabove = \"50%\"\nfor = \"3s\"\n";
+
+fn image(pod: &Pod) -> String {
+    pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap_or_default()
+}
+
+fn all_at<'a>(image_of_all: &'a str, count: usize) -> impl Fn(&[Pod]) -> bool + 'a {
+    move |pods| pods.len() == count && pods.iter().all(|pod| image(pod) == image_of_all && is_ready(pod))
+}
+
+fn of(alerts: &[Alert], phase: Phase) -> &Alert {
+    alerts.iter().find(|alert| alert.phase == phase).unwrap_or_else(|| panic!("{phase} is not told: {alerts:#?}"))
+}
+
+#[test]
+fn a_paused_deployment_is_left_alone_and_the_reason_is_told() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 1, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &on_errors()).await;
+        cluster.set_image("shop", "shop:v2-errors40").await;
+        cluster.hash("shop").await;
+        cluster.patch("shop", &json!({ "spec": { "paused": true } })).await;
+        let is_held = async |watch: &Watch| {
+            watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains("is paused"))
+        };
+        watch.until("held by the pause", is_held).await;
+        let image = |found: &Deployment| json!(found.spec)["template"]["spec"]["containers"][0]["image"].clone();
+        cluster.until("shop", "left alone", |found: &Deployment| image(found) == "shop:v2-errors40").await;
+    });
+}
+
+#[test]
+fn a_statefulset_that_waits_for_a_pod_that_is_never_ready_is_freed() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let set = json!({
+            "metadata": { "name": "shop" },
+            "spec": {
+                "replicas": 2, "serviceName": "shop", "selector": { "matchLabels": { "app": "shop" } },
+                "template": template("shop", "shop:v1"),
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        cluster.until_pods("shop", "at v1", all_at("shop:v1", 2)).await;
+        let mut watch = Watch::over_kind(cluster, "statefulset", ON_UNREADY).await;
+        let container = json!({ "name": "app", "image": "shop:v2-never-ready" });
+        let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let sets = cluster.api::<StatefulSet>();
+        sets.patch("shop", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+        let alerts = watch.told_to_the_end().await;
+        assert!(of(&alerts, Phase::Started).reason.contains("delete the pods of statefulset"), "{alerts:#?}");
+        of(&alerts, Phase::Restored);
+        cluster.until_pods("shop", "back at v1", all_at("shop:v1", 2)).await;
+    });
+}
+
+#[test]
+fn a_direct_rollback_stops_everything_and_comes_back_as_large_as_it_was() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 3, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &format!("strategy = \"direct\"\n{}", on_errors())).await;
+        cluster.set_image("shop", "shop:v2-errors40").await;
+        let alerts = watch.told_to_the_end().await;
+        assert!(of(&alerts, Phase::Started).reason.contains("/shop to 0, then give"), "{alerts:#?}");
+        of(&alerts, Phase::Restored);
+        cluster.until_pods("shop", "back at v1", all_at("shop:v1", 3)).await;
+    });
+}
+
+#[test]
+fn a_bad_canary_goes_and_stable_serves_on() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("try", 0, "shop:v1").await;
+        let stable = cluster.rolled_out("shop").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let mut watch = Watch::over_kind(cluster, "canary = \"try\", deployment", &policy).await;
+        let container = json!({ "name": "app", "image": "shop:v2-errors40" });
+        let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
+        cluster.patch("try", &patch).await;
+        of(&watch.told_to_the_end().await, Phase::Restored);
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        let after = cluster.rolled_out("shop").await;
+        assert_eq!(after.metadata.generation, stable.metadata.generation, "stable was not touched");
+    });
+}
+
+/// Two daemons that both believe to lead write the same at once, and somebody scales all the while: each time the template
+/// goes back by one write, and whoever did not write it says so.
+#[test]
+fn of_two_that_take_a_release_back_at_once_one_writes() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let mut shop = deployment("shop", 0, "shop:v1");
+        shop["spec"]["revisionHistoryLimit"] = 2.into();
+        let object = object(&cluster.create::<Deployment>(shop).await, cluster);
+        let (mut applied, mut idle) = (0, 0);
+        let v1 = cluster.hash("shop").await;
+        let source = pin(cluster, &v1).await;
+        for round in 0..20 {
+            cluster.set_image("shop", "shop:v2").await;
+            let expect = cluster.hash("shop").await.as_str().into();
+            let step = StepKind::RestoreTemplate {
+                object: object.clone(),
+                expect,
+                to: v1.as_str().into(),
+                source: source.clone(),
+            };
+            let hands = [Hands::default(), Hands::default()];
+            let workload = "shop".into();
+            let replicas = json!({ "spec": { "replicas": round % 2 } });
+            let scale = cluster.patch("shop", &replicas);
+            let limit = Span::from_secs(30);
+            let (first, second, _) = tokio::join!(
+                hands[0].execute(&workload, &step, limit),
+                hands[1].execute(&workload, &step, limit),
+                scale
+            );
+            for outcome in [first, second] {
+                match outcome {
+                    Outcome::Applied => applied += 1,
+                    Outcome::AlreadyInEffect => idle += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(cluster.hash("shop").await, v1);
+        }
+        assert!(applied >= 20 && applied + idle == 40, "{applied} {idle}");
+    });
+}
+
+#[test]
+fn what_is_not_as_it_was_judged_is_not_written() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let created = cluster.create::<Deployment>(deployment("shop", 0, "shop:v1")).await;
+        let v1 = cluster.hash("shop").await;
+        let source = pin(cluster, &v1).await;
+        cluster.set_image("shop", "shop:v2").await;
+        let v2 = cluster.hash("shop").await;
+        cluster.set_image("shop", "shop:v3").await;
+        cluster.hash("shop").await;
+        let ours = object(&created, cluster);
+        let write = async |object: &ClusterObject, expect: &str, source: &Pin| {
+            let step = StepKind::RestoreTemplate {
+                object: object.clone(),
+                expect: expect.into(),
+                to: v1.as_str().into(),
+                source: source.clone(),
+            };
+            Hands::default().execute(&"shop".into(), &step, Span::from_secs(30)).await
+        };
+        let human = write(&ours, &v2, &source).await;
+        assert!(matches!(&human, Outcome::Conflict(why) if why.contains("somebody else")), "{human:?}");
+        let other = ClusterObject { uid: "another".to_owned(), ..ours.clone() };
+        let other = write(&other, &v2, &source).await;
+        assert!(matches!(&other, Outcome::Conflict(why) if why.contains("same name")), "{other:?}");
+        let gone = Pin { name: "shop-gone".to_owned(), ..source.clone() };
+        let gone = write(&ours, &v2, &gone).await;
+        assert!(matches!(&gone, Outcome::Denied(why) if why.contains("is gone")), "{gone:?}");
+        let image =
+            |found: &Deployment| json!(found.spec.as_ref().unwrap().template)["spec"]["containers"][0]["image"].clone();
+        cluster.until("shop", "left alone", |found: &Deployment| image(found) == "shop:v3").await;
+    });
+}
+
+fn object(found: &Deployment, cluster: &Cluster) -> ClusterObject {
+    ClusterObject {
+        context: None,
+        namespace: cluster.namespace().to_owned(),
+        kind: ObjectKind::Deployment,
+        name: found.name_any(),
+        uid: found.uid().expect("it exists"),
+    }
+}
+
+async fn pin(cluster: &Cluster, hash: &str) -> Pin {
+    let sets = cluster.replica_sets("shop").await;
+    let set = sets.iter().find(|set| set.labels()["pod-template-hash"] == hash).expect("a ReplicaSet of it");
+    Pin { name: set.name_any(), uid: set.uid().expect("it exists") }
+}
