@@ -20,6 +20,9 @@ const MAX_RELEASES: usize = 4;
 /// them: of few requests the highest of many values is chance.
 const STRETCH: (f64, usize) = (500.0, 5);
 
+/// A past of so many minutes has shown half of its unrest.
+const SHORT_MINUTES: f64 = 10.0;
+
 /// What a past adds at most to its own bound for its unrest.
 const MAX_UNREST: f64 = 0.7;
 
@@ -30,7 +33,8 @@ pub(super) struct Worst {
     pub(super) value: f64,
     /// Of that stretch.
     pub(super) requests: f64,
-    /// How far its stretches lie apart: the standard deviation of the logarithms.
+    /// How far its stretches lie apart: the standard deviation of the logarithms, and more of a short past, which did not
+    /// show all of it.
     pub(super) unrest: f64,
 }
 
@@ -216,7 +220,9 @@ impl Past {
     ) -> Option<Worst> {
         let stretches = self.stretches(release, candidate, bounds, until);
         let (value, requests) = stretches.iter().copied().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        Some(Worst { value, requests, unrest: unrest(&stretches) })
+        let minutes = self.minutes(release).filter(|minute| minute.begin + MINUTE <= until).count();
+        let unseen = 1.0 + SHORT_MINUTES / minutes.max(1) as f64;
+        Some(Worst { value, requests, unrest: unrest(&stretches) * unseen })
     }
 }
 
