@@ -86,7 +86,9 @@ impl Actuator for Hands {
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
                 cluster::restore_template(&self.clients, object, expect, source, limit).await
             }
-            StepKind::Scale { object, replicas } => cluster::scale(&self.clients, object, *replicas, limit).await,
+            StepKind::Scale { object, expect, replicas } => {
+                cluster::scale(&self.clients, object, expect, *replicas, limit).await
+            }
             StepKind::DeleteStuck { object, release } => {
                 cluster::delete_stuck(&self.clients, object, release, limit).await
             }

@@ -28,7 +28,8 @@ pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &Worklo
     match &policy.habitat {
         Habitat::Command(habitat) => findings.extend(command_findings(&policy.id, habitat, plan).await),
         Habitat::Kubernetes(_) if plan.steps.is_empty() => {
-            findings.push(finding("plan", format!("nothing is known that keeps the template of {}", plan.to)));
+            let why = "nothing is known that keeps its template, or beside a canary nothing of it is in service";
+            findings.push(finding("plan", format!("no step leads to {}: {why}", plan.to)));
         }
         Habitat::Kubernetes(_) => {
             let steps: Vec<&StepKind> = plan.steps.iter().map(|step| &step.kind).collect();

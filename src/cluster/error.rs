@@ -75,9 +75,7 @@ mod tests {
         let told = |message: &str| describe(&kube::Error::Api(status(message).boxed()));
         assert_eq!(told("a\nb"), "422 Invalid: a b");
         assert_eq!(told(""), "422 Invalid");
-        assert_eq!(
-            told(&"é".repeat(1_000)).len(),
-            "422 Invalid: ".len() + LONGEST - "422 Invalid: ".len() - 1 + "…".len()
-        );
+        // The bound falls into the middle of a character.
+        assert_eq!(told(&"é".repeat(1_000)).len(), LONGEST - 1 + "…".len());
     }
 }

@@ -34,9 +34,15 @@ pub(super) async fn restore_template(
     within(clients, object, &change, limit).await
 }
 
-/// Sets how many pods `object` should have.
-pub(super) async fn scale(clients: &Clients, object: &ClusterObject, replicas: u32, limit: Duration) -> Outcome {
-    within(clients, object, &Change::Replicas(replicas), limit).await
+/// Sets how many pods `object` should have, if it has the template of `expect`.
+pub(super) async fn scale(
+    clients: &Clients,
+    object: &ClusterObject,
+    expect: &RevisionId,
+    replicas: u32,
+    limit: Duration,
+) -> Outcome {
+    within(clients, object, &Change::Replicas { expect: Some(expect.clone()), replicas }, limit).await
 }
 
 /// Deletes the pods of a release that keep its controller waiting.

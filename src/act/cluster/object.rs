@@ -22,8 +22,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) enum Change {
     /// The pods' template.
     Template { expect: RevisionId, source: Pin },
-    /// The number of pods.
-    Replicas(u32),
+    /// The number of pods, of a release where it is about one.
+    Replicas { expect: Option<RevisionId>, replicas: u32 },
 }
 
 /// A workload, and the way to it.

@@ -29,7 +29,10 @@ async fn look(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
                 (object, Change::Template { expect: expect.clone(), source: source.clone() })
             }
-            StepKind::Scale { object, replicas } => (object, Change::Replicas(*replicas)),
+            // Which release it is about is settled by the steps before it.
+            StepKind::Scale { object, replicas, expect: _ } => {
+                (object, Change::Replicas { expect: None, replicas: *replicas })
+            }
             StepKind::DeleteStuck { object, .. } => {
                 findings.extend(may_delete(clients, object).await);
                 continue;

@@ -11,7 +11,7 @@ const ATTEMPTS: u32 = 5;
 
 /// What is compared before a write, and how it would be after.
 struct Goal {
-    /// The templates that it may have before and has after, where it is about templates.
+    /// The templates that it must have before and has after; none where any will do.
     templates: Option<(Value, Value)>,
 }
 
@@ -48,6 +48,8 @@ async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome>
         let before = read.generation;
         read = place.read().await.map_err(|unread| unsettled(&error, unread))?;
         match standing(&read, change, &goal) {
+            // Where the server said no, it was somebody else's write.
+            Standing::There if is_refusal(&error) => return Ok(Outcome::AlreadyInEffect),
             Standing::There => return Ok(Outcome::Applied),
             // Only what was compared has not changed: somebody scaled, and the fence did its duty.
             Standing::Before if read.generation != before => {}
@@ -60,16 +62,25 @@ async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome>
 
 /// What is compared, read from the objects that keep the templates.
 async fn goal(place: &Place<'_>, change: &Change) -> Result<Goal, Outcome> {
-    let Change::Template { expect, source, .. } = change else { return Ok(Goal { templates: None }) };
-    let after = place.kept(&source.name, Some(&source.uid)).await?;
-    let before = place.template_of(expect).await?;
-    Ok(Goal { templates: Some((before, after)) })
+    let templates = match change {
+        Change::Template { expect, source } => {
+            let after = place.kept(&source.name, Some(&source.uid)).await?;
+            Some((place.template_of(expect).await?, after))
+        }
+        Change::Replicas { expect: Some(expect), .. } => {
+            let kept = place.template_of(expect).await?;
+            Some((kept.clone(), kept))
+        }
+        Change::Replicas { expect: None, .. } => None,
+    };
+    Ok(Goal { templates })
 }
 
 fn standing(read: &Read, change: &Change, goal: &Goal) -> Standing {
     match (change, &goal.templates) {
-        (Change::Replicas(wanted), _) if read.replicas == Some(u64::from(*wanted)) => Standing::There,
-        (Change::Replicas(_), _) => Standing::Before,
+        (Change::Replicas { .. }, Some((kept, _))) if read.template != *kept => Standing::Elsewhere,
+        (Change::Replicas { replicas, .. }, _) if read.replicas == Some(u64::from(*replicas)) => Standing::There,
+        (Change::Replicas { .. }, _) => Standing::Before,
         (Change::Template { .. }, Some((_, after))) if read.template == *after => Standing::There,
         (Change::Template { .. }, Some((before, _))) if read.template == *before => Standing::Before,
         (Change::Template { .. }, _) => Standing::Elsewhere,
@@ -83,7 +94,7 @@ fn may_be_written(place: &Place<'_>, read: &Read, change: &Change, goal: &Goal) 
             Some(why) => Err(Outcome::Denied(format!("{} {why}", place.object))),
             None => Ok(()),
         },
-        (Standing::Before | Standing::There, Change::Replicas(_)) => Ok(()),
+        (Standing::Before | Standing::There, Change::Replicas { .. }) => Ok(()),
     }
 }
 
@@ -97,7 +108,9 @@ pub(super) fn obstacle(read: &Read) -> Option<&'static str> {
 
 fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
     match (change, &goal.templates) {
-        (Change::Replicas(wanted), _) => vec![json!({"op": "replace", "path": "/spec/replicas", "value": wanted})],
+        (Change::Replicas { replicas, .. }, _) => {
+            vec![json!({"op": "replace", "path": "/spec/replicas", "value": replicas})]
+        }
         (Change::Template { .. }, Some((_, after))) => template_change(read, after),
         (Change::Template { .. }, None) => Vec::new(),
     }
@@ -134,9 +147,14 @@ pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), S
 
 fn elsewhere(place: &Place<'_>) -> Outcome {
     Outcome::Conflict(format!(
-        "{} has another template than the one to be replaced: somebody else changed it",
+        "{} has another template than the one that was judged: somebody else changed it",
         place.object
     ))
+}
+
+/// Whether the API server itself says that it did not write.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code))
 }
 
 /// Nothing was written, and nothing that is compared has changed: the status says whether that may pass.

@@ -126,10 +126,13 @@ pub enum StepKind {
         /// What holds that template.
         source: Pin,
     },
-    /// Set how many pods a workload in a cluster should have. Safe to do twice.
+    /// Set how many pods a workload in a cluster should have, only while it has the template of `expect`. Safe to do
+    /// twice.
     Scale {
         /// The workload.
         object: ClusterObject,
+        /// The release whose template it must have.
+        expect: RevisionId,
         /// How many.
         replicas: u32,
     },
@@ -209,7 +212,9 @@ impl StepKind {
             StepKind::RestoreTemplate { object, expect, to, source } => {
                 format!("give {object} the template of {to}, kept by {}, in place of that of {expect}", source.name)
             }
-            StepKind::Scale { object, replicas } => format!("scale {object} to {replicas}"),
+            StepKind::Scale { object, expect, replicas } => {
+                format!("scale {object} to {replicas} while it is at {expect}")
+            }
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")
             }

@@ -82,7 +82,7 @@ fn a_direct_rollback_stops_everything_and_comes_back_as_large_as_it_was() {
         let mut watch = Watch::over(cluster, &format!("strategy = \"direct\"\n{}", on_errors())).await;
         cluster.set_image("shop", "shop:v2-errors40").await;
         let alerts = watch.told_to_the_end().await;
-        assert!(of(&alerts, Phase::Started).reason.contains("/shop to 0, then give"), "{alerts:#?}");
+        assert!(of(&alerts, Phase::Started).reason.contains("/shop to 0 while it is at "), "{alerts:#?}");
         of(&alerts, Phase::Restored);
         cluster.until_pods("shop", "back at v1", all_at("shop:v1", 3)).await;
     });
@@ -145,7 +145,7 @@ fn of_two_that_take_a_release_back_at_once_one_writes() {
             }
             assert_eq!(cluster.hash("shop").await, v1);
         }
-        assert!(applied >= 20 && applied + idle == 40, "{applied} {idle}");
+        assert_eq!((applied, idle), (20, 20));
     });
 }
 

@@ -10,15 +10,22 @@ use crate::domain::time::Span;
 const WRITE_TIMEOUT: Span = Span::from_secs(30);
 
 /// Rolling: one write, which the workload's own controller rolls out by the workload's own rules. Direct: all pods go
-/// before those of the goal come, as many as there were. A release that a canary tries goes with the canary. Nothing
-/// where the cluster was not seen, or no object keeps the goal's template.
+/// before those of the goal come, as many as there were. A release that a canary tries goes with the canary, while the
+/// goal itself is in service. Nothing where the cluster was not seen, no object keeps the goal's template, or the canary is
+/// all that serves.
 pub(super) fn steps(policy: &WorkloadPolicy, view: &ReleaseView, from: &RevisionId, to: &RevisionId) -> Vec<Step> {
     let Some(orchestrated) = &view.orchestrated else { return Vec::new() };
     let write = |kind| Step { kind, timeout: WRITE_TIMEOUT };
     let wait =
         |at_least| Step { kind: StepKind::AwaitRollout { release: to.clone(), at_least }, timeout: policy.deadline };
     if let Some(canary) = orchestrated.canary.as_ref().filter(|canary| canary.release == *from) {
-        return vec![write(StepKind::Scale { object: canary.object.clone(), replicas: 0 }), wait(0)];
+        let serves =
+            |(instance, release): &(InstanceId, RevisionId)| release == to && orchestrated.serving.contains(instance);
+        if !view.instances.iter().any(serves) {
+            return Vec::new();
+        }
+        let (object, expect) = (canary.object.clone(), from.clone());
+        return vec![write(StepKind::Scale { object, expect, replicas: 0 }), wait(1)];
     }
     let Some(source) = orchestrated.kept.get(to) else { return Vec::new() };
     let object = || orchestrated.object.clone();
@@ -28,10 +35,11 @@ pub(super) fn steps(policy: &WorkloadPolicy, view: &ReleaseView, from: &Revision
         to: to.clone(),
         source: source.clone(),
     });
-    let scale = |replicas| write(StepKind::Scale { object: object(), replicas });
+    let scale =
+        |expect: &RevisionId, replicas| write(StepKind::Scale { object: object(), expect: expect.clone(), replicas });
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
-            vec![scale(0), restore, scale(orchestrated.replicas), wait(1)]
+            vec![scale(from, 0), restore, scale(to, orchestrated.replicas), wait(1)]
         }
         Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
             let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });

@@ -134,12 +134,15 @@ fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
     let all = ["p-0", "p-1"];
     let deployment = cluster(ObjectKind::Deployment, 2, &["p-0"]);
     assert_eq!(in_cluster(Strategy::Rolling, "v2", &deployment), [restore, wait]);
-    let (down, up) = ("scale deployment prod/app to 0", "scale deployment prod/app to 2");
+    let down = "scale deployment prod/app to 0 while it is at v2";
+    let up = "scale deployment prod/app to 2 while it is at v1";
     assert_eq!(in_cluster(Strategy::Direct, "v2", &deployment), [down, restore, up, wait]);
     let empty = cluster(ObjectKind::Deployment, 0, &all);
     assert_eq!(in_cluster(Strategy::Direct, "v2", &empty), [restore, wait], "nothing is scaled up from nothing");
-    let canary = ["scale deployment prod/app-canary to 0", wait];
+    let canary = ["scale deployment prod/app-canary to 0 while it is at v3", wait];
     assert_eq!(in_cluster(Strategy::Canary, "v3", &deployment), canary);
+    let alone = cluster(ObjectKind::Deployment, 2, &["p-1"]);
+    assert_eq!(in_cluster(Strategy::Canary, "v3", &alone), [""; 0], "the canary is all that serves");
     let restore = restore.replace("deployment", "statefulset");
     let set = cluster(ObjectKind::StatefulSet, 2, &["p-0"]);
     let delete = "delete the pods of statefulset prod/app at v2 that are not in service";
