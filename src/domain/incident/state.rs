@@ -71,6 +71,9 @@ pub struct Incident {
     pub strategy: Strategy,
     /// Why nothing is done, where nothing is.
     pub hold: Option<Hold>,
+    /// The last reason for which its present cause was not put down to the release.
+    #[serde(default)]
+    pub attributed: Option<Hold>,
     /// Who approved.
     pub approved: Option<String>,
     /// Who rejected.

@@ -55,10 +55,11 @@ fn is_share(evidence: &Evidence) -> bool {
     }
 }
 
-/// What an incident is held for stays so until its figures are materially worse than they were at detection: as a fault
-/// that is someone else's ends, it ends here and there at different moments, and looks like the release's in between.
+/// What was once not put down to the release stays so until its figures are materially worse than they were at detection:
+/// as a fault that is someone else's ends, it ends here and there at different moments, and looks like the release's in
+/// between.
 pub(super) fn stands(situation: &Situation<'_>, guard: &str) -> Option<Hold> {
-    let hold = situation.incident.hold.as_ref().filter(|hold| hold.as_str() == guard)?;
+    let hold = situation.incident.attributed.as_ref().filter(|hold| hold.as_str() == guard)?;
     let Cause::Trigger { evidence: then, .. } = &situation.incident.cause else { return None };
     let (now, _) = evidence(situation)?;
     let (then, now, margin) = (then.value?, now.value?, margin(then)?);
@@ -146,7 +147,7 @@ pub(super) fn shared_fault(situation: &Situation<'_>) -> Option<Hold> {
 mod tests {
     use super::*;
     use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Verdict};
-    use crate::domain::id::{RevisionId, TargetId};
+    use crate::domain::id::{RevisionId, TargetId, TriggerName};
     use crate::domain::incident::state::{Incident, WorkloadState};
     use crate::domain::policy::{Mode, Severity, Strategy};
     use crate::domain::response::guard::FleetView;
@@ -177,8 +178,8 @@ mod tests {
         }
     }
 
-    /// The names of the guards that hold.
-    fn holding(evidence: Evidence, others: &[&str]) -> Vec<&'static str> {
+    /// Asks about an incident with the figures of its detection, while these are the present ones.
+    fn asked<T>(now: Evidence, incident: &Incident, others: &[&str], ask: impl FnOnce(&Situation<'_>) -> T) -> T {
         let habitat = crate::domain::policy::Habitat::ReleaseDir(crate::domain::policy::ReleaseDir {
             root: "/srv".into(),
             releases: "releases".into(),
@@ -187,35 +188,53 @@ mod tests {
         let policy = testing::policy(Strategy::Direct, habitat);
         let at = Timestamp::from_millis(0);
         let state = TriggerState::Firing { since: at, at };
-        let name = crate::domain::id::TriggerName::from("t");
-        let hold_for = Span::ZERO;
-        let severity = Severity::Critical;
-        let status = TriggerStatus { name: name.clone(), severity, hold_for, state, evidence: evidence.clone() };
+        let (name, severity) = (TriggerName::from("t"), Severity::Critical);
+        let status = TriggerStatus { name, severity, hold_for: Span::ZERO, state, evidence: now };
         let assessment =
             Assessment { at, revision: None, triggers: vec![status], signals: Vec::new(), blind: None, healthy: false };
-        let cause = Cause::Trigger { name, severity, hold_for, evidence };
-        let incident = Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Direct, at);
         let bad_without_rollout = others.iter().map(|other| (WorkloadId::from(*other), at)).collect();
-        let fleet = FleetView { bad_without_rollout, ..FleetView::default() };
-        let state = WorkloadState::default();
-        let situation = Situation {
+        ask(&Situation {
             policy: &policy,
-            state: &state,
-            incident: &incident,
+            state: &WorkloadState::default(),
+            incident,
             assessment: &assessment,
             available: Ok(&[]),
-            fleet: &fleet,
+            fleet: &FleetView { bad_without_rollout, ..FleetView::default() },
             now: at,
-        };
+        })
+    }
+
+    fn incident(evidence: Evidence) -> Incident {
+        let (name, severity) = (TriggerName::from("t"), Severity::Critical);
+        let cause = Cause::Trigger { name, severity, hold_for: Span::ZERO, evidence };
+        Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Direct, Timestamp::from_millis(0))
+    }
+
+    /// The names of the guards that hold.
+    fn holding(evidence: Evidence, others: &[&str]) -> Vec<&'static str> {
         let goal = Goal { revision: RevisionId::from("good"), image: None, known_good_since: None };
-        let holds = [
-            old_release_alike(&situation),
-            goal_worse(&situation, &goal),
-            one_target(&situation),
-            load(&situation),
-            shared_fault(&situation),
-        ];
+        let holds = asked(evidence.clone(), &incident(evidence), others, |situation| {
+            [
+                old_release_alike(situation),
+                goal_worse(situation, &goal),
+                one_target(situation),
+                load(situation),
+                shared_fault(situation),
+            ]
+        });
         holds.iter().flatten().map(Hold::as_str).collect()
+    }
+
+    #[test]
+    fn what_was_not_the_releases_stays_so_until_it_is_materially_worse() {
+        let plain = |value: f64| evidence(value, Unit::Ratio, Around::default());
+        let held = Hold::SharedFault { others: vec![WorkloadId::from("a"), WorkloadId::from("b")] };
+        let known = Incident { attributed: Some(held.clone()), hold: None, ..incident(plain(0.4)) };
+        let at = |value: f64, guard: &str| asked(plain(value), &known, &[], |situation| stands(situation, guard));
+        assert_eq!(at(0.2, "shared-fault"), Some(held.clone()), "the others are well again already");
+        assert_eq!(at(0.5, "shared-fault"), Some(held));
+        assert_eq!(at(0.6, "shared-fault"), None);
+        assert_eq!(at(0.2, "load"), None);
     }
 
     #[test]

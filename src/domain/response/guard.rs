@@ -133,23 +133,11 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("fault-ebbs", fault_ebbs(situation)),
         ("no-rollout", no_rollout(situation)),
         ("fault-before-rollout", fault_before_rollout(situation)),
-        (
-            "old-release-alike",
-            attribution::old_release_alike(situation).or_else(|| attribution::stands(situation, "old-release-alike")),
-        ),
-        (
-            "goal-worse",
-            goal.as_ref()
-                .ok()
-                .and_then(|goal| attribution::goal_worse(situation, goal))
-                .or_else(|| attribution::stands(situation, "goal-worse")),
-        ),
+        ("old-release-alike", attribution::old_release_alike(situation)),
+        ("goal-worse", goal.as_ref().ok().and_then(|goal| attribution::goal_worse(situation, goal))),
         ("one-target", attribution::one_target(situation)),
-        ("load", attribution::load(situation).or_else(|| attribution::stands(situation, "load"))),
-        (
-            "shared-fault",
-            attribution::shared_fault(situation).or_else(|| attribution::stands(situation, "shared-fault")),
-        ),
+        ("load", attribution::load(situation)),
+        ("shared-fault", attribution::shared_fault(situation)),
         ("past-probation", past_probation(situation)),
         ("rolled-back-before", rolled_back_before(situation)),
         (goal_guard_name(situation), goal.as_ref().err().cloned()),
@@ -162,6 +150,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("needs-approval", needs_approval(situation)),
     ];
     let guards = holds.into_iter().map(|(name, hold)| {
+        let hold = hold.or_else(|| attribution::stands(situation, name));
         let forced = FORCIBLE.contains(&name) && force.iter().any(|f| f == name);
         Guard { name: name.to_owned(), hold, forced }
     });

@@ -160,6 +160,38 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// Whether it says that a fault is not the release's, by figures that may fade before the fault does.
+    #[must_use]
+    pub const fn is_attribution(&self) -> bool {
+        match self {
+            Hold::OldReleaseAlike { .. } | Hold::GoalWorse { .. } | Hold::Load { .. } | Hold::SharedFault { .. } => {
+                true
+            }
+            Hold::ObserveMode
+            | Hold::Paused { .. }
+            | Hold::AlertOnly
+            | Hold::Blind { .. }
+            | Hold::RevisionUnknown { .. }
+            | Hold::StaleEvidence { .. }
+            | Hold::FaultEbbs
+            | Hold::FaultBeforeRollout { .. }
+            | Hold::OneTarget { .. }
+            | Hold::PastProbation { .. }
+            | Hold::NoRollout
+            | Hold::NoKnownGood { .. }
+            | Hold::GoalRefused { .. }
+            | Hold::RolledBackBefore { .. }
+            | Hold::Cooldown { .. }
+            | Hold::DailyLimit { .. }
+            | Hold::FleetBudget { .. }
+            | Hold::InFlight { .. }
+            | Hold::FleetStorm { .. }
+            | Hold::NeedsApproval { .. }
+            | Hold::Rejected { .. }
+            | Hold::Preflight { .. } => false,
+        }
+    }
+
     /// The reason's name: a label value in metrics, the word that `--force` takes, and what makes two holds the same.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

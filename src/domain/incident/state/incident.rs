@@ -22,6 +22,7 @@ impl Incident {
             mode,
             strategy,
             hold: None,
+            attributed: None,
             approved: None,
             rejected: None,
             plan: None,
@@ -83,9 +84,13 @@ impl Incident {
             Event::StillPending { held } => self.pending = Some((*held, at)),
             Event::Detected { cause, onset, goal, .. } => {
                 self.goal.clone_from(goal);
+                self.attributed = None;
                 self.detected(cause, *onset, at);
             }
             Event::Held { hold, goal } | Event::Refused { hold, goal, .. } => {
+                if hold.is_attribution() {
+                    self.attributed = Some(hold.clone());
+                }
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
             }
