@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{StreamExt, pin_mut};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
@@ -180,19 +181,26 @@ fn fault(detail: &str) -> Fault {
 }
 
 /// Waits that grow while nothing succeeds.
-#[derive(Debug, Default)]
 struct Pause {
+    lengths: ExponentialBackoff,
     failures: u32,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        let (shortest, longest) = PAUSES;
+        let lengths = ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest);
+        Self { lengths: lengths.with_jitter().without_max_times().build(), failures: 0 }
+    }
 }
 
 impl Pause {
     fn reset(&mut self) {
-        self.failures = 0;
+        *self = Self::default();
     }
 
     async fn wait(&mut self) {
-        let length = PAUSES.0.saturating_mul(1 << self.failures.min(16)).min(PAUSES.1);
         self.failures += 1;
-        sleep(length).await;
+        sleep(self.lengths.next().unwrap_or(PAUSES.1)).await;
     }
 }
