@@ -224,6 +224,7 @@ fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
 /// Whether a release of its own came lately. One that was there at first sight came with no rollout that anyone saw.
 fn has_rolled_out(controller: &Controller, now: Timestamp) -> bool {
     let state = controller.state();

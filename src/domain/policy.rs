@@ -1,5 +1,9 @@
 //! What the operator asked for, with every name resolved and every number in its base unit.
 
+mod kubernetes;
+
+pub use kubernetes::{ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Pin};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -445,108 +449,6 @@ pub enum Habitat {
     Command(CommandHabitat),
     /// Workloads of a Kubernetes cluster, exactly as they are.
     Kubernetes(Kubernetes),
-}
-
-/// Where in which cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kubernetes {
-    /// A context of the kubeconfig; none: the cluster that the daemon runs in, else the kubeconfig's current context.
-    pub context: Option<String>,
-    /// The namespace; none: that of the daemon's own pod.
-    pub namespace: Option<String>,
-    /// What is watched there.
-    pub subject: KubernetesSubject,
-}
-
-/// What is watched and taken back in a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KubernetesSubject {
-    /// One object.
-    Object {
-        /// Its kind.
-        kind: ObjectKind,
-        /// Its name.
-        name: String,
-    },
-    /// Every Deployment, StatefulSet and DaemonSet with these labels, as a label selector.
-    Selected {
-        /// The selector, as `kubectl -l` takes it.
-        selector: String,
-    },
-    /// The workload that owns the daemon's own pod, which it runs in as a sidecar.
-    OwnerOfPod,
-    /// Two Deployments behind one Service, whose selector says which of them serves.
-    BlueGreen {
-        /// The Service.
-        service: String,
-        /// The label in its selector that tells the colours apart.
-        selector_key: String,
-        /// One Deployment.
-        blue: String,
-        /// The other one.
-        green: String,
-    },
-    /// A Deployment that serves and one that tries a new release beside it.
-    Canary {
-        /// The Deployment that serves.
-        stable: String,
-        /// The one that tries.
-        canary: String,
-    },
-}
-
-/// Kinds of workloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ObjectKind {
-    /// Deployment.
-    Deployment,
-    /// StatefulSet.
-    StatefulSet,
-    /// DaemonSet.
-    DaemonSet,
-}
-
-impl ObjectKind {
-    /// Its name in the policy file and on the command line of `kubectl`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ObjectKind::Deployment => "deployment",
-            ObjectKind::StatefulSet => "statefulset",
-            ObjectKind::DaemonSet => "daemonset",
-        }
-    }
-}
-
-/// One object of a cluster. Another one under the same name is not it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterObject {
-    /// As [`Kubernetes::context`].
-    pub context: Option<String>,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its kind.
-    pub kind: ObjectKind,
-    /// Its name.
-    pub name: String,
-    /// What the API server tells it by, for as long as it exists.
-    pub uid: String,
-}
-
-impl fmt::Display for ClusterObject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
-    }
-}
-
-/// An object in the namespace of another one, by name and uid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
 }
 
 /// `root/releases/<revision>/…` with one symlink an instance that names the current one.
