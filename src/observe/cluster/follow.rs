@@ -51,6 +51,7 @@ pub(in crate::observe) struct Follower {
     kills: BTreeMap<String, Kills>,
     told: Option<Result<ReleaseView, Fault>>,
     readings: BTreeMap<InstanceId, HostReading>,
+    names: Names,
     /// Since when the workload's template has been no revision's.
     unnamed_since: Option<Timestamp>,
     outlook: Outlook,
@@ -82,6 +83,7 @@ impl Follower {
             kills: BTreeMap::new(),
             told: None,
             readings: BTreeMap::new(),
+            names: Names::default(),
             unnamed_since: None,
             outlook,
         }
@@ -182,7 +184,13 @@ impl Follower {
             Err(fault) => (Err(fault), Vec::new()),
         };
         if let Ok(view) = &view {
+            // The looks at the addresses before end first, so that none is told after them.
             self.look_at_pods(view, &pods);
+            let successors = self.names.take_up(&pods);
+            if !successors.is_empty() {
+                self.send(Seen::Releases(Ok(without(view, &successors)))).await?;
+                self.told = None;
+            }
         }
         if is_due || self.told.as_ref() != Some(&view) {
             self.send(Seen::Releases(view.clone())).await?;
@@ -235,6 +243,30 @@ impl Follower {
         let observation = Observation { workload: self.site.workload.clone(), at: shared.clock.now(), seen };
         shared.out.send(observation).await.map_err(|_| Unheard)
     }
+}
+
+/// Which pod had which name last.
+#[derive(Debug, Default)]
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    /// Takes up who has which name now. The names that another pod had before: a StatefulSet's pod comes back under its
+    /// name and elsewhere, and may do so between two looks.
+    fn take_up(&mut self, pods: &[Pod]) -> Vec<InstanceId> {
+        let now: BTreeMap<String, String> = pods.iter().map(|pod| (pod.name.clone(), pod.uid.clone())).collect();
+        let before = std::mem::replace(&mut self.0, now);
+        let is_other = |(name, uid): &(&String, &String)| before.get(*name).is_some_and(|before| before != *uid);
+        self.0.iter().filter(is_other).map(|(name, _)| InstanceId::new(name)).collect()
+    }
+}
+
+/// The picture while these are out of service: what was seen of one is not of the one that comes after it.
+fn without(view: &ReleaseView, gone: &[InstanceId]) -> ReleaseView {
+    let mut view = view.clone();
+    if let Some(orchestrated) = &mut view.orchestrated {
+        orchestrated.serving.retain(|instance| !gone.contains(instance));
+    }
+    view
 }
 
 fn pods_of(sight: &Collections, workload: &Workload, revisions: &[&Revision]) -> Vec<Pod> {
@@ -300,5 +332,30 @@ impl Waker {
             changes.mark_unchanged();
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_comes_back_under_its_name_is_another_one() {
+        let pod = |name: &str, uid: &str| Pod {
+            uid: uid.to_owned(),
+            name: name.to_owned(),
+            owner: "set".to_owned(),
+            hash: "h1".to_owned(),
+            ip: None,
+            is_ready: true,
+            is_ending: false,
+            containers: Vec::new(),
+            ports: Vec::new(),
+        };
+        let mut names = Names::default();
+        assert_eq!(names.take_up(&[pod("shop-0", "a"), pod("shop-1", "b")]), []);
+        assert_eq!(names.take_up(&[pod("shop-0", "a"), pod("shop-1", "c")]), [InstanceId::new("shop-1")]);
+        assert_eq!(names.take_up(&[pod("shop-1", "c")]), []);
+        assert_eq!(names.take_up(&[pod("shop-0", "d"), pod("shop-1", "c")]), [], "its name was free for a while");
     }
 }
