@@ -23,7 +23,7 @@
 //! | [`host`] | what a plain host offers: release directories and programs | domain |
 //! | [`net`] | how peers are reached: Prometheus' HTTP client options, bounds on every body | domain, config, host |
 //! | [`observe`] | an edge: exposition pages, health endpoints, releases, workloads in a cluster | domain, config, engine's ports, clock, cluster, host, net |
-//! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, cluster, host |
+//! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, cluster, host, net |
 //! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
 //! | [`clock`] | the only reader of the operating system's clock | domain |
 //! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, engine's ports, host, markup, net |

@@ -92,9 +92,18 @@ impl Actuator for Hands {
             StepKind::DeleteStuck { object, release } => {
                 cluster::delete_stuck(&self.clients, object, release, limit).await
             }
-            StepKind::Gate { .. } | StepKind::AwaitRollout { .. } => {
-                Outcome::Denied("this is judged by observation, not executed".to_owned())
+            StepKind::SwitchService { object, to, switch } => {
+                cluster::switch_service(&self.clients, object, to, switch, limit).await
             }
+            StepKind::ProveTraffic { object, release, switch, at_least, ask, answers } => {
+                let (at_least, answers, ask) = (*at_least, *answers, ask.as_deref());
+                let proof = cluster::Proof { object, release, switch, at_least, ask, answers };
+                cluster::prove_traffic(&self.clients, proof, limit).await
+            }
+            StepKind::Gate { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::AwaitWell { .. } => Outcome::Denied("this is judged by observation, not executed".to_owned()),
         }
     }
 
@@ -117,6 +126,10 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. }
             | StepKind::Gate { .. } => Outcome::Denied(format!("not a switch: {}", step.title())),
         }
     });

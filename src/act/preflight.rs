@@ -28,7 +28,7 @@ pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &Worklo
     match &policy.habitat {
         Habitat::Command(habitat) => findings.extend(command_findings(&policy.id, habitat, plan).await),
         Habitat::Kubernetes(_) if plan.steps.is_empty() => {
-            let why = "nothing is known that keeps its template, or beside a canary nothing of it is in service";
+            let why = "nothing is known that keeps its template, or it has no pods and nothing to go by";
             findings.push(finding("plan", format!("no step leads to {}: {why}", plan.to)));
         }
         Habitat::Kubernetes(_) => {
@@ -57,6 +57,10 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. }
             | StepKind::AwaitRollout { .. } => {}
         }
     }

@@ -4,6 +4,7 @@
 //! images and whether it equals another one matter.
 
 mod client;
+pub mod colours;
 mod error;
 pub mod facts;
 pub mod template;

@@ -61,6 +61,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             kept: revisions.iter().map(|revision| (revision.hash.clone(), pin(revision))).collect(),
             is_stateless: workload.is_stateless,
             canary: None,
+            idle: None,
         })),
     })
 }

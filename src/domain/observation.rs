@@ -1,13 +1,13 @@
 //! What the edges see and hand inwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
-use super::policy::{ClusterObject, ObjectKind, OperandId, Pin, Release};
+use super::policy::{ClusterObject, ObjectKind, OperandId, Pin, Release, Switch};
 use super::time::Timestamp;
 
 /// One look at one thing.
@@ -125,6 +125,14 @@ pub struct ReleaseView {
 }
 
 impl ReleaseView {
+    /// The instances of a release that are in service, or ready to be.
+    #[must_use]
+    pub fn in_service_at(&self, release: &RevisionId) -> Vec<InstanceId> {
+        let Some(orchestrated) = &self.orchestrated else { return Vec::new() };
+        let at = self.instances.iter().filter(|(_, revision)| revision == release).map(|(instance, _)| instance);
+        at.filter(|instance| orchestrated.serving.contains(instance)).cloned().collect()
+    }
+
     /// Whether every instance is at this release, or on its way there.
     #[must_use]
     pub fn is_bound_for(&self, release: &RevisionId) -> bool {
@@ -146,7 +154,7 @@ pub struct Orchestrated {
     pub replicas: u32,
     /// How far the way to the desired release is.
     pub rollout: Rollout,
-    /// The instances in service. Only they are scraped and probed; the others are about to come or to go.
+    /// The instances in service, or ready for it. Only they are looked at; the others are about to come or to go.
     pub serving: Vec<InstanceId>,
     /// What holds each release's template.
     pub kept: BTreeMap<RevisionId, Pin>,
@@ -154,6 +162,8 @@ pub struct Orchestrated {
     pub is_stateless: bool,
     /// What tries a release beside it.
     pub canary: Option<Canary>,
+    /// What waits beside it for the traffic.
+    pub idle: Option<Idle>,
 }
 
 /// A second object of the same kind, which tries a release beside the first.
@@ -163,6 +173,23 @@ pub struct Canary {
     pub object: ClusterObject,
     /// The release that it tries.
     pub release: RevisionId,
+}
+
+/// The other one of two objects behind a switch: it gets no traffic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// What the orchestrator runs.
+    pub object: ClusterObject,
+    /// The release that it is at, or on its way to.
+    pub release: RevisionId,
+    /// How many instances it should have.
+    pub replicas: u32,
+    /// Why it does not come up, where the orchestrator has given up.
+    pub stalled: Option<String>,
+    /// Its instances, of whatever release.
+    pub instances: BTreeSet<InstanceId>,
+    /// What would give it the traffic.
+    pub switch: Switch,
 }
 
 impl Orchestrated {

@@ -2,7 +2,9 @@
 
 mod kubernetes;
 
-pub use kubernetes::{ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Pin};
+pub use kubernetes::{
+    Ask, AskedPage, ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Pin, Sign, Switch, listed,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-use super::cluster::{Offer, Subject};
+use super::cluster::{Beside, Offer, Subject};
 use super::crew::{Crew, Key, Spec, pages, probes};
 use super::duty::Beat;
 use super::exposition::SeriesTable;
@@ -146,19 +146,23 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
 /// What is followed in a cluster, where this daemon can.
 fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(Key, Spec)> {
     let namespace = cluster.namespace.as_ref()?;
-    let (kind, name, canary) = match &cluster.subject {
-        KubernetesSubject::Object { kind, name } => (*kind, name, None),
-        KubernetesSubject::Canary { stable, canary } => (ObjectKind::Deployment, stable, Some(canary.clone())),
-        KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod | KubernetesSubject::BlueGreen { .. } => {
-            return None;
+    let (kind, name, beside) = match &cluster.subject {
+        KubernetesSubject::Object { kind, name } => (*kind, name, Beside::Nothing),
+        KubernetesSubject::Canary { stable, canary } => {
+            (ObjectKind::Deployment, stable, Beside::Canary(canary.clone()))
         }
+        KubernetesSubject::BlueGreen { service, selector_key, blue, green, .. } => {
+            let (other, service, key) = (green.clone(), service.clone(), selector_key.clone());
+            (ObjectKind::Deployment, blue, Beside::Colour { other, service, key })
+        }
+        KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => return None,
     };
     let subject = Subject {
         context: cluster.context.clone(),
         namespace: namespace.clone(),
         kind,
         name: name.clone(),
-        canary,
+        beside,
         offer: Offer { scrape: sources.pod_scrape.clone(), health: sources.pod_health.clone() },
         interval,
     };

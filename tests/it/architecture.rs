@@ -34,7 +34,7 @@ const ROOMS: &[Room] = &[
     room("host", &["domain"]),
     room("net", &["domain", "config", "host"]),
     room("observe", &["domain", "config", "engine", "clock", "cluster", "host", "net"]),
-    room("act", &["domain", "engine", "cluster", "host", "clock"]),
+    room("act", &["domain", "engine", "cluster", "host", "net", "clock"]),
     room("notify", &["domain", "config", "engine", "clock", "host", "markup", "net"]),
     room("store", &["domain", "engine", "clock"]),
     room("systemd", &[]),

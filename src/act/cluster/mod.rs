@@ -4,21 +4,26 @@
 //! some failures come back with none. So no status says how a write ended: the object is read again and compared, and
 //! the status only says why.
 
+mod answers;
 mod object;
 mod preflight;
+mod service;
 mod stuck;
+mod switch;
+mod traffic;
 mod write;
 
 pub(super) use preflight::findings;
+pub(super) use traffic::Proof;
 
 use std::time::Duration;
 
 use kube::Client;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::cluster::Clients;
 use crate::domain::id::RevisionId;
-use crate::domain::policy::{ClusterObject, Pin};
+use crate::domain::policy::{ClusterObject, Pin, Switch};
 use crate::domain::response::plan::Outcome;
 use object::{Change, Place};
 
@@ -64,6 +69,40 @@ pub(super) async fn delete_stuck(
     }
 }
 
+/// Gives `object` the traffic of a Service, if it selects as it did and as many pods of `to` are ready as serve now.
+pub(super) async fn switch_service(
+    clients: &Clients,
+    object: &ClusterObject,
+    to: &RevisionId,
+    switch: &Switch,
+    limit: Duration,
+) -> Outcome {
+    let deadline = Instant::now() + limit;
+    let work = async {
+        match client(clients, object).await {
+            Ok(client) => switch::carry_out(&client, object, to, switch, deadline).await,
+            Err(outcome) => outcome,
+        }
+    };
+    settled(object, timeout(limit, work).await.ok())
+}
+
+/// Finds out whether the traffic of a Service arrives where it should.
+pub(super) async fn prove_traffic(clients: &Clients, proof: Proof<'_>, limit: Duration) -> Outcome {
+    let deadline = Instant::now() + limit;
+    let work = async {
+        match client(clients, proof.object).await {
+            Ok(client) => traffic::prove(&client, proof, deadline).await,
+            Err(outcome) => outcome,
+        }
+    };
+    settled(proof.object, timeout(limit, work).await.ok())
+}
+
+fn settled(object: &ClusterObject, outcome: Option<Outcome>) -> Outcome {
+    outcome.unwrap_or_else(|| Outcome::TimedOut(format!("{object}: the API server did not answer in time")))
+}
+
 async fn within(clients: &Clients, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
     let work = async {
         match client(clients, object).await {
@@ -71,10 +110,7 @@ async fn within(clients: &Clients, object: &ClusterObject, change: &Change, limi
             Err(outcome) => outcome,
         }
     };
-    match timeout(limit, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::TimedOut(format!("{object}: the API server did not answer in time")),
-    }
+    settled(object, timeout(limit, work).await.ok())
 }
 
 async fn client(clients: &Clients, object: &ClusterObject) -> Result<Client, Outcome> {

@@ -12,7 +12,7 @@ use crate::domain::policy::{ClusterObject, ObjectKind, Pin};
 use crate::domain::response::plan::Outcome;
 
 /// The name under which the API server notes what is written here.
-const FIELD_MANAGER: &str = "rollbackd";
+pub(super) const FIELD_MANAGER: &str = "rollbackd";
 
 /// What `kubectl apply` remembers of the last manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -84,8 +84,24 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// What the API server tells the keeper of a release by: of a Deployment's pods it is the owner.
+    pub(super) async fn uid_of(&self, release: &RevisionId) -> Result<String, Outcome> {
+        let found = self.keeper(&format!("{}-{release}", self.object.name), None).await?;
+        Ok(found.metadata.uid.unwrap_or_default())
+    }
+
     /// The content of the template that an object of this workload keeps; `uid` where only that one will do.
     pub(super) async fn kept(&self, name: &str, uid: Option<&str>) -> Result<Value, Outcome> {
+        let found = self.keeper(name, uid).await?;
+        let path = match self.object.kind {
+            ObjectKind::Deployment => "/spec/template",
+            ObjectKind::StatefulSet | ObjectKind::DaemonSet => "/data/spec/template",
+        };
+        let template = found.data.pointer(path).cloned();
+        template.map(template::content).ok_or_else(|| Outcome::Denied(format!("{name} keeps no template")))
+    }
+
+    async fn keeper(&self, name: &str, uid: Option<&str>) -> Result<DynamicObject, Outcome> {
         let found = self.revisions.get_opt(name).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{name}: {}", describe(&error))))?;
         let found = found.ok_or_else(|| Outcome::Denied(format!("{name}, which keeps the template, is gone")))?;
@@ -93,12 +109,7 @@ impl<'a> Place<'a> {
         if !is_its || uid.is_some_and(|uid| found.metadata.uid.as_deref() != Some(uid)) {
             return Err(Outcome::Denied(format!("{name} is another one under the same name")));
         }
-        let path = match self.object.kind {
-            ObjectKind::Deployment => "/spec/template",
-            ObjectKind::StatefulSet | ObjectKind::DaemonSet => "/data/spec/template",
-        };
-        let template = found.data.pointer(path).cloned();
-        template.map(template::content).ok_or_else(|| Outcome::Denied(format!("{name} keeps no template")))
+        Ok(found)
     }
 
     /// The content of the template of a release, by the name that its controller gives to what keeps it.

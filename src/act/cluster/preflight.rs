@@ -8,9 +8,10 @@ use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
 use super::object::{Change, Place, plurals};
+use super::switch;
 use super::write::rehearse;
 use crate::cluster::{Clients, describe};
-use crate::domain::policy::ClusterObject;
+use crate::domain::policy::{ClusterObject, Switch};
 use crate::domain::response::plan::{Finding, StepKind};
 
 /// How long all of it may take.
@@ -37,10 +38,20 @@ async fn look(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
                 findings.extend(may_delete(clients, object).await);
                 continue;
             }
+            StepKind::SwitchService { object, switch, .. } => {
+                findings.extend(may_switch(clients, object, switch).await);
+                continue;
+            }
+            StepKind::ProveTraffic { object, .. } => {
+                findings.extend(may_look(clients, object).await);
+                continue;
+            }
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::AwaitWell { .. }
             | StepKind::Gate { .. } => continue,
         };
         match clients.get(object.context.as_deref()).await {
@@ -69,6 +80,37 @@ async fn missing_rights(client: &Client, object: &ClusterObject) -> Vec<Finding>
         ("get", revisions, None),
     ] {
         missing.extend(missing_right(client, object, "apps", resource, verb, name).await);
+    }
+    missing
+}
+
+async fn may_switch(clients: &Clients, object: &ClusterObject, switch: &Switch) -> Vec<Finding> {
+    let client = match clients.get(object.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return vec![finding("API server", error.line())],
+    };
+    let name = Some(switch.service.name.as_str());
+    let mut missing = Vec::new();
+    for verb in ["get", "patch"] {
+        missing.extend(missing_right(&client, object, "", "services", verb, name).await);
+    }
+    if missing.is_empty() {
+        let rehearsed = switch::rehearse(&client, object, switch).await;
+        missing.extend(rehearsed.err().map(|why| finding(&format!("Service {}", switch.service.name), why)));
+    }
+    missing
+}
+
+async fn may_look(clients: &Clients, object: &ClusterObject) -> Vec<Finding> {
+    let client = match clients.get(object.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return vec![finding("API server", error.line())],
+    };
+    let mut missing = Vec::new();
+    for (group, resource, verb) in
+        [("discovery.k8s.io", "endpointslices", "list"), ("", "pods", "list"), ("apps", "replicasets", "get")]
+    {
+        missing.extend(missing_right(&client, object, group, resource, verb, None).await);
     }
     missing
 }

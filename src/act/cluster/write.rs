@@ -153,12 +153,12 @@ fn elsewhere(place: &Place<'_>) -> Outcome {
 }
 
 /// Whether the API server itself says that it did not write.
-fn is_refusal(error: &kube::Error) -> bool {
+pub(super) fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code))
 }
 
 /// Nothing was written, and nothing that is compared has changed: the status says whether that may pass.
-fn refused(error: &kube::Error) -> Outcome {
+pub(super) fn refused(error: &kube::Error) -> Outcome {
     let why = describe(error);
     match error {
         kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => {
@@ -168,7 +168,7 @@ fn refused(error: &kube::Error) -> Outcome {
     }
 }
 
-fn unsettled(error: &kube::Error, unread: Outcome) -> Outcome {
+pub(super) fn unsettled(error: &kube::Error, unread: Outcome) -> Outcome {
     match unread {
         Outcome::Transient(why) => {
             Outcome::TimedOut(format!("{}; whether it took effect is not known: {why}", describe(error)))

@@ -80,10 +80,11 @@ fn unfollowed(config: &Config) -> Option<(&WorkloadId, &'static str)> {
     config.workloads.values().find_map(|workload| {
         let Habitat::Kubernetes(cluster) = &workload.policy.habitat else { return None };
         let what = match &cluster.subject {
-            KubernetesSubject::Object { .. } | KubernetesSubject::Canary { .. } => return None,
+            KubernetesSubject::Object { .. }
+            | KubernetesSubject::Canary { .. }
+            | KubernetesSubject::BlueGreen { .. } => return None,
             KubernetesSubject::Selected { .. } => "named by a selector",
             KubernetesSubject::OwnerOfPod => "the owner of this pod",
-            KubernetesSubject::BlueGreen { .. } => "a pair of colours",
         };
         Some((&workload.policy.id, what))
     })

@@ -2,10 +2,12 @@
 
 mod pod;
 mod revision;
+mod service;
 mod workload;
 
 pub use pod::{Container, Kills, Pod};
 pub use revision::Revision;
+pub use service::{Service, ServiceObject, ServiceSpec, selects};
 pub use workload::Workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

@@ -113,6 +113,13 @@ impl From<&ContainerStatus> for Container {
 }
 
 impl Pod {
+    /// A port by its number, or by the name that a container gives it.
+    #[must_use]
+    pub fn port(&self, wanted: &str) -> Option<u16> {
+        let named = || self.ports.iter().find(|(name, _)| name == wanted).map(|(_, port)| *port);
+        wanted.parse().ok().or_else(named)
+    }
+
     /// Restarts of all its containers.
     #[must_use]
     pub fn restarts(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! A workload: what it should be, and how far its controller has come.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -39,6 +41,8 @@ pub struct Workload {
     pub available: u32,
     /// Stands for its template's content.
     pub template: u64,
+    /// The labels that a Deployment's template gives to pods.
+    pub labels: BTreeMap<String, String>,
     /// The name of the revision that a StatefulSet's controller says it goes to.
     pub update_revision: Option<String>,
     /// Why the controller gave the rollout up, if it did.
@@ -71,6 +75,7 @@ impl Workload {
             total: 0,
             available: 0,
             template: 0,
+            labels: BTreeMap::new(),
             update_revision: None,
             given_up: None,
         })
@@ -94,6 +99,7 @@ impl TryFrom<Deployment> for Workload {
             total: count(status.replicas),
             available: count(status.available_replicas),
             template: template::digest(&spec.template),
+            labels: spec.template.metadata.and_then(|meta| meta.labels).unwrap_or_default(),
             given_up: given_up.map(|condition| condition.message.unwrap_or_else(|| GIVEN_UP.to_owned())),
             ..new
         })

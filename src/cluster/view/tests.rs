@@ -243,5 +243,6 @@ fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
         kept: std::collections::BTreeMap::new(),
         is_stateless: true,
         canary: None,
+        idle: None,
     }
 }

@@ -119,6 +119,10 @@ section! {
         blue: String,
         /// Blue-green: the other Deployment.
         green: String,
+        /// Blue-green: whether the bad colour is scaled to 0 once the good one is seen to be well; false by default.
+        retire: bool,
+        /// Blue-green: an address that leads to the Service from elsewhere, at which it is asked which release answers; the Service's own by default.
+        traffic: Url,
         /// Canary: the Deployment that tries a new release beside `deployment`.
         canary: String,
         /// A context of the kubeconfig; without it the cluster that the daemon runs in.

@@ -2,11 +2,12 @@
 
 use super::habitat::Resolved;
 use super::{Resolver, name};
+use crate::config::model::{PodHealth, PodPort, RevisionFrom};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
 use crate::config::source::Place;
 use crate::config::suggest;
-use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use crate::domain::policy::{Ask, AskedPage, Habitat, Kubernetes, KubernetesSubject, ObjectKind, Sign, Strategy};
 
 /// The label that tells colours apart in the procedures.
 const SELECTOR_KEY: &str = "version";
@@ -25,6 +26,27 @@ pub(super) fn resolve(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>, s
     let (subject, namespace) = (subject?, namespace?);
     let habitat = Habitat::Kubernetes(Kubernetes { context: value(&raw.context), namespace, subject });
     Some(Resolved { habitat, instances: Vec::new(), watched: true })
+}
+
+/// Between colours, the health endpoint of the pods is what is asked through the Service as well.
+pub(super) fn ask_by_health(habitat: &mut Habitat, health: Option<&PodHealth>) {
+    let (Habitat::Kubernetes(Kubernetes { subject: KubernetesSubject::BlueGreen { ask, .. }, .. }), Some(health)) =
+        (habitat, health)
+    else {
+        return;
+    };
+    let PodHealth { endpoint, revision, .. } = health;
+    let port = match &endpoint.port {
+        PodPort::Number(number) => number.to_string(),
+        PodPort::Name(name) => name.clone(),
+    };
+    let page = AskedPage { scheme: endpoint.scheme.clone(), port, path: endpoint.path.clone() };
+    let sign = revision.as_ref().map(|revision| match revision {
+        RevisionFrom::Header(name) => Sign::Header(name.clone()),
+        RevisionFrom::Json(field) => Sign::Json(field.clone()),
+    });
+    let url = ask.take().and_then(|ask| ask.url);
+    *ask = Some(Ask { url, page: Some(page), sign });
 }
 
 /// The namespace must be said, but for a sidecar, whose own it is. The outer `None` where that was reported.
@@ -112,6 +134,8 @@ impl Written<'_> {
         {
             self.only_with(r, name, field.as_ref(), Strategy::BlueGreen);
         }
+        self.only_with(r, "retire", raw.retire.as_ref(), Strategy::BlueGreen);
+        self.only_with(r, "traffic", raw.traffic.as_ref(), Strategy::BlueGreen);
         let objects = [
             (ObjectKind::Deployment, &raw.deployment),
             (ObjectKind::StatefulSet, &raw.statefulset),
@@ -147,6 +171,8 @@ impl Written<'_> {
             selector_key: value(&raw.selector_key).unwrap_or_else(|| SELECTOR_KEY.to_owned()),
             blue: object_name(r, blue),
             green: object_name(r, green),
+            retire: value(&raw.retire).unwrap_or(false),
+            ask: raw.traffic.as_ref().map(|url| Ask { url: Some(url.value.to_string()), page: None, sign: None }),
         })
     }
 
@@ -160,13 +186,15 @@ impl Written<'_> {
             }
             return None;
         };
+        self.only_with(r, "retire", raw.retire.as_ref(), Strategy::BlueGreen);
+        self.only_with(r, "traffic", raw.traffic.as_ref(), Strategy::BlueGreen);
         if stable.value == canary.value {
             r.problems.wrong(canary.at, "`canary` is the same Deployment as `deployment`");
         }
         Some(KubernetesSubject::Canary { stable: object_name(r, stable), canary: object_name(r, canary) })
     }
 
-    fn only_with(&self, r: &mut Resolver<'_>, name: &str, field: Option<&At<String>>, strategy: Strategy) {
+    fn only_with<T>(&self, r: &mut Resolver<'_>, name: &str, field: Option<&At<T>>, strategy: Strategy) {
         if let Some(at) = field {
             r.problems
                 .wrong(at.key, format!("`{name}` goes with the strategy {strategy}"))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::habitat;
 use super::signal::Signals;
 use super::trigger::{self, Sight};
-use super::{Resolver, locate, name, sources, verify};
+use super::{Resolver, kubernetes, locate, name, sources, verify};
 use crate::config::model::{Daemon, Workload};
 use crate::config::raw;
 use crate::config::raw::decode::{At, Entry, value};
@@ -137,7 +137,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     name::check_label(r, "a workload", &entry.name, entry.key);
     let raw = inherit(&entry.value.policy, around.defaults);
     let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
-    let place = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy);
+    let mut place = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy);
     let instances = place.as_ref().map(|place| &*place.instances).unwrap_or_default();
     let times = Times::resolve(r, &raw, strategy);
     let empty = raw::decode::Named::default();
@@ -164,6 +164,9 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     let verify = verify::resolve(r, &verify, &signals, sight, times.deadline);
     sources.queries = std::mem::take(&mut signals.queries);
     let (signals, operands) = signals.finish(sight.scrape);
+    if let Some(place) = &mut place {
+        kubernetes::ask_by_health(&mut place.habitat, sources.pod_health.as_ref());
+    }
     let policy = WorkloadPolicy {
         id: WorkloadId::new(&entry.name),
         mode: mode(r, &raw, around.daemon.mode),

@@ -77,7 +77,7 @@ fn the_worked_examples_pass_check() {
     assert!(examples.len() >= 4);
     let report = crate::config::check(&examples).unwrap();
     assert!(report.valid, "{report}");
-    assert!(report.to_string().ends_with("\nok: 4 workloads, 0 receivers"), "{report}");
+    assert!(report.to_string().ends_with("\nok: 5 workloads, 0 receivers"), "{report}");
 }
 
 /// `UPDATE_EXPECT=1` writes it anew.

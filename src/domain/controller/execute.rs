@@ -64,11 +64,17 @@ impl Controller {
         let wait = match &current.kind {
             StepKind::Gate { instances, release, answers } => self.at_gate(instances, release, *answers, since, now),
             StepKind::AwaitRollout { release, at_least } => self.at_rollout(release, *at_least, since, now),
+            StepKind::AwaitCapacity { release, at_least, answers } => {
+                self.at_capacity(release, *at_least, *answers, since, now)
+            }
+            StepKind::AwaitWell { release } => self.at_well(release, since, now),
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
             | StepKind::DeleteStuck { .. } => return false,
         };
         let is_late = now > plan.deadline || now.since(since) > current.timeout;
@@ -117,6 +123,36 @@ impl Controller {
             Some(Rollout::Stalled { why: left } | Rollout::UnderWay { left }) => Wait::For(left.clone()),
             None => Wait::For("the rollout was not seen to begin".to_owned()),
         }
+    }
+
+    /// What waits for the traffic is judged by its own instances, wherever it is: before the switch it gets none.
+    fn at_capacity(&self, release: &RevisionId, at_least: u32, answers: u32, since: Timestamp, now: Timestamp) -> Wait {
+        let Some((_, Ok(view))) = &self.releases else { return Wait::For("not seen".to_owned()) };
+        let idle = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.idle.as_ref());
+        if let Some(why) = idle.filter(|idle| idle.release == *release).and_then(|idle| idle.stalled.as_ref())
+            && now.since(since) > STALL_SETTLES
+        {
+            return Wait::Vain(format!("{release} does not come up either: {why}"));
+        }
+        let ready = view.in_service_at(release);
+        if u32::try_from(ready.len()).is_ok_and(|ready| ready < at_least) {
+            return Wait::For(format!("{} of {at_least} are ready", ready.len()));
+        }
+        match self.health.gate(&ready, release, answers, since, now) {
+            _ if answers == 0 => Wait::Over,
+            Verdict::Ok => Wait::Over,
+            Verdict::Breach => Wait::For("not all of them are healthy".to_owned()),
+            Verdict::Unknown(reason) => Wait::For(reason.to_string()),
+        }
+    }
+
+    fn at_well(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
+        if self.goal_goes_bad(now) {
+            return Wait::Vain(format!("{release} is bad as well"));
+        }
+        let checks = self.health.verify(release, since, now);
+        let open = with_verdict(&checks, |verdict| *verdict != Verdict::Ok);
+        if open.is_empty() { Wait::Over } else { Wait::For(open.join("; ")) }
     }
 
     /// Someone else wrote. Where the next look shows a third release, the incident ends as superseded (see `releases`);

@@ -6,6 +6,7 @@ use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::record::{Closing, Event, OlderFault};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::observation::{Orchestrated, ReleaseView};
+use crate::domain::response::plan::{Plan, StepKind};
 use crate::domain::time::Timestamp;
 
 impl Controller {
@@ -138,6 +139,7 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
         current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
     if let Some(Orchestrated { desired, .. }) = view.orchestrated.as_deref() {
         return match current {
+            _ if *desired != plan.to && was_switched_back(incident, plan, seen_at) => Change::Theirs(desired.clone()),
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,
             _ if *desired == plan.to => Change::Ours(desired.clone()),
@@ -154,4 +156,93 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
         return if is_news { Change::Ours(plan.to.clone()) } else { Change::None };
     };
     if was_reached { Change::Theirs(other.clone()) } else { Change::None }
+}
+
+/// The traffic was switched, and a later step read that it is elsewhere: whoever looks now sees where somebody put it.
+fn was_switched_back(incident: &Incident, plan: &Plan, seen_at: Timestamp) -> bool {
+    let Progress::Conflicted { step, at, .. } = &incident.progress else { return false };
+    let done = usize::try_from(*step).ok().and_then(|step| plan.steps.get(..step)).unwrap_or_default();
+    seen_at > *at && done.iter().any(|step| matches!(step.kind, StepKind::SwitchService { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::incident::record::Cause;
+    use crate::domain::observation::Rollout;
+    use crate::domain::policy::{ClusterObject, Mode, ObjectKind, Pin, Strategy, Switch};
+    use crate::domain::response::plan::{Purpose, Step};
+    use crate::domain::time::Span;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn object() -> ClusterObject {
+        ClusterObject {
+            context: None,
+            namespace: "prod".to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "blue".to_owned(),
+            uid: "u1".to_owned(),
+        }
+    }
+
+    fn leads_to(desired: &str) -> ReleaseView {
+        let whole = Orchestrated {
+            object: object(),
+            desired: desired.into(),
+            replicas: 1,
+            rollout: Rollout::Complete,
+            serving: Vec::new(),
+            kept: [].into(),
+            is_stateless: true,
+            canary: None,
+            idle: None,
+        };
+        ReleaseView { orchestrated: Some(Box::new(whole)), ..ReleaseView::default() }
+    }
+
+    /// A plan of a switch and of what proves it, which came so far.
+    fn switching(progress: Progress) -> Incident {
+        let service = Pin { name: "front".to_owned(), uid: "s1".to_owned() };
+        let switch = Box::new(Switch { service, before: [].into(), after: [].into() });
+        let kinds = [
+            StepKind::SwitchService { object: object(), to: "v1".into(), switch: switch.clone() },
+            StepKind::ProveTraffic {
+                object: object(),
+                release: "v1".into(),
+                switch,
+                at_least: 1,
+                ask: None,
+                answers: 10,
+            },
+        ];
+        let plan = Plan {
+            attempt: 1,
+            purpose: Purpose::First,
+            strategy: Strategy::BlueGreen,
+            from: "v2".into(),
+            to: "v1".into(),
+            steps: kinds.into_iter().map(|kind| Step { kind, timeout: Span::from_secs(30) }).collect(),
+            deadline: at(600),
+        };
+        let cause = Cause::External { by: String::new(), kind: String::new(), reason: String::new() };
+        let fresh = Incident::hypothetical(cause, None, Mode::Enforce, Strategy::BlueGreen, at(0));
+        Incident { plan: Some(plan), progress, ..fresh }
+    }
+
+    #[test]
+    fn a_switch_that_was_undone_before_it_was_seen_is_somebodys_word() {
+        let met = |step| Progress::Conflicted { step, at: at(10), detail: String::new() };
+        let theirs = |progress, desired: &str, seen: i64| {
+            let change = planned_change(&switching(progress), &leads_to(desired), at(seen), Some(&"v2".into()));
+            matches!(change, Change::Theirs(by) if by.as_str() == desired)
+        };
+        assert!(theirs(met(1), "v2", 11));
+        assert!(!theirs(met(1), "v2", 10), "what is seen is of before");
+        assert!(!theirs(met(1), "v1", 11), "it is where it should be");
+        assert!(!theirs(met(0), "v2", 11), "nothing was switched yet");
+        assert!(!theirs(Progress::Running { step: 1, since: at(9) }, "v2", 11), "it may not be seen yet");
+    }
 }

@@ -1,6 +1,6 @@
 //! Which release a target serves: what its own answer says, else what its instance is configured to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::observation::ReleaseView;
@@ -35,6 +35,8 @@ pub(super) struct Attribution {
     instances: BTreeMap<InstanceId, Configured>,
     /// The release that all instances share.
     single: Option<Configured>,
+    /// Instances that get no traffic.
+    idle: BTreeSet<InstanceId>,
     /// When it was last read.
     read: Option<Timestamp>,
 }
@@ -55,6 +57,8 @@ impl Attribution {
             instances.insert(instance.clone(), configured);
         }
         self.instances = instances;
+        let idle = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.idle.as_ref());
+        self.idle = idle.map(|idle| idle.instances.clone()).unwrap_or_default();
         let mut revisions = self.instances.values().map(|configured| &configured.revision);
         let shared = revisions.next().filter(|first| revisions.all(|other| other == *first)).cloned();
         self.single = shared.map(|revision| match self.single.take() {
@@ -67,6 +71,11 @@ impl Attribution {
     /// When the releases were last read.
     pub(super) fn read(&self) -> Option<Timestamp> {
         self.read
+    }
+
+    /// Whether an instance gets no traffic, so that how it is says nothing of the service.
+    pub(super) fn is_idle(&self, instance: Option<&InstanceId>) -> bool {
+        instance.is_some_and(|instance| self.idle.contains(instance))
     }
 
     /// The instances and the release that each is configured to run.

@@ -155,7 +155,9 @@ impl Health {
         let scope = self.scope(None, now, Some(since));
         let mut unknown: Option<(UnknownReason, String)> = None;
         let mut good = 0;
-        for (id, probed) in &self.probed {
+        let probed = self.probed.iter().filter(|(_, probed)| !self.attribution.is_idle(probed.instance.as_ref()));
+        let probed: Vec<_> = probed.collect();
+        for (id, probed) in &probed {
             match newest_since(probed, since) {
                 None => unknown = Some((UnknownReason::NoReading, format!("{id} has not answered yet"))),
                 Some(Look { at, .. }) if !scope.is_fresh(*at) => {
@@ -177,7 +179,7 @@ impl Health {
         }
         let (verdict, detail) = match unknown {
             Some((reason, detail)) => (Verdict::Unknown(reason), detail),
-            None => (Verdict::Ok, format!("{good} of {} endpoints healthy", self.probed.len())),
+            None => (Verdict::Ok, format!("{good} of {} endpoints healthy", probed.len())),
         };
         CheckStatus { name: "health".to_owned(), verdict, detail }
     }
@@ -193,7 +195,8 @@ impl Health {
             let detail = format!("{id} has not yet said which release it is");
             return status(Verdict::Unknown(UnknownReason::NoReading), detail);
         }
-        let configured: Vec<_> = self.attribution.configured().collect();
+        let in_use = |(instance, _): &(&InstanceId, &RevisionId)| !self.attribution.is_idle(Some(instance));
+        let configured: Vec<_> = self.attribution.configured().filter(in_use).collect();
         let is_read = self.attribution.read().is_some_and(|read| read > since);
         match configured.iter().find(|(_, revision)| *revision != release) {
             Some((instance, other)) if is_read => {

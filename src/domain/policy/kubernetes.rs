@@ -1,5 +1,6 @@
 //! Where in a cluster a workload is, and by what its objects are told apart.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,10 @@ pub enum KubernetesSubject {
         blue: String,
         /// The other one.
         green: String,
+        /// Whether the bad colour is scaled to 0 once the good one is seen to be well.
+        retire: bool,
+        /// How to ask which release answers; none: only where the Service leads to is looked at.
+        ask: Option<Ask>,
     },
     /// A Deployment that serves and one that tries a new release beside it.
     Canary {
@@ -50,6 +55,70 @@ pub enum KubernetesSubject {
         /// The one that tries.
         canary: String,
     },
+}
+
+/// How to ask, through a Service, which release answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// An address that leads to the Service from elsewhere; none: its own address, with the pods' path.
+    pub url: Option<String>,
+    /// The page that every pod has, where one is known.
+    pub page: Option<AskedPage>,
+    /// Where an answer says which version gave it; none: it may name the pod.
+    pub sign: Option<Sign>,
+}
+
+/// A page that every pod of a workload has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedPage {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Which of the pods' ports, by number or by the name that the container gives it.
+    pub port: String,
+    /// Path, beginning with `/`.
+    pub path: String,
+}
+
+/// Where an answer says which version gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
+    /// A response header.
+    Header(String),
+    /// A field of the JSON body; dots descend into objects.
+    Json(String),
+}
+
+/// What leads the traffic to one of two objects: the selector of a Service, which is given another value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// The Service.
+    pub service: Pin,
+    /// Its selector before.
+    pub before: BTreeMap<String, String>,
+    /// Its selector after. Both have the same labels.
+    pub after: BTreeMap<String, String>,
+}
+
+impl Switch {
+    /// The way back.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self { service: self.service.clone(), before: self.after.clone(), after: self.before.clone() }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service {} from {} to {}", self.service.name, listed(&self.before), listed(&self.after))
+    }
+}
+
+/// Labels as a label selector.
+#[must_use]
+pub fn listed(labels: &BTreeMap<String, String>) -> String {
+    let each: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+    each.join(",")
 }
 
 /// Kinds of workloads.

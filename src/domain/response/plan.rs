@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::policy::{ClusterObject, Pin, Restart, Strategy};
+use crate::domain::policy::{Ask, ClusterObject, Pin, Restart, Strategy, Switch};
 use crate::domain::time::{Span, Timestamp};
 
 /// Everything that will be done, in order.
@@ -46,6 +46,10 @@ impl Plan {
             | StepKind::RestoreTemplate { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. }
             | StepKind::Gate { .. } => None,
         });
         scales.max()
@@ -152,6 +156,47 @@ pub enum StepKind {
         /// Instances that there must be: while fewer are asked for, what was scaled up was not seen yet.
         at_least: u32,
     },
+    /// Wait until so many instances of a release that gets no traffic yet are ready for it. Done by judgement, not by an
+    /// effect.
+    AwaitCapacity {
+        /// The release.
+        release: RevisionId,
+        /// How many there must be.
+        at_least: u32,
+        /// How many good answers in a row each must give, on observations made after the step began; 0 where none is asked.
+        answers: u32,
+    },
+    /// Give the traffic of a Service to another workload, only while the Service selects as it did, and only where as
+    /// many pods wait there as serve now.
+    SwitchService {
+        /// The workload that gets the traffic.
+        object: ClusterObject,
+        /// The release that it must be at.
+        to: RevisionId,
+        /// What is switched.
+        switch: Box<Switch>,
+    },
+    /// Find out whether a Service leads to a release and to nothing else: by its endpoints, and by answers through it.
+    ProveTraffic {
+        /// The workload that should have the traffic.
+        object: ClusterObject,
+        /// The release that should answer.
+        release: RevisionId,
+        /// The Service, and what it must select.
+        switch: Box<Switch>,
+        /// Pods that it must lead to, at least.
+        at_least: u32,
+        /// How to ask who answers.
+        ask: Option<Box<Ask>>,
+        /// How many answers in a row must come from the release.
+        answers: u32,
+    },
+    /// Wait until every check of the verification passes, on observations made after the step began. Done by judgement,
+    /// not by an effect.
+    AwaitWell {
+        /// The release.
+        release: RevisionId,
+    },
     /// Wait until instances answer as healthy, on observations made after the step began. Done by judgement, not by an effect.
     Gate {
         /// The instances; empty: all of them.
@@ -180,12 +225,17 @@ impl StepKind {
     #[must_use]
     pub const fn is_judged(&self) -> bool {
         match self {
-            StepKind::Gate { .. } | StepKind::AwaitRollout { .. } => true,
+            StepKind::Gate { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::AwaitWell { .. } => true,
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
             | StepKind::DeleteStuck { .. } => false,
         }
     }
@@ -221,6 +271,21 @@ impl StepKind {
             StepKind::AwaitRollout { release, .. } => {
                 format!("wait until every instance is at {release} and in service")
             }
+            StepKind::AwaitCapacity { release, at_least, answers: 0 } => {
+                format!("wait until {at_least} instances of {release} are ready for the traffic")
+            }
+            StepKind::AwaitCapacity { release, at_least, .. } => {
+                format!("wait until {at_least} instances of {release} are ready for the traffic and answer as healthy")
+            }
+            StepKind::SwitchService { object, switch, .. } => format!("switch {switch} in {}", object.namespace),
+            StepKind::ProveTraffic { release, switch, ask: None, .. } => {
+                format!("make sure that Service {} leads to {release} alone", switch.service.name)
+            }
+            StepKind::ProveTraffic { release, switch, ask: Some(_), answers, .. } => format!(
+                "make sure that Service {} leads to {release} alone and that {answers} of {answers} answers come from it",
+                switch.service.name
+            ),
+            StepKind::AwaitWell { release } => format!("wait until every check says that {release} is well"),
             StepKind::Gate { instances, release, answers } if instances.is_empty() => {
                 format!("wait for {answers} good answers in a row from every target at {release}")
             }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::Sight as Collections;
 use super::collection::Sight;
 use super::pods::{Offer, duties};
+use crate::cluster::colours::{Colour, with_colours};
 use crate::cluster::facts::{Kills, Pod, Revision, Workload};
 use crate::cluster::view::{Place, newest_first, releases, with_canary};
 use crate::domain::id::InstanceId;
@@ -36,10 +37,32 @@ pub(in crate::observe) struct Subject {
     pub(in crate::observe) namespace: String,
     pub(in crate::observe) kind: ObjectKind,
     pub(in crate::observe) name: String,
-    /// The Deployment that tries a release beside it.
-    pub(in crate::observe) canary: Option<String>,
+    pub(in crate::observe) beside: Beside,
     pub(in crate::observe) offer: Offer,
     pub(in crate::observe) interval: Span,
+}
+
+/// What belongs to it besides.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::observe) enum Beside {
+    Nothing,
+    /// The Deployment that tries a release.
+    Canary(String),
+    /// The Deployment of the other colour, and the Service whose selector says by which label which of them serves.
+    Colour {
+        other: String,
+        service: String,
+        key: String,
+    },
+}
+
+impl Beside {
+    const fn has_service(&self) -> bool {
+        match self {
+            Beside::Colour { .. } => true,
+            Beside::Nothing | Beside::Canary(_) => false,
+        }
+    }
 }
 
 /// Follows one workload.
@@ -124,8 +147,8 @@ impl Follower {
         loop {
             pulse.beat();
             let subject = &self.subject;
-            let context = subject.context.as_deref();
-            match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind).await {
+            let (context, with_services) = (subject.context.as_deref(), subject.beside.has_service());
+            match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind, with_services).await {
                 Ok(sight) => return Ok(sight),
                 Err(error) => {
                     let fault = Fault { kind: FaultKind::Local, detail: error.line() };
@@ -140,31 +163,66 @@ impl Follower {
 
     /// How the workload is, or why that is not known; nothing where that is only a moment away.
     fn look(&mut self, sight: &Collections, now: Timestamp) -> Option<Result<Picture, Fault>> {
-        for sight in [sight.workloads.sight(), sight.revisions.sight(), sight.pods.sight()] {
+        let services = sight.services.as_ref().map(|services| services.sight());
+        let all = [sight.workloads.sight(), sight.revisions.sight(), sight.pods.sight()];
+        for sight in all.into_iter().chain(services) {
             match sight {
                 Sight::Clear => {}
                 Sight::Waiting => return None,
                 Sight::Lost(fault) => return Some(Err(fault)),
             }
         }
-        let Subject { kind, name, namespace, canary, .. } = &self.subject;
-        let what = format!("{} {namespace}/{name}", kind.as_str());
-        let Some(stable) = sight.workloads.of(name).pop() else {
-            return Some(Err(local(format!("there is no {what}"))));
-        };
-        let stable = self.picture(sight, &stable);
-        let canary = canary.as_ref().and_then(|canary| sight.workloads.of(canary).pop());
-        let picture = match canary.map(|canary| self.picture(sight, &canary)) {
-            None => stable,
-            Some(canary) => stable.zip(canary).map(|(stable, canary)| stable.beside(canary)),
-        };
-        let Some(picture) = picture else {
-            let since = *self.unnamed_since.get_or_insert(now);
-            let why = format!("the controller of {what} names no revision of its template");
-            return (now.since(since) >= NAMING).then(|| Err(local(why)));
-        };
-        self.unnamed_since = None;
-        Some(Ok(picture))
+        match self.whole_picture(sight) {
+            Err(why) => Some(Err(local(why))),
+            Ok(Some(picture)) => {
+                self.unnamed_since = None;
+                Some(Ok(picture))
+            }
+            Ok(None) => {
+                let since = *self.unnamed_since.get_or_insert(now);
+                let Subject { kind, name, namespace, .. } = &self.subject;
+                let why =
+                    format!("the controller of {} {namespace}/{name} names no revision of its template", kind.as_str());
+                (now.since(since) >= NAMING).then(|| Err(local(why)))
+            }
+        }
+    }
+
+    /// All that belongs to it in one picture, once its controllers have said which revisions their templates are.
+    fn whole_picture(&self, sight: &Collections) -> Result<Option<Picture>, String> {
+        let first = self.workload(sight, &self.subject.name)?;
+        match &self.subject.beside {
+            Beside::Nothing => Ok(self.picture(sight, &first)),
+            Beside::Canary(canary) => {
+                let stable = self.picture(sight, &first);
+                match sight.workloads.of(canary).pop() {
+                    None => Ok(stable),
+                    Some(canary) => {
+                        let canary = self.picture(sight, &canary);
+                        Ok(stable.zip(canary).map(|(stable, canary)| stable.beside(canary)))
+                    }
+                }
+            }
+            Beside::Colour { other, service, key } => {
+                let second = self.workload(sight, other)?;
+                let services = sight.services.as_ref();
+                let found = services.and_then(|services| services.of(service).pop());
+                let found = found.ok_or_else(|| format!("there is no Service {}/{service}", self.subject.namespace))?;
+                let pictures = self.picture(sight, &first).zip(self.picture(sight, &second));
+                let Some((one, other)) = pictures else { return Ok(None) };
+                let pods = one.pods.into_iter().chain(other.pods).collect();
+                let first = Colour { view: one.view, labels: first.labels };
+                let second = Colour { view: other.view, labels: second.labels };
+                let view = with_colours(&found, key, first, second)?;
+                Ok(Some(Picture { view, pods }))
+            }
+        }
+    }
+
+    fn workload(&self, sight: &Collections, name: &str) -> Result<Workload, String> {
+        let Subject { kind, namespace, .. } = &self.subject;
+        let found = sight.workloads.of(name).pop();
+        found.ok_or_else(|| format!("there is no {} {namespace}/{name}", kind.as_str()))
     }
 
     /// One workload's own picture, once its controller has said which revision its template is.
@@ -208,11 +266,18 @@ impl Follower {
         Ok(())
     }
 
-    /// Only pods in service are looked at, from now on.
+    /// Only pods in service are looked at, from now on. Those that wait for traffic have no numbers to show, only health.
     fn look_at_pods(&mut self, view: &ReleaseView, pods: &[Pod]) {
+        let idle = view.orchestrated.iter().filter_map(|orchestrated| orchestrated.idle.as_ref());
+        let idle: Vec<&InstanceId> = idle.flat_map(|idle| &idle.instances).collect();
         let serving = view.orchestrated.iter().flat_map(|orchestrated| &orchestrated.serving);
-        let serving = serving.filter_map(|instance| pods.iter().find(|pod| pod.name == instance.as_str()));
-        self.crew.reconcile(duties(serving, &self.subject.offer, self.subject.interval));
+        let (waiting, serving): (Vec<&InstanceId>, Vec<_>) = serving.partition(|instance| idle.contains(instance));
+        let pod_of = |instance: &&InstanceId| pods.iter().find(|pod| pod.name == instance.as_str());
+        let (offer, interval) = (&self.subject.offer, self.subject.interval);
+        let mut wanted = duties(serving.iter().filter_map(pod_of), offer, interval);
+        let offer = Offer { scrape: None, health: offer.health.clone() };
+        wanted.extend(duties(waiting.iter().filter_map(pod_of), &offer, interval));
+        self.crew.reconcile(wanted);
     }
 
     async fn tell_readings(&mut self, view: &ReleaseView, pods: &[Pod], is_due: bool) -> Result<(), Unheard> {
@@ -286,6 +351,7 @@ struct Waker {
     workloads: watch::Receiver<u64>,
     revisions: watch::Receiver<u64>,
     pods: watch::Receiver<u64>,
+    services: Option<watch::Receiver<u64>>,
     beat: watch::Receiver<Beat>,
     nudges: u64,
     is_first: bool,
@@ -299,6 +365,7 @@ impl Waker {
             workloads: sight.workloads.changes(),
             revisions: sight.revisions.changes(),
             pods: sight.pods.changes(),
+            services: sight.services.as_ref().map(|services| services.changes()),
             nudges: site.beat.borrow().nudges,
             beat: site.beat.clone(),
             is_first: true,
@@ -318,6 +385,7 @@ impl Waker {
             _ = self.workloads.changed() => {}
             _ = self.revisions.changed() => {}
             _ = self.pods.changed() => {}
+            () = changed(self.services.as_mut()) => {}
             changed = self.beat.changed() => {
                 if changed.is_err() {
                     // Whoever told the pace is gone, and this task with it in a moment.
@@ -328,10 +396,19 @@ impl Waker {
             }
         }
         sleep(TOGETHER).await;
-        for changes in [&mut self.workloads, &mut self.revisions, &mut self.pods] {
+        let all = [&mut self.workloads, &mut self.revisions, &mut self.pods];
+        for changes in all.into_iter().chain(self.services.as_mut()) {
             changes.mark_unchanged();
         }
         false
+    }
+}
+
+/// Never, where nothing is watched.
+async fn changed(changes: Option<&mut watch::Receiver<u64>>) {
+    match changes {
+        Some(changes) => drop(changes.changed().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ mod follow;
 mod pods;
 mod watch;
 
-pub(super) use follow::{Follower, Subject};
+pub(super) use follow::{Beside, Follower, Subject};
 pub(super) use pods::Offer;
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::shared::Shared;
-use crate::cluster::facts::{Fact, Pod, Revision, Workload};
+use crate::cluster::facts::{Fact, Pod, Revision, Service, ServiceObject, Workload};
 use crate::cluster::{Clients, ClusterError};
 use crate::domain::policy::ObjectKind;
 use collection::Collection;
@@ -48,14 +48,17 @@ pub(super) struct Clusters {
     workloads: Known<ObjectKind, Workload>,
     revisions: Known<Keeper, Revision>,
     pods: Known<(), Pod>,
+    services: Known<(), Service>,
 }
 
-/// The three collections that show one workload.
+/// The collections that show one workload.
 #[derive(Clone, Debug)]
 pub(super) struct Sight {
     workloads: Arc<Collection<Workload>>,
     revisions: Arc<Collection<Revision>>,
     pods: Arc<Collection<Pod>>,
+    /// Where a Service says which of two serves.
+    services: Option<Arc<Collection<Service>>>,
 }
 
 impl Clusters {
@@ -66,6 +69,7 @@ impl Clusters {
         context: Option<&str>,
         namespace: &str,
         kind: ObjectKind,
+        with_services: bool,
     ) -> Result<Sight, ClusterError> {
         let client = self.clients.get(context).await?;
         let at = Place { shared, client, context: context.map(str::to_owned), namespace: namespace.to_owned() };
@@ -80,7 +84,8 @@ impl Clusters {
                 at.collection::<ControllerRevision, _, _>(&self.revisions, Keeper::ControllerRevisions)
             }
         };
-        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()) })
+        let services = with_services.then(|| at.collection::<ServiceObject, _, _>(&self.services, ()));
+        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()), services })
     }
 }
 

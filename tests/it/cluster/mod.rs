@@ -1,6 +1,7 @@
 //! A real Kubernetes to test against: etcd, the API server, the controllers and the scheduler, one node, and behind every
 //! pod a real process with an address of its own.
 
+mod colours;
 mod container;
 mod image;
 mod kinds;

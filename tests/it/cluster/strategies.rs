@@ -20,15 +20,15 @@ use super::watch::Watch;
 const ON_UNREADY: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n\
     [[workload.shop.trigger]]\nsignal = \"unavailable\"\nabove = \"50%\"\nfor = \"3s\"\n";
 
-fn image(pod: &Pod) -> String {
+pub(super) fn image(pod: &Pod) -> String {
     pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap_or_default()
 }
 
-fn all_at<'a>(image_of_all: &'a str, count: usize) -> impl Fn(&[Pod]) -> bool + 'a {
+pub(super) fn all_at<'a>(image_of_all: &'a str, count: usize) -> impl Fn(&[Pod]) -> bool + 'a {
     move |pods| pods.len() == count && pods.iter().all(|pod| image(pod) == image_of_all && is_ready(pod))
 }
 
-fn of(alerts: &[Alert], phase: Phase) -> &Alert {
+pub(super) fn of(alerts: &[Alert], phase: Phase) -> &Alert {
     alerts.iter().find(|alert| alert.phase == phase).unwrap_or_else(|| panic!("{phase} is not told: {alerts:#?}"))
 }
 
@@ -183,7 +183,7 @@ fn what_is_not_as_it_was_judged_is_not_written() {
     });
 }
 
-fn object(found: &Deployment, cluster: &Cluster) -> ClusterObject {
+pub(super) fn object(found: &Deployment, cluster: &Cluster) -> ClusterObject {
     ClusterObject {
         context: None,
         namespace: cluster.namespace().to_owned(),

@@ -86,7 +86,7 @@ impl Watch {
     }
 
     /// How the daemon sees the workload; null where it does not answer.
-    async fn view(&self) -> Value {
+    pub(crate) async fn view(&self) -> Value {
         let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{WORKLOAD}", self.url)).await else {
             return Value::Null;
         };

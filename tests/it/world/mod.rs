@@ -412,6 +412,10 @@ impl World {
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. }
             | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
         }
     }

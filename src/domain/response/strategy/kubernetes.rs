@@ -2,19 +2,34 @@
 
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::observation::{Orchestrated, ReleaseView};
-use crate::domain::policy::{ObjectKind, Strategy, WorkloadPolicy};
+use crate::domain::policy::{Kubernetes, KubernetesSubject, ObjectKind, Strategy, WorkloadPolicy};
 use crate::domain::response::plan::{Step, StepKind};
 use crate::domain::time::Span;
 
+use super::colours::{self, Way};
+
 /// How long one write may take, with what it reads before and after, and reads again where somebody scales meanwhile.
-const WRITE_TIMEOUT: Span = Span::from_secs(30);
+pub(super) const WRITE_TIMEOUT: Span = Span::from_secs(30);
 
 /// Rolling: one write, which the workload's own controller rolls out by the workload's own rules. Direct: all pods go
 /// before those of the goal come, as many as there were. A release that a canary tries goes with the canary, while the
-/// goal itself is in service. Nothing where the cluster was not seen, no object keeps the goal's template, or the canary is
-/// all that serves.
-pub(super) fn steps(policy: &WorkloadPolicy, view: &ReleaseView, from: &RevisionId, to: &RevisionId) -> Vec<Step> {
+/// goal itself is in service. Between two colours the traffic is what goes back; another release of the colour that serves
+/// goes back as any does. Nothing where the cluster was not seen, no object keeps the goal's template, or the canary is all
+/// that serves.
+pub(super) fn steps(
+    policy: &WorkloadPolicy,
+    cluster: &Kubernetes,
+    view: &ReleaseView,
+    from: &RevisionId,
+    to: &RevisionId,
+) -> Vec<Step> {
     let Some(orchestrated) = &view.orchestrated else { return Vec::new() };
+    if let KubernetesSubject::BlueGreen { retire, ask, .. } = &cluster.subject {
+        let way = Way { retire: *retire, ask: ask.as_ref() };
+        if let Some(steps) = colours::steps(policy, way, orchestrated, from, to) {
+            return steps;
+        }
+    }
     let write = |kind| Step { kind, timeout: WRITE_TIMEOUT };
     let wait =
         |at_least| Step { kind: StepKind::AwaitRollout { release: to.clone(), at_least }, timeout: policy.deadline };

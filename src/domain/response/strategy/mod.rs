@@ -1,5 +1,6 @@
 //! From a decision to a plan: each strategy's steps, complete before the first is done.
 
+mod colours;
 pub mod command;
 mod kubernetes;
 mod release_dir;
@@ -36,7 +37,7 @@ pub fn build(
         }
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
         // A replay of recorded samples knows no objects: it decides and takes no step.
-        Habitat::Kubernetes(_) => kubernetes::steps(policy, view, from, &goal.revision),
+        Habitat::Kubernetes(cluster) => kubernetes::steps(policy, cluster, view, from, &goal.revision),
     };
     Plan {
         attempt,

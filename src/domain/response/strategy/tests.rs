@@ -1,9 +1,9 @@
 use super::*;
 use crate::domain::id::InstanceId;
-use crate::domain::observation::{Canary, Orchestrated, Rollout};
+use crate::domain::observation::{Canary, Idle, Orchestrated, Rollout};
 use crate::domain::policy::{
-    ClusterObject, CommandHabitat, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir, ReleaseInstance,
-    Restart, Strategy,
+    Ask, AskedPage, ClusterObject, CommandHabitat, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir,
+    ReleaseInstance, Restart, Strategy, Switch,
 };
 use crate::domain::time::Span;
 
@@ -114,12 +114,17 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
             is_stateless: true,
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
+            idle: None,
         })),
     }
 }
 
 fn in_cluster(strategy: Strategy, from: &str, view: &ReleaseView) -> Vec<String> {
     let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
+    as_subject(strategy, subject, from, view)
+}
+
+fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: &ReleaseView) -> Vec<String> {
     let habitat = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
     let policy = policy(strategy, Habitat::Kubernetes(habitat));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
@@ -150,4 +155,87 @@ fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
     let sound = cluster(ObjectKind::StatefulSet, 2, &all);
     assert_eq!(in_cluster(Strategy::Rolling, "v2", &sound), [restore.as_str(), wait]);
     assert_eq!(in_cluster(Strategy::Rolling, "v2", &ReleaseView::default()), [""; 0], "a replay sees no objects");
+}
+
+/// Green serves v2, blue waits with v1, each with so many pods.
+fn colours(green: u32, blue: u32) -> ReleaseView {
+    let mut view = cluster(ObjectKind::Deployment, green, &["p-0", "p-1"]);
+    let object = |name: &str| ClusterObject {
+        context: None,
+        namespace: "prod".to_owned(),
+        kind: ObjectKind::Deployment,
+        name: name.to_owned(),
+        uid: name.to_owned(),
+    };
+    let labels = |colour: &str| [("version".to_owned(), colour.to_owned())].into();
+    let whole = view.orchestrated.as_mut().unwrap();
+    whole.object = object("green");
+    whole.canary = None;
+    whole.kept = [("v0".into(), Pin { name: "green-v0".to_owned(), uid: "r0".to_owned() })].into();
+    whole.idle = Some(Idle {
+        object: object("blue"),
+        release: "v1".into(),
+        replicas: blue,
+        stalled: None,
+        instances: ["p-0".into()].into(),
+        switch: Switch {
+            service: Pin { name: "front".to_owned(), uid: "s1".to_owned() },
+            before: labels("green"),
+            after: labels("blue"),
+        },
+    });
+    view
+}
+
+fn between(view: &ReleaseView, from: &str, retire: bool, asks: bool) -> Vec<String> {
+    let page = AskedPage { scheme: "http".to_owned(), port: "80".to_owned(), path: "/".to_owned() };
+    let subject = KubernetesSubject::BlueGreen {
+        service: "front".to_owned(),
+        selector_key: "version".to_owned(),
+        blue: "blue".to_owned(),
+        green: "green".to_owned(),
+        retire,
+        ask: asks.then_some(Ask { url: None, page: Some(page), sign: None }),
+    };
+    as_subject(Strategy::BlueGreen, subject, from, view)
+}
+
+#[test]
+fn between_colours_capacity_comes_before_the_traffic_and_the_proof_after() {
+    let up = "scale deployment prod/blue to 3 while it is at v1";
+    let ready = "wait until 3 instances of v1 are ready for the traffic";
+    let healthy = "wait until 3 instances of v1 are ready for the traffic and answer as healthy";
+    let switch = "switch Service front from version=green to version=blue in prod";
+    let led = "make sure that Service front leads to v1 alone";
+    let answered = "make sure that Service front leads to v1 alone and that 10 of 10 answers come from it";
+    let well = "wait until every check says that v1 is well";
+    let down = "scale deployment prod/green to 0 while it is at v2";
+    assert_eq!(between(&colours(3, 3), "v2", false, false), [ready, switch, led]);
+    assert_eq!(between(&colours(3, 5), "v2", false, true), [healthy, switch, answered]);
+    assert_eq!(between(&colours(3, 0), "v2", true, true), [up, healthy, switch, answered, well, down]);
+    assert_eq!(
+        between(&colours(0, 3), "v2", false, false),
+        [ready, switch, led],
+        "whatever still serves is too little"
+    );
+    assert_eq!(between(&colours(0, 0), "v2", false, false), [""; 0], "there is nothing to give the traffic to");
+}
+
+#[test]
+fn between_colours_a_second_attempt_does_the_same_from_wherever_the_first_came() {
+    let mut switched = colours(3, 0);
+    let whole = switched.orchestrated.as_mut().unwrap();
+    let idle = whole.idle.as_mut().unwrap();
+    std::mem::swap(&mut whole.object, &mut idle.object);
+    std::mem::swap(&mut whole.desired, &mut idle.release);
+    idle.switch = idle.switch.reversed();
+    let steps = between(&switched, "v2", false, false);
+    assert_eq!(steps[1], "switch Service front from version=green to version=blue in prod", "{steps:#?}");
+    let mut other = colours(3, 3);
+    other.orchestrated.as_mut().unwrap().idle.as_mut().unwrap().release = "v4".into();
+    assert_eq!(between(&other, "v2", false, false), [""; 0], "neither colour has the goal, and nothing keeps it");
+    let whole = other.orchestrated.as_mut().unwrap();
+    whole.kept.insert("v1".into(), Pin { name: "green-v1".to_owned(), uid: "r1".to_owned() });
+    let own = between(&other, "v2", false, false);
+    assert_eq!(own[0], "give deployment prod/green the template of v1, kept by green-v1, in place of that of v2");
 }
