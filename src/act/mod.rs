@@ -86,8 +86,9 @@ impl Actuator for Hands {
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
                 cluster::restore_template(&self.clients, object, expect, source, limit).await
             }
-            StepKind::Scale { object, expect, replicas } => {
-                cluster::scale(&self.clients, object, expect, *replicas, limit).await
+            StepKind::Scale { object, expect, replicas, only_from } => {
+                let number = cluster::Number { replicas: *replicas, only_from: *only_from };
+                cluster::scale(&self.clients, object, expect, number, limit).await
             }
             StepKind::DeleteStuck { object, release } => {
                 cluster::delete_stuck(&self.clients, object, release, limit).await

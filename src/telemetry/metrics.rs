@@ -283,5 +283,6 @@ const fn purpose(purpose: Purpose) -> &'static str {
         Purpose::First => "rollback",
         Purpose::Retry => "retry",
         Purpose::OlderKnownGood => "older-known-good",
+        Purpose::Whole => "whole",
     }
 }

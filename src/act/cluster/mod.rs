@@ -25,6 +25,7 @@ use crate::cluster::Clients;
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{ClusterObject, Pin, Switch};
 use crate::domain::response::plan::Outcome;
+pub(super) use object::Number;
 use object::{Change, Place};
 
 /// Gives `object` the template that `source` keeps, if it has that of `expect`.
@@ -44,10 +45,10 @@ pub(super) async fn scale(
     clients: &Clients,
     object: &ClusterObject,
     expect: &RevisionId,
-    replicas: u32,
+    number: Number,
     limit: Duration,
 ) -> Outcome {
-    within(clients, object, &Change::Replicas { expect: Some(expect.clone()), replicas }, limit).await
+    within(clients, object, &Change::Replicas { expect: Some(expect.clone()), number }, limit).await
 }
 
 /// Deletes the pods of a release that keep its controller waiting.

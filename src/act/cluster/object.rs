@@ -23,7 +23,23 @@ pub(super) enum Change {
     /// The pods' template.
     Template { expect: RevisionId, source: Pin },
     /// The number of pods, of a release where it is about one.
-    Replicas { expect: Option<RevisionId>, replicas: u32 },
+    Replicas { expect: Option<RevisionId>, number: Number },
+}
+
+/// A number of pods.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::act) struct Number {
+    pub(in crate::act) replicas: u32,
+    /// Only in place of this one.
+    pub(in crate::act) only_from: Option<u32>,
+}
+
+impl Number {
+    /// Whether it is so, or another number stands that is not to be touched.
+    pub(super) fn stands(self, now: Option<u64>) -> bool {
+        let is = |number: u32| now == Some(u64::from(number));
+        is(self.replicas) || self.only_from.is_some_and(|from| !is(from))
+    }
 }
 
 /// A workload, and the way to it.
@@ -180,6 +196,15 @@ mod tests {
             on_delete: false,
             last_applied: last_applied.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn a_number_that_somebody_set_is_left_alone_where_only_another_is_replaced() {
+        let stands = |only_from, now| Number { replicas: 3, only_from }.stands(now);
+        assert!(stands(None, Some(3)) && stands(Some(0), Some(3)), "it is so");
+        assert!(!stands(None, Some(5)) && !stands(None, None));
+        assert!(!stands(Some(0), Some(0)));
+        assert!(stands(Some(0), Some(5)) && stands(Some(0), None));
     }
 
     #[test]

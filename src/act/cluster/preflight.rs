@@ -7,7 +7,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
-use super::object::{Change, Place, plurals};
+use super::object::{Change, Number, Place, plurals};
 use super::switch;
 use super::write::rehearse;
 use crate::cluster::{Clients, describe};
@@ -31,8 +31,9 @@ async fn look(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
                 (object, Change::Template { expect: expect.clone(), source: source.clone() })
             }
             // Which release it is about is settled by the steps before it.
-            StepKind::Scale { object, replicas, expect: _ } => {
-                (object, Change::Replicas { expect: None, replicas: *replicas })
+            StepKind::Scale { object, replicas, only_from, expect: _ } => {
+                let number = Number { replicas: *replicas, only_from: *only_from };
+                (object, Change::Replicas { expect: None, number })
             }
             StepKind::DeleteStuck { object, .. } => {
                 findings.extend(may_delete(clients, object).await);

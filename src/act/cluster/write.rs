@@ -79,7 +79,7 @@ async fn goal(place: &Place<'_>, change: &Change) -> Result<Goal, Outcome> {
 fn standing(read: &Read, change: &Change, goal: &Goal) -> Standing {
     match (change, &goal.templates) {
         (Change::Replicas { .. }, Some((kept, _))) if read.template != *kept => Standing::Elsewhere,
-        (Change::Replicas { replicas, .. }, _) if read.replicas == Some(u64::from(*replicas)) => Standing::There,
+        (Change::Replicas { number, .. }, _) if number.stands(read.replicas) => Standing::There,
         (Change::Replicas { .. }, _) => Standing::Before,
         (Change::Template { .. }, Some((_, after))) if read.template == *after => Standing::There,
         (Change::Template { .. }, Some((before, _))) if read.template == *before => Standing::Before,
@@ -108,8 +108,8 @@ pub(super) fn obstacle(read: &Read) -> Option<&'static str> {
 
 fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
     match (change, &goal.templates) {
-        (Change::Replicas { replicas, .. }, _) => {
-            vec![json!({"op": "replace", "path": "/spec/replicas", "value": replicas})]
+        (Change::Replicas { number, .. }, _) => {
+            vec![json!({"op": "replace", "path": "/spec/replicas", "value": number.replicas})]
         }
         (Change::Template { .. }, Some((_, after))) => template_change(read, after),
         (Change::Template { .. }, None) => Vec::new(),

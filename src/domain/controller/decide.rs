@@ -112,7 +112,7 @@ impl Controller {
         !same && self.record(Event::Held { hold, goal }, now, out)
     }
 
-    /// Builds the plan, has it looked over, and records it once nothing stands in its way.
+    /// Builds the plan and proposes it.
     pub(super) fn plan(
         &mut self,
         purpose: Purpose,
@@ -122,7 +122,21 @@ impl Controller {
         now: Timestamp,
         out: &mut Output,
     ) -> bool {
-        let Some(plan) = self.build_plan(purpose, attempt, &goal, now) else { return false };
+        match self.build_plan(purpose, attempt, &goal, now) {
+            Some(plan) => self.propose(plan, goal, forced, now, out),
+            None => false,
+        }
+    }
+
+    /// Has a plan looked over, and records it once nothing stands in its way.
+    pub(super) fn propose(
+        &mut self,
+        plan: Plan,
+        goal: Goal,
+        forced: Vec<String>,
+        now: Timestamp,
+        out: &mut Output,
+    ) -> bool {
         match self.preflight.take_if(|preflight| preflight.plan.is_same_but_for_time(&plan)) {
             Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
                 self.preflight_asked = None;
@@ -147,7 +161,7 @@ impl Controller {
         let last = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref());
         let from = match purpose {
             Purpose::First | Purpose::OlderKnownGood => current,
-            Purpose::Retry => last.map_or(current, |plan| &plan.from),
+            Purpose::Retry | Purpose::Whole => last.map_or(current, |plan| &plan.from),
         };
         let mut view = self.view().ok()?.clone();
         // What the attempt before scaled down comes back as large as it was.

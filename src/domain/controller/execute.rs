@@ -47,6 +47,9 @@ impl Controller {
         }
         match progress {
             Progress::Next { step } if usize::try_from(step).is_ok_and(|step| step >= plan.steps.len()) => {
+                if plan.purpose == Purpose::Whole {
+                    return self.hand_over(&plan, now, out);
+                }
                 self.stable_since = None;
                 self.record(Event::Verifying, now, out)
             }
@@ -241,16 +244,23 @@ impl Controller {
         if let Some(hold) = hold {
             return self.hold(hold, goal, now, out);
         }
+        // What has no instance does not wait for an attempt that can't be made, nor for one that somebody made needless.
+        if self.is_stuck_down() {
+            return self.make_whole(now, out);
+        }
         match (last.purpose, goal) {
             (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
                 self.plan(Purpose::Retry, last.attempt + 1, goal, Vec::new(), now, out)
             }
             (Purpose::First | Purpose::Retry, _) => match self.older_goal(&tried, now) {
                 Some(older) => self.plan(Purpose::OlderKnownGood, last.attempt + 1, older, Vec::new(), now, out),
-                None => self.escalate(&format!("{trouble}; there is no older release known to be good"), now, out),
+                None => self.give_up(&format!("{trouble}; there is no older release known to be good"), now, out),
             },
             (Purpose::OlderKnownGood, _) => {
-                self.escalate(&format!("{trouble}; every rung of the ladder was tried"), now, out)
+                self.give_up(&format!("{trouble}; every rung of the ladder was tried"), now, out)
+            }
+            (Purpose::Whole, _) => {
+                self.escalate(&format!("its instances could not be given back: {trouble}"), now, out)
             }
         }
     }
@@ -270,12 +280,12 @@ impl Controller {
         goal::last_known_good(&self.state.ledger, available, &current.revision, tried, now).ok()
     }
 
-    fn escalate(&mut self, reason: &str, now: Timestamp, out: &mut Output) -> bool {
+    pub(super) fn escalate(&mut self, reason: &str, now: Timestamp, out: &mut Output) -> bool {
         self.preflight_asked = None;
         self.record(Event::Escalated { reason: reason.to_owned() }, now, out)
     }
 
-    fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
+    pub(super) fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
         self.stable_since = None;
         self.record(Event::Failed { reason, checks }, now, out)
     }

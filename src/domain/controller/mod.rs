@@ -8,6 +8,7 @@ mod execute;
 mod operator;
 mod releases;
 mod view;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -3,10 +3,11 @@
 use super::{Controller, Output};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Closing, Event, OlderFault};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::observation::{Orchestrated, ReleaseView};
-use crate::domain::response::plan::{Plan, StepKind};
+use crate::domain::response::plan::{Plan, Purpose, StepKind};
 use crate::domain::time::Timestamp;
 
 impl Controller {
@@ -18,7 +19,24 @@ impl Controller {
             Some(incident) => planned_change(incident, view, *seen_at, self.current_revision()),
             None => self.unplanned_change(view),
         };
-        if let (Change::Theirs(by), Some(_)) = (&change, &self.state.incident) {
+        if let (Change::Theirs(by), Some(incident)) = (&change, &self.state.incident) {
+            match incident.phase {
+                // Theirs has no instance, by a hand of ours: it gets them before the incident is over.
+                Phase::Started | Phase::Verifying if self.left_down().is_some() => {
+                    return self.fail(format!("{by} was put in its place meanwhile"), Vec::new(), now, out);
+                }
+                Phase::Failed if self.left_down().is_some() => return false,
+                Phase::Suspected
+                | Phase::Detected
+                | Phase::Held
+                | Phase::AwaitingApproval
+                | Phase::Started
+                | Phase::Verifying
+                | Phase::Restored
+                | Phase::Failed
+                | Phase::Escalated
+                | Phase::Closed => {}
+            }
             let how = Closing::Superseded { by: by.clone() };
             return self.record(Event::Closed { how }, now, out);
         }
@@ -139,6 +157,10 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
         current == Some(&plan.to) || matches!(&incident.progress, Progress::Proving { since, .. } if seen_at > *since);
     if let Some(Orchestrated { desired, .. }) = view.orchestrated.as_deref() {
         return match current {
+            // Whoever put it there: it is only given instances.
+            _ if plan.purpose == Purpose::Whole && incident.phase == Phase::Started && *desired == plan.to => {
+                Change::None
+            }
             _ if *desired != plan.to && was_switched_back(incident, plan, seen_at) => Change::Theirs(desired.clone()),
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,

@@ -35,6 +35,14 @@ impl Plan {
         self.to == other.to && self.from == other.from && self.attempt == other.attempt && self.steps == other.steps
     }
 
+    /// Whether it scales this object to 0 on the way.
+    #[must_use]
+    pub fn scales_down(&self, object: &ClusterObject) -> bool {
+        let is_down =
+            |step: &Step| matches!(&step.kind, StepKind::Scale { object: of, replicas: 0, .. } if of == object);
+        self.steps.iter().any(is_down)
+    }
+
     /// The largest number of pods that it scales to.
     #[must_use]
     pub fn most_replicas(&self) -> Option<u32> {
@@ -66,6 +74,8 @@ pub enum Purpose {
     Retry,
     /// One hop to an older release that was known good.
     OlderKnownGood,
+    /// No release is gone back to: what an attempt scaled down gets its instances back, for a human to take over.
+    Whole,
 }
 
 /// One step: what is done, and for how long it may run.
@@ -139,6 +149,9 @@ pub enum StepKind {
         expect: RevisionId,
         /// How many.
         replicas: u32,
+        /// Only where it should have so many before; whoever set another number meant it.
+        #[serde(default)]
+        only_from: Option<u32>,
     },
     /// Delete the pods of a release that are not in service, one after another, so that their controller may go on.
     /// Safe to do twice.
@@ -262,8 +275,11 @@ impl StepKind {
             StepKind::RestoreTemplate { object, expect, to, source } => {
                 format!("give {object} the template of {to}, kept by {}, in place of that of {expect}", source.name)
             }
-            StepKind::Scale { object, expect, replicas } => {
+            StepKind::Scale { object, expect, replicas, only_from: None } => {
                 format!("scale {object} to {replicas} while it is at {expect}")
+            }
+            StepKind::Scale { object, expect, replicas, only_from: Some(from) } => {
+                format!("scale {object} from {from} to {replicas} while it is at {expect}")
             }
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")

@@ -116,6 +116,14 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Objects of a kind that is in no namespace.
+    pub(crate) fn everywhere<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        Api::all(self.client.clone())
+    }
+
     /// Creates an object in the test's namespace.
     pub(crate) async fn create<K>(&self, object: Value) -> K
     where

@@ -1,18 +1,21 @@
 //! Strategies beside rolling, and what stands in a rollback's way.
 
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollbackd::act::Hands;
 use rollbackd::domain::incident::alert::{Alert, Phase};
+use rollbackd::domain::incident::record::Event;
 use rollbackd::domain::policy::{ClusterObject, ObjectKind, Pin};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::Actuator;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use super::namespace::{Cluster, Needs, deployment, is_ready, on_cluster, template};
+use super::namespace::{Cluster, LOOK_EVERY, Needs, PATIENCE, deployment, is_ready, on_cluster, template};
 use super::rolling::on_errors;
 use super::watch::Watch;
 
@@ -86,6 +89,78 @@ fn a_direct_rollback_stops_everything_and_comes_back_as_large_as_it_was() {
         of(&alerts, Phase::Restored);
         cluster.until_pods("shop", "back at v1", all_at("shop:v1", 3)).await;
     });
+}
+
+/// Where the template is refused half way, whatever the reason, a human finds pods at work.
+#[test]
+fn a_direct_rollback_that_is_refused_half_way_leaves_as_many_pods_as_there_were() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("probe", 0, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &format!("strategy = \"direct\"\n{}", on_errors())).await;
+        refuse_releases_without_pods(cluster).await;
+        cluster.set_image("shop", "shop:v2-errors40").await;
+        watch
+            .until("escalated", async |watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Escalated))
+            .await;
+        let alerts = watch.alerts();
+        assert!(of(&alerts, Phase::Escalated).reason.contains("it has its instances back"), "{alerts:#?}");
+        cluster.until_pods("shop", "at work", all_at("shop:v2-errors40", 2)).await;
+        let records = watch.records().await;
+        let refused = records
+            .iter()
+            .any(|record| matches!(&record.event, Event::Failed { reason, .. } if reason.contains("no pods")));
+        assert!(refused, "{records:#?}");
+        cluster
+            .everywhere::<ValidatingAdmissionPolicyBinding>()
+            .delete(cluster.namespace(), &DeleteParams::default())
+            .await
+            .unwrap();
+        cluster
+            .everywhere::<ValidatingAdmissionPolicy>()
+            .delete(cluster.namespace(), &DeleteParams::default())
+            .await
+            .unwrap();
+    });
+}
+
+/// From here on no Deployment of the test takes another image while it has no pods to run.
+async fn refuse_releases_without_pods(cluster: &Cluster) {
+    let name = cluster.namespace();
+    let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
+    let deployments = json!({
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"],
+    });
+    let image = "spec.template.spec.containers[0].image";
+    let expression = format!("oldObject.spec.replicas > 0 || object.{image} == oldObject.{image}");
+    let policy = json!({
+        "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": { "namespaceSelector": here, "resourceRules": [deployments] },
+            "validations": [{ "expression": expression, "message": "no pods" }],
+        },
+    });
+    let binding = json!({
+        "metadata": { "name": name },
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"], "matchResources": { "namespaceSelector": here },
+        },
+    });
+    let params = PostParams::default();
+    let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).unwrap();
+    cluster.everywhere().create(&params, &policy).await.unwrap();
+    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding).unwrap();
+    cluster.everywhere().create(&params, &binding).await.unwrap();
+    // It takes the API server a moment to take it up.
+    let image = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop:v2" }]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(image).unwrap());
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.api::<Deployment>().patch("probe", &dry, &patch).await.is_ok() {
+        assert!(Instant::now() < deadline, "what has no pods takes a release all the same");
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ const fn purpose(purpose: Purpose) -> &'static str {
         Purpose::First => "the last known good release",
         Purpose::Retry => "the same release once more",
         Purpose::OlderKnownGood => "one hop to an older known good release",
+        Purpose::Whole => "its instances back, for a human to take over",
     }
 }
 

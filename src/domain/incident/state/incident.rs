@@ -1,12 +1,12 @@
 //! One incident, as its records fold into it.
 
 use super::{Incident, Progress, Smoke};
-use crate::domain::id::IncidentId;
+use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::response::hold::Hold;
-use crate::domain::response::plan::{Outcome, Plan};
+use crate::domain::response::plan::{Outcome, Plan, Purpose};
 use crate::domain::time::Timestamp;
 
 impl Incident {
@@ -37,6 +37,16 @@ impl Incident {
             pending: None,
             notices: 0,
         }
+    }
+
+    /// Whether a release has a part in the incident: it went, or was gone back to.
+    #[must_use]
+    pub fn knows(&self, release: &RevisionId) -> bool {
+        let plan = self.plan.as_ref();
+        self.tried.contains(release)
+            || self.from.as_ref().is_some_and(|from| from.revision == *release)
+            || self.goal.as_ref().is_some_and(|goal| goal.revision == *release)
+            || plan.is_some_and(|plan| plan.from == *release || (plan.to == *release && plan.purpose != Purpose::Whole))
     }
 
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {

@@ -67,7 +67,10 @@ pub(super) fn steps(
     }
     let step = |kind, timeout| Step { kind, timeout };
     let scale = |object: &ClusterObject, expect: &RevisionId, replicas| {
-        step(StepKind::Scale { object: object.clone(), expect: expect.clone(), replicas }, WRITE_TIMEOUT)
+        step(
+            StepKind::Scale { object: object.clone(), expect: expect.clone(), replicas, only_from: None },
+            WRITE_TIMEOUT,
+        )
     };
     let at_least = if bad.replicas > 0 { bad.replicas } else { wanted };
     let answers = if way.ask.is_some_and(|ask| ask.page.is_some()) { GATE_ANSWERS } else { 0 };

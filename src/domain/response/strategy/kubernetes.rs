@@ -40,7 +40,7 @@ pub(super) fn steps(
             return Vec::new();
         }
         let (object, expect) = (canary.object.clone(), from.clone());
-        return vec![write(StepKind::Scale { object, expect, replicas: 0 }), wait(1)];
+        return vec![write(StepKind::Scale { object, expect, replicas: 0, only_from: None }), wait(1)];
     }
     let Some(source) = orchestrated.kept.get(to) else { return Vec::new() };
     let object = || orchestrated.object.clone();
@@ -50,8 +50,9 @@ pub(super) fn steps(
         to: to.clone(),
         source: source.clone(),
     });
-    let scale =
-        |expect: &RevisionId, replicas| write(StepKind::Scale { object: object(), expect: expect.clone(), replicas });
+    let scale = |expect: &RevisionId, replicas| {
+        write(StepKind::Scale { object: object(), expect: expect.clone(), replicas, only_from: None })
+    };
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
             vec![scale(from, 0), restore, scale(to, orchestrated.replicas), wait(1)]

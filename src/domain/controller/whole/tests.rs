@@ -1,0 +1,223 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Work};
+use crate::domain::health::verdict::Assessment;
+use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
+use crate::domain::incident::state::WorkloadState;
+use crate::domain::observation::{Observation, Orchestrated, ReleaseView, Rollout, Seen};
+use crate::domain::policy::{
+    ClusterObject, Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
+};
+use crate::domain::response::guard::FleetView;
+use crate::domain::response::plan::{Finding, Outcome, Plan, Purpose, StepKind};
+use crate::domain::response::strategy;
+use crate::domain::testing;
+use crate::domain::time::{Span, Timestamp};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000) + Span::from_secs(seconds)
+}
+
+fn policy() -> WorkloadPolicy {
+    let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
+    let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+    testing::policy(Strategy::Direct, Habitat::Kubernetes(place))
+}
+
+/// The Deployment, on its way to a release, with so many pods to run; v1 and v2 are kept.
+fn view(desired: &str, replicas: u32) -> ReleaseView {
+    let object = ClusterObject {
+        context: None,
+        namespace: "prod".to_owned(),
+        kind: ObjectKind::Deployment,
+        name: "app".to_owned(),
+        uid: "u1".to_owned(),
+    };
+    let kept = ["v1", "v2"].map(|release| (release.into(), Pin { name: release.to_owned(), uid: release.to_owned() }));
+    ReleaseView {
+        instances: Vec::new(),
+        available: ["v2", "v1"].map(|release| Release { revision: release.into(), image: None }).to_vec(),
+        orchestrated: Some(Box::new(Orchestrated {
+            object,
+            desired: desired.into(),
+            replicas,
+            rollout: Rollout::Complete,
+            serving: Vec::new(),
+            kept: kept.into(),
+            is_stateless: true,
+            canary: None,
+            idle: None,
+        })),
+    }
+}
+
+/// A controller whose direct rollback has begun: everything is scaled down, and the template is about to go back.
+struct World {
+    controller: Controller,
+    now: u64,
+    view: ReleaseView,
+    /// What each preflight finds of a plan that gives a template back.
+    findings: Vec<Finding>,
+    events: Vec<Event>,
+    done: Vec<StepKind>,
+}
+
+impl World {
+    fn scaled_down() -> Self {
+        let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
+        let plan = strategy::build(&policy(), Purpose::First, 1, &"v2".into(), &goal, &view("v2", 3), at(10));
+        let known = |revision: &str, previous: Option<&str>| Event::ReleaseObserved {
+            revision: revision.into(),
+            image: None,
+            previous: previous.map(Into::into),
+            by_rollback: false,
+            older_faults: Vec::new(),
+        };
+        let assessment = Assessment {
+            at: at(9),
+            revision: None,
+            triggers: Vec::new(),
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+        };
+        let cause = Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned() };
+        let events = [
+            known("v1", None),
+            Event::KnownGood { revision: "v1".into(), since: at(0) },
+            known("v2", Some("v1")),
+            Event::Detected {
+                cause,
+                onset: at(9),
+                goal: Some(goal.clone()),
+                mode: Mode::Enforce,
+                strategy: Strategy::Direct,
+                assessment: Box::new(assessment),
+            },
+            Event::Planned { plan: Box::new(plan), goal, forced: Vec::new() },
+            Event::StepStarted { step: 0 },
+            Event::StepFinished { step: 0, outcome: Outcome::Applied },
+        ];
+        let mut state = WorkloadState::default();
+        for (sequence, event) in (1..).zip(events) {
+            let incident = (sequence > 3).then(|| "i1".into());
+            state.apply(&Record { workload: "app".into(), sequence, incident, at: at(10), event }).unwrap();
+        }
+        let controller = Controller::new(Arc::new(policy()), state);
+        let view = view("v2", 0);
+        Self { controller, now: 10, view, findings: Vec::new(), events: Vec::new(), done: Vec::new() }
+    }
+
+    /// A second goes by: it is looked, and every job is done. Giving a template back is denied.
+    fn second(&mut self) {
+        self.now += 1;
+        let seen = Seen::Releases(Ok(self.view.clone()));
+        let mut inputs = vec![Input::Observed(Observation { workload: "app".into(), at: at(self.now), seen })];
+        while let Some(input) = inputs.pop() {
+            let mut out = Output::default();
+            self.controller.handle(input, at(self.now), &FleetView::default(), &mut out);
+            assert!(out.refused.is_empty(), "{:?}", out.refused);
+            self.events.extend(out.records.into_iter().map(|record| record.event));
+            for job in out.jobs {
+                let result = self.result_of(job.work);
+                inputs.push(Input::Done(Answer { ticket: job.ticket, result }));
+            }
+        }
+    }
+
+    fn result_of(&mut self, work: Work) -> JobResult {
+        match work {
+            Work::Preflight(plan) => {
+                let restores = plan.steps.iter().any(|step| matches!(step.kind, StepKind::RestoreTemplate { .. }));
+                JobResult::Preflight(if restores { self.findings.clone() } else { Vec::new() })
+            }
+            Work::Step { kind, .. } => {
+                let outcome = match &kind {
+                    StepKind::RestoreTemplate { .. } => Outcome::Denied("no".to_owned()),
+                    StepKind::Scale { replicas, .. } => {
+                        self.view.orchestrated.as_mut().unwrap().replicas = *replicas;
+                        Outcome::Applied
+                    }
+                    other => panic!("{other:?}"),
+                };
+                self.done.push(kind);
+                JobResult::Step(outcome)
+            }
+            Work::Smoke(_) => JobResult::Smoke(true, String::new()),
+        }
+    }
+
+    fn until_over(&mut self) -> Event {
+        for _ in 0..60 {
+            self.second();
+            let over = |event: &&Event| matches!(event, Event::Escalated { .. } | Event::Closed { .. });
+            if let Some(event) = self.events.iter().find(over) {
+                return event.clone();
+            }
+        }
+        panic!("it is never over: {:#?}", self.events);
+    }
+
+    fn plans(&self) -> BTreeMap<u32, (Purpose, &Plan)> {
+        let plans = self.events.iter().filter_map(|event| match event {
+            Event::Planned { plan, .. } => Some((plan.attempt, (plan.purpose, &**plan))),
+            _ => None,
+        });
+        plans.collect()
+    }
+
+    fn replicas(&self) -> u32 {
+        self.view.orchestrated.as_ref().unwrap().replicas
+    }
+}
+
+fn is_given_back(world: &World, release: &str) {
+    let last = world.done.last().unwrap();
+    let StepKind::Scale { expect, replicas: 3, only_from: Some(0), .. } = last else { panic!("{last:?}") };
+    assert_eq!(expect.as_str(), release);
+    assert_eq!(world.replicas(), 3);
+}
+
+#[test]
+fn where_every_attempt_fails_half_way_it_has_its_instances_before_a_human_has_it() {
+    let mut world = World::scaled_down();
+    let over = world.until_over();
+    assert!(
+        matches!(&over, Event::Escalated { reason } if reason.contains("no; it has its instances back, at v2")),
+        "{over:?}"
+    );
+    is_given_back(&world, "v2");
+    let purposes: Vec<Purpose> = world.plans().values().map(|(purpose, _)| *purpose).collect();
+    assert_eq!(purposes, [Purpose::Retry, Purpose::Whole]);
+}
+
+#[test]
+fn an_attempt_that_can_not_be_made_is_not_waited_for_while_nothing_runs() {
+    let mut world = World::scaled_down();
+    world.findings = vec![Finding { check: "template".to_owned(), problem: "gone".to_owned() }];
+    let over = world.until_over();
+    assert!(matches!(over, Event::Escalated { .. }), "{over:?}");
+    is_given_back(&world, "v2");
+    assert!(world.now < 20, "it took until second {}", world.now);
+}
+
+#[test]
+fn what_somebody_puts_there_meanwhile_gets_its_instances_and_is_theirs() {
+    let mut world = World::scaled_down();
+    world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
+    let over = world.until_over();
+    let superseded = |by: &str| Event::Closed { how: Closing::Superseded { by: by.into() } };
+    assert_eq!(over, superseded("v3"));
+    is_given_back(&world, "v3");
+    world.second();
+    let current = world.controller.state().current.as_ref().unwrap();
+    assert_eq!(current.revision.as_str(), "v3");
+    let own = world.events.iter().any(|event| matches!(event, Event::ReleaseObserved { by_rollback: true, .. }));
+    assert!(!own, "nobody else's release is put down to the rollback: {:#?}", world.events);
+
+    let mut scaled = World::scaled_down();
+    scaled.view = view("v3", 5);
+    assert_eq!(scaled.until_over(), superseded("v3"));
+    assert_eq!(scaled.replicas(), 5, "whoever scaled it meant that");
+}
