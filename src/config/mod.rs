@@ -17,6 +17,7 @@ mod raw;
 pub mod referenced;
 mod resolve;
 pub mod schema;
+pub mod selected;
 mod source;
 pub(crate) mod suggest;
 mod units;

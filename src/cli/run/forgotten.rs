@@ -11,12 +11,13 @@ use crate::engine::ports::{Batch, Journal, Notice};
 /// Closes it. What can't be written now is tried at the next start.
 pub(super) async fn close(
     journal: &impl Journal,
-    config: &Config,
     states: &[(WorkloadId, WorkloadState)],
+    is_known: impl Fn(&WorkloadId) -> bool,
+    config: &Config,
     now: Timestamp,
 ) {
     let receivers: Vec<ReceiverName> = config.receivers.keys().cloned().collect();
-    for (workload, state) in states.iter().filter(|(id, _)| !config.workloads.contains_key(id)) {
+    for (workload, state) in states.iter().filter(|(id, _)| !is_known(id)) {
         let Some((record, alert)) = controller::forgotten(workload, state.clone(), now) else { continue };
         let incident = alert.incident.clone();
         let notice = Notice { alert, receivers: receivers.clone() };
@@ -61,7 +62,8 @@ mod tests {
         for _ in 0..2 {
             let states: Vec<_> =
                 store.reader().fold().await.unwrap().into_iter().map(|(id, s)| (id, s.unwrap())).collect();
-            close(&store, &config, &states, Timestamp::from_millis(2_000)).await;
+            close(&store, &states, |id| config.workloads.contains_key(id), &config, Timestamp::from_millis(2_000))
+                .await;
         }
         let due = store.due(&"oncall".into(), Timestamp::from_millis(3_000), 9).await.unwrap();
         let told: Vec<String> = due.into_iter().map(|delivery| delivery.alert.unwrap().reason).collect();

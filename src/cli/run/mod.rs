@@ -82,8 +82,8 @@ fn unfollowed(config: &Config) -> Option<(&WorkloadId, &'static str)> {
         let what = match &cluster.subject {
             KubernetesSubject::Object { .. }
             | KubernetesSubject::Canary { .. }
+            | KubernetesSubject::Selected { .. }
             | KubernetesSubject::BlueGreen { .. } => return None,
-            KubernetesSubject::Selected { .. } => "named by a selector",
             KubernetesSubject::OwnerOfPod => "the owner of this pod",
         };
         Some((&workload.policy.id, what))
@@ -119,17 +119,18 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     }
     // Port 0 is any free one: the log says which it became.
     let listen = listener.local_addr().context("the address that was taken is not known").map_err(fail)?;
-    let mut daemon = assemble(&config, store, listener, Arc::clone(&notifier)).await.map_err(fail)?;
-    let status = status_line(&config);
-    tracing::info!(%listen, workloads = config.workloads.len(), mode = %config.daemon.mode, "ready");
+    let mut reloader = Reloader::begin(args.clone(), config).await;
+    let mut daemon = assemble(&reloader, store, listener, Arc::clone(&notifier)).await.map_err(fail)?;
+    let status = status_line(reloader.config());
+    tracing::info!(%listen, workloads = reloader.config().workloads.len(), mode = %reloader.config().daemon.mode, "ready");
     notifier.ready(&status);
-    let mut reloader = Reloader::new(args.clone(), config);
     let code = loop {
         tokio::select! {
             steer = signals.next() => match steer {
                 Steer::Stop => break YES,
                 Steer::Reload => reloader.reload(&daemon).await,
             },
+            () = reloader.selection_changes() => reloader.follow_selection(&daemon).await,
             Some(ended) = daemon.duties.join_next() => {
                 let duty = ended.unwrap_or("a duty that panicked");
                 tracing::error!(duty, "a duty ended by itself: the daemon stops");
@@ -153,16 +154,16 @@ fn status_line(config: &Config) -> String {
 }
 
 async fn assemble(
-    config: &Config,
+    policy: &Reloader,
     store: Store,
     listener: TcpListener,
     notifier: Arc<Notifier>,
 ) -> anyhow::Result<Daemon> {
-    crate::net::tls::install();
+    let config = policy.config();
     let states = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
-    forgotten::close(&store, config, &states, clock.now()).await;
+    forgotten::close(&store, &states, |workload| policy.may_know(workload), config, clock.now()).await;
     let now: Now = Arc::new(move || clock.now());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();

@@ -1,27 +1,74 @@
-//! SIGHUP: the policy is read anew. A bad one changes nothing and says so.
+//! SIGHUP: the policy is read anew. A bad one changes nothing and says so. What it selects by labels follows by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Daemon, fold, load, receivers_of, status_line};
 use crate::cli::RunArgs;
 use crate::config::model::Config;
+use crate::config::selected::Selected;
+use crate::domain::id::WorkloadId;
 use crate::engine::Adoption;
+use crate::observe::Selections;
+
+/// How long the first look at what is selected may take, before everything else goes on without it.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// Reads the policy anew and puts it in force.
 pub(super) struct Reloader {
     args: RunArgs,
+    /// As it is written.
+    written: Config,
+    selections: Selections,
+    selected: Selected,
+    /// What is in force, with the workloads that are selected.
     config: Config,
 }
 
 impl Reloader {
-    pub(super) const fn new(args: RunArgs, config: Config) -> Self {
-        Self { args, config }
+    /// Looks at what a policy selects, and takes it for the one in force.
+    pub(super) async fn begin(args: RunArgs, written: Config) -> Self {
+        crate::net::tls::install();
+        let mut selections = Selections::default();
+        let (selected, config) = look(&mut selections, &written).await;
+        Self { args, written, selections, selected, config }
+    }
+
+    /// What is in force.
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a workload is in the policy, or may be selected by what was not looked at yet.
+    pub(super) fn may_know(&self, workload: &WorkloadId) -> bool {
+        self.config.workloads.contains_key(workload) || self.written.may_select(&self.selected, workload)
+    }
+
+    /// Waits until something else is selected by labels than is in force.
+    pub(super) async fn selection_changes(&mut self) {
+        self.selections.changed().await;
+    }
+
+    /// Puts in force what is selected now.
+    pub(super) async fn follow_selection(&mut self, daemon: &Daemon) {
+        let selected = self.selections.selected();
+        let config = expanded(&self.written, &selected);
+        if !self.put_in_force(self.written.clone(), selected, config, daemon).await {
+            self.selections.untold();
+        }
     }
 
     pub(super) async fn reload(&mut self, daemon: &Daemon) {
         daemon.notifier.reloading();
         match load(&self.args) {
-            Ok(config) => self.put_in_force(config, daemon).await,
+            Ok(written) => {
+                let (selected, config) = look(&mut self.selections, &written).await;
+                if !self.put_in_force(written, selected, config, daemon).await {
+                    // What the policy in force selects goes on being followed.
+                    self.selections.apply(&self.written);
+                    self.selections.untold();
+                }
+            }
             Err(failure) => {
                 tracing::error!(
                     error = format!("{:#}", failure.error),
@@ -32,7 +79,8 @@ impl Reloader {
         }
     }
 
-    async fn put_in_force(&mut self, config: Config, daemon: &Daemon) {
+    /// Whether it was put in force.
+    async fn put_in_force(&mut self, written: Config, selected: Selected, config: Config, daemon: &Daemon) -> bool {
         if config.daemon != self.config.daemon {
             tracing::warn!("changes to [daemon] take effect at the next start");
         }
@@ -41,7 +89,7 @@ impl Reloader {
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the journal can't be read: nothing is changed");
                 daemon.notifier.ready(&status_line(&self.config));
-                return;
+                return false;
             }
         };
         let adoptions = config.workloads.iter().map(|(id, workload)| Adoption {
@@ -53,13 +101,36 @@ impl Reloader {
             daemon
                 .notifier
                 .ready(&format!("policy not put in force, the old one stays; {}", status_line(&self.config)));
-            return;
+            return false;
         }
         daemon.observers.apply(&config);
         // Whoever drains the outbox has gone only if the daemon is being taken apart.
         let _ = daemon.receivers.send(receivers_of(&config));
-        tracing::info!(workloads = config.workloads.len(), "policy reloaded");
+        tracing::info!(workloads = config.workloads.len(), "policy in force");
         daemon.notifier.ready(&status_line(&config));
-        self.config = config;
+        (self.written, self.selected, self.config) = (written, selected, config);
+        true
     }
+}
+
+async fn look(selections: &mut Selections, written: &Config) -> (Selected, Config) {
+    selections.apply(written);
+    selections.all_seen(FIRST_LOOK).await;
+    let selected = selections.selected();
+    for (section, ..) in written.selectors().filter(|(section, ..)| !selected.contains_key(*section)) {
+        tracing::error!(%section, "its workloads are not known yet: the cluster does not say what is selected");
+    }
+    let config = expanded(written, &selected);
+    (selected, config)
+}
+
+fn expanded(written: &Config, selected: &Selected) -> Config {
+    let (config, left_out) = written.with_selected(selected);
+    for (section, objects) in selected {
+        tracing::info!(%section, objects = objects.len(), "workloads by their labels");
+    }
+    if !left_out.is_empty() {
+        tracing::warn!(workloads = left_out.join(", "), "left out: another section has them, or they are too many");
+    }
+    config
 }

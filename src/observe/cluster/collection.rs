@@ -29,6 +29,7 @@ struct State<F> {
     /// By what they belong to, then by uid.
     groups: BTreeMap<String, BTreeMap<String, F>>,
     sight: Sight,
+    was_seen: bool,
 }
 
 /// Whether what is known is how things are.
@@ -45,7 +46,7 @@ pub(super) enum Sight {
 impl<F: Fact> Collection<F> {
     pub(super) fn new(what: String) -> (Self, CancellationToken) {
         let stop = CancellationToken::new();
-        let state = Mutex::new(State { groups: BTreeMap::new(), sight: Sight::Waiting });
+        let state = Mutex::new(State { groups: BTreeMap::new(), sight: Sight::Waiting, was_seen: false });
         let kept = Arc::new(Kept { what, state, version: watch::Sender::new(0) });
         (Self { kept, _watch: stop.clone().drop_guard() }, stop)
     }
@@ -61,6 +62,16 @@ impl<F: Fact> Collection<F> {
     /// Everything that belongs to `group`.
     pub(super) fn of(&self, group: &str) -> Vec<F> {
         self.kept.state().groups.get(group).map(|group| group.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether there was sight of it at any time.
+    pub(super) fn was_seen(&self) -> bool {
+        self.kept.state().was_seen
+    }
+
+    /// All that anything belongs to.
+    pub(super) fn groups(&self) -> Vec<String> {
+        self.kept.state().groups.keys().cloned().collect()
     }
 
     /// Changes whenever anything does.
@@ -84,6 +95,7 @@ impl<F: Fact> Kept<F> {
         state.groups.clear();
         facts.into_iter().for_each(|fact| state.insert(fact));
         state.sight = Sight::Clear;
+        state.was_seen = true;
         drop(state);
         self.told();
     }

@@ -3,10 +3,12 @@
 mod collection;
 mod follow;
 mod pods;
+mod selection;
 mod watch;
 
 pub(super) use follow::{Beside, Follower, Subject};
 pub(super) use pods::Offer;
+pub use selection::Selections;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -114,7 +116,7 @@ impl Place<'_> {
         let what = format!("{} in {}", K::plural(&()), self.namespace);
         let (collection, stop) = Collection::new(what);
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
-        let work = watch::keep(api, collection.kept());
+        let work = watch::keep(api, None, collection.kept());
         self.shared.tasks.spawn(async move { stop.run_until_cancelled(work).await });
         let collection = Arc::new(collection);
         known.insert(key, Arc::downgrade(&collection));

@@ -45,19 +45,20 @@ enum End {
     Broken(Fault),
 }
 
-/// Keeps what is known in step with what there is, until it is dropped.
-pub(super) async fn keep<K, F>(api: Api<K>, kept: Arc<Kept<F>>)
+/// Keeps what is known in step with what there is, of all objects or of those that a label selector takes, until it is
+/// dropped.
+pub(super) async fn keep<K, F>(api: Api<K>, selector: Option<String>, kept: Arc<Kept<F>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Fact + TryFrom<K>,
 {
     let mut pause = Pause::default();
     loop {
-        match list::<K, F>(&api).await {
+        match list::<K, F>(&api, selector.as_deref()).await {
             Ok((facts, version)) => {
                 kept.replace(facts);
                 pause.reset();
-                go_on(&api, version, &kept).await;
+                go_on(&api, selector.as_deref(), version, &kept).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -67,12 +68,12 @@ where
     }
 }
 
-async fn list<K, F>(api: &Api<K>) -> Result<(Vec<F>, String), End>
+async fn list<K, F>(api: &Api<K>, selector: Option<&str>) -> Result<(Vec<F>, String), End>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     F: TryFrom<K>,
 {
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() }.limit(PAGE);
     let mut facts = Vec::new();
     loop {
         let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| End::Broken(late()))?.map_err(broken)?;
@@ -86,7 +87,7 @@ where
 
 /// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F>(api: &Api<K>, mut version: String, kept: &Kept<F>)
+async fn go_on<K, F>(api: &Api<K>, selector: Option<&str>, mut version: String, kept: &Kept<F>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact + TryFrom<K>,
@@ -94,7 +95,7 @@ where
     let mut pause = Pause::default();
     loop {
         let began = Instant::now();
-        match watch(api, &mut version, kept).await {
+        match watch(api, selector, &mut version, kept).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -111,12 +112,12 @@ where
     }
 }
 
-async fn watch<K, F>(api: &Api<K>, version: &mut String, kept: &Kept<F>) -> End
+async fn watch<K, F>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>) -> End
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact + TryFrom<K>,
 {
-    let params = WatchParams::default().timeout(OPEN);
+    let params = WatchParams { label_selector: selector.map(str::to_owned), ..WatchParams::default() }.timeout(OPEN);
     let end = Instant::now() + Duration::from_secs(u64::from(OPEN)) + GRACE;
     let events = match timeout(PATIENCE, api.watch(&params, version)).await {
         Err(_) => return End::Broken(late()),

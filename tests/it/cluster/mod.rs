@@ -11,6 +11,7 @@ mod others;
 mod pki;
 mod plane;
 mod rolling;
+mod selected;
 mod services;
 mod stage;
 mod strategies;

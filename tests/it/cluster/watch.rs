@@ -87,10 +87,23 @@ impl Watch {
 
     /// How the daemon sees the workload; null where it does not answer.
     pub(crate) async fn view(&self) -> Value {
-        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{WORKLOAD}", self.url)).await else {
+        self.view_of(WORKLOAD).await
+    }
+
+    /// How it sees one of several.
+    pub(crate) async fn view_of(&self, workload: &str) -> Value {
+        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads/{workload}", self.url)).await else {
             return Value::Null;
         };
         answer.json().await.unwrap_or_default()
+    }
+
+    /// The names of all workloads that the daemon watches, in order.
+    pub(crate) async fn workloads(&self) -> Vec<String> {
+        let Ok(answer) = reqwest::get(format!("{}/api/v1/workloads", self.url)).await else { return Vec::new() };
+        let all: Value = answer.json().await.unwrap_or_default();
+        let each = all.as_array().or_else(|| all["workloads"].as_array()).into_iter().flatten();
+        each.filter_map(|view| Some(view["workload"].as_str()?.to_owned())).collect()
     }
 
     async fn knows_a_goal(&self) -> bool {

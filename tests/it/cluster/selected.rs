@@ -1,0 +1,76 @@
+//! Workloads that are named by a label: new ones join, those that go leave, and each is taken back by itself.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::api::DeleteParams;
+use rollbackd::domain::incident::alert::Phase;
+use serde_json::json;
+
+use super::namespace::{Cluster, Needs, deployment, on_cluster, template};
+use super::rolling::on_errors;
+use super::watch::Watch;
+
+/// The selector `shop`, which takes whatever has a label of that name.
+const LABEL: &str = "shop";
+
+async fn labelled(cluster: &Cluster, name: &str, image: &str) {
+    let mut object = deployment(name, 2, image);
+    object["metadata"]["labels"][LABEL] = "yes".into();
+    cluster.create::<Deployment>(object).await;
+}
+
+async fn until_watched(watch: &mut Watch, expected: &[&str]) {
+    let so = async |watch: &Watch| watch.workloads().await == expected;
+    watch.until(&format!("watching {expected:?}"), so).await;
+}
+
+#[test]
+fn what_has_the_label_joins_and_what_loses_it_leaves() {
+    on_cluster(Needs::Pods, async |cluster| {
+        labelled(cluster, "cart", "shop:v1").await;
+        cluster.deploy("stranger", 1, "shop:v1").await;
+        let mut watch = Watch::begin(cluster, "selector", &on_errors()).await;
+        until_watched(&mut watch, &["shop.cart"]).await;
+        let set = json!({
+            "metadata": { "name": "cart", "labels": { "shop": "yes" } },
+            "spec": {
+                "replicas": 1, "serviceName": "cart", "selector": { "matchLabels": { "app": "set" } },
+                "template": template("set", "shop:v1"),
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        labelled(cluster, "late", "shop:v1").await;
+        until_watched(&mut watch, &["shop.cart", "shop.late", "shop.statefulset.cart"]).await;
+        cluster.api::<Deployment>().delete("cart", &DeleteParams::default()).await.unwrap();
+        until_watched(&mut watch, &["shop.late", "shop.statefulset.cart"]).await;
+        cluster.patch("late", &json!({ "metadata": { "labels": { "shop": null } } })).await;
+        until_watched(&mut watch, &["shop.statefulset.cart"]).await;
+    });
+}
+
+#[test]
+fn one_that_joined_is_taken_back_by_itself_and_a_daemon_that_dies_meanwhile_knows_it_again() {
+    on_cluster(Needs::Pods, async |cluster| {
+        labelled(cluster, "cart", "shop:v1").await;
+        let mut watch = Watch::begin(cluster, "selector", &on_errors()).await;
+        until_watched(&mut watch, &["shop.cart"]).await;
+        labelled(cluster, "late", "shop:v1").await;
+        let good = cluster.rolled_out("late").await;
+        let untouched = cluster.rolled_out("cart").await;
+        let knows = async |watch: &Watch| {
+            let view = watch.view_of("shop.late").await;
+            view["releases"].as_array().into_iter().flatten().any(|release| !release["known_good_since"].is_null())
+        };
+        watch.until("sure of a goal", knows).await;
+        cluster.set_image("late", "shop:v2-errors40").await;
+        let started = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Started);
+        watch.until("taking it back", started).await;
+        watch.dies_and_starts_again(cluster).await;
+        let alerts = watch.told_to_the_end().await;
+        let last = alerts.last().unwrap();
+        assert_eq!((last.phase, last.workload.as_str()), (Phase::Restored, "shop.late"), "{}", last.summary);
+        let after = cluster.rolled_out("late").await;
+        assert_eq!(after.spec, good.spec);
+        let cart: Deployment = cluster.api().get("cart").await.unwrap();
+        assert_eq!(cart.metadata.generation, untouched.metadata.generation, "the other one was written to");
+    });
+}
