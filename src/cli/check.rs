@@ -132,7 +132,11 @@ fn offer(found: &Found, inspection: &Inspection, policy: &WorkloadPolicy) -> Res
         let is_held = policy.signals.get(signal).is_some_and(|signal| signal.no_data == NoData::Hold);
         is_held && signals.iter().any(|survey| survey.signal == *signal && survey.source.is_none())
     };
-    let triggers = policy.triggers.iter().map(|trigger| ("trigger", trigger.name.to_string(), &trigger.signal));
+    let triggers = policy.triggers.iter().flat_map(|trigger| {
+        let second = trigger.confirm_with.iter().map(|term| &term.signal);
+        let signals = trigger.terms().map(|(signal, _)| signal).chain(second);
+        signals.map(|signal| ("trigger", trigger.name.to_string(), signal))
+    });
     let checks = policy.verify.checks.iter().filter(|check| check.explicit);
     let checks = checks.map(|check| ("check", check.signal.to_string(), &check.signal));
     let unknown = triggers

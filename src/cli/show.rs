@@ -8,7 +8,7 @@ use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{Evidence, TriggerState, TriggerStatus, Verdict};
 
 pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
     print::finish(async {
@@ -99,25 +99,37 @@ fn sources(all: &[SignalSource]) {
 fn triggers(all: &[TriggerStatus]) {
     let mut table = table::new(&["TRIGGER", "STATE", "VALUE", "SAMPLES", "VERDICT", "FROM"]);
     for trigger in all {
-        let evidence = &trigger.evidence;
-        table.add_row([
-            trigger.name.to_string(),
-            match trigger.state {
-                TriggerState::Inactive => "inactive".to_owned(),
-                TriggerState::Pending { held, .. } => format!("pending {held} of {}", trigger.hold_for),
-                TriggerState::Firing { at, .. } => format!("firing since {at}"),
-            },
-            evidence.value.map_or_else(|| "-".to_owned(), |value| evidence.unit.format(value.get())),
-            evidence.samples.to_string(),
-            match &evidence.verdict {
-                Verdict::Ok => "ok".to_owned(),
-                Verdict::Breach => "breach".to_owned(),
-                Verdict::Unknown(reason) => format!("unknown: {reason}"),
-            },
-            evidence.convention.clone().unwrap_or_else(|| "policy".to_owned()),
-        ]);
+        let state = match trigger.state {
+            TriggerState::Inactive => "inactive".to_owned(),
+            TriggerState::Pending { held, .. } => format!("pending {held} of {}", trigger.hold_for),
+            TriggerState::Firing { at, .. } => format!("firing since {at}"),
+        };
+        table.add_row(row(trigger.name.to_string(), state, &trigger.evidence));
+        for term in trigger.combined.iter().flat_map(|combined| &combined.terms) {
+            table.add_row(row(format!("  {} {}", term.signal, term.bound_in_words()), String::new(), term));
+        }
+        if let Some(second) = &trigger.confirmation {
+            let says = if second.unconfirmed().is_none() { "confirms" } else { "does not confirm" };
+            let name = format!("  with {} {}", second.signal, second.bound_in_words());
+            table.add_row(row(name, says.to_owned(), second));
+        }
     }
     print::line(&print::clean(&table.to_string()));
+}
+
+fn row(name: String, state: String, evidence: &Evidence) -> [String; 6] {
+    [
+        name,
+        state,
+        evidence.value.map_or_else(|| "-".to_owned(), |value| evidence.unit.format(value.get())),
+        evidence.samples.to_string(),
+        match &evidence.verdict {
+            Verdict::Ok => "ok".to_owned(),
+            Verdict::Breach => "breach".to_owned(),
+            Verdict::Unknown(reason) => format!("unknown: {reason}"),
+        },
+        evidence.convention.clone().unwrap_or_else(|| "policy".to_owned()),
+    ]
 }
 
 pub(crate) fn explain(subject: &str, daemon: &DaemonArgs) -> u8 {

@@ -1,10 +1,12 @@
 //! What the operator asked for, with every name resolved and every number in its base unit.
 
 mod kubernetes;
+mod trigger;
 
 pub use kubernetes::{
     Ask, AskedPage, ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Pin, Sign, Switch, listed,
 };
+pub use trigger::{Combination, Combine, Term, Trigger};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::health::selector::Selector;
-use super::id::{InstanceId, ReceiverName, RevisionId, SignalName, TriggerName, WorkloadId};
+use super::id::{InstanceId, ReceiverName, RevisionId, SignalName, WorkloadId};
 use super::time::Span;
 use super::units::{Finite, Unit};
 
@@ -392,21 +394,6 @@ impl fmt::Display for Severity {
             Severity::Critical => "critical",
         })
     }
-}
-
-/// Signal, threshold, duration, severity.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Trigger {
-    /// Its name.
-    pub name: TriggerName,
-    /// The signal that it judges.
-    pub signal: SignalName,
-    /// When the signal is bad.
-    pub condition: Condition,
-    /// How long it must be bad without a break. Zero: at once. A comparison holds so long only against the past.
-    pub hold_for: Span,
-    /// What firing leads to.
-    pub severity: Severity,
 }
 
 /// What proves that the service is well again after a rollback.

@@ -35,6 +35,8 @@ pub(crate) fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
         name: signal.into(),
         signal: signal.into(),
         condition: Condition::Above(ratio(bound)),
+        combined: None,
+        confirm_with: None,
         hold_for: Span::from_secs(hold),
         severity: Severity::Critical,
     };

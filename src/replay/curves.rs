@@ -43,7 +43,7 @@ impl Watcher for Curves {
     fn judged(&mut self, controller: &Controller, now: Timestamp) {
         let policy = controller.policy();
         for trigger in &controller.assessment().triggers {
-            let evidence = &trigger.evidence;
+            let evidence = trigger.first_term();
             let key = (policy.id.clone(), trigger.name.clone());
             let curve = self.0.entry(key).or_insert_with(|| Curve {
                 signal: evidence.signal.clone(),

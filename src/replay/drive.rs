@@ -273,6 +273,7 @@ fn describe(trigger: &TriggerStatus) -> String {
         severity: trigger.severity,
         hold_for: trigger.hold_for,
         evidence: trigger.evidence.clone(),
+        combined: trigger.combined.clone(),
     })
 }
 
@@ -352,8 +353,9 @@ fn nothing_near(id: &WorkloadId, policy: &WorkloadPolicy, trigger: &crate::domai
 fn note_near(near: &mut Near, trigger: &TriggerStatus, now: Timestamp) {
     near.unknown.1 += 1;
     near.unknown.0 += u64::from(matches!(trigger.evidence.verdict, Verdict::Unknown(_)));
-    if let Some(value) = trigger.evidence.value.map(crate::domain::units::Finite::get) {
-        let is_worse = |worst: f64| match trigger.evidence.condition {
+    let evidence = trigger.first_term();
+    if let Some(value) = evidence.value.map(crate::domain::units::Finite::get) {
+        let is_worse = |worst: f64| match evidence.condition {
             Some(Condition::Below(_)) => value < worst,
             Some(Condition::Above(_) | Condition::WorseThanBaseline(_)) | None => value > worst,
         };

@@ -7,6 +7,7 @@ mod alertmanager;
 mod architecture;
 mod backtest;
 mod cluster;
+mod confirmed;
 mod corpus;
 mod daemon;
 mod demo;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rollbackd::domain::controller::RequestKind;
-use rollbackd::domain::policy::{Mode, Severity, Strategy, WorkloadPolicy};
+use rollbackd::domain::policy::{Mode, Severity, Strategy, Term, WorkloadPolicy};
 use rollbackd::domain::time::Span;
 use serde::Deserialize;
 
@@ -30,6 +30,8 @@ struct Scenario {
     /// Triggers of which people are told and nothing more.
     #[serde(default)]
     alert_only: Vec<String>,
+    /// The errors are to be confirmed by this signal, by the bound of its own trigger.
+    confirm_with: Option<String>,
     /// How long it goes on.
     until: Span,
     #[serde(default)]
@@ -59,6 +61,8 @@ struct Fault {
     nan: bool,
     #[serde(default)]
     frozen: bool,
+    #[serde(default)]
+    renamed: bool,
     /// Only in the first so many seconds of each period.
     flaps: Option<(u64, u64)>,
 }
@@ -119,6 +123,7 @@ impl Fault {
             readable: !self.unreadable,
             nan: self.nan,
             frozen: self.frozen,
+            renamed: self.renamed,
         })
     }
 }
@@ -132,6 +137,11 @@ fn play(scenario: &Scenario) -> World {
         if scenario.alert_only.iter().any(|name| name == trigger.name.as_str()) {
             trigger.severity = Severity::Alert;
         }
+    }
+    if let Some(second) = &scenario.confirm_with {
+        let trigger = policy.triggers.iter().find(|trigger| trigger.signal.as_str() == second).expect("a known signal");
+        let term = Term { signal: trigger.signal.clone(), condition: trigger.condition };
+        policy.triggers[0].confirm_with = Some(term);
     }
     let faults: Arc<[Fault]> = scenario.fault.clone().into();
     let script: Script = Box::new(move |revision, now| {

@@ -93,15 +93,18 @@ impl Swept {
 impl Setting {
     fn of(self, subject: &Subject) -> Subject {
         let mut policy = WorkloadPolicy::clone(&subject.policy);
-        for trigger in &mut policy.triggers {
-            let unit = policy.signals.get(&trigger.signal).map(|signal| signal.unit);
+        let WorkloadPolicy { triggers, signals, .. } = &mut policy;
+        for trigger in triggers {
             match self {
                 Setting::For(span) if trigger.hold_for > Span::ZERO => trigger.hold_for = span,
-                Setting::Threshold(bound, of) if unit == Some(of) => match &mut trigger.condition {
-                    Condition::Above(old) | Condition::Below(old) => *old = bound,
-                    Condition::WorseThanBaseline(_) => {}
-                },
-                Setting::For(_) | Setting::Threshold(..) => {}
+                Setting::For(_) => {}
+                Setting::Threshold(bound, unit) => {
+                    let is_so = |name| signals.get(name).is_some_and(|signal| signal.unit == unit);
+                    trigger.bounds_mut().filter(|(signal, _)| is_so(*signal)).for_each(|(_, old)| match old {
+                        Condition::Above(old) | Condition::Below(old) => *old = bound,
+                        Condition::WorseThanBaseline(_) => {}
+                    });
+                }
             }
         }
         Subject { id: subject.id.clone(), policy: Arc::new(policy) }

@@ -14,6 +14,7 @@ mod notify;
 mod pods;
 mod signal;
 mod sources;
+mod terms;
 mod trigger;
 mod verify;
 mod workload;

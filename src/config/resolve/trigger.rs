@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::signal::{Known, Needs, Signals};
-use super::{Resolver, comparison, locate, name};
+use super::{Resolver, comparison, locate, name, terms};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
 use crate::config::raw::trigger::Reference;
@@ -11,7 +11,7 @@ use crate::config::source::Place;
 use crate::config::suggest;
 use crate::config::units::{self, Quantity};
 use crate::domain::id::{SignalName, TriggerName};
-use crate::domain::policy::{Condition, Severity, Trigger};
+use crate::domain::policy::{Combine, Condition, Severity, Trigger};
 use crate::domain::time::Span;
 use crate::domain::units::{Finite, Unit};
 
@@ -69,6 +69,8 @@ pub(super) fn defaults(signals: &Signals, sight: Sight) -> Vec<Trigger> {
                 name: TriggerName::new(title(signal)),
                 signal: SignalName::new(signal),
                 condition: Condition::Above(Finite::new(above)?),
+                combined: None,
+                confirm_with: None,
                 hold_for,
                 severity: Severity::Critical,
             })
@@ -76,8 +78,14 @@ pub(super) fn defaults(signals: &Signals, sight: Sight) -> Vec<Trigger> {
         .collect()
 }
 
+/// When a signal is bad by the trigger that judges it by default.
+pub(super) fn default_bound(signal: &str) -> Option<Condition> {
+    let (_, above, _) = DEFAULTS.into_iter().chain(CLUSTER_DEFAULTS).find(|(name, ..)| *name == signal)?;
+    Finite::new(above).map(Condition::Above)
+}
+
 /// A signal's name as prose.
-fn title(signal: &str) -> String {
+pub(super) fn title(signal: &str) -> String {
     signal.replace('_', " ")
 }
 
@@ -89,13 +97,13 @@ pub(super) fn resolve_all(
     probation: Span,
 ) -> Vec<Trigger> {
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
-    written
+    let resolved: Vec<(Trigger, Option<&At<String>>)> = written
         .iter()
         .filter_map(|at| {
             let raw = &at.value;
-            let signal = raw.signal.as_ref()?;
-            let name = value(&raw.name).unwrap_or_else(|| title(&signal.value));
-            let place = raw.name.as_ref().map_or(signal.at, |at| at.at);
+            let judged = terms::judged(r, raw, at.key)?;
+            let name = value(&raw.name).unwrap_or_else(|| judged.title());
+            let place = raw.name.as_ref().map_or(judged.place(), |at| at.at);
             name::check_title(r, "a trigger", &name, place);
             if let Some(first) = names.insert(name.clone(), place) {
                 let first = locate(r.sources, first);
@@ -103,9 +111,37 @@ pub(super) fn resolve_all(
                     .wrong(place, format!("a second trigger named {}", suggest::quoted(&name)))
                     .hint(format!("the first is in {first}; give each a `name` of its own"));
             }
-            resolve(r, raw, signal, &name, signals, sight, probation)
+            let confirm_with = raw.confirm_with.as_ref();
+            let trigger = match judged {
+                Judged::One(signal) => resolve(r, raw, signal, &name, signals, sight, probation),
+                Judged::Several(how, written) => {
+                    let terms = terms::resolve(r, raw, how, written, signals, sight);
+                    let times = Times::of(r, raw, probation);
+                    terms.map(|terms| terms.into_trigger(&name, &times))
+                }
+            };
+            trigger.map(|trigger| (trigger, confirm_with))
         })
-        .collect()
+        .collect();
+    terms::confirm(r, resolved, signals, sight)
+}
+
+/// How long a trigger must hold, where it says so, and what it leads to.
+pub(super) struct Times {
+    pub(super) hold_for: Option<Span>,
+    pub(super) severity: Severity,
+}
+
+impl Times {
+    fn of(r: &mut Resolver<'_>, raw: &raw::trigger::Trigger, probation: Span) -> Self {
+        let severity = value(&raw.severity).unwrap_or(Severity::Critical);
+        if let Some(hold_for) = raw.hold_for.as_ref().filter(|at| at.value > probation && severity != Severity::Alert) {
+            r.problems
+                .wrong(hold_for.at, format!("`for` is longer than the probation of {probation}"))
+                .hint("by then a fault is no longer put down to the rollout, and nothing is rolled back");
+        }
+        Self { hold_for: value(&raw.hold_for), severity }
+    }
 }
 
 fn resolve(
@@ -117,25 +153,13 @@ fn resolve(
     sight: Sight,
     probation: Span,
 ) -> Option<Trigger> {
-    let severity = value(&raw.severity).unwrap_or(Severity::Critical);
     let known = look_up(r, &signal.value, signal.at, signals, sight, &[]);
     let bad = one_way(r, raw, signal);
     check_companions(r, raw);
-    if let Some(hold_for) = raw.hold_for.as_ref().filter(|at| at.value > probation && severity != Severity::Alert) {
-        r.problems
-            .wrong(hold_for.at, format!("`for` is longer than the probation of {probation}"))
-            .hint("by then a fault is no longer put down to the rollout, and nothing is rolled back");
-    }
+    let times = Times::of(r, raw, probation);
     let known = known?;
     let condition = match bad? {
-        Bad::Beyond(side, quantity) => {
-            let bound = compare(r, known, quantity)?;
-            check_reach(r, known, side, bound, quantity.at);
-            match side {
-                Side::Above => Condition::Above(bound),
-                Side::Below => Condition::Below(bound),
-            }
-        }
+        Bad::Beyond(side, quantity) => beyond(r, known, side, quantity)?,
         Bad::Worse(place) => Condition::WorseThanBaseline(comparison::resolve(r, raw, known, place)?),
     };
     let hold_for = match condition {
@@ -146,9 +170,53 @@ fn resolve(
         name: TriggerName::new(name),
         signal: known.signal.name.clone(),
         condition,
-        hold_for: value(&raw.hold_for).unwrap_or(hold_for),
-        severity,
+        combined: None,
+        confirm_with: None,
+        hold_for: times.hold_for.unwrap_or(hold_for),
+        severity: times.severity,
     })
+}
+
+/// A fixed bound.
+pub(super) fn beyond(r: &mut Resolver<'_>, known: &Known, side: Side, quantity: &At<Quantity>) -> Option<Condition> {
+    let bound = compare(r, known, quantity)?;
+    check_reach(r, known, side, bound, quantity.at);
+    Some(match side {
+        Side::Above => Condition::Above(bound),
+        Side::Below => Condition::Below(bound),
+    })
+}
+
+/// What a trigger judges.
+pub(super) enum Judged<'a> {
+    /// One signal.
+    One(&'a At<String>),
+    /// Several.
+    Several(Combine, &'a At<Vec<At<raw::trigger::Term>>>),
+}
+
+impl Judged<'_> {
+    /// The trigger's name where it has none.
+    fn title(&self) -> String {
+        match self {
+            Judged::One(signal) => title(&signal.value),
+            Judged::Several(how, terms) => {
+                let names = terms.value.iter().filter_map(|term| term.value.signal.as_ref());
+                let names: Vec<String> = names.map(|signal| title(&signal.value)).collect();
+                names.join(match how {
+                    Combine::All => " and ",
+                    Combine::Any => " or ",
+                })
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Judged::One(signal) => signal.at,
+            Judged::Several(_, terms) => terms.at,
+        }
+    }
 }
 
 /// When a signal is bad.
@@ -176,7 +244,7 @@ fn one_way<'a>(r: &mut Resolver<'_>, raw: &'a raw::trigger::Trigger, signal: &At
     if let [(first, name, _), (second, other, _), ..] = ways.as_slice() {
         r.problems
             .wrong(*first.max(second), format!("{name} and {other} in one trigger"))
-            .hint("write two triggers, each with its own name");
+            .hint("write two triggers, each with its own name; or `all` or `any` with a term for each");
         return None;
     }
     if ways.is_empty() && !raw.lost.may_be(&["above", "below", "worse_than"]) {

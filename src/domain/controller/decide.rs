@@ -288,5 +288,6 @@ fn cause_of(trigger: &TriggerStatus) -> Cause {
         severity: trigger.severity,
         hold_for: trigger.hold_for,
         evidence: trigger.evidence.clone(),
+        combined: trigger.combined.clone(),
     }
 }

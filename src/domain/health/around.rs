@@ -68,23 +68,33 @@ impl Around {
 }
 
 impl Health {
+    /// Adds what else is seen at the time of the fault to each signal of a trigger that is not inactive.
+    pub(super) fn look_around(&self, status: &mut TriggerStatus, views: &Views<'_>, instances: &Instances<'_>) {
+        let onset = match status.state {
+            TriggerState::Inactive => return,
+            TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => since,
+        };
+        let others = status.combined.iter_mut().flat_map(|combined| &mut combined.terms);
+        for evidence in others.chain([&mut status.evidence]) {
+            let Some(signal) = self.policy.signals.get(&evidence.signal) else { continue };
+            evidence.around = self.around(evidence, onset, signal, views, instances).map(Box::new);
+        }
+    }
+
     /// What else is seen at the time of the fault that began with `onset`.
-    pub(super) fn around(
+    fn around(
         &self,
-        status: &TriggerStatus,
+        evidence: &Evidence,
+        onset: Timestamp,
         signal: &Signal,
         views: &Views<'_>,
         instances: &Instances<'_>,
     ) -> Option<Around> {
-        let onset = match status.state {
-            TriggerState::Inactive => return None,
-            TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => since,
-        };
         let subject = views.subject?;
         if let Some(builtin) = super::assess::builtin_of(signal) {
             return Some(self.around_events(builtin, signal, views, instances));
         }
-        let mut around = Around { worst: self.worst(bound(&status.evidence), signal, views), ..Around::default() };
+        let mut around = Around { worst: self.worst(bound(evidence), signal, views), ..Around::default() };
         let (Some(followed), Some(baseline)) = (self.followed.get(&signal.name), subject.baseline.as_ref()) else {
             return Some(around);
         };
@@ -96,8 +106,8 @@ impl Health {
             around.since_onset = sum(&past.since(&subject.revision, onset)).zip(sum(&past.since(baseline, onset)));
         } else {
             // Latency grows with the load, and with it the evidence: there all the time until now counts.
-            let is_by_past = status.evidence.compared.as_ref().is_some_and(|compared| !compared.beside);
-            let grows = is_by_past && status.evidence.unit == Unit::Seconds;
+            let is_by_past = evidence.compared.as_ref().is_some_and(|compared| !compared.beside);
+            let grows = is_by_past && evidence.unit == Unit::Seconds;
             let until = if grows { views.all.scope.now } else { views.all.scope.now.min(onset + TRAFFIC.1) };
             around.traffic = traffic(followed, &subject.revision, baseline, onset, until);
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;

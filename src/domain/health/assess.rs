@@ -2,12 +2,14 @@
 
 use super::builtin;
 use super::history::History;
-use super::judge::{self, Judgement, Tally};
+use super::judge::Judgement;
 use super::reading::{Basis, Reading, Sight};
-use super::ring::Start;
 use super::rollout;
-use super::trigger::{Finding, MAX_UNKNOWN_INTERVALS};
-use super::verdict::{Assessment, Blindness, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Verdict};
+use super::terms::{self, Terms};
+use super::trigger::MAX_UNKNOWN_INTERVALS;
+use super::verdict::{
+    Assessment, Blindness, Combined, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Verdict,
+};
 use super::watch::Watch;
 use super::{Health, Instances};
 use crate::domain::policy::{Builtin, Condition, Formula, Severity, Signal, Trigger};
@@ -54,26 +56,36 @@ impl Health {
         let mut statuses = Vec::with_capacity(watches.len());
         let mut judged = Vec::with_capacity(watches.len());
         for (trigger, watch) in self.policy.triggers.iter().zip(&mut watches) {
-            let Some((signal, reading)) = readings.iter().find(|(signal, _)| signal.name == trigger.signal) else {
-                continue;
-            };
+            let Some((signal, reading)) = terms::find(&readings, &trigger.signal) else { continue };
             let added = added.get(&signal.name).map_or(&[][..], Vec::as_slice);
             // A comparison weighs every request, however few.
             let few = (watch.comparer.is_some() && is_few(reading))
                 .then(|| views.all.read(signal, views.all.scope.window(signal.window), 1));
-            let reading = few.as_ref().unwrap_or(reading);
-            let (judgement, compared) = match (&mut watch.comparer, builtin_of(signal)) {
-                (Some(comparer), None) => self.compare(comparer, trigger, signal, reading, added, &views),
-                (Some(comparer), Some(builtin)) => {
-                    self.compare_events(comparer, trigger, builtin, reading, &views, &instances)
+            let (terms, compared) = match (&mut watch.comparer, builtin_of(signal)) {
+                (Some(comparer), None) => {
+                    let reading = few.as_ref().unwrap_or(reading);
+                    let (judgement, compared) = self.compare(comparer, trigger, signal, reading, added, &views);
+                    (Terms::one(signal, reading, trigger.condition, judgement), compared)
                 }
-                (None, _) => (self.advance(trigger, signal, reading, watch, views.of(signal), grace), None),
+                (Some(comparer), Some(builtin)) => {
+                    let (judgement, compared) =
+                        self.compare_events(comparer, trigger, builtin, reading, &views, &instances);
+                    (Terms::one(signal, reading, trigger.condition, judgement), compared)
+                }
+                (None, _) => match self.advance(trigger, &readings, watch, &views, grace) {
+                    Some(terms) => (terms, None),
+                    None => continue,
+                },
             };
-            watch.note_sight(&judgement, now);
-            let mut status = status(trigger, signal, reading, &judgement, compared, watch);
-            status.evidence.around = self.around(&status, signal, &views, &instances).map(Box::new);
+            let lead = &terms.all[terms.lead];
+            watch.note_sight(&lead.judgement, now);
+            let confirmation = self.confirmation(trigger, &readings, grace).map(Box::new);
+            let mut status = TriggerStatus { confirmation, ..status(trigger, &terms, compared, watch) };
+            self.look_around(&mut status, &views, &instances);
             statuses.push(status);
             let (is_quiet, sightless_since) = (watch.is_quiet(), watch.sightless_since);
+            let (signal, _) = terms::find(&readings, &lead.signal.name).unwrap_or((signal, reading));
+            let judgement = lead.judgement.clone();
             judged.push(Judged { trigger, signal, judgement, is_quiet, sightless_since });
         }
         let assessment = Assessment {
@@ -147,57 +159,6 @@ impl Health {
             }
         }
     }
-
-    fn advance(
-        &self,
-        trigger: &Trigger,
-        signal: &Signal,
-        reading: &Reading,
-        watch: &mut Watch,
-        sight: &Sight<'_>,
-        grace: bool,
-    ) -> Judgement {
-        let now = sight.scope.now;
-        let mut judgement = judge::judge(reading, signal, trigger.condition, grace);
-        if let Some((certain, reason)) = Tally::certain(&reading.basis, trigger.condition)
-            && matches!(judgement, Judgement::Bad | Judgement::Unproven)
-            && !certain.is_proven(signal.confidence)
-        {
-            judgement = Judgement::Straddled(reason);
-        }
-        if let Some(pooled) = pool(watch, signal, trigger.condition, sight)
-            && matches!(judgement, Judgement::Unproven | Judgement::Straddled(_))
-            && pooled.is_proven(signal.confidence)
-        {
-            judgement = Judgement::Bad;
-        }
-        let finding = match &judgement {
-            Judgement::Good | Judgement::AssumedGood => Finding::Good,
-            Judgement::Bad if self.is_over(signal, trigger.condition) => Finding::Unproven,
-            Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
-            Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
-            Judgement::Unknown(_) => Finding::Unknown,
-        };
-        watch.lifecycle.advance(now, finding, trigger.hold_for, self.policy.interval);
-        judgement
-    }
-
-    /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more.
-    fn is_over(&self, signal: &Signal, condition: Condition) -> bool {
-        let followed = self.followed.get(&signal.name);
-        let known =
-            followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?, condition.threshold()?)));
-        let is_above = matches!(condition, Condition::Above(_));
-        is_above && known.is_some_and(|(followed, candidate, bound)| followed.latest.is_below(candidate, bound))
-    }
-}
-
-/// Requests since the onset, where one is suspected.
-fn pool(watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<'_>) -> Option<Tally> {
-    let until = watch.lifecycle.pooled_until()?;
-    let basis = sight.basis(signal, Start::After(until));
-    let newer = Tally::certain(&basis, condition).map(|(certain, _)| certain).or(Tally::of(&basis, condition))?;
-    Some(watch.lifecycle.pool(newer, sight.scope.now))
 }
 
 /// The factor to the base unit of a signal that a Prometheus server computes.
@@ -304,23 +265,22 @@ fn is_few(reading: &Reading) -> bool {
     matches!(&reading.value, Err(lack) if matches!(lack.reason, UnknownReason::TooFewRequests { .. }))
 }
 
-fn status(
-    trigger: &Trigger,
-    signal: &Signal,
-    reading: &Reading,
-    judgement: &Judgement,
-    compared: Option<Compared>,
-    watch: &Watch,
-) -> TriggerStatus {
+fn status(trigger: &Trigger, terms: &Terms<'_>, compared: Option<Compared>, watch: &Watch) -> TriggerStatus {
     let hold_for =
         if compared.as_ref().is_some_and(|compared| compared.beside) { Span::ZERO } else { trigger.hold_for };
-    let evidence = evidence(signal, reading, verdict(judgement), Some(trigger.condition));
+    let of = |one: &terms::Judged<'_>| evidence(one.signal, one.reading, verdict(&one.judgement), Some(one.condition));
+    let combined = trigger
+        .combined
+        .as_ref()
+        .map(|combined| Box::new(Combined { how: combined.how, terms: terms.all.iter().map(of).collect() }));
     TriggerStatus {
         name: trigger.name.clone(),
         severity: trigger.severity,
         hold_for,
         state: watch.state(),
-        evidence: Evidence { compared: compared.map(Box::new), ..evidence },
+        evidence: Evidence { compared: compared.map(Box::new), ..of(&terms.all[terms.lead]) },
+        combined,
+        confirmation: None,
     }
 }
 
@@ -343,7 +303,7 @@ fn plain_evidence(signal: &Signal, reading: &Reading) -> Evidence {
     evidence(signal, reading, verdict, None)
 }
 
-fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Option<Condition>) -> Evidence {
+pub(super) fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, condition: Option<Condition>) -> Evidence {
     let samples = match &reading.value {
         Err(lack) => match lack.reason {
             UnknownReason::TooFewRequests { have, .. } => have,

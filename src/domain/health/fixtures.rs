@@ -48,6 +48,8 @@ pub(super) fn trigger(signal: &str, condition: Condition, seconds: u64) -> Trigg
         name: TriggerName::from(signal),
         signal: SignalName::from(signal),
         condition,
+        combined: None,
+        confirm_with: None,
         hold_for: Span::from_secs(seconds),
         severity: Severity::Critical,
     }

@@ -51,6 +51,7 @@ pub mod selector;
 mod series;
 pub mod survey;
 mod target;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trigger;

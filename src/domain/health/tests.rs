@@ -1,5 +1,6 @@
 //! Whole observations in, assessments out.
 
+mod combined;
 mod comparison;
 mod lifecycle;
 mod proofs;

@@ -16,17 +16,18 @@ pub(super) const MAX_UNKNOWN_INTERVALS: u64 = 5;
 /// Intervals that one look vouches for: time beyond that between two looks is not counted as breached.
 const VOUCHED_INTERVALS: u64 = 2;
 
-/// What one evaluation says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What one evaluation says. Ordered from good to bad, so that the least of several is what all of them come to, and the
+/// greatest what any of them comes to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Finding {
     /// Good.
     Good,
-    /// Bad and proven.
-    Bad,
-    /// Beyond the bound, not proven.
-    Unproven,
     /// Nothing known.
     Unknown,
+    /// Beyond the bound, not proven.
+    Unproven,
+    /// Bad and proven.
+    Bad,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,12 +63,15 @@ pub(super) struct Lifecycle {
     /// The evaluation before, and whether it counts as breached up to the next.
     before: Option<(Timestamp, bool)>,
     unknown_since: Option<Timestamp>,
-    pool: Option<Pool>,
+    /// One a term, while something is suspected.
+    pools: Vec<Pool>,
+    terms: usize,
 }
 
 impl Lifecycle {
-    pub(super) fn new() -> Self {
-        Self { phase: Phase::Inactive, before: None, unknown_since: None, pool: None }
+    /// Nothing seen yet, of a trigger with so many terms.
+    pub(super) fn new(terms: usize) -> Self {
+        Self { phase: Phase::Inactive, before: None, unknown_since: None, pools: Vec::new(), terms }
     }
 
     /// Where it is, in the words for others.
@@ -98,17 +102,17 @@ impl Lifecycle {
         };
         self.before = Some((last_seen, false));
         self.unknown_since = None;
-        self.pool = None;
+        self.pools.clear();
     }
 
-    /// Until when requests have been pooled; none while nothing is suspected.
-    pub(super) fn pooled_until(&self) -> Option<Timestamp> {
-        self.pool.map(|pool| pool.until)
+    /// Until when a term's requests have been pooled; none while nothing is suspected.
+    pub(super) fn pooled_until(&self, term: usize) -> Option<Timestamp> {
+        self.pools.get(term).map(|pool| pool.until)
     }
 
-    /// Adds the requests since [`Lifecycle::pooled_until`] and returns all since the onset.
-    pub(super) fn pool(&mut self, newer: Tally, now: Timestamp) -> Tally {
-        let pool = self.pool.get_or_insert(Pool { part: 0.0, all: 0.0, until: now });
+    /// Adds a term's requests since [`Lifecycle::pooled_until`] and returns all since the onset.
+    pub(super) fn pool(&mut self, term: usize, newer: Tally, now: Timestamp) -> Tally {
+        let Some(pool) = self.pools.get_mut(term) else { return newer };
         let tally = newer.plus(pool.part, pool.all);
         *pool = Pool { part: tally.part, all: tally.all, until: now };
         tally
@@ -141,7 +145,7 @@ impl Lifecycle {
     /// Forgets everything, as at the start.
     pub(super) fn reset(&mut self) {
         let before = self.before;
-        *self = Self::new();
+        *self = Self::new(self.terms);
         self.before = before.map(|(at, _)| (at, false));
     }
 
@@ -152,7 +156,9 @@ impl Lifecycle {
             Phase::Pending(run) => (Run { held: run.held + breached, ..run }, true),
             Phase::Firing { .. } => return,
         };
-        self.pool.get_or_insert(Pool { part: 0.0, all: 0.0, until: now });
+        if self.pools.is_empty() {
+            self.pools = vec![Pool { part: 0.0, all: 0.0, until: now }; self.terms];
+        }
         self.phase = if is_proven && run.held >= hold_for {
             Phase::Firing { since: run.since, at: now }
         } else if is_proven || was_proven {
@@ -172,7 +178,7 @@ impl Lifecycle {
 
     fn end(&mut self) {
         self.phase = Phase::Inactive;
-        self.pool = None;
+        self.pools.clear();
     }
 }
 
@@ -222,7 +228,7 @@ mod tests {
             ("unproven keeps a firing one", 0, "buug", "F F F -"),
         ];
         for (name, hold_for, findings, expected) in cases {
-            let mut life = Lifecycle::new();
+            let mut life = Lifecycle::new(1);
             let states: Vec<String> = findings
                 .chars()
                 .enumerate()
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn two_looks_far_apart_do_not_vouch_for_the_time_between() {
-        let mut life = Lifecycle::new();
+        let mut life = Lifecycle::new(1);
         for second in [0, 4, 8] {
             life.advance(at(second), Finding::Bad, Span::from_secs(60), Span::from_secs(1));
         }
@@ -261,7 +267,7 @@ mod tests {
             (TriggerState::Inactive, 1, 'b', "p0"),
         ];
         for (state, later, letter, expected) in cases {
-            let mut life = Lifecycle::new();
+            let mut life = Lifecycle::new(1);
             life.restore(state, at(0));
             life.advance(at(later), finding(letter), Span::from_secs(60), Span::from_secs(1));
             assert_eq!(short(&life), expected, "{state:?} after {later} s: {letter}");

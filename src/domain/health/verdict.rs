@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::around::Around;
 use crate::domain::id::{RevisionId, SignalName, TriggerName};
-use crate::domain::policy::{Condition, Severity};
+use crate::domain::policy::{Combine, Condition, Severity};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
@@ -148,6 +148,46 @@ pub struct Evidence {
     pub around: Option<Box<Around>>,
 }
 
+impl Evidence {
+    /// The value in words; `unknown` where there is none.
+    #[must_use]
+    pub fn value_in_words(&self) -> String {
+        self.value.map_or_else(|| "unknown".to_owned(), |value| self.unit.format(value.get()))
+    }
+
+    /// The bound in words: fixed, or what the release before made of it. Empty where it is judged by none.
+    #[must_use]
+    pub fn bound_in_words(&self) -> String {
+        let Some(condition) = self.condition else { return String::new() };
+        let compared = match (&self.compared, condition) {
+            (Some(compared), Condition::WorseThanBaseline(_)) => compared,
+            (None, Condition::WorseThanBaseline(_)) | (_, Condition::Above(_) | Condition::Below(_)) => {
+                return condition.describe(self.unit);
+            }
+        };
+        let value = compared.value.map_or_else(|| "unknown".to_owned(), |value| self.unit.format(value.get()));
+        let place = if compared.beside { "beside it" } else { "at most before" };
+        format!("worse than {} with {value} {place}", compared.baseline)
+    }
+
+    /// The breach in words.
+    #[must_use]
+    pub fn as_breach(&self) -> String {
+        format!("{} breaches, {} {}", self.signal, self.value_in_words(), self.bound_in_words())
+    }
+
+    /// Why this, as a second signal, does not confirm a fault; none where it does.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<String> {
+        match &self.verdict {
+            Verdict::Breach => None,
+            Verdict::Ok if self.value.is_none() => Some("it is unknown, which counts as good".to_owned()),
+            Verdict::Ok => Some(format!("it is {}, not {}", self.value_in_words(), self.bound_in_words())),
+            Verdict::Unknown(reason) => Some(format!("it is unknown, {reason}")),
+        }
+    }
+}
+
 /// What a comparison saw of the release before.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Compared {
@@ -200,8 +240,38 @@ pub struct TriggerStatus {
     /// Where it is in its life.
     #[serde(flatten)]
     pub state: TriggerState,
-    /// The numbers.
+    /// The numbers; of several terms those of the one that decides: what is good while not all are bad, what is bad while any
+    /// is.
     pub evidence: Evidence,
+    /// Every term, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combined: Option<Box<Combined>>,
+    /// The second signal that must be bad as well before anything is rolled back, where the trigger asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Box<Evidence>>,
+}
+
+impl TriggerStatus {
+    /// The numbers of the first term, which is the same from one judgement to the next.
+    #[must_use]
+    pub fn first_term(&self) -> &Evidence {
+        self.combined.as_ref().and_then(|combined| combined.terms.first()).unwrap_or(&self.evidence)
+    }
+
+    /// The numbers of every term.
+    #[must_use]
+    pub fn terms(&self) -> &[Evidence] {
+        self.combined.as_ref().map_or(std::slice::from_ref(&self.evidence), |combined| &combined.terms)
+    }
+}
+
+/// Several terms of one trigger, and the numbers of each.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Combined {
+    /// How they come to one.
+    pub how: Combine,
+    /// In the order of the policy.
+    pub terms: Vec<Evidence>,
 }
 
 /// Which release is judged, and since when it serves.

@@ -110,8 +110,10 @@ impl Health {
 
     /// The threshold beyond which an error ratio is no cold start: the policy's own, else that of the default trigger.
     fn threshold_of_errors(&self, signal: &Signal) -> Option<f64> {
-        let own = self.policy.triggers.iter().filter(|trigger| trigger.signal == signal.name);
-        let bounds = own.filter_map(|trigger| match trigger.condition {
+        // What is bad only together with something else says nothing of this signal by itself.
+        let alone = self.policy.triggers.iter().filter(|trigger| trigger.is_by_any());
+        let own = alone.flat_map(|trigger| trigger.terms()).filter(|(judged, _)| **judged == signal.name);
+        let bounds = own.filter_map(|(_, condition)| match condition {
             Condition::Above(bound) => Some(bound.get()),
             Condition::Below(_) | Condition::WorseThanBaseline(_) => None,
         });
@@ -121,9 +123,8 @@ impl Health {
     /// Takes up what was added to the signals that triggers judge.
     pub(super) fn follow(&mut self, subject: Option<&Subject>, now: Timestamp) -> BTreeMap<SignalName, Vec<Added>> {
         let mut added = BTreeMap::new();
-        for trigger in &self.policy.triggers {
-            let Some(signal) = self.policy.signals.get(&trigger.signal).filter(|signal| follow::is_counted(signal))
-            else {
+        for (judged, _) in self.policy.triggers.iter().flat_map(|trigger| trigger.terms()) {
+            let Some(signal) = self.policy.signals.get(judged).filter(|signal| follow::is_counted(signal)) else {
                 continue;
             };
             if added.contains_key(&signal.name) {

@@ -22,7 +22,7 @@ impl Watch {
             Condition::WorseThanBaseline(comparison) => Some(Comparer::new(comparison)),
             Condition::Above(_) | Condition::Below(_) => None,
         };
-        Self { lifecycle: Lifecycle::new(), comparer, sightless_since: None }
+        Self { lifecycle: Lifecycle::new(trigger.terms().count()), comparer, sightless_since: None }
     }
 
     pub(super) fn restore(&mut self, state: TriggerState, last_seen: Timestamp) {

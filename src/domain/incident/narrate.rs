@@ -4,9 +4,9 @@
 use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
 use super::state::Incident;
-use crate::domain::health::verdict::Evidence;
+use crate::domain::health::verdict::{Combined, Evidence};
 use crate::domain::id::{IncidentId, WorkloadId};
-use crate::domain::policy::{Condition, Severity, WorkloadPolicy};
+use crate::domain::policy::{Combine, Condition, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::time::Timestamp;
 use crate::domain::units::Finite;
@@ -102,31 +102,33 @@ fn threshold(evidence: &Evidence) -> Option<f64> {
     evidence.condition.and_then(Condition::threshold).or_else(compared)
 }
 
-/// What the value is beyond, in words.
-fn bound(evidence: &Evidence) -> String {
-    let Some(condition) = evidence.condition else { return String::new() };
-    let compared = match (&evidence.compared, condition) {
-        (Some(compared), Condition::WorseThanBaseline(_)) => compared,
-        (None, Condition::WorseThanBaseline(_)) | (_, Condition::Above(_) | Condition::Below(_)) => {
-            return format!(", {}", condition.describe(evidence.unit));
-        }
+/// Each further term of a trigger, in words.
+fn other_terms(evidence: &Evidence, combined: &Combined) -> String {
+    let word = match combined.how {
+        Combine::All => "and",
+        Combine::Any => "or",
     };
-    let value = compared.value.map_or_else(|| "unknown".to_owned(), |value| evidence.unit.format(value.get()));
-    let place = if compared.beside { "beside it" } else { "at most before" };
-    format!(", worse than {} with {value} {place}", compared.baseline)
+    let is_lead = |term: &Evidence| term.signal == evidence.signal && term.condition == evidence.condition;
+    let others = combined.terms.iter().filter(|term| !is_lead(term));
+    others
+        .map(|term| format!(", {word} {} is {}, {}", term.signal, term.value_in_words(), term.bound_in_words()))
+        .collect()
 }
 
 /// What set the incident off, in words.
 #[must_use]
 pub fn describe(cause: &Cause) -> String {
     match cause {
-        Cause::Trigger { name, hold_for, evidence, .. } => {
-            let value = evidence.value.map_or_else(|| "unknown".to_owned(), |v| evidence.unit.format(v.get()));
-            let bound = bound(evidence);
+        Cause::Trigger { name, hold_for, evidence, combined, .. } => {
+            let bound = evidence.condition.map(|_| format!(", {}", evidence.bound_in_words())).unwrap_or_default();
+            let others = combined.as_ref().map(|combined| other_terms(evidence, combined)).unwrap_or_default();
             let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
             format!(
-                "\"{name}\": {} is {value}{bound}{hold} ({} samples in {})",
-                evidence.signal, evidence.samples, evidence.window
+                "\"{name}\": {} is {}{bound}{others}{hold} ({} samples in {})",
+                evidence.signal,
+                evidence.value_in_words(),
+                evidence.samples,
+                evidence.window
             )
         }
         Cause::Blind { reason } => format!("nothing can be judged: {reason}"),

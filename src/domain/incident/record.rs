@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence};
+use crate::domain::health::verdict::{Assessment, CheckStatus, Combined, Evidence};
 use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, Severity, Strategy};
 use crate::domain::response::hold::Hold;
@@ -201,8 +201,11 @@ pub enum Cause {
         severity: Severity,
         /// How long it must hold.
         hold_for: Span,
-        /// The numbers.
+        /// The numbers; of several terms those of the one that decides.
         evidence: Evidence,
+        /// Every term, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        combined: Option<Box<Combined>>,
     },
     /// Own sight is lost: nothing can be judged.
     Blind {

@@ -4,10 +4,10 @@
 use super::guard::{Situation, is_by_trigger};
 use super::hold::Hold;
 use crate::domain::health::around::{Amount, Around};
-use crate::domain::health::verdict::Evidence;
+use crate::domain::health::verdict::{Evidence, TriggerStatus, UnknownReason, Verdict};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::{Cause, Goal};
-use crate::domain::policy::{Comparison, Condition};
+use crate::domain::policy::{Combine, Comparison, Condition};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
@@ -32,11 +32,35 @@ const OTHERS: usize = 2;
 /// How near two faults must begin for that.
 const AT_ONCE: Span = Span::from_secs(300);
 
-/// The trigger's numbers now, and what else is seen.
-fn evidence<'a>(situation: &Situation<'a>) -> Option<(&'a Evidence, &'a Around)> {
+/// Asks about each signal that is bad, with what else is seen. Where all of several must be bad, one that is not put down to
+/// the release is enough; where any is enough, none may be.
+fn ask_of_each<'a>(situation: &Situation<'a>, ask: impl Fn(&'a Evidence, &'a Around) -> Option<Hold>) -> Option<Hold> {
+    let status = status(situation)?;
+    let of = |evidence: &'a Evidence| ask(evidence, evidence.around.as_deref()?);
+    let Some(combined) = &status.combined else { return of(&status.evidence) };
+    let bad = combined.terms.iter().filter(|term| is_bad(&term.verdict));
+    let holds: Vec<Option<Hold>> = bad.map(of).collect();
+    match combined.how {
+        Combine::All => holds.into_iter().flatten().next(),
+        Combine::Any => holds.into_iter().collect::<Option<Vec<Hold>>>()?.into_iter().next(),
+    }
+}
+
+/// The trigger that the incident is about, now.
+fn status<'a>(situation: &Situation<'a>) -> Option<&'a TriggerStatus> {
     let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
-    Some((&status.evidence, status.evidence.around.as_deref()?))
+    situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)
+}
+
+/// Whether a signal lies beyond its bound, proven or not.
+fn is_bad(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Breach => true,
+        Verdict::Unknown(reason) => {
+            matches!(reason, UnknownReason::NotProven | UnknownReason::CoarseBucket { .. })
+        }
+        Verdict::Ok => false,
+    }
 }
 
 /// What makes a value materially worse than another one; none where higher is not worse.
@@ -61,13 +85,19 @@ fn is_share(evidence: &Evidence) -> bool {
 pub(super) fn stands(situation: &Situation<'_>, guard: &str) -> Option<Hold> {
     let hold = situation.incident.attributed.as_ref().filter(|hold| hold.as_str() == guard)?;
     let Cause::Trigger { evidence: then, .. } = &situation.incident.cause else { return None };
-    let (now, _) = evidence(situation)?;
+    let status = status(situation)?;
+    status.evidence.around.as_ref()?;
+    let terms = status.combined.iter().flat_map(|combined| &combined.terms);
+    let now = terms.chain([&status.evidence]).find(|now| now.signal == then.signal)?;
     let (then, now, margin) = (then.value?, now.value?, margin(then)?);
     (now.get() <= margin.bound(then.get())).then(|| hold.clone())
 }
 
 pub(super) fn old_release_alike(situation: &Situation<'_>) -> Option<Hold> {
-    let (evidence, around) = evidence(situation)?;
+    ask_of_each(situation, old_release_alike_in)
+}
+
+fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     let margin = margin(evidence)?;
     let is_alike = |new: Finite, old: &Amount| {
         if is_share(evidence) {
@@ -93,7 +123,10 @@ pub(super) fn old_release_alike(situation: &Situation<'_>) -> Option<Hold> {
 }
 
 pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold> {
-    let (evidence, around) = evidence(situation)?;
+    ask_of_each(situation, |evidence, around| goal_worse_in(evidence, around, goal))
+}
+
+fn goal_worse_in(evidence: &Evidence, around: &Around, goal: &Goal) -> Option<Hold> {
     margin(evidence)?;
     let value = evidence.value?;
     let (_, typical) = around.typical.iter().find(|(release, _)| *release == goal.revision)?;
@@ -106,7 +139,10 @@ pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold>
 }
 
 pub(super) fn one_target(situation: &Situation<'_>) -> Option<Hold> {
-    let (evidence, around) = evidence(situation)?;
+    ask_of_each(situation, one_target_in)
+}
+
+fn one_target_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     let (target, of, without) = around.worst.as_ref()?;
     let is_well = match evidence.condition? {
         Condition::Above(bound) => without.value <= bound,
@@ -126,7 +162,10 @@ pub(super) fn one_target(situation: &Situation<'_>) -> Option<Hold> {
 }
 
 pub(super) fn load(situation: &Situation<'_>) -> Option<Hold> {
-    let (evidence, around) = evidence(situation)?;
+    ask_of_each(situation, load_in)
+}
+
+fn load_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     let (now, before) = around.traffic?;
     let is_by_past = evidence.unit == Unit::Seconds && evidence.compared.as_ref().is_some_and(|c| !c.beside);
     let least = if is_by_past { BUSY } else { CROWD };
@@ -146,7 +185,7 @@ pub(super) fn shared_fault(situation: &Situation<'_>) -> Option<Hold> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Verdict};
+    use crate::domain::health::verdict::{Assessment, TriggerState};
     use crate::domain::id::{RevisionId, TargetId, TriggerName};
     use crate::domain::incident::state::{Incident, WorkloadState};
     use crate::domain::policy::{Mode, Severity, Strategy};
@@ -189,7 +228,15 @@ mod tests {
         let at = Timestamp::from_millis(0);
         let state = TriggerState::Firing { since: at, at };
         let (name, severity) = (TriggerName::from("t"), Severity::Critical);
-        let status = TriggerStatus { name, severity, hold_for: Span::ZERO, state, evidence: now };
+        let status = TriggerStatus {
+            name,
+            severity,
+            hold_for: Span::ZERO,
+            state,
+            evidence: now,
+            combined: None,
+            confirmation: None,
+        };
         let assessment =
             Assessment { at, revision: None, triggers: vec![status], signals: Vec::new(), blind: None, healthy: false };
         let bad_without_rollout = others.iter().map(|other| (WorkloadId::from(*other), at)).collect();
@@ -206,7 +253,7 @@ mod tests {
 
     fn incident(evidence: Evidence) -> Incident {
         let (name, severity) = (TriggerName::from("t"), Severity::Critical);
-        let cause = Cause::Trigger { name, severity, hold_for: Span::ZERO, evidence };
+        let cause = Cause::Trigger { name, severity, hold_for: Span::ZERO, evidence, combined: None };
         Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Direct, Timestamp::from_millis(0))
     }
 

@@ -139,6 +139,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("load", attribution::load(situation)),
         ("shared-fault", attribution::shared_fault(situation)),
         ("past-probation", past_probation(situation)),
+        ("unconfirmed", unconfirmed(situation)),
         ("rolled-back-before", rolled_back_before(situation)),
         (goal_guard_name(situation), goal.as_ref().err().cloned()),
         ("cooldown", cooldown(situation)),
@@ -256,6 +257,16 @@ fn past_probation(situation: &Situation<'_>) -> Option<Hold> {
     let probation = situation.policy.probation;
     let onset = situation.incident.times.onset?;
     (is_by_trigger(situation) && onset > rollout + probation).then_some(Hold::PastProbation { rollout, probation })
+}
+
+/// A second signal has to agree where the trigger asks for it; what is not known of it does not.
+fn unconfirmed(situation: &Situation<'_>) -> Option<Hold> {
+    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
+    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    let second = status.confirmation.as_ref()?;
+    let like = second.unconfirmed()?;
+    let fault = status.evidence.as_breach();
+    Some(Hold::Unconfirmed { fault, signal: second.signal.clone(), like })
 }
 
 fn rolled_back_before(situation: &Situation<'_>) -> Option<Hold> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{IncidentId, RevisionId, TargetId, WorkloadId};
+use crate::domain::id::{IncidentId, RevisionId, SignalName, TargetId, WorkloadId};
 use crate::domain::time::{Span, Timestamp};
 
 use super::plan::Finding;
@@ -84,6 +84,15 @@ pub enum Hold {
     SharedFault {
         /// Which.
         others: Vec<WorkloadId>,
+    },
+    /// The second signal, which the trigger asks to agree, does not.
+    Unconfirmed {
+        /// What the trigger shows.
+        fault: String,
+        /// The second signal.
+        signal: SignalName,
+        /// What that is like.
+        like: String,
     },
     /// The release has been in service for longer than its probation.
     PastProbation {
@@ -176,6 +185,7 @@ impl Hold {
             | Hold::FaultEbbs
             | Hold::FaultBeforeRollout { .. }
             | Hold::OneTarget { .. }
+            | Hold::Unconfirmed { .. }
             | Hold::PastProbation { .. }
             | Hold::NoRollout
             | Hold::NoKnownGood { .. }
@@ -209,6 +219,7 @@ impl Hold {
             Hold::OneTarget { .. } => "one-target",
             Hold::Load { .. } => "load",
             Hold::SharedFault { .. } => "shared-fault",
+            Hold::Unconfirmed { .. } => "unconfirmed",
             Hold::PastProbation { .. } => "past-probation",
             Hold::NoRollout => "no-rollout",
             Hold::NoKnownGood { .. } => "no-known-good",
@@ -268,6 +279,9 @@ impl fmt::Display for Hold {
             Hold::SharedFault { others } => {
                 let names: Vec<&str> = others.iter().map(WorkloadId::as_str).collect();
                 write!(f, "{} turned bad at the same time without a rollout of their own", names.join(", "))
+            }
+            Hold::Unconfirmed { fault, signal, like } => {
+                write!(f, "{fault}, but {signal} does not confirm: {like}")
             }
             Hold::PastProbation { rollout, probation } => {
                 write!(f, "the release came at {rollout}, longer ago than its probation of {probation}")

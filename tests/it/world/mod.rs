@@ -40,11 +40,13 @@ pub(crate) struct Behaviour {
     pub(crate) nan: bool,
     /// Whether its page shows what it showed when this began.
     pub(crate) frozen: bool,
+    /// Whether its counters go by another name.
+    pub(crate) renamed: bool,
 }
 
 /// A release that serves well.
 pub(crate) const WELL: Behaviour =
-    Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true, nan: false, frozen: false };
+    Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true, nan: false, frozen: false, renamed: false };
 
 /// How each release behaves at each time.
 pub(crate) type Script = Box<dyn Fn(&str, Timestamp) -> Behaviour>;
@@ -448,11 +450,13 @@ impl Instance {
             timestamp: None,
         };
         let started = self.started.as_millis() as f64 / 1000.0;
-        Page {
-            samples: vec![sample(1, 0, self.good), sample(0, 1, self.bad), sample(1, 1, self.bad)],
-            process_start: Some(started),
-            families: None,
-        }
+        let (samples, family) = if behaviour.renamed {
+            (Vec::new(), "web_hits")
+        } else {
+            (vec![sample(1, 0, self.good), sample(0, 1, self.bad), sample(1, 1, self.bad)], "http_requests")
+        };
+        let families = [family, "process_start_time_seconds"].map(str::to_owned);
+        Page { samples, process_start: Some(started), families: Some(families.into()) }
     }
 }
 

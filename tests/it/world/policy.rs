@@ -92,6 +92,8 @@ fn trigger(signal: &str, bound: f64, hold: u64) -> Trigger {
         name: signal.into(),
         signal: signal.into(),
         condition: Condition::Above(finite(bound)),
+        combined: None,
+        confirm_with: None,
         hold_for: Span::from_secs(hold),
         severity: Severity::Critical,
     }

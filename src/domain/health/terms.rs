@@ -1,0 +1,171 @@
+//! A trigger's terms: each signal judged against its fixed bound, and what they come to together.
+
+use super::Health;
+use super::judge::{self, Judgement, Tally};
+use super::reading::{Reading, Sight};
+use super::ring::Start;
+use super::trigger::Finding;
+use super::verdict::Evidence;
+use super::views::Views;
+use super::watch::Watch;
+use crate::domain::id::SignalName;
+use crate::domain::policy::{Combine, Condition, Signal, Trigger};
+use crate::domain::time::Timestamp;
+
+/// Every signal of the policy, read.
+pub(super) type Readings<'a> = [(&'a Signal, Reading)];
+
+/// One signal of a trigger, judged.
+#[derive(Clone, Debug)]
+pub(super) struct Judged<'a> {
+    pub(super) signal: &'a Signal,
+    pub(super) reading: &'a Reading,
+    pub(super) condition: Condition,
+    pub(super) judgement: Judgement,
+}
+
+/// All of a trigger's terms, and which of them decides.
+pub(super) struct Terms<'a> {
+    pub(super) all: Vec<Judged<'a>>,
+    pub(super) lead: usize,
+}
+
+impl<'a> Terms<'a> {
+    /// A trigger with one signal.
+    pub(super) fn one(signal: &'a Signal, reading: &'a Reading, condition: Condition, judgement: Judgement) -> Self {
+        Self { all: vec![Judged { signal, reading, condition, judgement }], lead: 0 }
+    }
+}
+
+/// The signal of this name and its reading.
+pub(super) fn find<'a>(readings: &'a Readings<'a>, name: &SignalName) -> Option<(&'a Signal, &'a Reading)> {
+    readings.iter().find(|(signal, _)| signal.name == *name).map(|(signal, reading)| (*signal, reading))
+}
+
+impl Health {
+    /// Judges a trigger that does not compare, and moves its life on. `None` where the policy has no such signal.
+    pub(super) fn advance<'a>(
+        &self,
+        trigger: &Trigger,
+        readings: &'a Readings<'a>,
+        watch: &mut Watch,
+        views: &Views<'_>,
+        grace: bool,
+    ) -> Option<Terms<'a>> {
+        let mut all = Vec::new();
+        let mut findings = Vec::new();
+        for (index, (name, condition)) in trigger.terms().enumerate() {
+            let (signal, reading) = find(readings, name)?;
+            let judgement = self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
+            findings.push(self.finding(&judgement, signal, condition));
+            all.push(Judged { signal, reading, condition, judgement });
+        }
+        let how = trigger.combined.as_ref().map_or(Combine::All, |combined| combined.how);
+        let (lead, finding) = come_to(how, &findings)?;
+        watch.lifecycle.advance(views.all.scope.now, finding, trigger.hold_for, self.policy.interval);
+        Some(Terms { all, lead })
+    }
+
+    fn judge_term(
+        &self,
+        index: usize,
+        (signal, condition): (&Signal, Condition),
+        reading: &Reading,
+        watch: &mut Watch,
+        sight: &Sight<'_>,
+        grace: bool,
+    ) -> Judgement {
+        let judgement = judge_now(reading, signal, condition, grace);
+        if let Some(pooled) = pool(index, watch, signal, condition, sight)
+            && matches!(judgement, Judgement::Unproven | Judgement::Straddled(_))
+            && pooled.is_proven(signal.confidence)
+        {
+            return Judgement::Bad;
+        }
+        judgement
+    }
+
+    fn finding(&self, judgement: &Judgement, signal: &Signal, condition: Condition) -> Finding {
+        match judgement {
+            Judgement::Good | Judgement::AssumedGood => Finding::Good,
+            Judgement::Bad if self.is_over(signal, condition) => Finding::Unproven,
+            Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
+            Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
+            Judgement::Unknown(_) => Finding::Unknown,
+        }
+    }
+
+    /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more.
+    fn is_over(&self, signal: &Signal, condition: Condition) -> bool {
+        let followed = self.followed.get(&signal.name);
+        let known =
+            followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?, condition.threshold()?)));
+        let is_above = matches!(condition, Condition::Above(_));
+        is_above && known.is_some_and(|(followed, candidate, bound)| followed.latest.is_below(candidate, bound))
+    }
+
+    /// What the second signal says that the trigger asks to agree.
+    pub(super) fn confirmation(&self, trigger: &Trigger, readings: &Readings<'_>, grace: bool) -> Option<Evidence> {
+        let term = trigger.confirm_with.as_ref()?;
+        let (signal, reading) = find(readings, &term.signal)?;
+        let judgement = judge_now(reading, signal, term.condition, grace);
+        Some(super::assess::evidence(signal, reading, super::assess::verdict(&judgement), Some(term.condition)))
+    }
+}
+
+/// By what is in the window alone.
+fn judge_now(reading: &Reading, signal: &Signal, condition: Condition, grace: bool) -> Judgement {
+    let judgement = judge::judge(reading, signal, condition, grace);
+    match Tally::certain(&reading.basis, condition) {
+        Some((certain, reason))
+            if matches!(judgement, Judgement::Bad | Judgement::Unproven) && !certain.is_proven(signal.confidence) =>
+        {
+            Judgement::Straddled(reason)
+        }
+        Some(_) | None => judgement,
+    }
+}
+
+/// A term's requests since the onset, where one is suspected.
+fn pool(index: usize, watch: &mut Watch, signal: &Signal, condition: Condition, sight: &Sight<'_>) -> Option<Tally> {
+    let now: Timestamp = sight.scope.now;
+    let until = watch.lifecycle.pooled_until(index)?;
+    let basis = sight.basis(signal, Start::After(until));
+    let newer = Tally::certain(&basis, condition).map(|(certain, _)| certain).or(Tally::of(&basis, condition))?;
+    Some(watch.lifecycle.pool(index, newer, now))
+}
+
+/// What the terms come to, and the first of them that makes it so. `None` of none.
+fn come_to(how: Combine, findings: &[Finding]) -> Option<(usize, Finding)> {
+    let finding = match how {
+        Combine::All => findings.iter().min(),
+        Combine::Any => findings.iter().max(),
+    };
+    let finding = *finding?;
+    findings.iter().position(|other| *other == finding).map(|lead| (lead, finding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_terms_come_to() {
+        use Finding::{Bad, Good, Unknown, Unproven};
+        type Lead = (usize, Finding);
+        let cases: [(&[Finding], Lead, Lead); 7] = [
+            (&[Bad], (0, Bad), (0, Bad)),
+            (&[Bad, Bad], (0, Bad), (0, Bad)),
+            (&[Bad, Good], (1, Good), (0, Bad)),
+            (&[Unknown, Bad], (0, Unknown), (1, Bad)),
+            (&[Unknown, Good], (1, Good), (0, Unknown)),
+            (&[Bad, Unproven, Unknown], (2, Unknown), (0, Bad)),
+            (&[Unknown, Unproven, Good], (2, Good), (1, Unproven)),
+        ];
+        for (findings, all, any) in cases {
+            assert_eq!(come_to(Combine::All, findings), Some(all), "all of {findings:?}");
+            assert_eq!(come_to(Combine::Any, findings), Some(any), "any of {findings:?}");
+        }
+        assert_eq!(come_to(Combine::All, &[]), None);
+    }
+}
