@@ -86,8 +86,9 @@ pub struct Page {
     pub samples: Vec<Sample>,
     /// `process_start_time_seconds`, where exposed.
     pub process_start: Option<f64>,
-    /// Names of the families on the page, for telling which lie nearest to one that was not found. Only sent when
-    /// an operand matched nothing; shared between pages that offer the same.
+    /// Names of the families on the page, sorted, for telling which lie nearest to one that was not found, and what came in
+    /// the place of one that is gone. Only sent with the first page and when an operand matched nothing; shared between pages
+    /// that offer the same.
     pub families: Option<Arc<[String]>>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bind::{Bound, Layout, Options};
 use super::exporters::Tells;
+use super::offer::Offer;
 use super::recording::{Point, Recording, is_stale};
 use super::view::Places;
 use crate::domain::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
@@ -19,7 +20,7 @@ pub(super) struct Lane {
     pub(super) policy: Arc<WorkloadPolicy>,
     layout: Layout,
     places: Places,
-    families: Arc<[String]>,
+    offer: Offer,
     moment: Gathered,
 }
 
@@ -78,7 +79,8 @@ impl Lane {
             false => Arc::new(WorkloadPolicy { interval, ..(*policy).clone() }),
         };
         let places = Places::new(interval);
-        Self { id, policy, layout, places, families: Arc::clone(&recording.families), moment: Gathered::default() }
+        let offer = Offer::new(Arc::clone(&recording.families));
+        Self { id, policy, layout, places, offer, moment: Gathered::default() }
     }
 
     /// How often the recording looked, where that is known.
@@ -192,7 +194,7 @@ impl Lane {
             None => {}
         }
         self.places.read(target, revision, now.as_millis());
-        let families = Some(Arc::clone(&self.families));
+        let families = self.offer.at(revision, &self.layout.revisions, now.as_millis());
         Some(Ok(Page { samples: look.samples, process_start: look.process_start, families }))
     }
 

@@ -35,6 +35,7 @@ mod exporters;
 mod lane;
 mod merge;
 mod notation;
+mod offer;
 mod outcome;
 mod prometheus;
 mod recording;

@@ -1,12 +1,13 @@
 //! Recorded points, in the order of their time, in memory up to a bound and above it in sorted runs on disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
 use super::exporters::tells_by_steps;
 use super::merge::{Cursor, Runs};
 use crate::domain::time::{Span, Timestamp};
+use crate::observe::exposition::is_part_of;
 
 /// Points in memory before a sorted run goes to disk: about 100 MB, and half as much again while they are sorted.
 const POINTS_IN_MEMORY: usize = 4_000_000;
@@ -102,7 +103,7 @@ pub struct Recorder {
     series: Vec<SeriesInfo>,
     known: HashMap<(Arc<str>, Labels), u32>,
     names: HashMap<Box<str>, Arc<str>>,
-    families: BTreeSet<String>,
+    families: BTreeMap<String, Option<(i64, i64)>>,
     points: Vec<Point>,
     runs: Runs,
     in_memory: usize,
@@ -127,7 +128,7 @@ impl Recorder {
             series: Vec::new(),
             known: HashMap::new(),
             names: HashMap::new(),
-            families: BTreeSet::new(),
+            families: BTreeMap::new(),
             points: Vec::new(),
             runs: Runs::default(),
             in_memory: points.max(1),
@@ -189,11 +190,28 @@ impl Recorder {
         Ok(())
     }
 
-    /// Notes that a family of this name is recorded, for telling which lie nearest to one that is not.
-    pub fn family(&mut self, name: &str) {
-        if !self.families.contains(name) {
-            self.families.insert(name.to_owned());
+    /// Notes that a family of this name is recorded, for telling which lie nearest to one that is not; and when, as far as
+    /// its samples are not kept.
+    pub fn family(&mut self, name: &str, times: Option<(Timestamp, Timestamp)>) {
+        let known = match self.families.get_mut(name) {
+            Some(known) => known,
+            None => self.families.entry(name.to_owned()).or_insert(None),
+        };
+        widen(known, times.map(|(first, last)| (first.as_millis(), last.as_millis())));
+    }
+
+    /// Every family and when it is recorded; of series that no family announces, under their own name. None where nothing
+    /// was ever told of families: then only what is asked for is recorded.
+    fn all_families(&mut self) -> Vec<(String, i64, i64)> {
+        if self.families.is_empty() {
+            return Vec::new();
         }
+        for series in self.series.iter().filter(|series| series.first <= series.last) {
+            let family = family_of(&series.name, &self.families).to_owned();
+            widen(self.families.entry(family).or_insert(None), Some((series.first, series.last)));
+        }
+        let families = std::mem::take(&mut self.families);
+        families.into_iter().filter_map(|(name, times)| times.map(|(first, last)| (name, first, last))).collect()
     }
 
     /// The recording.
@@ -201,20 +219,31 @@ impl Recorder {
     pub fn finish(mut self) -> Recording {
         self.points.sort_by_key(Point::order);
         self.points.shrink_to_fit();
-        Recording {
-            series: self.series,
-            families: self.families.into_iter().collect(),
-            points: self.points,
-            runs: self.runs,
-        }
+        let families = self.all_families().into();
+        Recording { series: self.series, families, points: self.points, runs: self.runs }
     }
+}
+
+fn widen(known: &mut Option<(i64, i64)>, more: Option<(i64, i64)>) {
+    *known = match (*known, more) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    };
+}
+
+/// The announced family that a series belongs to, else its own name.
+fn family_of<'n>(series: &'n str, families: &BTreeMap<String, Option<(i64, i64)>>) -> &'n str {
+    let ends = series.match_indices('_').map(|(end, _)| &series[..end]);
+    let mut announced = ends.filter(|name| families.contains_key(*name) && is_part_of(series, name));
+    announced.next_back().unwrap_or(series)
 }
 
 /// Recorded points in the order of their time.
 #[derive(Debug)]
 pub struct Recording {
     pub(super) series: Vec<SeriesInfo>,
-    pub(super) families: Arc<[String]>,
+    /// By name, with first and last time.
+    pub(super) families: Arc<[(String, i64, i64)]>,
     points: Vec<Point>,
     runs: Runs,
 }

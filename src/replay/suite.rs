@@ -227,6 +227,7 @@ fn record(test: &Test, interval: Span) -> Result<Recording, String> {
             .ok_or_else(|| wrong("write a name and labels, as in name{label=\"value\"}".to_owned()))?;
         let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let series = recorder.series(&name, &labels).ok_or_else(|| wrong("too many series".to_owned()))?;
+        recorder.family(&name, None);
         for (number, value) in (0..).zip(notation::values(&written.values).map_err(wrong)?) {
             if let Some(value) = value {
                 recorder.point(series, BEGIN + interval.times(number), value).map_err(|error| error.to_string())?;

@@ -85,8 +85,9 @@ impl Record for Keep {
         self.recorder.point(SeriesKey(series), Timestamp::from_millis(at), value)
     }
 
-    fn family(&mut self, name: &str) {
-        self.recorder.family(name);
+    fn family(&mut self, name: &str, times: Option<(i64, i64)>) {
+        let times = times.map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last)));
+        self.recorder.family(name, times);
     }
 }
 

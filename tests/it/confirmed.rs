@@ -1,4 +1,4 @@
-//! Triggers that ask more than one signal, through `rollbackd test` as an operator runs it.
+//! Triggers that ask more than one signal, and series that are renamed, through `rollbackd test` as an operator runs it.
 
 use std::path::Path;
 use std::process::Command;
@@ -121,6 +121,28 @@ fn all_and_any_of_several_signals() {
             "at = \"39m\", trigger = \"either\", state = \"firing\", decision = \"alert\"",
             &format!(
                 "at = \"50m\", trigger = \"both\", state = \"firing\", decision = \"rollback\", reason = \"{reason}\""
+            ),
+        ],
+    );
+}
+
+const PLAIN: &str = r#"
+[[workload.api.trigger]]
+signal = "error_rate"
+above = "10%"
+for = "5m"
+"#;
+
+#[test]
+fn a_renamed_series_is_named_with_what_came_in_its_place() {
+    let reason = "`http_requests_total` is gone since v2; 1 family appeared: web_hits_total";
+    holds(
+        PLAIN,
+        &series("1x120", "web_hits_total"),
+        &[
+            "at = \"29m\", decision = \"none\"",
+            &format!(
+                "at = \"45m\", trigger = \"blind\", decision = \"alert\", hold = \"blind\", reason = \"{reason}\""
             ),
         ],
     );

@@ -27,7 +27,7 @@ pub(super) fn in_use(candidates: &[Candidate], is_seen: impl Fn(OperandId) -> bo
 }
 
 /// The operand without which a formula says nothing.
-fn base(formula: Formula) -> Option<OperandId> {
+pub(super) fn base(formula: Formula) -> Option<OperandId> {
     match formula {
         Formula::Ratio { total, .. } => Some(total),
         Formula::Histogram { buckets, .. } => Some(buckets),

@@ -13,6 +13,7 @@ use follow::Followed;
 use history::History;
 use hosted::Hosted;
 use looks::Probed;
+use offered::Offered;
 use queried::Queried;
 use reading::{Scope, Sight};
 use rules::Rules;
@@ -40,6 +41,7 @@ mod hosted;
 mod interval;
 mod judge;
 mod looks;
+mod offered;
 mod past;
 mod quantile;
 mod queried;
@@ -81,8 +83,9 @@ pub struct Health {
     attribution: Attribution,
     /// What an orchestrator said last of the way to the desired release.
     rollout: Option<rollout::Seen>,
-    /// Families of the newest page on which an operand matched nothing.
+    /// Families of the newest page that told them.
     families: Arc<[String]>,
+    offered: Offered,
     watches: Vec<watch::Watch>,
     /// The signals that triggers judge by counting requests.
     followed: BTreeMap<SignalName, Followed>,
@@ -113,6 +116,7 @@ impl Health {
             attribution: Attribution::default(),
             rollout: None,
             families: Arc::from([]),
+            offered: Offered::default(),
             watches: policy.triggers.iter().map(watch::Watch::new).collect(),
             followed: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -216,6 +220,9 @@ impl Health {
         let told = told(&self.probed, &self.endpoints, id, instance);
         target.turn(self.attribution.serves(instance, told, target.process_since), at, &self.rules);
         target.take_in(page, at, is_new, &self.rules, &mut self.deltas);
+        if let Some(release) = target.era.release().filter(|_| !target.era.waiting) {
+            self.offered.note(release, &self.deltas, page.families.as_ref(), at);
+        }
     }
 
     fn probe(&mut self, id: &TargetId, instance: Option<&InstanceId>, result: &Result<Answer, Fault>, at: Timestamp) {
@@ -291,6 +298,7 @@ impl Health {
             operands: &self.policy.operands,
             settling: None,
             families: &self.families,
+            offered: &self.offered,
         }
     }
 

@@ -53,7 +53,7 @@ impl Queried {
         }
         match answer.value {
             Some(value) => Reading::of(value * scale, 1, Some(spoken), Basis::Plain),
-            None => Reading::unknown(UnknownReason::NoSuchSeries { nearest: Vec::new() }),
+            None => Reading::unknown(UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: None }),
         }
     }
 }

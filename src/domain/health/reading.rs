@@ -5,6 +5,7 @@
 
 use super::candidate;
 use super::looks::Outcome;
+use super::offered::Offered;
 use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
 use super::rules::Rules;
@@ -56,8 +57,10 @@ pub(super) struct Sight<'a> {
     pub(super) operands: &'a Operands,
     /// Processes that began with or after this rollout are left out for so long.
     pub(super) settling: Option<Settling<'a>>,
-    /// Families of the newest page on which an operand matched nothing.
+    /// Families of the newest page that told them.
     pub(super) families: &'a [String],
+    /// What the pages of each release offered.
+    pub(super) offered: &'a Offered,
 }
 
 /// What is left out of young processes.
@@ -134,7 +137,10 @@ impl<'a> Sight<'a> {
                 return Reading::lack(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading)));
             }
             let nearest = candidate::nearest(&signal.candidates, self.operands, self.families);
-            return Reading::unknown(UnknownReason::NoSuchSeries { nearest });
+            let gone = self.scope.revision.and_then(|revision| {
+                self.offered.gone(revision, &signal.candidates, self.operands, self.families).map(Box::new)
+            });
+            return Reading::unknown(UnknownReason::NoSuchSeries { nearest, gone });
         };
         let scale = candidate.scale;
         let read = match candidate.formula {
@@ -193,18 +199,30 @@ impl<'a> Sight<'a> {
         let sound = self.rings(operand).filter(|ring| !ring.is_odd_in_part()).filter_map(|ring| ring.valid).max();
         let odd = self.rings(operand).filter(|ring| ring.is_odd_in_part()).filter_map(|ring| ring.odd).max();
         match (sound, odd) {
-            (None, Some(odd)) => self.fresh(Some(odd)).and(Err(Lack::of(UnknownReason::NotFinite))),
-            (sound, _) => self.fresh(sound),
+            (None, Some(odd)) => self.fresh(Some(odd), operand).and(Err(Lack::of(UnknownReason::NotFinite))),
+            (sound, _) => self.fresh(sound, operand),
         }
     }
 
-    fn fresh(&self, newest: Option<Timestamp>) -> Result<Timestamp, Lack> {
+    fn fresh(&self, newest: Option<Timestamp>, operand: OperandId) -> Result<Timestamp, Lack> {
         match newest {
             Some(newest) if self.scope.is_fresh(newest) => Ok(newest),
-            Some(newest) => Err(self.blind().unwrap_or_else(|| {
-                Lack::of(if self.counts(newest) { UnknownReason::Stale { newest } } else { UnknownReason::NoReading })
-            })),
-            None => Err(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading))),
+            Some(newest) if self.counts(newest) => {
+                Err(self.blind().unwrap_or_else(|| Lack::of(self.stale(newest, operand))))
+            }
+            Some(_) | None => Err(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading))),
+        }
+    }
+
+    /// Nothing new of an operand: its series have vanished from pages that are read, or nothing is read.
+    fn stale(&self, newest: Timestamp, operand: OperandId) -> UnknownReason {
+        let is_fresh = |at: Timestamp| self.scope.is_fresh(at);
+        let gone = self.scope.revision.and_then(|revision| {
+            self.offered.vanished(revision, operand, self.operands, self.families, is_fresh).map(Box::new)
+        });
+        match gone {
+            Some(gone) => UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: Some(gone) },
+            None => UnknownReason::Stale { newest },
         }
     }
 
@@ -307,7 +325,9 @@ impl<'a> Sight<'a> {
 
     fn summary(&self, operand: OperandId, quantile: f64, scale: f64, need: u64) -> Result<Reading, Lack> {
         let (level, newest) = self.level(operand, quantile)?;
-        let Some(level) = level else { return Err(Lack::of(UnknownReason::NoSuchSeries { nearest: Vec::new() })) };
+        let Some(level) = level else {
+            return Err(Lack::of(UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: None }));
+        };
         if level.infinite > 0 {
             return Err(Lack::of(UnknownReason::NotFinite));
         }
@@ -344,7 +364,7 @@ impl<'a> Sight<'a> {
             return Err(Lack::of(UnknownReason::WarmingUp));
         }
         let latest = || self.targets.iter().filter(is_settled).filter_map(|target| target.latest(operand));
-        let newest = self.fresh(latest().filter_map(|latest| latest.at).max())?;
+        let newest = self.fresh(latest().filter_map(|latest| latest.at).max(), operand)?;
         let mut merged: Option<Level> = None;
         for latest in latest().filter(|latest| latest.at.is_some_and(|at| self.scope.is_fresh(at))) {
             for level in latest.levels.iter().filter(|level| (level.bound - bound).abs() < 1e-9) {

@@ -34,6 +34,9 @@ pub enum UnknownReason {
     NoSuchSeries {
         /// Most alike first, at most three.
         nearest: Vec<String>,
+        /// That it was there before, and what came in its place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gone: Option<Box<Gone>>,
     },
     /// Too few requests in the window.
     TooFewRequests {
@@ -89,9 +92,16 @@ impl fmt::Display for UnknownReason {
         match self {
             UnknownReason::NoTarget => f.write_str("no target serves this revision"),
             UnknownReason::NoReading => f.write_str("nothing observed in the window yet"),
-            UnknownReason::NoSuchSeries { nearest } if nearest.is_empty() => f.write_str("no series matches"),
-            UnknownReason::NoSuchSeries { nearest } => {
-                write!(f, "no series matches; nearest families: {}", nearest.join(", "))
+            UnknownReason::NoSuchSeries { nearest, gone } => {
+                match gone {
+                    Some(gone) => write!(f, "{gone}")?,
+                    None => f.write_str("no series matches")?,
+                }
+                let is_told = gone.as_ref().is_some_and(|gone| gone.appeared.is_some());
+                if nearest.is_empty() || is_told {
+                    return Ok(());
+                }
+                write!(f, "; nearest families: {}", nearest.join(", "))
             }
             UnknownReason::TooFewRequests { have, need } => {
                 write!(f, "{have} requests in the window, {need} needed")
@@ -112,6 +122,51 @@ impl fmt::Display for UnknownReason {
             UnknownReason::NotOffered => f.write_str("this is not offered here"),
             UnknownReason::Partial { warning } => write!(f, "the answer is not whole: {warning}"),
             UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),
+        }
+    }
+}
+
+/// Series that were there and are not any more: most likely renamed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Gone {
+    /// The names that were asked for and found; at most three.
+    pub families: Vec<String>,
+    /// Since when they are gone.
+    pub since: Since,
+    /// How many families are there that were not before; none where that is not known.
+    pub appeared: Option<u32>,
+    /// The first of them by name; at most five.
+    pub names: Vec<String>,
+}
+
+/// Since when something is gone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Since {
+    /// Since this release came.
+    Release(RevisionId),
+    /// It was last seen then, on the pages of the same release.
+    Time(Timestamp),
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.families.iter().map(|family| format!("`{family}`")).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        write!(f, "{} {verb} gone since ", names.join(", "))?;
+        match &self.since {
+            Since::Release(release) => write!(f, "{release}")?,
+            Since::Time(at) => write!(f, "{at}")?,
+        }
+        let more = |count: u32| usize::try_from(count).is_ok_and(|count| count > self.names.len());
+        match self.appeared {
+            None => Ok(()),
+            Some(0) => f.write_str("; no family appeared"),
+            Some(count) => {
+                let noun = if count == 1 { "family" } else { "families" };
+                let rest = if more(count) { ", …" } else { "" };
+                write!(f, "; {count} {noun} appeared: {}{rest}", self.names.join(", "))
+            }
         }
     }
 }

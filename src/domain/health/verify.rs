@@ -122,7 +122,7 @@ impl Health {
     fn check(&self, check: &Check, sight: &Sight<'_>, instances: &Instances<'_>) -> Option<CheckStatus> {
         let name = check.signal.to_string();
         let Some(signal) = self.policy.signals.get(&check.signal) else {
-            let verdict = Verdict::Unknown(UnknownReason::NoSuchSeries { nearest: Vec::new() });
+            let verdict = Verdict::Unknown(UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: None });
             return check.explicit.then(|| CheckStatus { name, detail: "no such signal".to_owned(), verdict });
         };
         let mut reading = self.read(signal, sight, instances);

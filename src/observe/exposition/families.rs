@@ -13,8 +13,8 @@ const FAMILIES: usize = 4_096;
 const SUFFIXES: [&str; 8] = ["_bucket", "_sum", "_count", "_total", "_created", "_info", "_gsum", "_gcount"];
 
 /// Whether a series of this name can belong to this family.
-fn is_part_of(series: &str, family: &str) -> bool {
-    series.strip_prefix(family).is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest) || rest == "_gcount")
+pub(crate) fn is_part_of(series: &str, family: &str) -> bool {
+    series.strip_prefix(family).is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest))
 }
 
 /// Follows the names on a page: a fingerprint of them always, the names themselves when asked to.

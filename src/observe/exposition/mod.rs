@@ -35,6 +35,7 @@ pub use limits::{Limits, Over, ScanError};
 pub use scanner::{Scan, Scanner};
 pub use table::SeriesTable;
 
+pub(crate) use families::is_part_of;
 pub(crate) use recorded::{Record, RecordedError, RecordedReader};
 pub(crate) use sample::Series;
 pub(crate) use wanted::{Class, PROCESS_START, Want, Wanted};

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use super::Format;
+use super::families::is_part_of;
 use super::limits::{Limits, Over, Problem, ScanError};
 use super::metadata::{Metadata, metadata};
 use super::number;
@@ -22,8 +23,9 @@ pub(crate) trait Record {
     fn series(&mut self, series: &Series<'_>) -> Option<u32>;
     /// One sample, time in milliseconds since the Unix epoch.
     fn sample(&mut self, series: u32, at: i64, value: f64) -> std::io::Result<()>;
-    /// A family that is announced by `# TYPE`.
-    fn family(&mut self, name: &str);
+    /// A family that is announced by `# TYPE`, or the name of series that nobody wants and nothing announces; the first and
+    /// the last time of its samples as far as they are not wanted.
+    fn family(&mut self, name: &str, times: Option<(i64, i64)>);
 }
 
 /// Why a recording could not be read.
@@ -52,6 +54,25 @@ pub(crate) struct RecordedReader {
     text: Vec<u8>,
     slot: Option<u32>,
     known: HashMap<Box<[u8]>, u32>,
+    family: Option<Family>,
+}
+
+/// The family in hand.
+#[derive(Debug)]
+struct Family {
+    name: String,
+    /// First and last time of what is not wanted of it.
+    times: Option<(i64, i64)>,
+}
+
+impl Family {
+    /// Notes a sample that nobody wants: of its line only the end is looked at.
+    fn note(&mut self, line: &[u8]) {
+        let space = memchr::memrchr(b' ', line).filter(|_| memchr::memchr(b'#', line).is_none());
+        let Some(at) = space.and_then(|space| number::seconds(&line[space + 1..]).ok()) else { return };
+        let (first, last) = self.times.unwrap_or((at, at));
+        self.times = Some((first.min(at), last.max(at)));
+    }
 }
 
 impl RecordedReader {
@@ -67,7 +88,16 @@ impl RecordedReader {
             text: Vec::new(),
             slot: None,
             known: HashMap::new(),
+            family: None,
         }
+    }
+
+    /// Turns to another family, or to none.
+    fn turn(&mut self, to: &mut impl Record, next: Option<&str>) {
+        if let Some(Family { name, times }) = self.family.take() {
+            to.family(&name, times);
+        }
+        self.family = next.map(|name| Family { name: name.to_owned(), times: None });
     }
 
     /// Takes the next piece, cut anywhere.
@@ -128,6 +158,9 @@ impl RecordedReader {
             return self.keep(to, slot, reading);
         }
         if !self.run.is_empty() && !self.wanted && line.starts_with(&self.run) {
+            if let Some(family) = &mut self.family {
+                family.note(line);
+            }
             return Ok(());
         }
         match line.first() {
@@ -141,8 +174,11 @@ impl RecordedReader {
 
     fn comment(&mut self, to: &mut impl Record, line: &[u8]) -> Result<(), RecordedError> {
         match metadata(line, Format::OpenMetrics, &self.limits).map_err(|problem| self.problem(self.lines, problem))? {
-            Metadata::End => self.ended = true,
-            Metadata::Type { family, .. } => to.family(&family),
+            Metadata::End => {
+                self.ended = true;
+                self.turn(to, None);
+            }
+            Metadata::Type { family, .. } => self.turn(to, Some(&family)),
             Metadata::Help { .. } | Metadata::Unit { .. } | Metadata::Comment => {}
         }
         Ok(())
@@ -156,8 +192,15 @@ impl RecordedReader {
         self.run.clear();
         if end > 0 {
             self.run.extend_from_slice(line.get(..=end).unwrap_or(line));
-            self.wanted = to.wants(std::str::from_utf8(&line[..end]).unwrap_or_default());
+            let name = std::str::from_utf8(&line[..end]).unwrap_or_default();
+            self.wanted = to.wants(name);
+            if !self.family.as_ref().is_some_and(|family| is_part_of(name, &family.name)) {
+                self.turn(to, (!self.wanted).then_some(name));
+            }
             if !self.wanted {
+                if let Some(family) = &mut self.family {
+                    family.note(line);
+                }
                 return Ok(());
             }
         }
@@ -223,7 +266,7 @@ mod tests {
     struct Kept {
         series: Vec<String>,
         samples: Vec<(u32, i64, f64)>,
-        families: Vec<String>,
+        families: Vec<(String, Option<(i64, i64)>)>,
     }
 
     impl Record for Kept {
@@ -239,8 +282,8 @@ mod tests {
             self.samples.push((series, at, value));
             Ok(())
         }
-        fn family(&mut self, name: &str) {
-            self.families.push(name.to_owned());
+        fn family(&mut self, name: &str, times: Option<(i64, i64)>) {
+            self.families.push((name.to_owned(), times));
         }
     }
 
@@ -275,7 +318,18 @@ mod tests {
             assert_eq!(all, [(0, 10_500), (0, 20_000), (1, 10_500), (2, 1_000), (3, 10_000), (4, -1_000), (0, 30_000)]);
             assert_eq!(kept.samples[6].2.to_bits(), 3_f64.to_bits());
             assert!(kept.samples[5].2.is_nan());
-            assert_eq!(kept.families, ["a", "other"]);
+            assert_eq!(kept.families, [("a".to_owned(), None), ("other".to_owned(), None)]);
+        }
+    }
+
+    #[test]
+    fn what_nobody_wants_is_told_with_its_times_and_no_more() {
+        let text = "# TYPE x counter\nx_total 1 1\n# TYPE other gauge\nother{a=\"1\"} 1 20\nother{a=\"2\"} 1 10\n\
+            other{a=\"2\"} 1 15 # {t=\"q\"} 0.5\nx_total 2 2\nother 1 1\n# EOF\n";
+        for cut in [1, 7, 64, 4096] {
+            let told = read(text, cut).unwrap().families;
+            let expected = [("x", None), ("other", Some((10_000, 20_000))), ("other", Some((1_000, 1_000)))];
+            assert_eq!(told, expected.map(|(name, times)| (name.to_owned(), times)));
         }
     }
 

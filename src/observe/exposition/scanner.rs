@@ -220,9 +220,10 @@ impl Scan<'_> {
         }
         scanner.kept = self.kept.len();
         let (mut page, complete) = self.kept.into_page();
-        let names = self.names.filter(|_| !complete);
-        scanner.shape = Some(names.as_ref().map_or(Self::COMPLETE, NameLog::shape));
-        page.families = names.and_then(|names| names.families(table));
+        let shape = self.names.as_ref().filter(|_| !complete).map_or(Self::COMPLETE, NameLog::shape);
+        scanner.shape = Some(shape);
+        let told = self.names.filter(|names| !complete || names.collecting());
+        page.families = told.and_then(|names| names.families(table));
         page
     }
 }

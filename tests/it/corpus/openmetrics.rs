@@ -25,7 +25,7 @@ pub(super) fn recording(trace: &Trace) -> Recording {
     for (name, labels) in &trace.series {
         let labels: Vec<(&str, &str)> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
         keys.push(recorder.series(name, &labels).unwrap());
-        recorder.family(family(name).0);
+        recorder.family(family(name).0, None);
     }
     for (series, at, value) in &trace.points {
         recorder.point(keys[*series], Timestamp::from_millis(*at), *value).unwrap();

@@ -189,7 +189,9 @@ fn the_nearest_families_are_named_where_no_series_matches() {
     scene.scrape(0, "a:1", page);
     let nearest = vec!["http_requests_totals".to_owned(), "http_request_total".to_owned()];
     let (_, verdict) = scene.signal(0, "error_rate");
-    let Verdict::Unknown(UnknownReason::NoSuchSeries { nearest: mut told }) = verdict else { panic!("{verdict:?}") };
+    let Verdict::Unknown(UnknownReason::NoSuchSeries { nearest: mut told, .. }) = verdict else {
+        panic!("{verdict:?}")
+    };
     told.sort();
     let mut nearest = nearest;
     nearest.sort();

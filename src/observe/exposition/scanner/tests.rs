@@ -72,7 +72,6 @@ fn each_kind_of_operand_reads_its_series() {
         [(0, 0.0, 1027.0), (0, 0.0, 3.0), (1, 0.0, 3.0), (2, 0.1, 5.0), (2, f64::INFINITY, 7.0), (3, 0.99, 0.25)]
     );
     assert_eq!(page.process_start, Some(1.7e9));
-    assert_eq!(page.families, None);
     assert_eq!(page.samples[0].timestamp.map(|t| t.as_millis()), Some(1_395_066_363_000));
     assert_eq!(sample_of(0, &page)[1].series, sample_of(1, &page)[0].series);
 }
@@ -231,6 +230,23 @@ fn what_a_page_offers_is_told_where_an_operand_finds_nothing() {
     let changed = page.replace("z{", "y{");
     scan(&changed);
     assert_eq!(names(&scan(&changed)).as_deref(), Some("a b lat y"));
+}
+
+#[test]
+fn what_the_first_page_offers_is_told_and_then_only_what_something_is_missing_on() {
+    let wanted = values(&["a"]);
+    let mut table = SeriesTable::new(&wanted);
+    let mut scanner = Scanner::new(Limits::DEFAULT);
+    let mut names = |page: &str| {
+        let page = scan_with(&mut scanner, &mut table, Format::Text, &[page.as_bytes()]).unwrap();
+        page.families.map(|names| names.join(" "))
+    };
+    assert_eq!(names("a 1\nb 1\n").as_deref(), Some("a b"));
+    assert_eq!(names("a 2\nb 1\n"), None);
+    assert_eq!(names("a 3\nb 1\nc 1\n"), None);
+    // Renamed: one scrape later the names are known.
+    names("a_new 4\nb 1\n");
+    assert_eq!(names("a_new 5\nb 1\n").as_deref(), Some("a_new b"));
 }
 
 #[test]

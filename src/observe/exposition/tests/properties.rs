@@ -150,12 +150,15 @@ proptest! {
         let mut table = SeriesTable::new(&operands);
         let whole = scan_pieces(&mut Scanner::new(Limits::DEFAULT), &mut table, format, &[page.as_bytes()]);
         let mut scanner = Scanner::new(Limits::DEFAULT);
-        for _ in 0..2 {
+        for round in 0..2 {
             let pieces = cut(page.as_bytes(), &cuts);
             let cut = scan_pieces(&mut scanner, &mut table, format, &pieces);
             let (whole, cut) = (whole.as_ref().unwrap(), cut.unwrap());
             prop_assert_eq!(bits(&whole.samples), bits(&cut.samples));
-            prop_assert_eq!(&whole.families, &cut.families);
+            let has = |operand: usize| cut.samples.iter().any(|sample| usize::from(sample.operand.0) == operand);
+            // The first page tells its families in any case, others where something is missing.
+            let is_told = round == 0 || !(0..WANTED.len()).all(has);
+            prop_assert_eq!(whole.families.as_ref().filter(|_| is_told), cut.families.as_ref());
         }
     }
 
