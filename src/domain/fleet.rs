@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::controller::{Controller, Explanation, Input, Output, Preview, Refusal, Reply, WorkloadView};
+use super::health::memory::Memory;
 use super::id::WorkloadId;
 use super::incident::alert::Phase;
 use super::incident::record::{Cause, Event};
@@ -74,6 +75,13 @@ impl Fleet {
         self.turned_bad.remove(id);
         self.breached.remove(id);
         self.controllers.remove(id)
+    }
+
+    /// Hands a workload what was kept of its windows before the start.
+    pub fn recall(&mut self, id: &WorkloadId, memory: Memory) {
+        if let Some(controller) = self.controllers.get_mut(id) {
+            controller.recall(memory);
+        }
     }
 
     /// One workload.

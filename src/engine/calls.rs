@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::ports::{Actuator, Journal, JournalError};
 use super::{Engine, Input};
 use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, WorkloadView};
+use crate::domain::health::memory::Memory;
 use crate::domain::id::{SignalName, WorkloadId};
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::policy::WorkloadPolicy;
@@ -48,6 +49,8 @@ pub enum Call {
     Preview(WorkloadId, oneshot::Sender<Option<Preview>>),
     /// Every signal's recent values.
     Curves(WorkloadId, oneshot::Sender<Vec<Curve>>),
+    /// What is worth keeping of a workload's windows.
+    Memory(WorkloadId, oneshot::Sender<Option<Memory>>),
     /// An operator's request.
     Ask(WorkloadId, Request, oneshot::Sender<Reply>),
     /// Puts these policies in force and forgets all other workloads.
@@ -133,6 +136,14 @@ impl Handle {
         self.call(|answer| Call::Curves(id, answer)).await
     }
 
+    /// What is worth keeping of a workload's windows for the next start.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn memory(&self, id: WorkloadId) -> Result<Option<Memory>, Unavailable> {
+        self.call(|answer| Call::Memory(id, answer)).await
+    }
+
     /// An operator's request. The answer comes once what it caused is durable.
     ///
     /// # Errors
@@ -163,6 +174,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Call::Explain(id, answer) => answered(answer.send(self.explain(&id, now))),
             Call::Preview(id, answer) => self.preview(&id, answer),
             Call::Curves(id, answer) => answered(answer.send(self.curves_of(&id))),
+            Call::Memory(id, answer) => {
+                answered(answer.send(self.fleet.get(&id).map(|controller| controller.memory())));
+            }
             Call::Ask(id, request, answer) => {
                 let reply = self.ask(&id, request).await;
                 answered(answer.send(reply));

@@ -12,6 +12,7 @@ mod append;
 mod entry;
 mod error;
 mod fold;
+mod memory;
 mod outbox;
 mod points;
 mod reader;
@@ -27,13 +28,15 @@ use tokio::sync::watch;
 
 pub use error::StoreError;
 pub use fold::Folded;
+pub use memory::Remembered;
 pub use outbox::{OutboxStats, ParkedMessage};
 pub use points::{POINTS_PER_INCIDENT, Point};
 pub use reader::{INCIDENT_RECORDS_LIMIT, IncidentSummary, Reader};
 pub use retention::{Pruned, RETENTION};
 pub use state_dir::{JOURNAL_FILE, LOCK_FILE};
 
-use crate::domain::id::{IncidentId, ReceiverName};
+use crate::domain::health::memory::Memory;
+use crate::domain::id::{IncidentId, ReceiverName, WorkloadId};
 use crate::domain::time::Timestamp;
 use crate::engine::ports::{Batch, Delivery, Journal, JournalError, Outbox, Settlement};
 use reader::bound;
@@ -94,6 +97,15 @@ impl Store {
         self.writer.call(move |connection| points::save(connection, &incident, &points)).await
     }
 
+    /// Keeps what was seen of a workload lately, in the place of what was kept before.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it can't be written; what was kept before then stays.
+    pub async fn save_memory(&self, workload: &WorkloadId, memory: Memory, at: Timestamp) -> Result<(), StoreError> {
+        let workload = workload.clone();
+        self.writer.call(move |connection| memory::save(connection, &workload, &memory, at)).await
+    }
+
     /// Takes away what is over and older than `before`: records, with their incidents and readings, and settled
     /// messages. What is open stays. A workload whose records can't be folded is left alone.
     ///
@@ -117,6 +129,7 @@ impl Store {
                 Err(other) => return Err(other),
             }
         }
+        self.writer.call(move |connection| memory::prune(connection, before)).await?;
         self.writer.call(|connection| retention::shrink(connection)).await?;
         Ok(pruned)
     }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params};
 use super::entry::{self, record_key};
 use super::error::StoreError;
 use super::fold::{self, Folded};
+use super::memory::{self, Remembered};
 use super::outbox::{self, OutboxStats, ParkedMessage};
 use super::points::{self, Point};
 use super::worker::Worker;
@@ -160,6 +161,14 @@ impl Reader {
     pub async fn points(&self, incident: &IncidentId) -> Result<Vec<Point>, StoreError> {
         let incident = incident.clone();
         self.worker.call(move |connection| points::load(connection, &incident)).await
+    }
+
+    /// What was seen of each workload before the last stop, by name. One that is damaged has its error in its place.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal can't be read at all.
+    pub async fn memories(&self) -> Result<Vec<(WorkloadId, Remembered)>, StoreError> {
+        self.worker.call(|connection| memory::load(connection)).await
     }
 
     /// How much waits in the outbox, and since when.

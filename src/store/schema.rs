@@ -24,7 +24,8 @@ const WAL_LIMIT: i64 = 4 * 1024 * 1024;
 const FINDINGS: usize = 3;
 
 /// What leads from each format to the next. Only ever appended to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE records (
         workload TEXT    NOT NULL,
         sequence INTEGER NOT NULL,
@@ -88,7 +89,17 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX deliveries_waiting ON deliveries (receiver, incident, sequence) WHERE state = 0;
     CREATE INDEX deliveries_settled ON deliveries (settled_at) WHERE state <> 0;
-"];
+",
+    "
+    -- What was seen of each workload lately, for the next start. One line a workload, written over and over.
+    CREATE TABLE memories (
+        workload TEXT    NOT NULL PRIMARY KEY,
+        at       INTEGER NOT NULL,
+        body     TEXT    NOT NULL,
+        digest   BLOB    NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The newest format known here.
 pub(super) fn newest() -> i64 {

@@ -5,6 +5,7 @@
 
 mod forgotten;
 mod looks;
+mod memory;
 mod plots;
 mod reload;
 
@@ -38,6 +39,7 @@ use crate::store::{RETENTION, Store};
 use crate::systemd::{Duty, Notifier};
 use crate::telemetry::{self, Metrics, Stream, Telemetry};
 
+use memory::Keeper;
 use reload::Reloader;
 
 /// Time between two looks at the parts' own state for the metrics.
@@ -101,6 +103,7 @@ struct Daemon {
     notifier: Arc<Notifier>,
     stop: CancellationToken,
     duties: JoinSet<&'static str>,
+    keeper: Keeper,
 }
 
 async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
@@ -187,9 +190,13 @@ async fn assemble(
         witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,
         now: Arc::clone(&now),
     };
-    let (engine, handle) = Engine::new(fleet(config, states), edges, observations);
+    let mut fleet = fleet(config, states);
+    memory::recall(&mut fleet, &store).await;
+    let (engine, handle) = Engine::new(fleet, edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
     duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
+    let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
+    duties.spawn(named("memory", keeper.clone().keep(stop.clone())));
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
     let app = AppState {
         engine: handle.clone(),
@@ -204,7 +211,8 @@ async fn assemble(
     duties.spawn(named("http", http::serve(listener, Arc::new(app), stop.clone())));
     observers.apply(config);
 
-    let mut daemon = Daemon { store, clock, engine: handle, observers, metrics, receivers, notifier, stop, duties };
+    let mut daemon =
+        Daemon { store, clock, engine: handle, observers, metrics, receivers, notifier, stop, duties, keeper };
     daemon.spawn_housekeeping();
     Ok(daemon)
 }
@@ -323,8 +331,10 @@ impl Daemon {
         }
     }
 
-    /// Looks first, so that nothing new comes in; then everything else at once.
+    /// What was seen is kept while the engine answers. Then the looks, so that nothing new comes in; then everything else at
+    /// once.
     async fn take_apart(mut self) {
+        self.keeper.finish().await;
         self.stop.cancel();
         let all = async {
             self.observers.shutdown().await;

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::health::Health;
+use super::health::memory::Memory;
 use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
 use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
@@ -185,12 +186,15 @@ impl Controller {
         }
     }
 
-    /// Puts another policy in force. Windows start anew; the journal's state stays.
+    /// Puts another policy in force. Windows start anew; the journal's state stays, and the past of the signals that are
+    /// read as before.
     pub fn adopt(&mut self, policy: Arc<WorkloadPolicy>) {
         if *self.policy == *policy {
             return;
         }
+        let memory = self.health.memory();
         self.health = Health::new(Arc::clone(&policy));
+        self.health.recall(memory);
         if let Some(incident) = &self.state.incident {
             restore_trigger(&mut self.health, incident);
         }
@@ -221,6 +225,17 @@ impl Controller {
     #[must_use]
     pub fn history(&self, signal: &SignalName) -> Vec<(Timestamp, Option<Finite>)> {
         self.health.history(signal)
+    }
+
+    /// What is worth keeping of the windows for the next start.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.health.memory()
+    }
+
+    /// Takes up what was kept of the windows before the start.
+    pub fn recall(&mut self, memory: Memory) {
+        self.health.recall(memory);
     }
 
     /// Forgets targets that are gone.

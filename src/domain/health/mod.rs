@@ -41,6 +41,7 @@ mod hosted;
 mod interval;
 mod judge;
 mod looks;
+pub mod memory;
 mod offered;
 mod past;
 mod quantile;

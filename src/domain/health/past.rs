@@ -106,9 +106,9 @@ impl Sum {
 
 /// One minute, and what was seen in it.
 #[derive(Clone, Debug)]
-struct Minute {
-    begin: Timestamp,
-    sum: Sum,
+pub(super) struct Minute {
+    pub(super) begin: Timestamp,
+    pub(super) sum: Sum,
 }
 
 /// The past of each release, of one signal.
@@ -142,7 +142,22 @@ impl Past {
         }
     }
 
-    fn minutes(&self, release: &RevisionId) -> impl DoubleEndedIterator<Item = &Minute> {
+    /// Takes up a release's minutes, oldest first, where nothing is known of it yet.
+    pub(super) fn recall(&mut self, release: RevisionId, minutes: impl Iterator<Item = Minute>) {
+        let mut recalled: VecDeque<Minute> = VecDeque::new();
+        for minute in minutes {
+            let is_next = recalled.back().is_none_or(|last| last.begin < minute.begin);
+            if is_next && recalled.len() < MAX_MINUTES {
+                recalled.push_back(minute);
+            }
+        }
+        if !recalled.is_empty() && self.0.len() < MAX_RELEASES {
+            self.0.entry(release).or_insert(recalled);
+        }
+    }
+
+    /// A release's minutes in service, oldest first.
+    pub(super) fn minutes(&self, release: &RevisionId) -> impl DoubleEndedIterator<Item = &Minute> {
         self.0.get(release).into_iter().flatten()
     }
 

@@ -163,12 +163,17 @@ fn operands_of(formula: Formula) -> Vec<OperandId> {
 }
 
 fn source(candidate: &Candidate, unit: Unit, operands: &Operands) -> Source {
-    let read = operands_of(candidate.formula).into_iter().filter_map(|operand| operands.get(operand));
     Source {
         convention: candidate.convention.map(str::to_owned),
-        series: read.map(|operand| operand.selector.to_string()).collect(),
+        series: series(candidate, operands),
         unit: measured_in(candidate, unit),
     }
+}
+
+/// What a candidate reads, as PromQL.
+pub(super) fn series(candidate: &Candidate, operands: &Operands) -> Vec<String> {
+    let read = operands_of(candidate.formula).into_iter().filter_map(|operand| operands.get(operand));
+    read.map(|operand| operand.selector.to_string()).collect()
 }
 
 /// What the series of a candidate are in, given the signal's unit.
