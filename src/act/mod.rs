@@ -18,6 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Clients;
+use crate::cluster::rights::Granted;
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
@@ -29,6 +30,7 @@ use crate::engine::ports::Actuator;
 pub struct Hands {
     systemctl: String,
     clients: Clients,
+    granted: Granted,
     /// One step of a workload at a time. As many as there are workloads in the policy.
     lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -43,7 +45,12 @@ impl Hands {
     /// An actuator that restarts units with this program: a path, or a name to be found in `PATH`.
     #[must_use]
     pub fn new(systemctl: &str) -> Self {
-        Self { systemctl: systemctl.to_owned(), clients: Clients::default(), lanes: Mutex::default() }
+        Self {
+            systemctl: systemctl.to_owned(),
+            clients: Clients::default(),
+            granted: Granted::default(),
+            lanes: Mutex::default(),
+        }
     }
 
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
@@ -58,6 +65,16 @@ impl Hands {
 impl Actuator for Hands {
     async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
         preflight::findings(&self.systemctl, &self.clients, policy, plan).await
+    }
+
+    async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>) -> Vec<Finding> {
+        match &policy.habitat {
+            Habitat::Kubernetes(habitat) => {
+                let steps = plan.map(Plan::kinds).unwrap_or_default();
+                cluster::survey(&self.clients, &self.granted, (habitat, policy.strategy), &steps).await
+            }
+            Habitat::ReleaseDir(_) | Habitat::Command(_) => Vec::new(),
+        }
     }
 
     async fn execute(&self, workload: &WorkloadId, step: &StepKind, limit: Span) -> Outcome {

@@ -10,7 +10,7 @@ use super::{cluster, restart};
 use crate::cluster::Clients;
 use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{CommandHabitat, Habitat, Restart, WorkloadPolicy};
-use crate::domain::response::plan::{CommandPurpose, Finding, Plan, StepKind};
+use crate::domain::response::plan::{Aspect, CommandPurpose, Finding, Plan, StepKind};
 use crate::domain::response::strategy::command::fill;
 use crate::host::command::{MAX_DETAIL, current, releases, shown, variables};
 use crate::host::process::{self, Invocation, Leftovers};
@@ -29,11 +29,11 @@ pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &Worklo
         Habitat::Command(habitat) => findings.extend(command_findings(&policy.id, habitat, plan).await),
         Habitat::Kubernetes(_) if plan.steps.is_empty() => {
             let why = "nothing is known that keeps its template, or it has no pods and nothing to go by";
-            findings.push(finding("plan", format!("no step leads to {}: {why}", plan.to)));
+            let problem = format!("no step leads to {}: {why}", plan.to);
+            findings.push(Finding { aspect: Aspect::Kept, ..finding("plan", problem) });
         }
         Habitat::Kubernetes(_) => {
-            let steps: Vec<&StepKind> = plan.steps.iter().map(|step| &step.kind).collect();
-            findings.extend(cluster::findings(clients, &steps).await);
+            findings.extend(cluster::findings(clients, &plan.kinds()).await);
         }
         Habitat::ReleaseDir(_) => {}
     }
@@ -167,7 +167,7 @@ fn line(error: &ReleaseDirError) -> String {
 }
 
 fn finding(check: &str, problem: String) -> Finding {
-    Finding { check: check.to_owned(), problem }
+    Finding { aspect: Aspect::Place, check: check.to_owned(), problem }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Evidence, TriggerState, TriggerStatus, Verdict};
+use crate::domain::response::readiness::{Met, Readiness};
 
 pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
     print::finish(async {
@@ -214,7 +215,22 @@ fn print_plan(preview: &Preview) {
     if preview.is_clear() {
         print::line("Nothing would stop it.");
     }
+    readiness(&preview.readiness);
     sources(&preview.sources);
+}
+
+/// What must be so for any rollback.
+fn readiness(all: &[Readiness]) {
+    let mut table = table::new(&["FOR A ROLLBACK", "IS THERE", "WHY NOT"]);
+    for Readiness { need, met } in all {
+        let (is, why) = match met {
+            Met::Yes => ("yes", "-"),
+            Met::No(why) => ("no", why.as_str()),
+            Met::Unknown(why) => ("unknown", why.as_str()),
+        };
+        table.add_row([need.to_string(), is.to_owned(), why.to_owned()]);
+    }
+    print::line(&print::clean(&format!("\n{table}")));
 }
 
 pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -> u8 {

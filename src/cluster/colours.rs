@@ -109,6 +109,7 @@ mod tests {
             serving: vec![pod.clone()],
             kept: BTreeMap::new(),
             is_stateless: true,
+            history_limit: None,
             canary: None,
             idle: None,
         };

@@ -7,6 +7,7 @@ mod client;
 pub mod colours;
 mod error;
 pub mod facts;
+pub mod rights;
 pub mod template;
 pub mod view;
 

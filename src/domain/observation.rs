@@ -161,6 +161,8 @@ pub struct Orchestrated {
     pub kept: BTreeMap<RevisionId, Pin>,
     /// Whether an instance that is replaced takes nothing with it.
     pub is_stateless: bool,
+    /// How many releases before the present one are kept; none where the orchestrator decides.
+    pub history_limit: Option<u32>,
     /// What tries a release beside it.
     pub canary: Option<Canary>,
     /// What waits beside it for the traffic.

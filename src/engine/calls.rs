@@ -219,8 +219,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let policy = self.fleet.get(id).map(|controller| Arc::clone(controller.policy()));
         let actuator = Arc::clone(&self.edges.actuator);
         self.jobs.spawn(async move {
-            if let (Some(policy), Some(plan)) = (policy, &preview.plan) {
-                preview.findings = actuator.preflight(&policy, plan).await;
+            if let Some(policy) = policy {
+                let missing = actuator.survey(&policy, preview.plan.as_ref()).await;
+                let findings = match &preview.plan {
+                    Some(plan) => actuator.preflight(&policy, plan).await,
+                    None => Vec::new(),
+                };
+                preview.note(findings, &missing);
             }
             let _ = answer.send(Some(preview));
         });

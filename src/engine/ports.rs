@@ -128,6 +128,10 @@ pub trait Actuator: Send + Sync + 'static {
     /// Looks whether a plan could be carried out, changing nothing.
     fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> impl Future<Output = Vec<Finding>> + Send;
 
+    /// Looks, changing nothing, at what may be missing while all is well: each right that the policy needs, whatever the
+    /// plan, and room for what this one starts. What it finds stops no rollback.
+    fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>) -> impl Future<Output = Vec<Finding>> + Send;
+
     /// Does one step within `timeout`. Not called for gates.
     fn execute(&self, workload: &WorkloadId, step: &StepKind, timeout: Span) -> impl Future<Output = Outcome> + Send;
 

@@ -19,6 +19,7 @@ use crate::domain::id::WorkloadId;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
+use crate::domain::response::readiness::{Met, NEEDS, Need, Readiness};
 
 /// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
 /// of buckets: 300, 600, 900 and 1,800.
@@ -51,6 +52,7 @@ pub struct Metrics {
     incidents: Family<Labels<2>, Counter>,
     known: Mutex<Vec<WorkloadId>>,
     ready: Family<Labels<1>, Gauge>,
+    needs: Family<Labels<2>, Gauge>,
     paused: Family<Labels<1>, Gauge>,
     open: Family<Labels<1>, Gauge>,
     blind: Gauge,
@@ -90,6 +92,7 @@ impl Default for Metrics {
             incidents: Family::default(),
             known: Mutex::default(),
             ready: Family::default(),
+            needs: Family::default(),
             paused: Family::default(),
             open: Family::default(),
             blind: Gauge::default(),
@@ -129,6 +132,9 @@ impl Metrics {
         all.register("blind_workloads", "Workloads of which a critical trigger can't be judged", self.blind.clone());
         let ready = "Whether a release is known good that could be gone back to now";
         all.register("workload_ready", ready, self.ready.clone());
+        let needs =
+            "Whether what a rollback needs is there: known-good, kept, rights, rehearsal, quota; absent while unknown";
+        all.register("workload_readiness", needs, self.needs.clone());
         all.register("workload_paused", "Whether an operator has the workload paused", self.paused.clone());
         all.register("workload_incident_open", "Whether an incident is open", self.open.clone());
         all.register("outbox_depth", "Messages that wait for delivery", self.outbox_depth.clone());
@@ -168,6 +174,9 @@ impl Metrics {
         for gone in known.iter().filter(|id| !views.iter().any(|view| view.workload == **id)) {
             let labels = workload(gone);
             self.ready.remove(&labels);
+            for need in NEEDS {
+                self.needs.remove(&of_need(gone, need));
+            }
             self.paused.remove(&labels);
             self.open.remove(&labels);
         }
@@ -180,6 +189,24 @@ impl Metrics {
         let blind = views.iter().filter(|view| view.assessment.blind.is_some()).count();
         self.blind.set(i64::try_from(blind).unwrap_or(i64::MAX));
         *known = views.iter().map(|view| view.workload.clone()).collect();
+    }
+
+    /// Notes what of a rollback's needs is there.
+    pub fn set_readiness(&self, id: &WorkloadId, readiness: &[Readiness]) {
+        for Readiness { need, met } in readiness {
+            let labels = of_need(id, *need);
+            match met {
+                Met::Yes => {
+                    self.needs.get_or_create(&labels).set(1);
+                }
+                Met::No(_) => {
+                    self.needs.get_or_create(&labels).set(0);
+                }
+                Met::Unknown(_) => {
+                    self.needs.remove(&labels);
+                }
+            }
+        }
     }
 
     /// Everything, as it was asked for.
@@ -275,6 +302,10 @@ impl Metrics {
 
 fn workload(id: &WorkloadId) -> Labels<1> {
     [("workload", id.to_string())]
+}
+
+fn of_need(id: &WorkloadId, need: Need) -> Labels<2> {
+    [("workload", id.to_string()), ("need", need.as_str().to_owned())]
 }
 
 /// A purpose as a label value.

@@ -67,6 +67,10 @@ impl Actuator for Hands {
         Vec::new()
     }
 
+    async fn survey(&self, _: &WorkloadPolicy, _: Option<&Plan>) -> Vec<Finding> {
+        Vec::new()
+    }
+
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         std::future::pending().await
     }

@@ -4,7 +4,7 @@ use rollbackd::domain::controller::RequestKind;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Closing, Event};
 use rollbackd::domain::policy::{SmokeTest, Strategy};
-use rollbackd::domain::response::plan::{Finding, Purpose};
+use rollbackd::domain::response::plan::{Aspect, Finding, Purpose};
 use rollbackd::domain::time::{Span, Timestamp};
 
 use crate::world::{Behaviour, Script, WELL, World, policy};
@@ -70,7 +70,8 @@ fn what_stands_in_the_way_of_the_next_attempt_for_long_is_a_humans_to_judge() {
     let mut world = world(Strategy::Direct, &["a"]);
     world.smoke_passes = false;
     until(&mut world, Phase::Failed);
-    world.findings = vec![Finding { check: "release v1".to_owned(), problem: "it is gone".to_owned() }];
+    world.findings =
+        vec![Finding { aspect: Aspect::Place, check: "release v1".to_owned(), problem: "it is gone".to_owned() }];
     until(&mut world, Phase::Escalated);
     assert!(world.last_alert().reason.contains("it is gone"), "{}", world.last_alert().reason);
 }

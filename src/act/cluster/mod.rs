@@ -7,13 +7,14 @@
 mod answers;
 mod object;
 mod preflight;
+mod quota;
 mod service;
 mod stuck;
 mod switch;
 mod traffic;
 mod write;
 
-pub(super) use preflight::findings;
+pub(super) use preflight::{findings, survey};
 pub(super) use traffic::Proof;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::cluster::rights::plurals;
 use crate::cluster::{describe, template};
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{ClusterObject, ObjectKind, Pin};
@@ -51,16 +52,18 @@ pub(super) struct Place<'a> {
 }
 
 /// A workload as it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Read {
     pub(super) generation: i64,
     /// The content of its template.
     pub(super) template: Value,
     pub(super) replicas: Option<u64>,
+    /// How a Deployment's controller replaces its pods.
+    pub(super) strategy: Option<Value>,
     pub(super) is_paused: bool,
     pub(super) on_delete: bool,
     /// As it is written.
-    last_applied: Option<String>,
+    pub(super) last_applied: Option<String>,
 }
 
 /// Whether the API server only looks at a write, or takes it.
@@ -72,7 +75,7 @@ pub(super) enum Earnest {
 
 impl<'a> Place<'a> {
     pub(super) fn new(client: Client, object: &'a ClusterObject) -> Self {
-        let (kind, plural, keeper, keepers) = kinds(object.kind);
+        let ((kind, keeper), (plural, keepers)) = (kinds(object.kind), plurals(object.kind));
         let api = |kind: &str, plural: &str| {
             let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
             Api::namespaced_with(client.clone(), &object.namespace, &kind)
@@ -94,6 +97,7 @@ impl<'a> Place<'a> {
             generation: found.metadata.generation.unwrap_or(0),
             template: at("/spec/template").cloned().map(template::content).unwrap_or_default(),
             replicas: at("/spec/replicas").and_then(Value::as_u64),
+            strategy: at("/spec/strategy").cloned(),
             is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
             on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),
             last_applied: found.annotations().get(LAST_APPLIED).cloned(),
@@ -167,20 +171,13 @@ pub(super) fn template_change(read: &Read, template: &Value) -> Vec<Value> {
     change
 }
 
-/// Kind and plural of a workload, and of what keeps its templates.
-const fn kinds(kind: ObjectKind) -> (&'static str, &'static str, &'static str, &'static str) {
-    let revisions = ("ControllerRevision", "controllerrevisions");
+/// A workload's kind, and that of what keeps its templates.
+const fn kinds(kind: ObjectKind) -> (&'static str, &'static str) {
     match kind {
-        ObjectKind::Deployment => ("Deployment", "deployments", "ReplicaSet", "replicasets"),
-        ObjectKind::StatefulSet => ("StatefulSet", "statefulsets", revisions.0, revisions.1),
-        ObjectKind::DaemonSet => ("DaemonSet", "daemonsets", revisions.0, revisions.1),
+        ObjectKind::Deployment => ("Deployment", "ReplicaSet"),
+        ObjectKind::StatefulSet => ("StatefulSet", "ControllerRevision"),
+        ObjectKind::DaemonSet => ("DaemonSet", "ControllerRevision"),
     }
-}
-
-/// The plurals of a workload's kind and of what keeps its templates.
-pub(super) const fn plurals(kind: ObjectKind) -> (&'static str, &'static str) {
-    let (_, workloads, _, revisions) = kinds(kind);
-    (workloads, revisions)
 }
 
 #[cfg(test)]
@@ -188,14 +185,7 @@ mod tests {
     use super::*;
 
     fn read(last_applied: Option<&str>) -> Read {
-        Read {
-            generation: 1,
-            template: Value::Null,
-            replicas: None,
-            is_paused: false,
-            on_delete: false,
-            last_applied: last_applied.map(str::to_owned),
-        }
+        Read { last_applied: last_applied.map(str::to_owned), ..Read::default() }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod forgotten;
 mod looks;
 mod memory;
 mod plots;
+mod readiness;
 mod reload;
 
 use std::sync::Arc;
@@ -198,6 +199,8 @@ async fn assemble(
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
     duties.spawn(named("memory", keeper.clone().keep(stop.clone())));
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
+    let looking = readiness::keep(handle.clone(), Arc::clone(&metrics), stop.clone());
+    duties.spawn(named("readiness", looking));
     let app = AppState {
         engine: handle.clone(),
         history: Arc::new(store.reader().clone()),

@@ -29,6 +29,8 @@ pub struct Workload {
     pub on_delete: bool,
     /// Whether its pods have no volumes that are their own.
     pub is_stateless: bool,
+    /// How many revisions before the present one are kept.
+    pub history_limit: Option<u32>,
     /// Pods that there should be.
     pub replicas: u32,
     /// Of those, how many stay at the release before: a StatefulSet's partition.
@@ -69,6 +71,7 @@ impl Workload {
             is_paused: false,
             on_delete: false,
             is_stateless: true,
+            history_limit: None,
             replicas: 0,
             held_back: 0,
             updated: 0,
@@ -101,6 +104,7 @@ impl TryFrom<Deployment> for Workload {
             template: template::digest(&spec.template),
             labels: spec.template.metadata.and_then(|meta| meta.labels).unwrap_or_default(),
             given_up: given_up.map(|condition| condition.message.unwrap_or_else(|| GIVEN_UP.to_owned())),
+            history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new
         })
     }
@@ -125,6 +129,7 @@ impl TryFrom<StatefulSet> for Workload {
             available: count(status.available_replicas.or(status.ready_replicas)),
             template: template::digest(&spec.template),
             update_revision: status.update_revision,
+            history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new
         })
     }
@@ -144,6 +149,7 @@ impl TryFrom<DaemonSet> for Workload {
             total: count(Some(status.current_number_scheduled)),
             available: count(status.number_available),
             template: template::digest(&spec.template),
+            history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new
         })
     }

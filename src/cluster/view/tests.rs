@@ -242,6 +242,7 @@ fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
         serving: Vec::new(),
         kept: std::collections::BTreeMap::new(),
         is_stateless: true,
+        history_limit: None,
         canary: None,
         idle: None,
     }

@@ -219,6 +219,7 @@ mod tests {
             serving: Vec::new(),
             kept: [].into(),
             is_stateless: true,
+            history_limit: None,
             canary: None,
             idle: None,
         };

@@ -17,6 +17,7 @@ use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Finding, Plan, Purpose};
+use crate::domain::response::readiness::{self, Readiness, readiness};
 use crate::domain::time::Timestamp;
 
 /// A workload, now.
@@ -138,6 +139,8 @@ pub struct Preview {
     pub sources: Vec<SignalSource>,
     /// What a look at the place found in the plan's way.
     pub findings: Vec<Finding>,
+    /// What must be so for any rollback, and whether it is.
+    pub readiness: Vec<Readiness>,
 }
 
 impl Preview {
@@ -146,16 +149,26 @@ impl Preview {
     pub fn is_clear(&self) -> bool {
         self.plan.is_some() && self.findings.is_empty() && self.guards.iter().all(|guard| guard.hold.is_none())
     }
+
+    /// Adds what a look at the place found in the plan's way, and what is missing beside that.
+    pub fn note(&mut self, findings: Vec<Finding>, missing: &[Finding]) {
+        let mut all = findings.clone();
+        all.extend(missing.iter().filter(|finding| !findings.contains(finding)).cloned());
+        readiness::refine(&mut self.readiness, &all);
+        self.findings = findings;
+    }
 }
 
 impl Controller {
-    /// What a rollback by hand would do now. The findings are for the edges to add.
+    /// What a rollback by hand would do now. What the edges find is noted later.
     #[must_use]
     pub fn preview(&self, now: Timestamp, fleet: &FleetView) -> Preview {
         let ruling = self.rule(&self.what_if(now), now, fleet);
         let plan = ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
+        let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
             workload: self.policy.id.clone(),
+            readiness: readiness(plan.as_ref(), &ruling.guards, orchestrated),
             plan,
             guards: ruling.guards,
             sources: self.health.sources(now),

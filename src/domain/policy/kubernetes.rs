@@ -121,6 +121,19 @@ pub fn listed(labels: &BTreeMap<String, String>) -> String {
     each.join(",")
 }
 
+impl KubernetesSubject {
+    /// The names of the workloads in question; `None` where a look at the cluster says which they are.
+    #[must_use]
+    pub fn names(&self) -> Vec<Option<&str>> {
+        match self {
+            KubernetesSubject::Object { name, .. } => vec![Some(name)],
+            KubernetesSubject::BlueGreen { blue, green, .. } => vec![Some(blue), Some(green)],
+            KubernetesSubject::Canary { stable, canary } => vec![Some(stable), Some(canary)],
+            KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => vec![None],
+        }
+    }
+}
+
 /// Kinds of workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

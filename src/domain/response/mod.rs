@@ -5,4 +5,5 @@ pub mod goal;
 pub mod guard;
 pub mod hold;
 pub mod plan;
+pub mod readiness;
 pub mod strategy;

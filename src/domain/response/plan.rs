@@ -43,6 +43,12 @@ impl Plan {
         self.steps.iter().any(is_down)
     }
 
+    /// What is done, in order.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&StepKind> {
+        self.steps.iter().map(|step| &step.kind).collect()
+    }
+
     /// The largest number of pods that it scales to.
     #[must_use]
     pub fn most_replicas(&self) -> Option<u32> {
@@ -337,9 +343,27 @@ pub enum Outcome {
     TimedOut(String),
 }
 
+/// What of a rollback a finding is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aspect {
+    /// The place where it would be done: it would not take the steps.
+    #[default]
+    Place,
+    /// What the goal was made of.
+    Kept,
+    /// The daemon's own rights.
+    Rights,
+    /// Room for what is started.
+    Quota,
+}
+
 /// One thing found before the first step. Nothing is written while one stands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
+    /// What of a rollback it is about.
+    #[serde(default)]
+    pub aspect: Aspect,
     /// What was looked at.
     pub check: String,
     /// What is wrong, in one line.

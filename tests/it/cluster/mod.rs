@@ -10,6 +10,7 @@ mod namespace;
 mod others;
 mod pki;
 mod plane;
+mod readiness;
 mod rolling;
 mod selected;
 mod services;

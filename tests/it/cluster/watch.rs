@@ -73,7 +73,7 @@ impl Watch {
         self.becomes_ready().await;
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
@@ -104,6 +104,14 @@ impl Watch {
         let all: Value = answer.json().await.unwrap_or_default();
         let each = all.as_array().or_else(|| all["workloads"].as_array()).into_iter().flatten();
         each.filter_map(|view| Some(view["workload"].as_str()?.to_owned())).collect()
+    }
+
+    /// What the daemon answers at an address; empty where it does not.
+    pub(super) async fn ask(&self, path: &str) -> String {
+        match reqwest::get(format!("{}{path}", self.url)).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 
     async fn knows_a_goal(&self) -> bool {

@@ -49,6 +49,10 @@ impl Actuator for Nowhere {
         Vec::new()
     }
 
+    async fn survey(&self, _: &WorkloadPolicy, _: Option<&Plan>) -> Vec<Finding> {
+        Vec::new()
+    }
+
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         Outcome::Denied(format!("nothing is here {NASTY}"))
     }

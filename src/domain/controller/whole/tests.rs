@@ -10,7 +10,7 @@ use crate::domain::policy::{
     ClusterObject, Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
 };
 use crate::domain::response::guard::FleetView;
-use crate::domain::response::plan::{Finding, Outcome, Plan, Purpose, StepKind};
+use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, StepKind};
 use crate::domain::response::strategy;
 use crate::domain::testing;
 use crate::domain::time::{Span, Timestamp};
@@ -46,6 +46,7 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
             serving: Vec::new(),
             kept: kept.into(),
             is_stateless: true,
+            history_limit: None,
             canary: None,
             idle: None,
         })),
@@ -195,7 +196,7 @@ fn where_every_attempt_fails_half_way_it_has_its_instances_before_a_human_has_it
 #[test]
 fn an_attempt_that_can_not_be_made_is_not_waited_for_while_nothing_runs() {
     let mut world = World::scaled_down();
-    world.findings = vec![Finding { check: "template".to_owned(), problem: "gone".to_owned() }];
+    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
     let over = world.until_over();
     assert!(matches!(over, Event::Escalated { .. }), "{over:?}");
     is_given_back(&world, "v2");

@@ -113,6 +113,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             serving: serving.iter().map(InstanceId::new).collect(),
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
             is_stateless: true,
+            history_limit: None,
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
             idle: None,
         })),

@@ -1,0 +1,200 @@
+//! Room for the pods of a rollout: what the namespace's quotas leave, against what the goal's template asks for.
+//!
+//! A quota that is too small refuses no template, only the pods made from it, and tells nobody but their controller.
+
+use std::collections::BTreeMap;
+
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+
+use super::object::{Place, Read};
+use crate::cluster::describe;
+use crate::domain::policy::Pin;
+
+/// Pods that may be out of service while a Deployment is rolled out, where nothing else is said.
+const USUAL_UNAVAILABLE: &str = "25%";
+
+/// Names under which a quota bounds the number of pods.
+const PODS: [&str; 2] = ["pods", "count/pods"];
+
+/// Amounts, by the name under which a quota bounds them, in base units.
+type Amounts = BTreeMap<String, f64>;
+
+/// What there is no room for, in one line each; nothing where the workload or what keeps the goal can't be read, which
+/// is told elsewhere.
+pub(super) async fn lacking(client: &Client, place: &Place<'_>, source: &Pin) -> Vec<String> {
+    let (Ok(read), Ok(goal)) = (place.read().await, place.kept(&source.name, Some(&source.uid)).await) else {
+        return Vec::new();
+    };
+    let need = need(&read, &goal);
+    if need.is_empty() {
+        return Vec::new();
+    }
+    let kind = GroupVersionKind::gvk("", "v1", "ResourceQuota");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "resourcequotas");
+    let quotas: Api<DynamicObject> = Api::namespaced_with(client.clone(), &place.object.namespace, &kind);
+    match quotas.list(&ListParams::default()).await {
+        Ok(quotas) => quotas.items.iter().flat_map(|quota| beyond(quota, &need)).collect(),
+        Err(error) => vec![format!("quotas can't be read: {}", describe(&error))],
+    }
+}
+
+/// What a rollout to `goal` takes beyond what the pods that run have already: by how much they grow, and one pod where none
+/// may be taken out of service before another is in service.
+fn need(read: &Read, goal: &Value) -> Amounts {
+    let (before, after) = (pod(&read.template), pod(goal));
+    let pods = read.replicas.unwrap_or(0) as f64;
+    let extra = if pods > 0.0 && starts_first(read) { 1.0 } else { 0.0 };
+    let grown = after.iter().map(|(name, amount)| {
+        let more = (amount - before.get(name).copied().unwrap_or(0.0)).max(0.0);
+        (name.clone(), more * pods + amount * extra)
+    });
+    grown.filter(|(_, amount)| *amount > 0.0).collect()
+}
+
+/// Whether no pod of a Deployment may go before another one is in service.
+fn starts_first(read: &Read) -> bool {
+    let Some(strategy) = &read.strategy else { return false };
+    if strategy.get("type").and_then(Value::as_str) == Some("Recreate") {
+        return false;
+    }
+    let usual = Value::from(USUAL_UNAVAILABLE);
+    let share = strategy.pointer("/rollingUpdate/maxUnavailable").unwrap_or(&usual);
+    let pods = read.replicas.unwrap_or(0) as f64;
+    let unavailable = match share {
+        Value::String(percent) => percent.trim_end_matches('%').parse().unwrap_or(0.0) * pods / 100.0,
+        other => other.as_f64().unwrap_or(0.0),
+    };
+    // As the controller does: rounded down.
+    unavailable < 1.0
+}
+
+/// What one pod of a template takes. Init containers run before the others: the larger counts.
+fn pod(template: &Value) -> Amounts {
+    let all = |path: &str| template.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut sum = Amounts::new();
+    for container in all("/spec/containers") {
+        for (name, amount) in asked(&container) {
+            *sum.entry(name).or_default() += amount;
+        }
+    }
+    for container in all("/spec/initContainers") {
+        for (name, amount) in asked(&container) {
+            let known = sum.entry(name).or_default();
+            *known = known.max(amount);
+        }
+    }
+    sum.extend(PODS.map(|name| (name.to_owned(), 1.0)));
+    sum
+}
+
+fn asked(container: &Value) -> Vec<(String, f64)> {
+    let mut all = Vec::new();
+    for (kind, is_request) in [("requests", true), ("limits", false)] {
+        let amounts = container.pointer(&format!("/resources/{kind}")).and_then(Value::as_object);
+        for (name, amount) in amounts.into_iter().flatten() {
+            let Some(amount) = amount.as_str().and_then(quantity) else { continue };
+            all.push((format!("{kind}.{name}"), amount));
+            if is_request && matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") {
+                all.push((name.clone(), amount));
+            }
+        }
+    }
+    all
+}
+
+/// What of the need a quota has no room for. One that is about some pods only is left out.
+fn beyond(quota: &DynamicObject, need: &Amounts) -> Vec<String> {
+    let at = |path: &str| quota.data.pointer(path);
+    if at("/spec/scopes").is_some() || at("/spec/scopeSelector").is_some() {
+        return Vec::new();
+    }
+    let amount = |part: &str, name: &str| at(part)?.get(name)?.as_str().and_then(quantity);
+    let lack = |(name, need): (&String, &f64)| {
+        let hard = amount("/status/hard", name).or_else(|| amount("/spec/hard", name))?;
+        let left = (hard - amount("/status/used", name).unwrap_or(0.0)).max(0.0);
+        (*need > left).then(|| {
+            format!("quota {} leaves {left} of {name}, and a rollout of the goal takes {need}", quota.name_any())
+        })
+    };
+    need.iter().filter_map(lack).collect()
+}
+
+/// A quantity as Kubernetes writes it: `500m`, `1.5Gi`, `2e3`.
+fn quantity(text: &str) -> Option<f64> {
+    const SUFFIXES: [(&str, f64); 14] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+    ];
+    let suffixed = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)));
+    let (number, factor) = suffixed.unwrap_or((text, 1.0));
+    let number: f64 = number.parse().ok()?;
+    number.is_finite().then_some(number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(cpu: &str) -> Value {
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"memory": "1Gi"}});
+        json!({"spec": {"containers": [{"name": "a", "resources": resources}, {"name": "b"}]}})
+    }
+
+    fn read(strategy: Value, replicas: u64) -> Read {
+        Read { strategy: Some(strategy), replicas: Some(replicas), template: template("500m"), ..Read::default() }
+    }
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        let all = ["500m", "2", "1.5Gi", "2e3", "1E", "x", "12k"].map(quantity);
+        assert_eq!(all, [Some(0.5), Some(2.0), Some(1_610_612_736.0), Some(2000.0), None, None, Some(12_000.0)]);
+    }
+
+    #[test]
+    fn a_rollout_takes_a_pod_more_only_where_none_may_go_first() {
+        let pods = |strategy: Value, replicas| need(&read(strategy, replicas), &template("500m")).get("pods").copied();
+        // A quarter of three, rounded down, is none.
+        assert_eq!(pods(json!({"type": "RollingUpdate"}), 3), Some(1.0));
+        assert_eq!(pods(json!({"type": "RollingUpdate"}), 4), None);
+        assert_eq!(pods(json!({"rollingUpdate": {"maxUnavailable": 1}}), 3), None);
+        assert_eq!(pods(json!({"rollingUpdate": {"maxUnavailable": 0}}), 30), Some(1.0));
+        assert_eq!(pods(json!({"type": "Recreate"}), 3), None);
+        assert_eq!(pods(json!({"type": "RollingUpdate"}), 0), None);
+    }
+
+    #[test]
+    fn what_a_quota_does_not_leave_is_told() {
+        let need = need(&read(json!({}), 3), &template("1500m"));
+        assert_eq!(need["cpu"], 4.5);
+        let quota = |more: Value| -> DynamicObject {
+            let mut spec = json!({"hard": {"requests.cpu": "6"}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let status = json!({"hard": {"requests.cpu": "6"}, "used": {"requests.cpu": "1500m"}});
+            serde_json::from_value(json!({"metadata": {"name": "team"}, "spec": spec, "status": status})).unwrap()
+        };
+        assert_eq!(beyond(&quota(json!({})), &need), Vec::<String>::new());
+        let mut tight = quota(json!({}));
+        tight.data["status"]["used"]["requests.cpu"] = json!("1501m");
+        let lack = "quota team leaves 4.499 of requests.cpu, and a rollout of the goal takes 4.5";
+        assert_eq!(beyond(&tight, &need), [lack]);
+        tight.data["spec"]["scopes"] = json!(["BestEffort"]);
+        assert_eq!(beyond(&tight, &need), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether each workload could be rolled back, looked at again and again: what is missing is told while all is well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::WorkloadId;
+use crate::domain::response::readiness::{Met, Readiness};
+use crate::engine::{Handle, Unavailable};
+use crate::telemetry::Metrics;
+
+/// A round of all workloads takes at least so long,
+const ROUND: Duration = Duration::from_secs(300);
+/// and two looks are at least so far apart, so that however many workloads there are, a cluster is hardly asked anything.
+const APART: Duration = Duration::from_secs(15);
+/// A workload that is new is looked at at once, and once more when it has been seen for a while.
+const SETTLES: Duration = Duration::from_secs(10);
+/// Time between two looks at workloads that are new.
+const NEW_APART: Duration = Duration::from_millis(50);
+/// Time between two looks at which workloads there are.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A workload as it was last looked at.
+struct Known {
+    readiness: Vec<Readiness>,
+    next: Instant,
+    looks: u32,
+}
+
+/// Looks until told to stop.
+pub(super) async fn keep(engine: Handle, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let work = async {
+        let mut known: BTreeMap<WorkloadId, Known> = BTreeMap::new();
+        while turn(&engine, &metrics, &mut known).await.is_ok() {
+            sleep(TURN).await;
+        }
+        // The engine is gone, and the daemon with it in a moment.
+        std::future::pending::<()>().await;
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+async fn turn(engine: &Handle, metrics: &Metrics, known: &mut BTreeMap<WorkloadId, Known>) -> Result<(), Unavailable> {
+    let ids: Vec<WorkloadId> = engine.list().await?.into_iter().map(|view| view.workload).collect();
+    known.retain(|id, _| ids.contains(id));
+    let round = ROUND.max(APART * u32::try_from(ids.len()).unwrap_or(u32::MAX));
+    for id in ids {
+        let now = Instant::now();
+        if known.get(&id).is_some_and(|known| known.next > now) {
+            continue;
+        }
+        let Some(preview) = engine.preview(id.clone()).await? else { continue };
+        let before = known.remove(&id);
+        let looks = before.as_ref().map_or(0, |before| before.looks);
+        tell(&id, before.as_ref().map(|before| before.readiness.as_slice()), &preview.readiness);
+        metrics.set_readiness(&id, &preview.readiness);
+        let is_new = looks == 0;
+        let next = now + if is_new { SETTLES } else { round };
+        known.insert(id, Known { readiness: preview.readiness, next, looks: looks.saturating_add(1) });
+        sleep(if is_new { NEW_APART } else { TURN }).await;
+    }
+    Ok(())
+}
+
+/// One line for each need whose answer is news.
+fn tell(workload: &WorkloadId, before: Option<&[Readiness]>, now: &[Readiness]) {
+    for Readiness { need, met } in now {
+        let known = before.and_then(|all| all.iter().find(|one| one.need == *need)).map(|one| &one.met);
+        match met {
+            Met::No(why) if known != Some(met) => {
+                tracing::warn!(%workload, missing = need.as_str(), why, "could not be rolled back now");
+            }
+            Met::Yes if matches!(known, Some(Met::No(_))) => {
+                tracing::info!(%workload, found = need.as_str(), "what a rollback needs is there again");
+            }
+            Met::Yes | Met::No(_) | Met::Unknown(_) => {}
+        }
+    }
+}

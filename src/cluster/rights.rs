@@ -1,0 +1,281 @@
+//! What the daemon must be allowed to do in a namespace, and whether it is.
+//!
+//! The smallest set: what is not needed for a policy is not asked for. The roles under `config/kubernetes/` grant just
+//! these, and a test holds them to each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use tokio::time::Instant;
+
+use crate::domain::policy::{Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+
+/// How long a right that was granted is taken to be so still.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// One verb on one sort of resource.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Right {
+    /// The resource's API group; empty: the core.
+    pub group: &'static str,
+    /// The resource in the plural.
+    pub resource: &'static str,
+    /// A part of it that has rights of its own.
+    pub subresource: Option<&'static str>,
+    /// What is done.
+    pub verb: &'static str,
+}
+
+impl Right {
+    /// A right on whole objects.
+    #[must_use]
+    pub const fn new(group: &'static str, resource: &'static str, verb: &'static str) -> Self {
+        Self { group, resource, subresource: None, verb }
+    }
+
+    /// The right to set how many pods a workload has. The API server asks for it only where somebody writes through the
+    /// part itself; the admission policy that comes with the daemon asks for it wherever the number changes.
+    #[must_use]
+    pub const fn scale(kind: ObjectKind) -> Self {
+        Self { subresource: Some("scale"), ..Self::new("apps", plurals(kind).0, "patch") }
+    }
+
+    fn resource(&self) -> String {
+        self.subresource.map_or_else(|| self.resource.to_owned(), |part| format!("{}/{part}", self.resource))
+    }
+
+    /// The rule of a role that grants it.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        format!("apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [\"{}\"]", self.group, self.resource(), self.verb)
+    }
+
+    /// That it is missing, and what grants it, in one line.
+    #[must_use]
+    pub fn missing_in(&self, namespace: &str) -> String {
+        format!("may not {self} in {namespace}: a Role with {} grants it", self.rule())
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource())
+    }
+}
+
+/// The plurals of a workload's kind and of what keeps its templates.
+#[must_use]
+pub const fn plurals(kind: ObjectKind) -> (&'static str, &'static str) {
+    match kind {
+        ObjectKind::Deployment => ("deployments", "replicasets"),
+        ObjectKind::StatefulSet => ("statefulsets", "controllerrevisions"),
+        ObjectKind::DaemonSet => ("daemonsets", "controllerrevisions"),
+    }
+}
+
+/// What it takes to see workloads of a kind, their revisions and their pods.
+fn to_watch(kind: ObjectKind) -> impl Iterator<Item = Right> {
+    let (workloads, revisions) = plurals(kind);
+    [("apps", workloads), ("apps", revisions), ("", "pods")]
+        .into_iter()
+        .flat_map(|(group, resource)| ["list", "watch"].map(|verb| Right::new(group, resource, verb)))
+}
+
+/// What it takes to give a workload of a kind another template: it is read and compared before and after.
+#[must_use]
+pub const fn to_restore(kind: ObjectKind) -> [Right; 3] {
+    let (workloads, revisions) = plurals(kind);
+    [Right::new("apps", workloads, "get"), Right::new("apps", workloads, "patch"), Right::new("apps", revisions, "get")]
+}
+
+/// What it takes to scale a workload of a kind, likewise.
+#[must_use]
+pub const fn to_scale(kind: ObjectKind) -> [Right; 4] {
+    let [get, patch, get_revision] = to_restore(kind);
+    [get, patch, get_revision, Right::scale(kind)]
+}
+
+/// What it takes to delete a pod that keeps its controller waiting.
+#[must_use]
+pub const fn to_delete_stuck() -> [Right; 3] {
+    [Right::new("", "pods", "list"), Right::new("", "pods", "get"), Right::new("", "pods", "delete")]
+}
+
+/// What it takes to give a Service another selector: those who stand behind it are counted first.
+#[must_use]
+pub const fn to_switch() -> [Right; 5] {
+    let [slices, pods, revisions] = to_prove_traffic();
+    [Right::new("", "services", "get"), Right::new("", "services", "patch"), slices, pods, revisions]
+}
+
+/// What it takes to see where the traffic of a Service arrives.
+#[must_use]
+pub const fn to_prove_traffic() -> [Right; 3] {
+    [
+        Right::new("discovery.k8s.io", "endpointslices", "list"),
+        Right::new("", "pods", "list"),
+        Right::new("apps", "replicasets", "get"),
+    ]
+}
+
+/// What it takes to see whether there is room for the pods of a rollout.
+#[must_use]
+pub const fn to_see_quota() -> Right {
+    Right::new("", "resourcequotas", "list")
+}
+
+/// Everything that a policy needs, whatever comes, without repetition.
+#[must_use]
+pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
+    let kinds: &[ObjectKind] = match &cluster.subject {
+        KubernetesSubject::Object { kind: ObjectKind::Deployment, .. }
+        | KubernetesSubject::BlueGreen { .. }
+        | KubernetesSubject::Canary { .. } => &[ObjectKind::Deployment],
+        KubernetesSubject::Object { kind: ObjectKind::StatefulSet, .. } => &[ObjectKind::StatefulSet],
+        KubernetesSubject::Object { kind: ObjectKind::DaemonSet, .. } => &[ObjectKind::DaemonSet],
+        KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => {
+            &[ObjectKind::Deployment, ObjectKind::StatefulSet, ObjectKind::DaemonSet]
+        }
+    };
+    let scales = match (&cluster.subject, strategy) {
+        (KubernetesSubject::Canary { .. } | KubernetesSubject::BlueGreen { .. }, _) | (_, Strategy::Direct) => true,
+        (_, Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary) => false,
+    };
+    let mut needed = BTreeSet::from([to_see_quota()]);
+    for kind in kinds {
+        needed.extend(to_watch(*kind));
+        needed.extend(to_restore(*kind));
+        // There is one pod of a DaemonSet on every node.
+        if scales && *kind != ObjectKind::DaemonSet {
+            needed.insert(Right::scale(*kind));
+        }
+    }
+    if let KubernetesSubject::BlueGreen { .. } = &cluster.subject {
+        needed.extend(["list", "watch"].map(|verb| Right::new("", "services", verb)));
+        needed.extend(to_switch());
+    }
+    needed.into_iter().collect()
+}
+
+/// Rights that were found granted in a whole namespace, by context and namespace, and when. Bounded by what policies name.
+#[derive(Debug, Default)]
+pub struct Granted(Mutex<Known>);
+
+type Known = BTreeMap<(Option<String>, String, Right), Instant>;
+
+impl Granted {
+    /// Of these rights the ones that this client has not, on all objects of the namespace or at least on this one.
+    ///
+    /// # Errors
+    /// Where the API server does not say.
+    pub async fn missing(
+        &self,
+        client: &Client,
+        (context, namespace, name): (Option<&str>, &str, Option<&str>),
+        rights: &[Right],
+    ) -> Result<Vec<Right>, kube::Error> {
+        let mut missing = Vec::new();
+        for right in rights {
+            let key = (context.map(str::to_owned), namespace.to_owned(), *right);
+            if self.known().get(&key).is_some_and(|at| at.elapsed() < FRESH) {
+                continue;
+            }
+            if is_allowed(client, namespace, None, right).await? {
+                self.known().insert(key, Instant::now());
+            } else if !is_by_name(right) || !is_allowed(client, namespace, name, right).await? {
+                missing.push(*right);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of these rights the ones that this client has not, asked anew each time.
+///
+/// # Errors
+/// Where the API server does not say.
+pub async fn missing(
+    client: &Client,
+    namespace: &str,
+    name: Option<&str>,
+    rights: &[Right],
+) -> Result<Vec<Right>, kube::Error> {
+    Granted::default().missing(client, (None, namespace, name), rights).await
+}
+
+/// Whether it may be granted for one object.
+fn is_by_name(right: &Right) -> bool {
+    matches!(right.verb, "get" | "patch" | "delete")
+}
+
+async fn is_allowed(client: &Client, namespace: &str, name: Option<&str>, right: &Right) -> Result<bool, kube::Error> {
+    let attributes = ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: Some(right.resource.to_owned()),
+        subresource: right.subresource.map(str::to_owned),
+        verb: Some(right.verb.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: name.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    let review = SelfSubjectAccessReview { spec, ..Default::default() };
+    let answer = Api::<SelfSubjectAccessReview>::all(client.clone()).create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(subject: KubernetesSubject, strategy: Strategy) -> Vec<String> {
+        let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+        needed(&cluster, strategy).iter().map(ToString::to_string).collect()
+    }
+
+    fn object(kind: ObjectKind) -> KubernetesSubject {
+        KubernetesSubject::Object { kind, name: "shop".to_owned() }
+    }
+
+    #[test]
+    fn a_policy_needs_what_it_does_and_no_more() {
+        let rolling = of(object(ObjectKind::Deployment), Strategy::Rolling);
+        let expected = [
+            "list pods",
+            "watch pods",
+            "list resourcequotas",
+            "get deployments",
+            "list deployments",
+            "patch deployments",
+            "watch deployments",
+            "get replicasets",
+            "list replicasets",
+            "watch replicasets",
+        ];
+        assert_eq!(rolling, expected);
+        let more = |strategy, subject| -> Vec<String> {
+            of(subject, strategy).into_iter().filter(|right| !rolling.contains(right)).collect()
+        };
+        assert_eq!(more(Strategy::Direct, object(ObjectKind::Deployment)), ["patch deployments/scale"]);
+        let canary = KubernetesSubject::Canary { stable: "a".to_owned(), canary: "b".to_owned() };
+        assert_eq!(more(Strategy::Canary, canary), ["patch deployments/scale"]);
+        assert!(of(object(ObjectKind::StatefulSet), Strategy::Rolling).contains(&"get controllerrevisions".to_owned()));
+        assert!(!of(object(ObjectKind::DaemonSet), Strategy::Direct).iter().any(|right| right.contains("scale")));
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_the_rule_that_grants_it() {
+        let told = Right::scale(ObjectKind::Deployment).missing_in("prod");
+        let rule = "apiGroups: [\"apps\"], resources: [\"deployments/scale\"], verbs: [\"patch\"]";
+        assert_eq!(told, format!("may not patch deployments/scale in prod: a Role with {rule} grants it"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Whether a workload could be rolled back right now, and what is missing: found while all is well, not when it burns.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::guard::Guard;
+use super::hold::Hold;
+use super::plan::{Aspect, Finding, Plan};
+use crate::domain::observation::Orchestrated;
+
+/// What must be so for a rollback.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// There is a release to go back to that was seen healthy.
+    KnownGood,
+    /// What it was made of is kept.
+    Kept,
+    /// The daemon has every right that it needs.
+    Rights,
+    /// The steps would be accepted as they are.
+    Rehearsal,
+    /// There is room for what a rollback starts.
+    Quota,
+}
+
+/// All of them.
+pub const NEEDS: [Need; 5] = [Need::KnownGood, Need::Kept, Need::Rights, Need::Rehearsal, Need::Quota];
+
+impl Need {
+    /// Its label value in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Need::KnownGood => "known-good",
+            Need::Kept => "kept",
+            Need::Rights => "rights",
+            Need::Rehearsal => "rehearsal",
+            Need::Quota => "quota",
+        }
+    }
+
+    const fn of(aspect: Aspect) -> Self {
+        match aspect {
+            Aspect::Place => Need::Rehearsal,
+            Aspect::Kept => Need::Kept,
+            Aspect::Rights => Need::Rights,
+            Aspect::Quota => Need::Quota,
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether it is so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
+pub enum Met {
+    /// It is.
+    Yes,
+    /// It is not, and why.
+    No(String),
+    /// It can't be told yet, and why.
+    Unknown(String),
+}
+
+/// One need, and whether it is met.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Readiness {
+    /// What must be so.
+    pub need: Need,
+    /// Whether it is.
+    #[serde(flatten)]
+    pub met: Met,
+}
+
+/// Every need, before anybody looked at the place. `orchestrated` is what is known of a workload that an orchestrator runs.
+#[must_use]
+pub fn readiness(plan: Option<&Plan>, guards: &[Guard], orchestrated: Option<&Orchestrated>) -> Vec<Readiness> {
+    let with_plan = || match plan {
+        Some(_) => Met::Yes,
+        None => Met::Unknown("there is no release to go back to".to_owned()),
+    };
+    let met = |need: Need| match need {
+        Need::KnownGood if plan.is_some() => Met::Yes,
+        Need::KnownGood => no_goal(guards),
+        Need::Kept => nothing_kept(orchestrated).unwrap_or_else(with_plan),
+        // Those that the policy needs are asked for, whatever the plan.
+        Need::Rights => Met::Yes,
+        Need::Rehearsal | Need::Quota => with_plan(),
+    };
+    NEEDS.iter().map(|need| Readiness { need: *need, met: met(*need) }).collect()
+}
+
+/// Adds what a look at the place found.
+pub fn refine(readiness: &mut [Readiness], findings: &[Finding]) {
+    let problems = |need: Need| {
+        let about = findings.iter().filter(|finding| Need::of(finding.aspect) == need);
+        let problems: Vec<&str> = about.map(|finding| finding.problem.as_str()).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
+    };
+    let lacks_rights = problems(Need::Rights).is_some();
+    for one in readiness {
+        match problems(one.need) {
+            Some(problems) => one.met = Met::No(problems),
+            // Nobody tries what is not allowed.
+            None if one.need == Need::Rehearsal && lacks_rights => {
+                one.met = Met::Unknown("rights are missing".to_owned());
+            }
+            None => {}
+        }
+    }
+}
+
+fn no_goal(guards: &[Guard]) -> Met {
+    let holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
+    let about_goal = |hold: &&Hold| {
+        matches!(hold, Hold::NoKnownGood { .. } | Hold::GoalRefused { .. } | Hold::RevisionUnknown { .. })
+    };
+    // What is in service is found out first.
+    let unknown = holds.clone().find(|hold| matches!(hold, Hold::RevisionUnknown { .. }));
+    match (unknown, holds.clone().find(about_goal)) {
+        (Some(unknown), _) => Met::Unknown(unknown.to_string()),
+        (None, Some(hold)) => Met::No(hold.to_string()),
+        (None, None) => Met::No("there is no release to go back to".to_owned()),
+    }
+}
+
+/// A workload that keeps no history can never be rolled back, which is known as soon as it is seen.
+fn nothing_kept(orchestrated: Option<&Orchestrated>) -> Option<Met> {
+    let keeps_none = orchestrated?.history_limit == Some(0);
+    keeps_none.then(|| Met::No("its revisionHistoryLimit is 0: no release before the present one is kept".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Strategy;
+    use crate::domain::response::plan::Purpose;
+    use crate::domain::time::Timestamp;
+
+    fn plan() -> Plan {
+        Plan {
+            attempt: 1,
+            purpose: Purpose::First,
+            strategy: Strategy::Rolling,
+            from: "v2".into(),
+            to: "v1".into(),
+            steps: Vec::new(),
+            deadline: Timestamp::default(),
+        }
+    }
+
+    fn guard(hold: Hold) -> Guard {
+        Guard { name: hold.as_str().to_owned(), hold: Some(hold), forced: false }
+    }
+
+    fn finding(aspect: Aspect, problem: &str) -> Finding {
+        Finding { aspect, check: String::new(), problem: problem.to_owned() }
+    }
+
+    fn told(all: &[Readiness]) -> Vec<String> {
+        let line = |one: &Readiness| match &one.met {
+            Met::Yes => format!("{} yes", one.need),
+            Met::No(why) => format!("{} no: {why}", one.need),
+            Met::Unknown(why) => format!("{} unknown: {why}", one.need),
+        };
+        all.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_is_found_is_told_of_the_need_that_it_is_about() {
+        let mut all = readiness(Some(&plan()), &[], None);
+        assert!(all.iter().all(|one| one.met == Met::Yes), "{all:?}");
+        let findings = [
+            finding(Aspect::Rights, "may not patch"),
+            finding(Aspect::Rights, "may not get"),
+            finding(Aspect::Quota, "no room"),
+        ];
+        refine(&mut all, &findings);
+        let expected = [
+            "known-good yes",
+            "kept yes",
+            "rights no: may not patch; may not get",
+            "rehearsal unknown: rights are missing",
+            "quota no: no room",
+        ];
+        assert_eq!(told(&all), expected);
+    }
+
+    #[test]
+    fn without_a_goal_the_rest_is_not_known() {
+        let unseen = guard(Hold::RevisionUnknown { reason: "x".to_owned() });
+        let none = guard(Hold::NoKnownGood { candidates: Vec::new() });
+        let all = readiness(None, std::slice::from_ref(&none), None);
+        assert_eq!(all[0].met, Met::No("there is no other release".to_owned()));
+        assert!(matches!(all[1].met, Met::Unknown(_)), "{all:?}");
+        assert_eq!(all[2].met, Met::Yes);
+        assert!(matches!(readiness(None, &[none, unseen], None)[0].met, Met::Unknown(_)));
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether a workload could be rolled back is told while all is well: by `plan`, by a metric and in the log.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use serde_json::{Value, json};
+
+use super::namespace::{Needs, deployment, on_cluster};
+use super::rolling::on_errors;
+use super::watch::Watch;
+
+/// What `plan` answers, need by need.
+async fn readiness(watch: &Watch) -> Vec<String> {
+    let plan: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop/plan").await).unwrap_or_default();
+    let needs = plan["readiness"].as_array().cloned().unwrap_or_default();
+    let line = |need: &Value| format!("{}={}", need["need"].as_str().unwrap(), need["is"].as_str().unwrap());
+    needs.iter().map(line).collect()
+}
+
+#[test]
+fn what_a_rollback_needs_is_told_while_all_is_well() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 3, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &on_errors()).await;
+        cluster.set_image("shop", "shop:v2").await;
+        cluster.rolled_out("shop").await;
+        let all = ["known-good=yes", "kept=yes", "rights=yes", "rehearsal=yes", "quota=yes"];
+        watch.until("ready for a rollback", async |watch| readiness(watch).await == all).await;
+        // No pod may go before another has come, and there is no room for one more.
+        let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "3" } } });
+        cluster.create::<ResourceQuota>(quota).await;
+        let tight = async |watch: &Watch| {
+            let plan = watch.ask("/api/v1/workloads/shop/plan").await;
+            plan.contains("quota tight leaves 0 of pods, and a rollout of the goal takes 1")
+        };
+        watch.until("short of room", tight).await;
+        let metric = "rollbackd_workload_readiness{workload=\"shop\",need=\"rights\"} 1";
+        watch.until("told as a metric", async |watch| watch.ask("/metrics").await.contains(metric)).await;
+    });
+}
+
+#[test]
+fn a_workload_that_keeps_no_history_is_warned_of_as_soon_as_it_is_seen() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let mut shop = deployment("shop", 1, "shop:v1");
+        shop["spec"]["revisionHistoryLimit"] = 0.into();
+        cluster.create::<Deployment>(shop).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::begin(cluster, "deployment", &on_errors()).await;
+        let is_warned = async |watch: &Watch| {
+            let log = watch.log();
+            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.any(|line| line["level"] == "WARN" && line["missing"] == "kept" && line["workload"] == "shop")
+        };
+        watch.until("warning of it", is_warned).await;
+        let metric = "rollbackd_workload_readiness{workload=\"shop\",need=\"kept\"} 0";
+        assert!(watch.ask("/metrics").await.contains(metric));
+    });
+}
