@@ -108,6 +108,16 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// The administrator's client.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The same, with another access for daemons.
+    pub(super) fn with(&self, kubeconfig: PathBuf) -> Self {
+        Self { client: self.client.clone(), kubeconfig, namespace: self.namespace.clone() }
+    }
+
     /// Objects of one kind in the test's namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
     where
