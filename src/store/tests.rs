@@ -442,3 +442,35 @@ async fn reading_needs_a_journal() {
     let reader = Store::open_read_only(dir.path()).unwrap();
     assert_eq!(all_records(&reader, "api").await.len(), 400);
 }
+
+/// Something that is worth keeping, by its JSON.
+fn memory(bad: f64) -> Memory {
+    let minute = serde_json::json!(["2027-01-15T08:00:00Z", bad, 600.0, []]);
+    let signal = serde_json::json!({ "signal": "error_rate", "series": ["a", "b"], "releases": [["v1", [minute]]] });
+    serde_json::from_value(serde_json::json!({ "signals": [signal], "events": [] })).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_seen_lately_is_there_after_a_restart_and_only_the_newest_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (api, web) = (WorkloadId::new("api"), WorkloadId::new("web"));
+    let store = Store::open(dir.path()).unwrap();
+    store.save_memory(&api, memory(1.0), at(1)).await.unwrap();
+    store.save_memory(&web, memory(3.0), at(5)).await.unwrap();
+    store.save_memory(&api, memory(2.0), at(9)).await.unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let read: Vec<_> = store.reader().memories().await.unwrap();
+    let read: Vec<_> = read.into_iter().map(|(workload, memory)| (workload, memory.unwrap())).collect();
+    assert_eq!(read, [(api.clone(), memory(2.0)), (web, memory(3.0))]);
+    store.prune(at(7)).await.unwrap();
+    let names: Vec<_> = store.reader().memories().await.unwrap().into_iter().map(|(workload, _)| workload).collect();
+    assert_eq!(names, [api], "what nobody wrote for so long goes");
+    drop(store);
+    let file = Connection::open(dir.path().join(JOURNAL_FILE)).unwrap();
+    file.execute("UPDATE memories SET body = replace(body, '600.0', '900.0')", []).unwrap();
+    file.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let error = store.reader().memories().await.unwrap()[0].1.as_ref().unwrap_err().to_string();
+    assert_eq!(error, "memory of api is damaged: its digest does not fit");
+}
