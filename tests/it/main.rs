@@ -21,6 +21,7 @@ mod outbox;
 mod pages;
 mod prometheus;
 mod report;
+mod rules;
 mod scenarios;
 mod shipped;
 mod simulation;
