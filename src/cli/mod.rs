@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 yes or done; 1 no or failed; 2 usage or unreadable configuration; 3 no daemon answers.
 
+mod again;
 mod ask;
 mod backtest;
 mod check;
@@ -121,6 +122,9 @@ enum Command {
     Explain {
         /// A workload, or an incident
         subject: String,
+        /// Make the incident's decisions again from its records, and say whether they are the same
+        #[arg(long)]
+        replay: bool,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -295,7 +299,8 @@ fn dispatch(command: Command) -> u8 {
         }
         Command::Status { workload, daemon } => show::status(workload.as_deref(), &daemon),
         Command::History { workload, limit, daemon } => show::history(workload.as_deref(), limit, &daemon),
-        Command::Explain { subject, daemon } => show::explain(&subject, &daemon),
+        Command::Explain { subject, replay: false, daemon } => show::explain(&subject, &daemon),
+        Command::Explain { subject, replay: true, daemon } => again::again(&subject, &daemon),
         Command::Report { incident, format, daemon } => show::report(&incident, format, &daemon),
         Command::Pause { workload, reason, daemon } => ask::pause(&workload, reason.as_deref(), &daemon),
         Command::Resume { workload, daemon } => ask::resume(&workload, &daemon),

@@ -10,6 +10,7 @@ use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Evidence, TriggerState, TriggerStatus, Verdict};
 use crate::domain::response::readiness::{Met, Readiness};
+use crate::domain::units::Finite;
 
 pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
     print::finish(async {
@@ -118,6 +119,29 @@ fn triggers(all: &[TriggerStatus]) {
     print::line(&print::clean(&table.to_string()));
 }
 
+/// Every signal's numbers, by no bound.
+fn signals(all: &[Evidence]) {
+    let mut table = table::new(&["SIGNAL", "VALUE", "INTERVAL", "SAMPLES", "WINDOW", "NEWEST", "UNKNOWN BECAUSE"]);
+    for evidence in all {
+        let show = |value: Finite| evidence.unit.format(value.get());
+        let interval = evidence.interval.map(|(low, high)| format!("{} to {}", show(low), show(high)));
+        let unknown = match &evidence.verdict {
+            Verdict::Unknown(reason) => reason.to_string(),
+            Verdict::Ok | Verdict::Breach => "-".to_owned(),
+        };
+        table.add_row([
+            evidence.signal.to_string(),
+            evidence.value.map_or_else(|| "-".to_owned(), show),
+            interval.unwrap_or_else(|| "-".to_owned()),
+            evidence.samples.to_string(),
+            evidence.window.to_string(),
+            evidence.newest.map_or_else(|| "-".to_owned(), |newest| newest.to_string()),
+            unknown,
+        ]);
+    }
+    print::line(&print::clean(&table.to_string()));
+}
+
 fn row(name: String, state: String, evidence: &Evidence) -> [String; 6] {
     [
         name,
@@ -164,6 +188,13 @@ fn print_explanation(explanation: &Explanation) {
     print::line(&print::clean(&format!("{} at {}: {}", explanation.workload, explanation.at, explanation.decision)));
     print::line("");
     triggers(&explanation.assessment.triggers);
+    for trigger in &explanation.assessment.triggers {
+        if let Some(words) = trigger.evidence.comparison_in_words() {
+            print::line(&print::clean(&format!("\"{}\": {words}", trigger.name)));
+        }
+    }
+    print::line("");
+    signals(&explanation.assessment.signals);
     print::line("");
     let mut table = table::new(&["GUARD", "SAYS"]);
     for guard in &explanation.guards {

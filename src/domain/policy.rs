@@ -367,6 +367,13 @@ impl Comparison {
         Self { confidence: Finite::CONFIDENT, factor: Finite::MATERIAL, plus }
     }
 
+    /// The e-value that decides side by side: one that a release which is not materially worse reaches with a chance of at
+    /// most 1 - confidence.
+    #[must_use]
+    pub fn evidence_needed(self) -> f64 {
+        1.0 / (1.0 - self.confidence.get())
+    }
+
     /// The value from which on a release is materially worse than one with the value `other`, in the base unit.
     #[must_use]
     pub fn bound(self, other: f64) -> f64 {

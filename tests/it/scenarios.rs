@@ -244,7 +244,11 @@ fn every_scenario_is_told_as_expected() {
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
         let scenario: Scenario = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let told = timeline(&mut play(&scenario));
+        let mut world = play(&scenario);
+        let told = timeline(&mut world);
+        if let Some(other) = crate::again::other_decision(&world.journal) {
+            wrong.push(format!("{}: made again from its records: {other}", file.display()));
+        }
         let expected = file.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&expected, &told).expect("writable");

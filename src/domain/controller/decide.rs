@@ -4,9 +4,10 @@ use super::{Controller, Output};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::id::TriggerName;
 use crate::domain::incident::alert::Phase;
+use crate::domain::incident::grounds::Grounds;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::Incident;
-use crate::domain::response::guard::{self, FleetView, Ruling, Situation};
+use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Plan, Purpose};
 use crate::domain::response::strategy;
@@ -91,6 +92,7 @@ impl Controller {
             return self.record(Event::Closed { how: Closing::Refused }, now, out);
         }
         let ruling = self.rule(incident, now, fleet);
+        self.asked = fleet.clone();
         let hold = ruling.hold().cloned();
         let goal = ruling.goal.clone();
         let forced = ruling.forced();
@@ -109,7 +111,11 @@ impl Controller {
             matches!(incident.phase, Phase::Held | Phase::AwaitingApproval)
                 && incident.hold.as_ref().map(Hold::as_str) == Some(hold.as_str())
         });
-        !same && self.record(Event::Held { hold, goal }, now, out)
+        if same {
+            return false;
+        }
+        let grounds = self.grounds(now).filter(|_| !matches!(hold, Hold::Preflight { .. }));
+        self.record(Event::Held { hold, goal, grounds }, now, out)
     }
 
     /// Builds the plan and proposes it.
@@ -140,7 +146,8 @@ impl Controller {
         match self.preflight.take_if(|preflight| preflight.plan.is_same_but_for_time(&plan)) {
             Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
                 self.preflight_asked = None;
-                self.record(Event::Planned { plan: Box::new(plan), goal, forced }, now, out)
+                let grounds = self.grounds(now);
+                self.record(Event::Planned { plan: Box::new(plan), goal, forced, grounds }, now, out)
             }
             Some(preflight) if !preflight.findings.is_empty() && now.since(preflight.at) < PREFLIGHT_RETRY => {
                 let findings = preflight.findings.clone();
@@ -172,13 +179,29 @@ impl Controller {
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
+        self.within(incident, now, fleet, guard::rule)
+    }
+
+    /// What the guards were asked about for the incident's first plan, for the record.
+    fn grounds(&self, now: Timestamp) -> Option<Box<Grounds>> {
+        let incident = self.state.incident.as_ref().filter(|incident| incident.plan.is_none())?;
+        self.within(incident, now, &self.asked, Grounds::of).map(Box::new)
+    }
+
+    fn within<T>(
+        &self,
+        incident: &Incident,
+        now: Timestamp,
+        fleet: &FleetView,
+        ask: impl FnOnce(&Situation<'_>) -> T,
+    ) -> T {
         let view = self.view();
         let available = match &view {
             Ok(view) => Ok(view.available.as_slice()),
             Err(reason) => Err(reason.as_str()),
         };
-        guard::rule(&Situation {
-            policy: &self.policy,
+        ask(&Situation {
+            limits: Limits::of(&self.policy),
             state: &self.state,
             incident,
             assessment: &self.assessment,

@@ -142,6 +142,8 @@ pub struct Controller {
     followed: Option<Vec<(InstanceId, RevisionId)>>,
     assessment: Assessment,
     ruling: Option<Ruling>,
+    /// The brakes over all workloads, as the guards saw them last.
+    asked: FleetView,
     tickets: u64,
     in_flight: Option<InFlight>,
     preflight: Option<Preflight>,
@@ -176,6 +178,7 @@ impl Controller {
             followed: None,
             assessment,
             ruling: None,
+            asked: FleetView::default(),
             tickets: 0,
             in_flight: None,
             preflight: None,

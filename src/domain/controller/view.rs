@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, Verdict};
+use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::ledger::Standing;
@@ -12,13 +12,13 @@ use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Cause, Goal, Running};
 use crate::domain::incident::state::{Incident, Pause, Progress};
 use crate::domain::observation::ReleaseView;
-use crate::domain::policy::{Mode, Severity, Strategy};
+use crate::domain::policy::{Combine, Mode, Severity, Strategy};
 use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Finding, Plan, Purpose};
 use crate::domain::response::readiness::{self, Readiness, readiness};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// A workload, now.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -267,28 +267,58 @@ impl Controller {
     fn what_would_change(&self, guards: &[Guard]) -> Vec<String> {
         let mut changes: Vec<String> = Vec::new();
         for trigger in &self.assessment.triggers {
-            let bound = trigger.evidence.condition.map_or_else(String::new, |c| c.describe(trigger.evidence.unit));
-            let line = match (&trigger.state, &trigger.evidence.verdict) {
-                (TriggerState::Firing { .. }, _) => continue,
-                (TriggerState::Pending { held, .. }, _) => {
-                    format!("\"{}\" fires once breached for {} ({held} so far)", trigger.name, trigger.hold_for)
-                }
-                (TriggerState::Inactive, Verdict::Unknown(reason)) => {
-                    format!("\"{}\" can't be judged: {reason}", trigger.name)
-                }
-                (TriggerState::Inactive, Verdict::Ok | Verdict::Breach) => {
-                    format!(
-                        "\"{}\" fires if {} is {bound} for {}",
-                        trigger.name, trigger.evidence.signal, trigger.hold_for
-                    )
-                }
-            };
-            changes.push(line);
+            changes.extend(to_fire(trigger));
+            changes.extend(to_confirm(trigger));
         }
         let holding = guards.iter().filter(|guard| !guard.forced).filter_map(|guard| guard.hold.as_ref());
         changes.extend(holding.map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
         changes
     }
+}
+
+/// What would make a trigger fire that does not.
+fn to_fire(trigger: &TriggerStatus) -> Option<String> {
+    let evidence = &trigger.evidence;
+    match (&trigger.state, &evidence.verdict) {
+        (TriggerState::Firing { .. }, _) => None,
+        (TriggerState::Pending { held, .. }, _) => {
+            Some(format!("\"{}\" fires once breached for {} ({held} so far)", trigger.name, trigger.hold_for))
+        }
+        (TriggerState::Inactive, Verdict::Unknown(reason)) => {
+            Some(format!("\"{}\" can't be judged: {}: {reason}", trigger.name, evidence.signal))
+        }
+        (TriggerState::Inactive, Verdict::Ok | Verdict::Breach) => {
+            let needed = needed(trigger);
+            let hold =
+                if trigger.hold_for == Span::ZERO { String::new() } else { format!(" for {}", trigger.hold_for) };
+            Some(format!("\"{}\" fires if {needed}{hold}", trigger.name))
+        }
+    }
+}
+
+/// Each term with its bound and what it is now; of a comparison the evidence that decides.
+fn needed(trigger: &TriggerStatus) -> String {
+    let word = match trigger.combined.as_ref().map(|combined| combined.how) {
+        Some(Combine::Any) => " or ",
+        Some(Combine::All) | None => " and ",
+    };
+    let of = |term: &Evidence| {
+        let evidence = term.comparison_in_words().map(|words| format!("; {words}")).unwrap_or_default();
+        format!("{} is {} (now {}{evidence})", term.signal, term.bound_in_words(), term.value_in_words())
+    };
+    trigger.terms().iter().map(of).collect::<Vec<_>>().join(word)
+}
+
+/// What a second signal would have to be for a trigger to lead to a rollback.
+fn to_confirm(trigger: &TriggerStatus) -> Option<String> {
+    let second = trigger.confirmation.as_ref()?;
+    second.unconfirmed()?;
+    let (signal, bound) = (&second.signal, second.bound_in_words());
+    Some(format!(
+        "\"{}\" leads to no rollback unless {signal} is {bound} (now {})",
+        trigger.name,
+        second.value_in_words()
+    ))
 }
 
 fn available_names(view: &ReleaseView) -> Vec<RevisionId> {

@@ -268,7 +268,10 @@ fn is_few(reading: &Reading) -> bool {
 fn status(trigger: &Trigger, terms: &Terms<'_>, compared: Option<Compared>, watch: &Watch) -> TriggerStatus {
     let hold_for =
         if compared.as_ref().is_some_and(|compared| compared.beside) { Span::ZERO } else { trigger.hold_for };
-    let of = |one: &terms::Judged<'_>| evidence(one.signal, one.reading, verdict(&one.judgement), Some(one.condition));
+    let of = |one: &terms::Judged<'_>| Evidence {
+        proof: one.tally.and_then(|tally| tally.proof(one.signal.confidence)),
+        ..evidence(one.signal, one.reading, verdict(&one.judgement), Some(one.condition))
+    };
     let combined = trigger
         .combined
         .as_ref()
@@ -330,6 +333,7 @@ pub(super) fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, con
         verdict,
         value: reading.value.as_ref().ok().copied(),
         interval: interval(&reading.basis, signal.confidence),
+        proof: None,
         condition,
         samples,
         window: signal.window,

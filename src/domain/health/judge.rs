@@ -6,7 +6,7 @@
 use super::interval::Share;
 use super::quantile;
 use super::reading::{Basis, Lack, Reading};
-use super::verdict::UnknownReason;
+use super::verdict::{Proof, UnknownReason};
 use crate::domain::policy::{Condition, NoData, Signal};
 use crate::domain::units::Finite;
 
@@ -81,6 +81,18 @@ impl Tally {
     /// The same question over more requests.
     pub(super) fn plus(self, part: f64, all: f64) -> Self {
         Self { part: self.part + part, all: self.all + all, ..self }
+    }
+
+    /// The same, to be kept.
+    pub(super) fn proof(self, confidence: f64) -> Option<Proof> {
+        let (part, all) = (Finite::new(self.part)?, Finite::new(self.all)?);
+        let (bound, confidence) = (Finite::new(self.bound)?, Finite::new(confidence)?);
+        Some(Proof { part, all, bound, above: self.is_above, confidence })
+    }
+
+    /// What was kept.
+    pub(super) fn kept(proof: &Proof) -> Self {
+        Self { part: proof.part.get(), all: proof.all.get(), bound: proof.bound.get(), is_above: proof.above }
     }
 
     pub(super) fn is_proven(self, confidence: f64) -> bool {

@@ -2,7 +2,7 @@
 
 use super::Health;
 use super::judge::{self, Judgement, Tally};
-use super::reading::{Reading, Sight};
+use super::reading::{Basis, Reading, Sight};
 use super::ring::Start;
 use super::trigger::Finding;
 use super::verdict::Evidence;
@@ -22,6 +22,8 @@ pub(super) struct Judged<'a> {
     pub(super) reading: &'a Reading,
     pub(super) condition: Condition,
     pub(super) judgement: Judgement,
+    /// The requests that prove it or not.
+    pub(super) tally: Option<Tally>,
 }
 
 /// All of a trigger's terms, and which of them decides.
@@ -33,7 +35,7 @@ pub(super) struct Terms<'a> {
 impl<'a> Terms<'a> {
     /// A trigger with one signal.
     pub(super) fn one(signal: &'a Signal, reading: &'a Reading, condition: Condition, judgement: Judgement) -> Self {
-        Self { all: vec![Judged { signal, reading, condition, judgement }], lead: 0 }
+        Self { all: vec![Judged { signal, reading, condition, judgement, tally: None }], lead: 0 }
     }
 }
 
@@ -56,9 +58,10 @@ impl Health {
         let mut findings = Vec::new();
         for (index, (name, condition)) in trigger.terms().enumerate() {
             let (signal, reading) = find(readings, name)?;
-            let judgement = self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
+            let (judgement, tally) =
+                self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
             findings.push(self.finding(&judgement, signal, condition));
-            all.push(Judged { signal, reading, condition, judgement });
+            all.push(Judged { signal, reading, condition, judgement, tally });
         }
         let how = trigger.combined.as_ref().map_or(Combine::All, |combined| combined.how);
         let (lead, finding) = come_to(how, &findings)?;
@@ -74,15 +77,15 @@ impl Health {
         watch: &mut Watch,
         sight: &Sight<'_>,
         grace: bool,
-    ) -> Judgement {
+    ) -> (Judgement, Option<Tally>) {
         let judgement = judge_now(reading, signal, condition, grace);
         if let Some(pooled) = pool(index, watch, signal, condition, sight)
             && matches!(judgement, Judgement::Unproven | Judgement::Straddled(_))
             && pooled.is_proven(signal.confidence)
         {
-            return Judgement::Bad;
+            return (Judgement::Bad, Some(pooled));
         }
-        judgement
+        (judgement, tally(&reading.basis, condition))
     }
 
     fn finding(&self, judgement: &Judgement, signal: &Signal, condition: Condition) -> Finding {
@@ -109,7 +112,9 @@ impl Health {
         let term = trigger.confirm_with.as_ref()?;
         let (signal, reading) = find(readings, &term.signal)?;
         let judgement = judge_now(reading, signal, term.condition, grace);
-        Some(super::assess::evidence(signal, reading, super::assess::verdict(&judgement), Some(term.condition)))
+        let proof = tally(&reading.basis, term.condition).and_then(|tally| tally.proof(signal.confidence));
+        let verdict = super::assess::verdict(&judgement);
+        Some(Evidence { proof, ..super::assess::evidence(signal, reading, verdict, Some(term.condition)) })
     }
 }
 
@@ -131,8 +136,12 @@ fn pool(index: usize, watch: &mut Watch, signal: &Signal, condition: Condition, 
     let now: Timestamp = sight.scope.now;
     let until = watch.lifecycle.pooled_until(index)?;
     let basis = sight.basis(signal, Start::After(until));
-    let newer = Tally::certain(&basis, condition).map(|(certain, _)| certain).or(Tally::of(&basis, condition))?;
-    Some(watch.lifecycle.pool(index, newer, now))
+    Some(watch.lifecycle.pool(index, tally(&basis, condition)?, now))
+}
+
+/// What is counted for certain.
+fn tally(basis: &Basis, condition: Condition) -> Option<Tally> {
+    Tally::certain(basis, condition).map(|(certain, _)| certain).or(Tally::of(basis, condition))
 }
 
 /// What the terms come to, and the first of them that makes it so. `None` of none.

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::around::Around;
+use super::judge::Tally;
 use crate::domain::id::{RevisionId, SignalName, TriggerName};
-use crate::domain::policy::{Combine, Condition, Severity};
+use crate::domain::policy::{Combine, Comparison, Condition, Severity};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
@@ -185,6 +186,9 @@ pub struct Evidence {
     pub value: Option<Finite>,
     /// Two-sided interval of a ratio at the signal's confidence.
     pub interval: Option<(Finite, Finite)>,
+    /// The requests that prove it or not, where it takes a proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// The bound that it is judged against; none for a signal that no trigger names.
     pub condition: Option<Condition>,
     /// Requests (ratio, histogram) or readings (others) in the window.
@@ -203,7 +207,76 @@ pub struct Evidence {
     pub around: Option<Box<Around>>,
 }
 
+/// A share of requests that must be proven to lie beyond a bound.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Proof {
+    /// Those that count: that failed, or took longer than the bound.
+    pub part: Finite,
+    /// All of them; since the onset where those of one window would prove too little.
+    pub all: Finite,
+    /// The share that must be exceeded, or fallen short of.
+    pub bound: Finite,
+    /// Whether it must be exceeded.
+    pub above: bool,
+    /// One-sided confidence.
+    pub confidence: Finite,
+}
+
+impl Proof {
+    /// Whether it is proven.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        Tally::kept(self).is_proven(self.confidence.get())
+    }
+}
+
 impl Evidence {
+    /// What in these numbers speaks against the verdict that they are said to have led to; none where nothing does.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        let (condition, value) = (self.condition?, self.value?);
+        let is = || format!("{} is not {}", self.value_in_words(), self.bound_in_words());
+        let is_proven = self.proof.as_ref().map(Proof::holds);
+        match (condition, &self.verdict) {
+            (Condition::WorseThanBaseline(comparison), Verdict::Breach) => self.unproven_comparison(comparison, value),
+            // A quantile above the highest bucket reads as that bucket's bound; its counts say more.
+            (Condition::Above(_) | Condition::Below(_), Verdict::Breach) => match is_proven {
+                Some(true) => (self.unit == Unit::Ratio && !condition.is_breached_by(value)).then(is),
+                Some(false) => Some("its requests don't prove it".to_owned()),
+                None => (!condition.is_breached_by(value)).then(is),
+            },
+            (Condition::Above(_) | Condition::Below(_), Verdict::Ok) => condition
+                .is_breached_by(value)
+                .then(|| format!("{} is {}", self.value_in_words(), self.bound_in_words())),
+            (
+                Condition::Above(_) | Condition::Below(_),
+                Verdict::Unknown(UnknownReason::NotProven | UnknownReason::CoarseBucket { .. }),
+            ) => (is_proven == Some(true)).then(|| "its requests prove it".to_owned()),
+            (
+                Condition::Above(_) | Condition::Below(_) | Condition::WorseThanBaseline(_),
+                Verdict::Ok | Verdict::Unknown(_),
+            ) => None,
+        }
+    }
+
+    /// Why a comparison that is said to be decided is not.
+    fn unproven_comparison(&self, comparison: Comparison, value: Finite) -> Option<String> {
+        let compared = self.compared.as_ref()?;
+        match (compared.evidence, compared.bound) {
+            (Some(evidence), _) => {
+                let needed = comparison.evidence_needed();
+                // The one was a logarithm, the other its power.
+                (evidence.get() < needed * (1.0 - 1e-9))
+                    .then(|| format!("the evidence is {:.3e} of {needed:.3e} needed", evidence.get()))
+            }
+            (None, Some(bound)) => (value <= bound).then(|| {
+                let [value, bound] = [value, bound].map(|one| self.unit.format(one.get()));
+                format!("{value} is not above {bound}")
+            }),
+            (None, None) => None,
+        }
+    }
+
     /// The value in words; `unknown` where there is none.
     #[must_use]
     pub fn value_in_words(&self) -> String {
@@ -223,6 +296,23 @@ impl Evidence {
         let value = compared.value.map_or_else(|| "unknown".to_owned(), |value| self.unit.format(value.get()));
         let place = if compared.beside { "beside it" } else { "at most before" };
         format!("worse than {} with {value} {place}", compared.baseline)
+    }
+
+    /// What a comparison rests on, in words; none where nothing is compared.
+    #[must_use]
+    pub fn comparison_in_words(&self) -> Option<String> {
+        let compared = self.compared.as_ref()?;
+        let bound = compared.bound.map_or_else(|| "unknown".to_owned(), |bound| self.unit.format(bound.get()));
+        let evidence = match (compared.evidence, self.condition) {
+            (Some(evidence), Some(Condition::WorseThanBaseline(comparison))) => {
+                format!(", evidence {:.3} of {:.0} needed", evidence.get(), comparison.evidence_needed())
+            }
+            (Some(_) | None, _) => String::new(),
+        };
+        Some(format!(
+            "materially worse from {bound} on, by {} requests of {}{evidence}",
+            compared.samples, compared.baseline
+        ))
     }
 
     /// The breach in words.

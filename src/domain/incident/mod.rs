@@ -1,6 +1,7 @@
 //! An incident from first suspicion to closing report.
 
 pub mod alert;
+pub mod grounds;
 pub mod ledger;
 pub mod narrate;
 pub mod record;

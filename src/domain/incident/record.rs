@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::grounds::Grounds;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Combined, Evidence};
 use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, Severity, Strategy};
@@ -120,6 +121,9 @@ pub enum Event {
         hold: Hold,
         /// The goal that a rollback would have.
         goal: Option<Goal>,
+        /// What the guards said so of, so that the decision can be made again; none where it was not theirs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// A human said yes.
     Approved {
@@ -141,6 +145,9 @@ pub enum Event {
         goal: Goal,
         /// Guards that an operator's `--force` skipped.
         forced: Vec<String>,
+        /// What the guards let pass, so that the decision can be made again; none of further attempts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// A step is about to be done; written before its first byte.
     StepStarted {

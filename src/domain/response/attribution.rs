@@ -189,7 +189,7 @@ mod tests {
     use crate::domain::id::{RevisionId, TargetId, TriggerName};
     use crate::domain::incident::state::{Incident, WorkloadState};
     use crate::domain::policy::{Mode, Severity, Strategy};
-    use crate::domain::response::guard::FleetView;
+    use crate::domain::response::guard::{FleetView, Limits};
     use crate::domain::testing;
 
     fn finite(value: f64) -> Finite {
@@ -207,6 +207,7 @@ mod tests {
             verdict: Verdict::Breach,
             value: Some(finite(value)),
             interval: None,
+            proof: None,
             condition: Some(Condition::Above(finite(0.1))),
             samples: 500,
             window: Span::from_secs(60),
@@ -241,7 +242,7 @@ mod tests {
             Assessment { at, revision: None, triggers: vec![status], signals: Vec::new(), blind: None, healthy: false };
         let bad_without_rollout = others.iter().map(|other| (WorkloadId::from(*other), at)).collect();
         ask(&Situation {
-            policy: &policy,
+            limits: Limits::of(&policy),
             state: &WorkloadState::default(),
             incident,
             assessment: &assessment,

@@ -48,11 +48,35 @@ impl FleetView {
     }
 }
 
+/// What a policy allows, as far as the guards ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// How far the daemon may go.
+    pub mode: Mode,
+    /// Time between two looks.
+    pub interval: Span,
+    /// How long after a rollout a fault is put down to it.
+    pub probation: Span,
+    /// Time between two rollbacks.
+    pub cooldown: Span,
+    /// Rollbacks within 24 hours.
+    pub per_day: u32,
+}
+
+impl Limits {
+    /// Those of a policy.
+    #[must_use]
+    pub const fn of(policy: &WorkloadPolicy) -> Self {
+        let WorkloadPolicy { mode, interval, probation, cooldown, per_day, .. } = policy;
+        Self { mode: *mode, interval: *interval, probation: *probation, cooldown: *cooldown, per_day: *per_day }
+    }
+}
+
 /// Everything that the guards look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// The policy in force.
-    pub policy: &'a WorkloadPolicy,
+    /// What the policy in force allows.
+    pub limits: Limits,
     /// What the journal says.
     pub state: &'a WorkloadState,
     /// The incident in question.
@@ -229,7 +253,7 @@ fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
     let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
     let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name);
     let newest = status.and_then(|trigger| trigger.evidence.newest);
-    let limit = situation.policy.interval.times(2);
+    let limit = situation.limits.interval.times(2);
     let fresh = newest.is_some_and(|newest| situation.now.since(newest) <= limit);
     (!fresh).then_some(Hold::StaleEvidence { newest })
 }
@@ -254,7 +278,7 @@ fn fault_before_rollout(situation: &Situation<'_>) -> Option<Hold> {
 /// Judged by the onset: a fault that began within probation stays the release's own, however long it was held.
 fn past_probation(situation: &Situation<'_>) -> Option<Hold> {
     let rollout = current(situation)?.since;
-    let probation = situation.policy.probation;
+    let probation = situation.limits.probation;
     let onset = situation.incident.times.onset?;
     (is_by_trigger(situation) && onset > rollout + probation).then_some(Hold::PastProbation { rollout, probation })
 }
@@ -283,13 +307,13 @@ fn earlier_rollbacks<'a>(situation: &Situation<'a>) -> impl DoubleEndedIterator<
 }
 
 fn cooldown(situation: &Situation<'_>) -> Option<Hold> {
-    let until = earlier_rollbacks(situation).next_back()? + situation.policy.cooldown;
+    let until = earlier_rollbacks(situation).next_back()? + situation.limits.cooldown;
     (situation.now < until).then_some(Hold::Cooldown { until })
 }
 
 fn daily_limit(situation: &Situation<'_>) -> Option<Hold> {
     let within: Vec<Timestamp> = earlier_rollbacks(situation).filter(|at| situation.now.since(*at) < DAY).collect();
-    let limit = usize::try_from(situation.policy.per_day).unwrap_or(usize::MAX);
+    let limit = usize::try_from(situation.limits.per_day).unwrap_or(usize::MAX);
     let over = within.len().checked_sub(limit)?;
     within.get(over).map(|at| Hold::DailyLimit { until: *at + DAY })
 }
@@ -312,7 +336,7 @@ fn in_flight(situation: &Situation<'_>) -> Option<Hold> {
 }
 
 fn observe_mode(situation: &Situation<'_>) -> Option<Hold> {
-    (situation.policy.mode == Mode::Observe).then_some(Hold::ObserveMode)
+    (situation.limits.mode == Mode::Observe).then_some(Hold::ObserveMode)
 }
 
 /// A rollback asked for by hand is approved by whoever asked.
@@ -320,7 +344,7 @@ fn needs_approval(situation: &Situation<'_>) -> Option<Hold> {
     if situation.incident.approved.is_some() || is_manual(situation) {
         return None;
     }
-    let because = match (situation.policy.mode, situation.incident.cause.severity()) {
+    let because = match (situation.limits.mode, situation.incident.cause.severity()) {
         (Mode::Approve, _) => "the mode is approve",
         (Mode::Observe | Mode::Enforce, Severity::Scheduled) => "the trigger's severity is scheduled",
         (Mode::Observe | Mode::Enforce, Severity::Critical | Severity::Alert) => return None,

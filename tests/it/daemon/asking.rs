@@ -11,12 +11,13 @@ use super::host::Host;
 use super::process::{Daemon, Ended, ended};
 
 /// Every command that asks a daemon.
-const ASKING: [&[&str]; 13] = [
+const ASKING: [&[&str]; 14] = [
     &["status"],
     &["status", "app"],
     &["history"],
     &["history", "app"],
     &["explain", "app"],
+    &["explain", "--replay", "app-1"],
     &["plan", "app"],
     &["report", "app-1"],
     &["rollback", "app", "--reason", "x"],
@@ -155,6 +156,11 @@ async fn each_command_prints_one_json_document() {
     daemon.until("awaiting approval", waits).await;
     assert_eq!(one(&["approve", incident]).await["incident"], incident);
     daemon.until("restored", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Restored)).await;
+    let again = one(&["explain", "--replay", incident]).await;
+    let decided = again["decisions"].as_array().unwrap();
+    assert_eq!((&again["same"], decided.is_empty()), (&Value::from(true), false), "{again}");
+    let told = daemon.asked(&["explain", "--replay", incident]).await;
+    assert_eq!((told.code, told.out.matches("    same decision\n").count()), (0, decided.len()), "{told:?}");
 
     daemon.host.deploy("v2");
     daemon.until("v2", async |daemon| daemon.get("/api/v1/workloads/app").await["current"]["revision"] == "v2").await;

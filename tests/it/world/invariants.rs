@@ -64,7 +64,7 @@ fn alerts_are_numbered(alerts: &[Alert]) {
 
 fn goals_are_known_good(journal: &[Record]) {
     for record in journal {
-        if let Event::Planned { plan, goal, forced } = &record.event {
+        if let Event::Planned { plan, goal, forced, .. } = &record.event {
             assert_ne!(plan.from, plan.to, "a plan from {} to itself", plan.from);
             assert!(goal.known_good_since.is_some() || !forced.is_empty(), "{} is not known good", plan.to);
             assert_eq!(goal.revision, plan.to);

@@ -96,7 +96,7 @@ impl World {
                 strategy: Strategy::Direct,
                 assessment: Box::new(assessment),
             },
-            Event::Planned { plan: Box::new(plan), goal, forced: Vec::new() },
+            Event::Planned { plan: Box::new(plan), goal, forced: Vec::new(), grounds: None },
             Event::StepStarted { step: 0 },
             Event::StepFinished { step: 0, outcome: Outcome::Applied },
         ];

@@ -97,7 +97,7 @@ impl Incident {
                 self.attributed = None;
                 self.detected(cause, *onset, at);
             }
-            Event::Held { hold, goal } | Event::Refused { hold, goal, .. } => {
+            Event::Held { hold, goal, .. } | Event::Refused { hold, goal, .. } => {
                 if hold.is_attribution() {
                     self.attributed = Some(hold.clone());
                 }
