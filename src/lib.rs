@@ -24,8 +24,9 @@
 //! | [`net`] | how peers are reached: Prometheus' HTTP client options, bounds on every body | domain, config, host |
 //! | [`observe`] | an edge: exposition pages, health endpoints, releases, workloads in a cluster | domain, config, engine's ports, clock, cluster, host, net |
 //! | [`act`] | an edge: one match over the kinds of steps | domain, engine's ports, cluster, host, net |
-//! | [`store`] | an edge: the journal and the outbox, in one SQLite file | domain, engine's ports |
+//! | [`store`] | an edge: the journal and the outbox, in one SQLite file, and what replicas share of it | domain, engine's ports, cluster |
 //! | [`clock`] | the only reader of the operating system's clock | domain |
+//! | [`lease`] | an edge: who of several daemons acts, by a Lease of the cluster | domain, engine's ports, clock, cluster |
 //! | [`notify`] | an edge: drains the outbox to the receivers | domain, config, engine's ports, host, markup, net |
 //! | [`systemd`] | readiness, state and the watchdog, as the service manager asks for them | nothing |
 //! | [`markup`] | templates for people: what a peer wrote is escaped by default | nothing |
@@ -82,6 +83,7 @@ pub mod domain;
 pub mod engine;
 pub mod host;
 pub mod http;
+pub mod lease;
 pub mod markup;
 pub mod net;
 pub mod notify;

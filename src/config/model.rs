@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::id::{InstanceId, ReceiverName, SignalName, WorkloadId};
 use crate::domain::policy::{Mode, WorkloadPolicy};
+use crate::domain::time::Span;
 
 /// All policy files together.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,19 @@ pub struct Daemon {
     pub token_file: Option<PathBuf>,
     /// The address at which people reach the daemon, for links in alerts; none: no links.
     pub external_url: Option<String>,
+    /// Who of several replicas acts; none: there is only this daemon.
+    pub lease: Option<Lease>,
+}
+
+/// The Lease by which replicas agree on who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name; the ConfigMaps that hold open incidents begin with it.
+    pub name: String,
+    /// Its namespace; none: that of the daemon's pod.
+    pub namespace: Option<String>,
+    /// Seen unchanged for this long, another replica may take it.
+    pub duration: Span,
 }
 
 /// A workload's policy, and where it is observed.

@@ -144,6 +144,73 @@ pub trait Actuator: Send + Sync + 'static {
     ) -> impl Future<Output = (bool, String)> + Send;
 }
 
+/// Which of several daemons that watch the same acts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// There is no other.
+    Alone,
+    /// This one, for a term: a number that no other of this daemon's terms has.
+    Leader {
+        /// The term.
+        term: u64,
+    },
+    /// Another one; who, where that is known.
+    Standby {
+        /// The other's identity.
+        leader: Option<String>,
+    },
+}
+
+impl Role {
+    /// In a word.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Role::Alone => "alone",
+            Role::Leader { .. } => "leader",
+            Role::Standby { .. } => "standby",
+        }
+    }
+
+    /// The term for which this daemon acts; none while it does not.
+    #[must_use]
+    pub const fn term(&self) -> Option<u64> {
+        match self {
+            Role::Alone => Some(0),
+            Role::Leader { term } => Some(*term),
+            Role::Standby { .. } => None,
+        }
+    }
+}
+
+/// Who acts. Asked before every effect, so the answer is of this very moment.
+pub trait Leadership: Send + Sync + 'static {
+    /// The role that this daemon surely has now.
+    fn role(&self) -> Role;
+
+    /// Who acts, as far as is known; none where this daemon is alone.
+    fn leader(&self) -> Option<String>;
+
+    /// Ends a term before its time: what is on record is not what this daemon goes by.
+    fn forfeit(&self, term: u64);
+}
+
+/// A daemon that has no other beside it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alone;
+
+impl Leadership for Alone {
+    fn role(&self) -> Role {
+        Role::Alone
+    }
+
+    fn leader(&self) -> Option<String> {
+        None
+    }
+
+    fn forfeit(&self, _: u64) {}
+}
+
 /// Where and how often to look.
 pub trait Looks: Send + Sync + 'static {
     /// Looks at a workload more often, or as its policy says again.

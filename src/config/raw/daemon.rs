@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use super::section::section;
 use crate::domain::policy::Mode;
+use crate::domain::time::Span;
 
 section! {
     /// The daemon itself.
@@ -21,8 +22,22 @@ section! {
         token_file: PathBuf,
         /// The address at which people reach it, for links in alerts.
         external_url: Url,
+        /// Several replicas in a cluster: only the one that holds this Lease acts. Without it there is only one daemon.
+        lease: Lease,
     }
     refused {
         "token": "secrets are read only from files: use `token_file`",
+    }
+}
+
+section! {
+    /// The Lease by which replicas agree on who acts. Open incidents are then kept in ConfigMaps beside it as well.
+    Lease {
+        /// Its name; the ConfigMaps' names begin with it.
+        name: String,
+        /// Its namespace; by default that of the daemon's pod.
+        namespace: String,
+        /// Seen unchanged for this long, it may be taken by another replica. Its holder acts for two thirds of it.
+        duration: Span,
     }
 }

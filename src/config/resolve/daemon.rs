@@ -3,17 +3,27 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::Resolver;
-use crate::config::model::Daemon;
+use super::{Resolver, name};
+use crate::config::model::{Daemon, Lease};
 use crate::config::raw;
 use crate::config::raw::decode::value;
 use crate::domain::policy::Mode;
+use crate::domain::time::Span;
 
 /// Loopback: whoever wants more says so.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9477);
 
 /// Where systemd's `StateDirectory=rollbackd` is.
 const STATE_DIR: &str = "/var/lib/rollbackd";
+
+/// As the Lease is called where nothing else is said.
+const LEASE_NAME: &str = "rollbackd";
+
+/// Short enough for another replica to go on within 20 s, long enough for a slow API server.
+const LEASE_DURATION: Span = Span::from_secs(12);
+
+/// A shorter one is lost to a busy machine; with a longer one nobody acts for too long.
+const LEASE_DURATIONS: (Span, Span) = (Span::from_secs(3), Span::from_secs(60));
 
 pub(super) fn resolve(r: &mut Resolver<'_>, written: Option<&raw::daemon::Daemon>) -> Daemon {
     let raw = written.cloned().unwrap_or_default();
@@ -27,5 +37,24 @@ pub(super) fn resolve(r: &mut Resolver<'_>, written: Option<&raw::daemon::Daemon
         mode: value(&raw.mode).unwrap_or(Mode::Enforce),
         token_file,
         external_url: raw.external_url.map(|at| at.value.to_string()),
+        lease: raw.lease.map(|at| lease(r, &at.value)),
+    }
+}
+
+fn lease(r: &mut Resolver<'_>, raw: &raw::daemon::Lease) -> Lease {
+    if let Some(at) = &raw.name {
+        name::check_label(r, "a Lease", &at.value, at.at);
+    }
+    if let Some(at) = &raw.namespace {
+        name::check_label(r, "a namespace", &at.value, at.at);
+    }
+    let (shortest, longest) = LEASE_DURATIONS;
+    if let Some(at) = raw.duration.as_ref().filter(|at| !(shortest..=longest).contains(&at.value)) {
+        r.problems.wrong(at.at, format!("`duration` of a lease is {shortest} to {longest}"));
+    }
+    Lease {
+        name: value(&raw.name).unwrap_or_else(|| LEASE_NAME.to_owned()),
+        namespace: value(&raw.namespace),
+        duration: value(&raw.duration).unwrap_or(LEASE_DURATION),
     }
 }

@@ -6,6 +6,7 @@ mod container;
 mod image;
 mod kinds;
 mod kubelet;
+mod lease;
 mod manifests;
 mod namespace;
 mod others;
