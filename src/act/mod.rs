@@ -53,6 +53,12 @@ impl Hands {
         }
     }
 
+    /// With clients of its own choice for clusters.
+    #[must_use]
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
+    }
+
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
         let lane = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,16 @@
 //! Clients of API servers, one a context.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::{Method, Request};
+use kube::client::{Body, ClientBuilder};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::sync::Mutex;
+use tower::BoxError;
+use tower::filter::FilterLayer;
 
 use super::ClusterError;
 
@@ -15,9 +20,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Names the API server within a pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
 
+/// Reviews of rights are sent as if they were written.
+const REVIEWS: &str = "/apis/authorization.k8s.io/";
+
+/// Asks the API server only to look at a write.
+const DRY_RUN: &str = "dryRun=All";
+
+/// Whether anything may be changed at this moment, or why not.
+pub type Gate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// The clients that were asked for so far.
 #[derive(Default)]
-pub struct Clients(Mutex<BTreeMap<Option<String>, Client>>);
+pub struct Clients {
+    known: Mutex<BTreeMap<Option<String>, Client>>,
+    gate: Option<Gate>,
+}
 
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,21 +43,44 @@ impl std::fmt::Debug for Clients {
 }
 
 impl Clients {
+    /// Clients through which no change leaves while the gate is shut, whoever sends it and however long ago it was decided.
+    #[must_use]
+    pub fn gated(gate: Gate) -> Self {
+        Self { known: Mutex::default(), gate: Some(gate) }
+    }
+
     /// The client for a context of the kubeconfig; for none: of the cluster that this process runs in, else of the
     /// kubeconfig's current context.
     ///
     /// # Errors
     /// [`ClusterError`]; the next call tries again.
     pub async fn get(&self, context: Option<&str>) -> Result<Client, ClusterError> {
-        let mut known = self.0.lock().await;
+        let mut known = self.known.lock().await;
         let key = context.map(str::to_owned);
         if let Some(client) = known.get(&key) {
             return Ok(client.clone());
         }
-        let client = Client::try_from(configuration(context).await?).map_err(|e| ClusterError::Client(Box::new(e)))?;
+        let config = configuration(context).await?;
+        let client = self.client(config).map_err(|error| ClusterError::Client(Box::new(error)))?;
         known.insert(key, client.clone());
         Ok(client)
     }
+
+    fn client(&self, config: Config) -> Result<Client, kube::Error> {
+        let Some(gate) = self.gate.clone() else { return Client::try_from(config) };
+        let layer = FilterLayer::new(move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
+            if is_change(&request) {
+                gate()?;
+            }
+            Ok(request)
+        });
+        Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    }
+}
+
+fn is_change<B>(request: &Request<B>) -> bool {
+    let is_dry = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == DRY_RUN));
+    request.method() != Method::GET && !is_dry && !request.uri().path().starts_with(REVIEWS)
 }
 
 async fn configuration(context: Option<&str>) -> Result<Config, ClusterError> {
@@ -54,4 +94,27 @@ async fn configuration(context: Option<&str>) -> Result<Config, ClusterError> {
     // Whoever asks knows what may be repeated.
     config.default_retry = false;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_something_needs_an_open_gate() {
+        let table = [
+            (Method::GET, "/apis/apps/v1/namespaces/a/deployments/b", false),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b", true),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b?fieldManager=rollbackd", true),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b?dryRun=All&fieldManager=rollbackd", false),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b?fieldManager=dryRun=Alles", true),
+            (Method::DELETE, "/api/v1/namespaces/a/pods/b", true),
+            (Method::POST, "/api/v1/namespaces/a/events", true),
+            (Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", false),
+        ];
+        for (method, uri, expected) in table {
+            let request = Request::builder().method(method.clone()).uri(uri).body(()).unwrap();
+            assert_eq!(is_change(&request), expected, "{method} {uri}");
+        }
+    }
 }

@@ -11,5 +11,5 @@ pub mod rights;
 pub mod template;
 pub mod view;
 
-pub use client::Clients;
+pub use client::{Clients, Gate};
 pub use error::{ClusterError, describe};
