@@ -25,12 +25,21 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
                 _ => print::json(&views),
             });
         }
+        standby(&client.get(&["leadership"], &[]).await?);
         match (workload, views.first()) {
             (Some(_), Some(view)) => in_detail(view),
             _ => overview(&views),
         }
         Ok(YES)
     })
+}
+
+/// Says who acts, where the replica that answers does not.
+fn standby(leadership: &Value) {
+    if leadership["role"] == "standby" {
+        let leader = leadership["leader"].as_str().map_or_else(|| "nobody".to_owned(), str::to_owned);
+        print::line(&print::clean(&format!("this replica stands by: {leader} leads\n")));
+    }
 }
 
 fn overview(views: &[WorkloadView]) {

@@ -155,6 +155,35 @@ impl Fleet {
         }
     }
 
+    /// Remembers what was seen of a workload, or that time has passed, and judges it; decides nothing. For the time in
+    /// which another replica does.
+    pub fn stand_by(&mut self, id: &WorkloadId, observation: Option<&Observation>, now: Timestamp) {
+        let Some(controller) = self.controllers.get_mut(id) else { return };
+        controller.stand_by(observation, now);
+        match controller.breached_since().filter(|_| !has_rolled_out(controller, now)) {
+            Some(since) => self.breached.insert(id.clone(), since),
+            None => self.breached.remove(id),
+        };
+    }
+
+    /// Goes on from what another replica recorded; workloads that it names and that are not watched are left out.
+    pub fn continue_from(&mut self, states: Vec<(WorkloadId, WorkloadState)>) {
+        for (id, state) in states {
+            if let Some(controller) = self.controllers.get_mut(&id) {
+                controller.continue_from(state);
+            }
+        }
+        let states = self.controllers.iter().map(|(id, controller)| (id, controller.state()));
+        let mut starts: Vec<Timestamp> =
+            states.clone().flat_map(|(_, state)| state.rollbacks.iter().copied()).collect();
+        starts.sort_unstable();
+        self.starts = starts.into();
+        let detected = |state: &WorkloadState| state.incident.as_ref().and_then(detected_by_trigger);
+        self.turned_bad = states.filter_map(|(id, state)| Some((id.clone(), detected(state)?))).collect();
+        let acting = self.controllers.values().filter(|controller| controller.is_acting());
+        self.acting = acting.map(|it| (it.policy().id.clone(), it.policy().namespace.clone())).collect();
+    }
+
     /// The brakes, as one workload sees them.
     pub fn view_for(&mut self, id: &WorkloadId, now: Timestamp) -> FleetView {
         while self.starts.front().is_some_and(|start| now.since(*start) >= HOUR) {

@@ -47,6 +47,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// Tries the batch again when it is time, and goes on where things were left.
     pub(super) async fn mend(&mut self) {
+        if self.broken.is_some() && !self.leads() {
+            // Nothing of it is on record, so whoever leads does not know of it.
+            self.broken = None;
+            self.edges.witness.journal(None);
+        }
         self.page_about_journal();
         let Some(broken) = &mut self.broken else { return };
         if Instant::now() < broken.retry_at {

@@ -55,6 +55,10 @@ pub enum Call {
     Ask(WorkloadId, Request, oneshot::Sender<Reply>),
     /// Puts these policies in force and forgets all other workloads.
     Adopt(Vec<Adoption>, oneshot::Sender<Result<(), JournalError>>),
+    /// Goes on from these states, for a term of this daemon's; says whether that term is still going on.
+    Lead(u64, Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<bool>),
+    /// What another replica recorded.
+    Follow(Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<()>),
 }
 
 /// Calls the engine.
@@ -159,6 +163,22 @@ impl Handle {
     pub async fn adopt(&self, policies: Vec<Adoption>) -> Result<(), NotAdopted> {
         Ok(self.call(|answer| Call::Adopt(policies, answer)).await??)
     }
+
+    /// Goes on from these states, for a term of this daemon's: `false` where that is over already.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn lead(&self, term: u64, states: Vec<(WorkloadId, WorkloadState)>) -> Result<bool, Unavailable> {
+        self.call(|answer| Call::Lead(term, states, answer)).await
+    }
+
+    /// Takes over what another replica recorded; nothing where this one leads.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn follow(&self, states: Vec<(WorkloadId, WorkloadState)>) -> Result<(), Unavailable> {
+        self.call(|answer| Call::Follow(states, answer)).await
+    }
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -185,11 +205,23 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 let adopted = self.adopt(policies).await;
                 answered(answer.send(adopted));
             }
+            Call::Lead(term, states, answer) => {
+                let leads = self.lead(term, states).await;
+                answered(answer.send(leads));
+            }
+            Call::Follow(states, answer) => {
+                self.follow(states);
+                answered(answer.send(()));
+            }
         }
     }
 
     fn explain(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
         let mut explanation = self.fleet.explain(id, now)?;
+        if let Some(why) = self.why_standing_by() {
+            explanation.decision = format!("nothing is done: {why}");
+            explanation.would_change.insert(0, format!("nothing is done on standby: {why}"));
+        }
         if let Some(broken) = &self.broken {
             explanation.decision = format!("nothing is done: {}", broken.error);
             explanation.would_change.insert(0, format!("nothing is done while journal-broken: {}", broken.error));
@@ -199,11 +231,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
         let held = |reason| Err(Refusal::Held { guard: "journal-broken".to_owned(), reason });
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = self.broken.as_ref().filter(|_| self.leads()) {
             return held(broken.error.to_string());
         }
         let reply = self.feed(id, Input::Asked(request)).await;
-        match &self.broken {
+        match self.broken.as_ref().filter(|_| self.leads()) {
             Some(broken) => held(format!("{}; the request is kept, and counts once it can be", broken.error)),
             None => reply.unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}")))),
         }
@@ -252,9 +284,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         for id in gone {
             let mut out = Output::default();
             let now = self.now();
-            self.fleet.forget(&id, now, &mut out);
-            self.carry_out(&id, out).await;
-            self.require_journal()?;
+            // On standby the other replica closes what is open, or the next term begins with it.
+            if self.leads() {
+                self.fleet.forget(&id, now, &mut out);
+                self.carry_out(&id, out).await;
+                self.require_journal()?;
+            }
             self.fleet.remove(&id);
         }
         for Adoption { policy, state } in policies {

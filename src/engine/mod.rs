@@ -1,11 +1,13 @@
 //! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
 //!
 //! One input at a time: the fleet says what follows from it, the records are committed, and only then do jobs start and
-//! operators get their answer. While the journal can't be written, the loop only remembers what it sees.
+//! operators get their answer. While the journal can't be written, the loop only remembers what it sees. While another
+//! replica acts, it remembers and judges, so that it can go on at once where the other one ends.
 
 mod broken;
 mod calls;
 pub mod ports;
+mod standby;
 
 use std::sync::Arc;
 
@@ -21,9 +23,10 @@ use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
 use broken::Broken;
-use ports::{Actuator, Batch, Journal, Looks, Notice, Pager, Witness};
+use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
 pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, Unavailable};
+pub use standby::STANDBY;
 
 /// Calls from operators and pages that may wait.
 const CALL_QUEUE: usize = 256;
@@ -43,6 +46,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a running step may take to end once the daemon is told to stop.
 const PARK_LIMIT: Duration = Duration::from_secs(20);
 
+/// The same where another replica waits to go on: it asks the world instead.
+const HANDOVER_LIMIT: Duration = Duration::from_millis(500);
+
 /// Reads the daemon's timeline.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -58,6 +64,8 @@ pub struct Edges<J, A> {
     pub pager: Arc<dyn Pager>,
     /// Is told of everything that became durable.
     pub witness: Arc<dyn Witness>,
+    /// Who acts.
+    pub leadership: Arc<dyn Leadership>,
     /// The daemon's timeline.
     pub now: Now,
 }
@@ -72,34 +80,46 @@ pub struct Engine<J, A> {
     answer: mpsc::Sender<(WorkloadId, Answer)>,
     jobs: JoinSet<()>,
     broken: Option<Broken>,
+    /// The term for which the fleet goes by what is on record.
+    term: Option<u64>,
     next_tick: Timestamp,
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
-    /// An engine over a fleet that was folded from the journal, and the handle by which it is called.
+    /// An engine over a fleet that was folded from the journal, and the handle by which it is called. Where there are
+    /// several replicas it stands by until it is told to lead.
     #[must_use]
     pub fn new(fleet: Fleet, edges: Edges<J, A>, observations: mpsc::Receiver<Observation>) -> (Self, Handle) {
         let (call, calls) = mpsc::channel(CALL_QUEUE);
         let (answer, answers) = mpsc::channel(ANSWER_QUEUE);
         let next_tick = (edges.now)();
-        let engine =
-            Self { fleet, edges, observations, calls, answers, answer, jobs: JoinSet::new(), broken: None, next_tick };
+        let role = edges.leadership.role();
+        let engine = Self {
+            fleet,
+            edges,
+            observations,
+            calls,
+            answers,
+            answer,
+            jobs: JoinSet::new(),
+            broken: None,
+            term: role.term().filter(|_| role == Role::Alone),
+            next_tick,
+        };
         (engine, Handle::new(call))
     }
 
     /// Runs until `stop`; then begins nothing new, and gives a running step some time to end. What is cut off is
     /// taken up by the next start.
     pub async fn run(mut self, stop: CancellationToken) {
-        let all: Vec<WorkloadId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
-        for id in all {
-            self.feed(&id, Input::Tick).await;
-        }
+        self.tick_all().await;
         while !stop.is_cancelled() {
             self.turn(&stop).await;
         }
+        let limit = if self.edges.leadership.role() == Role::Alone { PARK_LIMIT } else { HANDOVER_LIMIT };
         let park = async { while self.jobs.join_next().await.is_some() {} };
-        if tokio::time::timeout(PARK_LIMIT, park).await.is_err() {
-            tracing::warn!(limit = ?PARK_LIMIT, "a step was still running at shutdown; the next start settles it");
+        if tokio::time::timeout(limit, park).await.is_err() {
+            tracing::warn!(?limit, "a step was still running at shutdown; whoever goes on settles it");
         }
         while let Ok((id, answer)) = self.answers.try_recv() {
             self.feed_parked(&id, answer).await;
@@ -119,6 +139,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             () = tokio::time::sleep_until(Instant::now() + wait) => {}
         }
         self.mend().await;
+    }
+
+    async fn tick_all(&mut self) {
+        let all: Vec<WorkloadId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
+        for id in all {
+            self.feed(&id, Input::Tick).await;
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -148,7 +175,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         for left in (0..OBSERVATIONS_PER_TURN).rev() {
             let Some(observation) = next else { return };
             let id = observation.workload.clone();
-            if self.broken.is_some() {
+            if self.leads() && self.broken.is_some() {
                 self.fleet.observe_only(&observation);
             } else {
                 self.feed(&id, Input::Observed(observation)).await;
@@ -175,13 +202,18 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// One input to one workload, and everything that follows. Nothing is fed while the journal is broken.
     async fn feed(&mut self, id: &WorkloadId, input: Input) -> Option<Reply> {
+        if !self.leads() {
+            return self.stand_by(id, input);
+        }
         if self.broken.is_some() {
             return None;
         }
         let mut out = Output::default();
         let now = self.now();
-        let reply = self.fleet.handle(id, input, now, &mut out);
-        self.carry_out(id, out).await;
+        let mut reply = self.fleet.handle(id, input, now, &mut out);
+        if !self.carry_out(id, out).await && !self.leads() {
+            reply = reply.map(|_| Err(self.refusal()));
+        }
         if let Some(controller) = self.fleet.get(id) {
             self.edges.looks.pace(id, controller.is_tense());
             self.next_tick = self.next_tick.min(controller.next_tick());
@@ -189,8 +221,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         reply
     }
 
-    /// Commits, then starts the jobs. No durable record, no effect.
-    async fn carry_out(&mut self, id: &WorkloadId, out: Output) {
+    /// Commits, then starts the jobs; whether it could be committed. No durable record, no effect.
+    async fn carry_out(&mut self, id: &WorkloadId, out: Output) -> bool {
         for illegal in &out.refused {
             tracing::error!(workload = %id, %illegal, "a record was refused; nothing was done");
         }
@@ -198,10 +230,14 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if !batch.is_empty()
             && let Err(error) = self.edges.journal.commit(batch.clone()).await
         {
-            self.break_down(id, batch, out.jobs, error);
-            return;
+            // Where the term is over, whoever leads next goes by what is on record, and so does this one.
+            if self.leads() {
+                self.break_down(id, batch, out.jobs, error);
+            }
+            return false;
         }
         self.after_commit(&batch, out.jobs);
+        true
     }
 
     fn batch_of(&self, id: &WorkloadId, out: &Output) -> Batch {
@@ -214,8 +250,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if !batch.is_empty() {
             self.edges.witness.committed(batch);
         }
-        for job in jobs {
-            self.start(job);
+        if self.leads() {
+            for job in jobs {
+                self.start(job);
+            }
         }
     }
 
@@ -224,7 +262,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let Some(policy) = self.fleet.get(&workload).map(|controller| Arc::clone(controller.policy())) else { return };
         let actuator = Arc::clone(&self.edges.actuator);
         let answer = self.answer.clone();
+        let (leadership, term) = (Arc::clone(&self.edges.leadership), self.term);
         self.jobs.spawn(async move {
+            if leadership.role().term() != term {
+                return;
+            }
             let result = match work {
                 Work::Preflight(plan) => JobResult::Preflight(actuator.preflight(&policy, &plan).await),
                 Work::Step { kind, timeout } => JobResult::Step(actuator.execute(&workload, &kind, timeout).await),

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::engine::ports::Leadership;
 use crate::engine::{Handle, Now};
 use crate::telemetry::{Metrics, Stream};
 
@@ -44,6 +45,8 @@ pub const LISTENER_LIMIT: usize = 64;
 pub struct AppState {
     /// The one that knows and decides.
     pub engine: Handle,
+    /// Who acts.
+    pub leadership: Arc<dyn Leadership>,
     /// The past.
     pub history: Arc<dyn History>,
     /// Own metrics.

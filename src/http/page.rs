@@ -16,6 +16,7 @@ use super::read::{correct_open, without_token};
 use crate::domain::controller::{IncidentView, WorkloadView};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
 use crate::domain::time::{Span, Timestamp};
+use crate::engine::ports::Role;
 use crate::{markup, report};
 
 /// Incidents on the page.
@@ -91,6 +92,7 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
         now => report::moment(now),
         version => env!("CARGO_PKG_VERSION"),
         warning => without_token(&state, &views),
+        standby => standby(&state),
         journal_broken => state.metrics.is_journal_broken(),
         workloads => Value::from(Serde(workloads)),
         left_out => left_out,
@@ -102,6 +104,15 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
         .and_then(|template| template.render(context))
         .map_err(|error| Problem::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response())
+}
+
+/// Who acts instead, where this is a replica that stands by.
+fn standby(state: &AppState) -> Option<String> {
+    match state.leadership.role() {
+        Role::Alone | Role::Leader { .. } => None,
+        Role::Standby { leader: Some(leader) } => Some(format!("This replica stands by: {leader} leads.")),
+        Role::Standby { leader: None } => Some("This replica stands by, and nobody leads.".to_owned()),
+    }
 }
 
 impl Workload {

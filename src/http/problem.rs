@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::history::HistoryError;
 use crate::domain::controller::Refusal;
-use crate::engine::Unavailable;
+use crate::engine::{STANDBY, Unavailable};
 
 /// The guard's name where the journal can't be written: the daemon's own trouble, unlike all other guards.
 const JOURNAL_BROKEN: &str = "journal-broken";
@@ -118,7 +118,9 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => Self::not_found(detail),
             Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, detail),
             Refusal::Invalid(_) => Self::unprocessable(detail),
-            Refusal::Held { guard, .. } if guard == JOURNAL_BROKEN => Self::unavailable(detail).of_guard(guard),
+            Refusal::Held { guard, .. } if guard == JOURNAL_BROKEN || guard == STANDBY => {
+                Self::unavailable(detail).of_guard(guard)
+            }
             Refusal::Held { guard, .. } => Self::new(StatusCode::CONFLICT, detail).of_guard(guard),
         }
     }

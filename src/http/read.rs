@@ -94,8 +94,23 @@ fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {
     blind.into_iter().chain(goal)
 }
 
+/// Which of several replicas acts.
+#[derive(Serialize)]
+pub(super) struct Standing {
+    /// `alone`, `leader` or `standby`: this one's role.
+    role: &'static str,
+    /// Who acts, where that is known and there are several.
+    leader: Option<String>,
+}
+
+/// `GET /api/v1/leadership`.
+pub(super) async fn leadership(State(state): State<Arc<AppState>>) -> Json<Standing> {
+    Json(Standing { role: state.leadership.role().as_str(), leader: state.leadership.leader() })
+}
+
 /// `GET /metrics`, in the dialect that the caller accepts.
 pub(super) async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderMap) -> Response {
+    state.metrics.set_leading(state.leadership.role().term().is_some());
     if let Ok(Ok(views)) = tokio::time::timeout(TURN_LIMIT, state.engine.list()).await {
         state.metrics.set_workloads(&views);
     }

@@ -25,7 +25,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), S
     transaction.commit().map_err(&committing)
 }
 
-fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
+pub(super) fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     let appending = StoreError::failed("appending to the journal");
     let workload = record.workload.as_str();
     let last: Option<i64> = optional(
@@ -69,7 +69,21 @@ fn enqueue(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> R
     if notice.receivers.is_empty() {
         return Ok(());
     }
-    let enqueueing = StoreError::failed("queueing a message");
+    insert_message(transaction, notice, at)?;
+    insert_deliveries(transaction, notice, at)
+}
+
+/// Queues what is not in the outbox yet; what is stays as it is.
+pub(super) fn enqueue_missing(transaction: &Transaction<'_>, notice: &Notice) -> Result<(), StoreError> {
+    let known: Option<i64> = optional(transaction, "SELECT 1 FROM messages WHERE id = ?1", [&notice.alert.id])
+        .map_err(StoreError::failed("reading the outbox"))?;
+    if known.is_none() {
+        insert_message(transaction, notice, None)?;
+    }
+    insert_deliveries(transaction, notice, None)
+}
+
+fn insert_message(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> Result<(), StoreError> {
     let alert = &notice.alert;
     let (incident, sequence) = (alert.incident.as_str(), integer(alert.sequence));
     let written = entry::write(&message_key(&alert.id), alert)?;
@@ -78,7 +92,14 @@ fn enqueue(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> R
             "INSERT INTO messages (id, incident, sequence, created_at, body, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
         .and_then(|mut s| s.execute(params![alert.id, incident, sequence, at, written.body, written.digest]))
-        .map_err(&enqueueing)?;
+        .map_err(StoreError::failed("queueing a message"))?;
+    Ok(())
+}
+
+fn insert_deliveries(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> Result<(), StoreError> {
+    let enqueueing = StoreError::failed("queueing a message");
+    let alert = &notice.alert;
+    let (incident, sequence) = (alert.incident.as_str(), integer(alert.sequence));
     for receiver in &notice.receivers {
         transaction
             .prepare_cached(

@@ -1,8 +1,8 @@
 //! From entries to state: the snapshot, where older records were pruned, and every record after it.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
-use super::entry::{self, count, snapshot_key};
+use super::entry::{self, count, integer, snapshot_key};
 use super::error::StoreError;
 use super::reader::record;
 use crate::domain::id::WorkloadId;
@@ -21,12 +21,14 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<(WorkloadId, Folded)>, 
     Ok(names.into_iter().map(|name| (WorkloadId::new(&name), one(connection, &name))).collect())
 }
 
-fn one(connection: &Connection, workload: &str) -> Folded {
+/// One workload's state; the empty one where it is not known. Records that another replica's state stands for are history.
+pub(super) fn one(connection: &Connection, workload: &str) -> Folded {
     let reading = StoreError::failed("reading the journal");
     let mut state = snapshot(connection, workload)?;
-    let sql = "SELECT workload, sequence, body, digest FROM records WHERE workload = ?1 ORDER BY sequence";
+    let sql = "SELECT workload, sequence, body, digest FROM records WHERE workload = ?1 AND sequence > ?2
+               ORDER BY sequence";
     let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
-    let mut rows = statement.query([workload]).map_err(&reading)?;
+    let mut rows = statement.query(params![workload, integer(state.sequence)]).map_err(&reading)?;
     while let Some(row) = rows.next().map_err(&reading)? {
         state.apply(&record(row)?)?;
     }

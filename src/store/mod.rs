@@ -12,12 +12,14 @@ mod append;
 mod entry;
 mod error;
 mod fold;
+mod import;
 mod memory;
 mod outbox;
 mod points;
 mod reader;
 mod retention;
 mod schema;
+mod shared;
 mod state_dir;
 mod worker;
 
@@ -33,6 +35,7 @@ pub use outbox::{OutboxStats, ParkedMessage};
 pub use points::{POINTS_PER_INCIDENT, Point};
 pub use reader::{INCIDENT_RECORDS_LIMIT, IncidentSummary, Reader};
 pub use retention::{Pruned, RETENTION};
+pub use shared::{Books, Place, States};
 pub use state_dir::{JOURNAL_FILE, LOCK_FILE};
 
 use crate::domain::health::memory::Memory;

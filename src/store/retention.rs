@@ -77,9 +77,10 @@ fn state_at_cut(
     let reading = StoreError::failed("reading what to prune");
     let mut state = snapshot(transaction, workload)?;
     let mut cut = None;
-    let sql = "SELECT workload, sequence, body, digest, at FROM records WHERE workload = ?1 ORDER BY sequence";
+    let sql = "SELECT workload, sequence, body, digest, at FROM records WHERE workload = ?1 AND sequence > ?2
+               ORDER BY sequence";
     let mut statement = transaction.prepare_cached(sql).map_err(&reading)?;
-    let mut rows = statement.query([workload]).map_err(&reading)?;
+    let mut rows = statement.query(params![workload, integer(state.sequence)]).map_err(&reading)?;
     while let Some(row) = rows.next().map_err(&reading)? {
         if row.get::<_, i64>(4).map_err(&reading)? >= before.as_millis() {
             break;

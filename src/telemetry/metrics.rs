@@ -60,6 +60,7 @@ pub struct Metrics {
     outbox_parked: Gauge,
     outbox_oldest: Seconds,
     journal_broken: Gauge,
+    leading: Gauge,
     clock_drift: Seconds,
     cpu: Counter<f64, AtomicU64>,
     memory: Gauge,
@@ -100,6 +101,7 @@ impl Default for Metrics {
             outbox_parked: Gauge::default(),
             outbox_oldest: Seconds::default(),
             journal_broken: Gauge::default(),
+            leading: Gauge::default(),
             clock_drift: Seconds::default(),
             cpu: Counter::default(),
             memory: Gauge::default(),
@@ -143,6 +145,8 @@ impl Metrics {
         all.register_with_unit("outbox_oldest", oldest, Unit::Seconds, self.outbox_oldest.clone());
         let broken = "Whether the journal can't be written, so that nothing is rolled back";
         all.register("journal_broken", broken, self.journal_broken.clone());
+        let leading = "1 where this daemon acts: it is alone, or of several the one that leads";
+        all.register("leading", leading, self.leading.clone());
         let drift = "Wall clock less the daemon's own timeline";
         all.register_with_unit("clock_drift", drift, Unit::Seconds, self.clock_drift.clone());
         let cpu = "Time on a processor, user and system together";
@@ -226,6 +230,11 @@ impl Metrics {
     #[must_use]
     pub fn is_journal_broken(&self) -> bool {
         self.journal_broken.get() != 0
+    }
+
+    /// Whether this daemon acts, or stands by for another replica.
+    pub fn set_leading(&self, leading: bool) {
+        self.leading.set(i64::from(leading));
     }
 
     pub(super) fn journal_broken(&self, broken: bool) {

@@ -14,7 +14,9 @@ use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Release, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use rollbackd::domain::time::Span;
-use rollbackd::engine::ports::{Actuator, Batch, Journal, JournalError, Looks, Notice, Pager, Witness};
+use rollbackd::engine::ports::{
+    Actuator, Batch, Journal, JournalError, Leadership, Looks, Notice, Pager, Role, Witness,
+};
 use rollbackd::engine::{Edges, Engine, Handle};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -80,6 +82,21 @@ impl Actuator for Hands {
     }
 }
 
+/// Says who acts.
+struct Chair(Mutex<Role>);
+
+impl Leadership for Chair {
+    fn role(&self) -> Role {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn leader(&self) -> Option<String> {
+        None
+    }
+
+    fn forfeit(&self, _: u64) {}
+}
+
 struct Nobody;
 
 impl Looks for Nobody {
@@ -99,6 +116,7 @@ impl Witness for Nobody {
 struct Stage {
     journal: Arc<Flaky>,
     hands: Arc<Hands>,
+    chair: Arc<Chair>,
     engine: Handle,
     seen: mpsc::Sender<Observation>,
     stop: CancellationToken,
@@ -126,6 +144,10 @@ fn state(policy: &WorkloadPolicy) -> WorkloadState {
 
 /// An engine that watches these workloads, each in a namespace of its own.
 async fn stage(names: &[&str]) -> Stage {
+    stage_as(Role::Alone, names).await
+}
+
+async fn stage_as(role: Role, names: &[&str]) -> Stage {
     let mut fleet = Fleet::default();
     let (seen, observations) = mpsc::channel(64);
     for name in names {
@@ -145,6 +167,7 @@ async fn stage(names: &[&str]) -> Stage {
     }
     let journal = Arc::new(Flaky::default());
     let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0)));
+    let chair = Arc::new(Chair(Mutex::new(role)));
     let began = Instant::now();
     let edges = Edges {
         journal: Arc::clone(&journal),
@@ -152,12 +175,13 @@ async fn stage(names: &[&str]) -> Stage {
         looks: Arc::new(Nobody),
         pager: Arc::new(Nobody),
         witness: Arc::new(Nobody),
+        leadership: Arc::clone(&chair) as Arc<dyn Leadership>,
         now: Arc::new(move || DAWN + Span::from_millis(u64::try_from(began.elapsed().as_millis()).unwrap())),
     };
     let (engine, handle) = Engine::new(fleet, edges, observations);
     let stop = CancellationToken::new();
     tokio::spawn(engine.run(stop.clone()));
-    let stage = Stage { journal, hands, engine: handle, seen, stop };
+    let stage = Stage { journal, hands, chair, engine: handle, seen, stop };
     stage.settle().await;
     stage
 }
@@ -251,4 +275,85 @@ async fn a_request_that_could_not_be_written_says_that_it_is_kept() {
     assert_eq!(reason, "the journal could not be written: disk full");
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.until("the pause is written", |stage| stage.journal.names("app") == ["paused"]).await;
+}
+
+const STANDBY: Role = Role::Standby { leader: None };
+
+impl Stage {
+    fn sits(&self, role: Role) {
+        *self.chair.0.lock().unwrap() = role;
+    }
+
+    async fn is_told_to_ask_the_leader(&self) {
+        let Refusal::Held { guard, .. } = self.pause("app").await.unwrap_err() else { panic!("not held") };
+        assert_eq!(guard, "standby");
+    }
+}
+
+fn known() -> Vec<(WorkloadId, WorkloadState)> {
+    vec![("app".into(), state(&policy(Strategy::Direct, &["a"])))]
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_by_answers_and_records_nothing() {
+    let stage = stage_as(Role::Standby { leader: Some("other".to_owned()) }, &["app"]).await;
+    let Refusal::Held { guard, reason } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
+    assert_eq!([guard.as_str(), reason.as_str()], ["standby", "this replica stands by, other leads"]);
+    let explanation = stage.engine.explain("app".into()).await.unwrap().unwrap();
+    assert_eq!(explanation.decision, "nothing is done: this replica stands by, other leads");
+    assert_eq!(stage.engine.list().await.unwrap()[0].current.as_ref().unwrap().revision.as_str(), "v2");
+    // What the leader records is what this one shows.
+    let mut states = known();
+    let paused = Event::Paused { by: "ops".to_owned(), reason: "looking".to_owned() };
+    let record = Record { workload: "app".into(), sequence: 4, incident: None, at: DAWN, event: paused };
+    states[0].1.apply(&record).unwrap();
+    stage.engine.follow(states).await.unwrap();
+    assert!(stage.engine.list().await.unwrap()[0].paused.is_some());
+    assert!(stage.journal.names("app").is_empty());
+}
+
+#[tokio::test]
+async fn a_replica_acts_in_the_term_for_which_it_took_over_and_in_no_other() {
+    let stage = stage_as(STANDBY, &["app"]).await;
+    // The lease is held, but nobody has read what is on record.
+    stage.sits(Role::Leader { term: 1 });
+    stage.is_told_to_ask_the_leader().await;
+    assert!(!stage.engine.lead(2, known()).await.unwrap(), "that is not its term");
+    stage.is_told_to_ask_the_leader().await;
+    assert!(stage.engine.lead(1, known()).await.unwrap());
+    stage.pause("app").await.unwrap();
+    assert_eq!(stage.journal.names("app"), ["paused"]);
+    // The lease was lost and won again: somebody else may have written meanwhile.
+    stage.sits(Role::Leader { term: 2 });
+    stage.is_told_to_ask_the_leader().await;
+    assert_eq!(stage.journal.names("app"), ["paused"]);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_looked_over_too_late_is_not_begun() {
+    let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
+    assert!(stage.engine.lead(1, known()).await.unwrap());
+    stage.roll_back("app").await.unwrap();
+    stage.sits(STANDBY);
+    stage.hands.0.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    stage.settle().await;
+    stage.is_told_to_ask_the_leader().await;
+    assert_eq!(stage.journal.names("app"), ["detected"]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
+    let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
+    assert!(stage.engine.lead(1, known()).await.unwrap());
+    stage.journal.full.store(true, Ordering::SeqCst);
+    stage.pause("app").await.unwrap_err();
+    stage.sits(STANDBY);
+    stage.is_told_to_ask_the_leader().await;
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.sits(Role::Leader { term: 2 });
+    assert!(stage.engine.lead(2, known()).await.unwrap());
+    assert!(stage.engine.list().await.unwrap()[0].paused.is_none());
+    stage.pause("app").await.unwrap();
+    assert_eq!(stage.journal.names("app"), ["paused"]);
 }

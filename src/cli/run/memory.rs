@@ -11,9 +11,6 @@ use crate::store::Store;
 /// Time between two rounds: what a crash loses at most of the past half hour.
 const ROUND: Duration = Duration::from_secs(300);
 
-/// Bound on the last round.
-const LAST: Duration = Duration::from_secs(5);
-
 /// Hands each workload what was kept of it. What can't be read is told, and done without.
 pub(super) async fn recall(fleet: &mut Fleet, store: &Store) {
     match store.reader().memories().await {
@@ -53,9 +50,9 @@ impl Keeper {
     }
 
     /// The last round, while the engine still answers.
-    pub(super) async fn finish(self) {
-        if tokio::time::timeout(LAST, self.round()).await.is_err() {
-            tracing::warn!(limit = ?LAST, "not all that was seen lately could be kept in time");
+    pub(super) async fn finish(self, limit: Duration) {
+        if tokio::time::timeout(limit, self.round()).await.is_err() {
+            tracing::warn!(?limit, "not all that was seen lately could be kept in time");
         }
     }
 

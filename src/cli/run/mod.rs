@@ -9,6 +9,7 @@ mod memory;
 mod plots;
 mod readiness;
 mod reload;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use super::client::Failure;
 use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::Hands;
 use crate::clock::{self, Clock};
+use crate::cluster::Clients;
 use crate::config::Overrides;
 use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
@@ -31,17 +33,17 @@ use crate::domain::id::WorkloadId;
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::policy::{Habitat, KubernetesSubject, Mode};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::ports::{Looks, Pager, Witness};
+use crate::engine::ports::{Alone, Leadership, Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
 use crate::http::{self, AppState, Token};
 use crate::notify::{self, Clocks, Receivers};
 use crate::observe::{ObserveStats, Observers};
-use crate::store::{RETENTION, Store};
+use crate::store::{Books, RETENTION, Store};
 use crate::systemd::{Duty, Notifier};
 use crate::telemetry::{self, Metrics, Stream, Telemetry};
 
 use memory::Keeper;
-use reload::Reloader;
+use reload::{InForce, Reloader};
 
 /// Time between two looks at the parts' own state for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -51,6 +53,10 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long everything together may take to stop, beyond a running step.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long what was seen lately may take to be kept at the end, and how long where another replica waits to go on.
+const KEEP_LIMIT: Duration = Duration::from_secs(5);
+const HANDOVER_LIMIT: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(args: &RunArgs) -> u8 {
     if let Err(error) = telemetry::init(args.log_format.into()) {
@@ -100,12 +106,20 @@ struct Daemon {
     engine: Handle,
     observers: Arc<Observers>,
     metrics: Arc<Metrics>,
+    in_force: watch::Sender<Arc<InForce>>,
+    /// Whether another replica waits to go on.
+    is_one_of_several: bool,
     receivers: watch::Sender<Receivers>,
     notifier: Arc<Notifier>,
     stop: CancellationToken,
+    /// Stops the candidate, last of all: until then the lead is this replica's.
+    resign: CancellationToken,
     duties: JoinSet<&'static str>,
     keeper: Keeper,
 }
+
+/// Duties that write for as long as this replica leads.
+const LEADING: [&str; 2] = ["engine", "terms"];
 
 async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let fail = |error: anyhow::Error| Failure { code: NO, error };
@@ -138,6 +152,7 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
             Some(ended) = daemon.duties.join_next() => {
                 let duty = ended.unwrap_or("a duty that panicked");
                 tracing::error!(duty, "a duty ended by itself: the daemon stops");
+                daemon.resign.cancel();
                 break NO;
             }
         }
@@ -167,7 +182,18 @@ async fn assemble(
     let states = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
-    forgotten::close(&store, &states, |workload| policy.may_know(workload), config, clock.now()).await;
+    let ballot = match &config.daemon.lease {
+        None => {
+            forgotten::close(&store, &states, |workload| policy.in_force().may_know(workload), config, clock.now())
+                .await;
+            None
+        }
+        Some(lease) => Some(terms::ballot(lease, store.clone(), clock).await?),
+    };
+    let (books, leadership): (Books, Arc<dyn Leadership>) = match &ballot {
+        None => (Books::alone(store.clone()), Arc::new(Alone)),
+        Some(ballot) => (ballot.books.clone(), Arc::clone(&ballot.tenure) as Arc<dyn Leadership>),
+    };
     let now: Now = Arc::new(move || clock.now());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();
@@ -184,25 +210,40 @@ async fn assemble(
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
-        journal: Arc::new(store.clone()),
-        actuator: Arc::new(Hands::default()),
+        journal: Arc::new(books),
+        actuator: Arc::new(hands(&leadership)),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
         pager: Arc::new(pager) as Arc<dyn Pager>,
         witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,
+        leadership: Arc::clone(&leadership),
         now: Arc::clone(&now),
     };
     let mut fleet = fleet(config, states);
     memory::recall(&mut fleet, &store).await;
     let (engine, handle) = Engine::new(fleet, edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
-    duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
     duties.spawn(named("memory", keeper.clone().keep(stop.clone())));
+    let (in_force, policy_in_force) = watch::channel(Arc::clone(policy.in_force()));
+    let resign = CancellationToken::new();
+    let is_one_of_several = ballot.is_some();
+    match ballot {
+        None => {
+            duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
+        }
+        Some(terms::Ballot { candidate, tenure, books }) => {
+            duties.spawn(named("lease", candidate.run(resign.clone())));
+            let (store, engine, receivers) = (store.clone(), handle.clone(), current_receivers);
+            let terms = terms::Terms { tenure, books, store, engine, policy: policy_in_force, receivers, clocks };
+            duties.spawn(named("terms", terms.run(stop.clone())));
+        }
+    }
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
     let looking = readiness::keep(handle.clone(), Arc::clone(&metrics), stop.clone());
     duties.spawn(named("readiness", looking));
     let app = AppState {
         engine: handle.clone(),
+        leadership,
         history: Arc::new(store.reader().clone()),
         metrics: Arc::clone(&metrics),
         stream,
@@ -214,10 +255,28 @@ async fn assemble(
     duties.spawn(named("http", http::serve(listener, Arc::new(app), stop.clone())));
     observers.apply(config);
 
-    let mut daemon =
-        Daemon { store, clock, engine: handle, observers, metrics, receivers, notifier, stop, duties, keeper };
+    let mut daemon = Daemon {
+        store,
+        clock,
+        engine: handle,
+        observers,
+        metrics,
+        in_force,
+        is_one_of_several,
+        receivers,
+        notifier,
+        stop,
+        resign,
+        duties,
+        keeper,
+    };
     daemon.spawn_housekeeping();
     Ok(daemon)
+}
+
+/// Hands that change nothing in a cluster while another replica leads.
+fn hands(leadership: &Arc<dyn Leadership>) -> Hands {
+    Hands::default().with_clients(Clients::gated(terms::gate(Arc::clone(leadership))))
 }
 
 fn host_of(url: &str) -> Option<String> {
@@ -334,14 +393,24 @@ impl Daemon {
         }
     }
 
-    /// What was seen is kept while the engine answers. Then the looks, so that nothing new comes in; then everything else at
-    /// once.
+    /// What was seen is kept while the engine answers. Then everything else at once, and the lead given back as soon as
+    /// nothing more is written.
     async fn take_apart(mut self) {
-        self.keeper.finish().await;
+        let limit = if self.is_one_of_several { HANDOVER_LIMIT } else { KEEP_LIMIT };
+        self.keeper.finish(limit).await;
         self.stop.cancel();
         let all = async {
-            self.observers.shutdown().await;
-            while self.duties.join_next().await.is_some() {}
+            let mut leading = LEADING.to_vec();
+            let duties = async {
+                while let Some(ended) = self.duties.join_next().await {
+                    leading.retain(|duty| ended.as_ref().ok() != Some(duty));
+                    // A daemon that has no other beside it has no such duty as the last of them.
+                    if leading.is_empty() {
+                        self.resign.cancel();
+                    }
+                }
+            };
+            tokio::join!(self.observers.shutdown(), duties);
         };
         if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
             tracing::warn!(limit = ?STOP_LIMIT, "not everything stopped in time");

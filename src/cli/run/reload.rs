@@ -17,12 +17,28 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Reads the policy anew and puts it in force.
 pub(super) struct Reloader {
     args: RunArgs,
+    selections: Selections,
+    in_force: Arc<InForce>,
+}
+
+/// The policy in force.
+pub(super) struct InForce {
     /// As it is written.
     written: Config,
-    selections: Selections,
     selected: Selected,
-    /// What is in force, with the workloads that are selected.
+    /// With the workloads that are selected.
     config: Config,
+}
+
+impl InForce {
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a workload is in the policy, or may be selected by what was not looked at yet.
+    pub(super) fn may_know(&self, workload: &WorkloadId) -> bool {
+        self.config.workloads.contains_key(workload) || self.written.may_select(&self.selected, workload)
+    }
 }
 
 impl Reloader {
@@ -31,17 +47,16 @@ impl Reloader {
         crate::net::tls::install();
         let mut selections = Selections::default();
         let (selected, config) = look(&mut selections, &written).await;
-        Self { args, written, selections, selected, config }
+        Self { args, selections, in_force: Arc::new(InForce { written, selected, config }) }
     }
 
     /// What is in force.
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
+    pub(super) const fn in_force(&self) -> &Arc<InForce> {
+        &self.in_force
     }
 
-    /// Whether a workload is in the policy, or may be selected by what was not looked at yet.
-    pub(super) fn may_know(&self, workload: &WorkloadId) -> bool {
-        self.config.workloads.contains_key(workload) || self.written.may_select(&self.selected, workload)
+    pub(super) fn config(&self) -> &Config {
+        &self.in_force.config
     }
 
     /// Waits until something else is selected by labels than is in force.
@@ -52,8 +67,9 @@ impl Reloader {
     /// Puts in force what is selected now.
     pub(super) async fn follow_selection(&mut self, daemon: &Daemon) {
         let selected = self.selections.selected();
-        let config = expanded(&self.written, &selected);
-        if !self.put_in_force(self.written.clone(), selected, config, daemon).await {
+        let written = self.in_force.written.clone();
+        let config = expanded(&written, &selected);
+        if !self.put_in_force(written, selected, config, daemon).await {
             self.selections.untold();
         }
     }
@@ -65,7 +81,7 @@ impl Reloader {
                 let (selected, config) = look(&mut self.selections, &written).await;
                 if !self.put_in_force(written, selected, config, daemon).await {
                     // What the policy in force selects goes on being followed.
-                    self.selections.apply(&self.written);
+                    self.selections.apply(&self.in_force.written);
                     self.selections.untold();
                 }
             }
@@ -74,21 +90,21 @@ impl Reloader {
                     error = format!("{:#}", failure.error),
                     "the new policy is not valid: nothing is changed"
                 );
-                daemon.notifier.ready(&format!("policy not valid, the old one stays; {}", status_line(&self.config)));
+                daemon.notifier.ready(&format!("policy not valid, the old one stays; {}", status_line(self.config())));
             }
         }
     }
 
     /// Whether it was put in force.
     async fn put_in_force(&mut self, written: Config, selected: Selected, config: Config, daemon: &Daemon) -> bool {
-        if config.daemon != self.config.daemon {
+        if config.daemon != self.config().daemon {
             tracing::warn!("changes to [daemon] take effect at the next start");
         }
         let states = match fold(&daemon.store).await {
             Ok(states) => states,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the journal can't be read: nothing is changed");
-                daemon.notifier.ready(&status_line(&self.config));
+                daemon.notifier.ready(&status_line(self.config()));
                 return false;
             }
         };
@@ -100,7 +116,7 @@ impl Reloader {
             tracing::error!(%error, "the new policy is not put in force: nothing is changed");
             daemon
                 .notifier
-                .ready(&format!("policy not put in force, the old one stays; {}", status_line(&self.config)));
+                .ready(&format!("policy not put in force, the old one stays; {}", status_line(self.config())));
             return false;
         }
         daemon.observers.apply(&config);
@@ -108,7 +124,9 @@ impl Reloader {
         let _ = daemon.receivers.send(receivers_of(&config));
         tracing::info!(workloads = config.workloads.len(), "policy in force");
         daemon.notifier.ready(&status_line(&config));
-        (self.written, self.selected, self.config) = (written, selected, config);
+        self.in_force = Arc::new(InForce { written, selected, config });
+        // As above.
+        let _ = daemon.in_force.send(Arc::clone(&self.in_force));
         true
     }
 }

@@ -206,6 +206,25 @@ impl Controller {
         self.stable_since = None;
     }
 
+    /// Goes on from what another replica recorded, with all that was seen here meanwhile. What was asked of the edges is
+    /// asked anew.
+    pub fn continue_from(&mut self, state: WorkloadState) {
+        let revision = |state: &WorkloadState| state.current.as_ref().map(|current| current.revision.clone());
+        if revision(&self.state) != revision(&state) {
+            self.healthy_since = None;
+            self.seen_good.clear();
+        }
+        self.state = state;
+        self.ruling = None;
+        self.in_flight = None;
+        self.preflight = None;
+        self.preflight_asked = None;
+        self.stable_since = None;
+        if let Some(incident) = &self.state.incident {
+            restore_trigger(&mut self.health, incident);
+        }
+    }
+
     /// The policy in force.
     #[must_use]
     pub const fn policy(&self) -> &Arc<WorkloadPolicy> {
@@ -293,6 +312,18 @@ impl Controller {
     /// Only remembers what was seen; decides nothing. For the time in which no record can be written.
     pub fn observe_only(&mut self, observation: &Observation) {
         self.take_in(observation);
+    }
+
+    /// Remembers what was seen and judges it; decides nothing. For the time in which another replica does.
+    pub fn stand_by(&mut self, observation: Option<&Observation>, now: Timestamp) {
+        let mut due = observation.is_none();
+        if let Some(observation) = observation {
+            self.take_in(observation);
+            due = now.since(self.assessment.at) >= self.fast_pace();
+        }
+        if due {
+            self.assess(now);
+        }
     }
 
     /// Takes one input and gives everything that follows from it. Never later than `now` of an earlier call.

@@ -127,8 +127,8 @@ async fn every_answer_that_the_contract_promises_happens_and_no_other() {
 }
 
 async fn reads(asked: &mut Asked<'_>) {
-    for path in ["/", "/livez", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/workloads", "/api/v1/incidents"]
-    {
+    let api = ["openapi.json", "leadership", "workloads", "incidents"].map(|path| format!("/api/v1/{path}"));
+    for path in ["/", "/livez", "/readyz", "/metrics"].into_iter().chain(api.iter().map(String::as_str)) {
         asked.get(path, path).await;
     }
     asked.get("/api/v1/incidents", "/api/v1/incidents?limit=none").await;

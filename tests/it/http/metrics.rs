@@ -41,6 +41,7 @@ async fn own_metrics_say_what_happened() {
         "rollbackd_incidents_total{workload=\"app\",phase=\"detected\"} 1",
         "rollbackd_workload_ready{workload=\"gated\"} 1",
         "rollbackd_journal_broken 0",
+        "rollbackd_leading 1",
         "rollbackd_outbox_depth ",
         "rollbackd_clock_drift_seconds 0.0",
         "rollbackd_process_resident_memory_bytes ",

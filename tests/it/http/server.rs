@@ -15,7 +15,7 @@ use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
-use rollbackd::engine::ports::{Actuator, Batch, Journal, Looks, Notice, Pager};
+use rollbackd::engine::ports::{Actuator, Alone, Batch, Journal, Looks, Notice, Pager};
 use rollbackd::engine::{Edges, Engine, OBSERVATION_QUEUE};
 use rollbackd::http::{AppState, Internal, Token, serve};
 use rollbackd::store::Store;
@@ -124,6 +124,7 @@ impl Server {
             looks: Arc::new(Nowhere),
             pager: Arc::new(Nowhere),
             witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())),
+            leadership: Arc::new(Alone),
             now: Arc::clone(&now),
         };
         let (engine, handle) = Engine::new(fleet, edges, observations);
@@ -131,6 +132,7 @@ impl Server {
         let turning = tokio::spawn(engine.run(engine_stop.clone()));
         let state = AppState {
             engine: handle,
+            leadership: Arc::new(Alone),
             history: Arc::new(store.reader().clone()),
             metrics,
             stream,

@@ -1,0 +1,180 @@
+//! From standby to the lead and back, where several replicas watch the same.
+//!
+//! A term begins with what is on record, taken over as after a restart; only then does the engine act, and only then is
+//! the outbox drained. On standby what the other replica records is followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::system::uname;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::reload::InForce;
+use super::{fold, forgotten};
+use crate::clock::{self, Clock};
+use crate::cluster::{Clients, Gate};
+use crate::config::model;
+use crate::engine::Handle;
+use crate::engine::ports::{Leadership, Role};
+use crate::lease::{self, Candidate, Tenure};
+use crate::notify::{self, Clocks, Receivers};
+use crate::store::{Books, Place, Store};
+
+/// Names the pod, as the downward API gives it.
+const POD_NAME: &str = "POD_NAME";
+
+/// Time before something that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Time between two notes of which messages have arrived.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// States that may wait for the engine.
+const STATES_QUEUE: usize = 16;
+
+/// How long the last note may take once the daemon is told to stop.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
+
+/// What is needed to run for a Lease.
+pub(super) struct Ballot {
+    pub(super) candidate: Candidate,
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) books: Books,
+}
+
+/// Sets everything up, with clients of its own for the Lease and for the record.
+pub(super) async fn ballot(lease: &model::Lease, store: Store, clock: Clock) -> anyhow::Result<Ballot> {
+    let client = Clients::default().get(None).await?;
+    let namespace = lease.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let pod = std::env::var(POD_NAME).unwrap_or_else(|_| uname().nodename().to_string_lossy().into_owned());
+    let me = lease::identity(&pod, std::process::id(), clock::wall());
+    tracing::info!(lease = %lease.name, %namespace, identity = %me, "one of several replicas: standing by");
+    let terms = lease::Terms { namespace: namespace.clone(), name: lease.name.clone(), duration: lease.duration };
+    let (candidate, tenure) = Candidate::new(client, &terms, &me, clock);
+    let place = Place { client: Clients::default().get(None).await?, namespace, lease: lease.name.clone() };
+    let books = Books::shared(store, place, Arc::clone(&tenure) as Arc<dyn Leadership>);
+    Ok(Ballot { candidate, tenure, books })
+}
+
+/// Shut while this replica does not surely lead.
+pub(super) fn gate(leadership: Arc<dyn Leadership>) -> Gate {
+    Arc::new(move || match leadership.role() {
+        Role::Alone | Role::Leader { .. } => Ok(()),
+        Role::Standby { .. } => Err("this replica does not lead: nothing is changed".to_owned()),
+    })
+}
+
+/// What changes hands with the lead.
+pub(super) struct Terms {
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) books: Books,
+    pub(super) store: Store,
+    pub(super) engine: Handle,
+    pub(super) policy: watch::Receiver<Arc<InForce>>,
+    pub(super) receivers: watch::Receiver<Receivers>,
+    pub(super) clocks: Clocks,
+}
+
+impl Terms {
+    /// Goes from one role to the next until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut roles = self.tenure.changes();
+        while !stop.is_cancelled() {
+            let role = roles.borrow_and_update().clone();
+            let over = stop.child_token();
+            let until_over = async {
+                while roles.changed().await.is_ok() && roles.borrow().term() == role.term() {}
+                over.cancel();
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = until_over => {}
+                () = self.serve(&role, &over) => {}
+            }
+            over.cancel();
+            if let (true, Role::Leader { .. }) = (stop.is_cancelled(), &role) {
+                self.hand_over().await;
+            }
+        }
+    }
+
+    async fn serve(&self, role: &Role, over: &CancellationToken) {
+        match role {
+            Role::Alone => over.cancelled().await,
+            Role::Standby { .. } => self.stand_by().await,
+            Role::Leader { term } => match self.begin(*term).await {
+                Ok(()) => self.lead(over).await,
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "the lead can't be taken");
+                    self.tenure.forfeit(*term);
+                    sleep(RETRY).await;
+                }
+            },
+        }
+    }
+
+    async fn begin(&self, term: u64) -> anyhow::Result<()> {
+        self.books.take_over().await?;
+        let states = fold(&self.store).await?;
+        let policy = Arc::clone(&self.policy.borrow());
+        let now = (self.clocks.timeline)();
+        forgotten::close(&self.books, &states, |workload| policy.may_know(workload), policy.config(), now).await;
+        let open = states.iter().filter(|(_, state)| state.incident.is_some()).count();
+        if self.engine.lead(term, states).await? {
+            tracing::info!(term, open, "this replica leads");
+        }
+        Ok(())
+    }
+
+    /// Tells people, and notes what has arrived.
+    async fn lead(&self, over: &CancellationToken) {
+        let drain = notify::drain(&self.store, self.receivers.clone(), self.clocks.clone(), over.clone());
+        let note = async {
+            loop {
+                sleep(NOTE_EVERY).await;
+                if let Err(error) = self.books.note_told().await {
+                    tracing::debug!(%error, "which messages have arrived is not noted yet");
+                }
+            }
+        };
+        tokio::select! {
+            () = drain => {}
+            () = note => {}
+        }
+    }
+
+    async fn hand_over(&self) {
+        match timeout(STOP_LIMIT, self.books.note_told()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the next leader tells some messages again"),
+            Err(_) => tracing::debug!("the next leader tells some messages again"),
+        }
+    }
+
+    /// Follows what the other replica records, from what is on record here.
+    async fn stand_by(&self) {
+        let (states, mut followed) = mpsc::channel(STATES_QUEUE);
+        let follow = async {
+            let mut version = String::new();
+            loop {
+                if let Err(error) = self.books.follow(&mut version, &states).await {
+                    tracing::debug!(%error, "what the other replica records is not followed");
+                    version.clear();
+                }
+                sleep(RETRY).await;
+            }
+        };
+        let hand_on = async {
+            while let Some(states) = followed.recv().await {
+                // It has gone only if the daemon is being taken apart.
+                let _ = self.engine.follow(states).await;
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = hand_on => {}
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The record that replicas share: one ConfigMap a workload, in front of the journal on the own disk.
+//!
+//! A journal on the leader's disk does not survive it. So a batch is written to the workload's ConfigMap first, by
+//! compare-and-set, and only then to the journal: an effect whose intent is not in the cluster never begins, and the
+//! journal never knows more than the cluster does. A replica that stands by takes in what the other one writes, as
+//! records of its own; so it goes on from the same fold as after a restart, and its history is whole.
+
+mod copy;
+mod maps;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::sync::{Mutex, mpsc};
+
+pub(super) use copy::Untold;
+
+use super::Store;
+use super::import::{self, Import};
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::record::Record;
+use crate::domain::incident::state::WorkloadState;
+use crate::engine::ports::{Batch, Journal, JournalError, Leadership, Notice};
+use copy::Copy;
+use maps::{Maps, NotWritten, Read};
+
+/// Writes of one batch that may miss because somebody labelled the ConfigMap.
+const ATTEMPTS: u32 = 3;
+
+/// What is on record of workloads.
+pub type States = Vec<(WorkloadId, WorkloadState)>;
+
+/// The journal of a daemon, and what it shares with other replicas where there are any.
+#[derive(Clone)]
+pub struct Books {
+    store: Store,
+    shared: Option<Shared>,
+}
+
+/// What replicas share.
+#[derive(Clone)]
+struct Shared {
+    maps: Maps,
+    leadership: Arc<dyn Leadership>,
+    kept: Arc<Mutex<BTreeMap<WorkloadId, Kept>>>,
+}
+
+/// A copy as it lies in the cluster.
+#[derive(Clone, Debug)]
+struct Kept {
+    copy: Copy,
+    version: String,
+}
+
+/// Where replicas share what they record.
+pub struct Place {
+    /// A client of the cluster.
+    pub client: Client,
+    /// The namespace of the ConfigMaps.
+    pub namespace: String,
+    /// The Lease's name, with which the ConfigMaps' names begin.
+    pub lease: String,
+}
+
+impl Books {
+    /// The journal of a daemon that is alone.
+    #[must_use]
+    pub const fn alone(store: Store) -> Self {
+        Self { store, shared: None }
+    }
+
+    /// The journal of one of several replicas. It is written only while this one leads.
+    #[must_use]
+    pub fn shared(store: Store, place: Place, leadership: Arc<dyn Leadership>) -> Self {
+        let maps = Maps::new(place.client, &place.namespace, &place.lease);
+        Self { store, shared: Some(Shared { maps, leadership, kept: Arc::default() }) }
+    }
+
+    /// Reads everything that is shared, takes it into the journal, and puts what the other replica could not tell any more
+    /// into the outbox. To be done at the beginning of a term.
+    ///
+    /// # Errors
+    /// [`JournalError`] where one of the two can't be read or written.
+    pub async fn take_over(&self) -> Result<(), JournalError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let (read, _) = shared.maps.list().await.map_err(JournalError)?;
+        let kept: BTreeMap<WorkloadId, Kept> = read.into_iter().filter_map(usable).collect();
+        let copies: Vec<Copy> = kept.values().map(|kept| kept.copy.clone()).collect();
+        *shared.kept.lock().await = kept;
+        self.take_in(&copies).await?;
+        let (notices, incidents) = untold(&copies)?;
+        self.store.writer.call(move |connection| import::enqueue(connection, &notices, &incidents)).await?;
+        self.store.messages.send_modify(|n| *n = n.wrapping_add(1));
+        Ok(())
+    }
+
+    /// Takes in what another replica records, and hands on the states, until the watch ends. `version` is where the last
+    /// watch ended; empty at first.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it can't be watched or written: `version` is then to be forgotten.
+    pub async fn follow(&self, version: &mut String, states: &mpsc::Sender<States>) -> Result<(), JournalError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        if version.is_empty() {
+            let (read, from) = shared.maps.list().await.map_err(JournalError)?;
+            self.follow_to(read, states).await?;
+            *version = from;
+        }
+        let mut watch = shared.maps.watch(version).await.map_err(JournalError)?;
+        while let Some(read) = watch.next(version).await.map_err(JournalError)? {
+            self.follow_to(vec![read], states).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow_to(&self, read: Vec<Read>, states: &mpsc::Sender<States>) -> Result<(), JournalError> {
+        let copies: Vec<Copy> = read.into_iter().filter_map(usable).map(|(_, kept)| kept.copy).collect();
+        self.take_in(&copies).await?;
+        // Whoever wanted them has gone only if the daemon is being taken apart.
+        let _ = states.send(states_of(&copies)?).await;
+        Ok(())
+    }
+
+    /// Notes in the cluster which messages have arrived, so that no other replica tells them again.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it can't be written; the next call tries again.
+    pub async fn note_told(&self) -> Result<(), JournalError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let mut kept = shared.kept.lock().await;
+        let open: Vec<Untold> = kept.values().flat_map(|kept| kept.copy.untold.iter().cloned()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let asked = open.clone();
+        let waiting = self.store.reader.call(move |connection| import::waiting(connection, &asked)).await?;
+        let told: Vec<Untold> = open.into_iter().filter(|untold| !waiting.contains(untold)).collect();
+        for kept in kept.values_mut() {
+            let mut next = kept.copy.clone();
+            let news = told.iter().filter(|told| next.tell(&told.message, &told.receiver)).count();
+            if news > 0 {
+                *kept = shared.write(Some(kept), next).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, copies: &[Copy]) -> Result<(), JournalError> {
+        let imports: Vec<Import> = copies.iter().map(import_of).collect::<Result<_, _>>()?;
+        Ok(self.store.writer.call(move |connection| import::import(connection, &imports)).await?)
+    }
+
+    /// The state of a workload that has no copy yet.
+    async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, JournalError> {
+        let workload = workload.clone();
+        let state = self.store.reader.call(move |connection| super::fold::one(connection, workload.as_str())).await;
+        Ok(state?)
+    }
+}
+
+impl Journal for Books {
+    async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+        if let (Some(shared), Some(first)) = (&self.shared, batch.records.first()) {
+            let workload = first.workload.clone();
+            let mut kept = shared.kept.lock().await;
+            let before = kept.get(&workload);
+            let copy = match before {
+                Some(kept) => kept.copy.clone(),
+                None => Copy::new(workload.clone(), self.state(&workload).await?),
+            };
+            if before.is_none() || !copy.holds(&batch.records) {
+                let next = copy.with(&batch.records, &batch.notices).map_err(illegal)?;
+                let written = shared.write(before, next).await?;
+                kept.insert(workload, written);
+            }
+        }
+        self.store.commit(batch).await
+    }
+}
+
+impl Shared {
+    /// Writes a copy over the one that was there before. Where that is not there any more as it was left, somebody else
+    /// leads, or a human wrote: the term ends, and the next one begins with what is there.
+    async fn write(&self, before: Option<&Kept>, next: Copy) -> Result<Kept, JournalError> {
+        let term =
+            self.leadership.role().term().ok_or_else(|| JournalError("this replica does not lead".to_owned()))?;
+        let mut version = before.map(|kept| kept.version.clone());
+        for _ in 0..ATTEMPTS {
+            match self.maps.write(&next, version.as_deref()).await {
+                Ok(version) => return Ok(Kept { copy: next, version }),
+                Err(NotWritten::Failed(why)) => return Err(JournalError(why)),
+                Err(NotWritten::Refused) => {}
+            }
+            let Some(found) = self.maps.read(&next.workload).await.map_err(JournalError)? else {
+                version = None;
+                continue;
+            };
+            match found.copy {
+                // An earlier write whose outcome was not known.
+                Ok(copy) if copy == next => return Ok(Kept { copy, version: found.version }),
+                Ok(copy) if before.is_some_and(|kept| kept.copy == copy) => version = Some(found.version),
+                Ok(_) => {
+                    self.leadership.forfeit(term);
+                    return Err(JournalError(format!("the ConfigMap {} was written by somebody else", found.name)));
+                }
+                Err(why) => return Err(unreadable(&found.name, &why)),
+            }
+        }
+        Err(JournalError(format!(
+            "the ConfigMap of {} changed {ATTEMPTS} times while it was to be written",
+            next.workload
+        )))
+    }
+}
+
+/// The copy, unless it can't be read: then that workload goes by the journal alone, and nothing is written over it.
+fn usable(read: Read) -> Option<(WorkloadId, Kept)> {
+    match read.copy {
+        Ok(copy) => Some((copy.workload.clone(), Kept { copy, version: read.version })),
+        Err(why) => {
+            tracing::error!(error = %unreadable(&read.name, &why), "what is shared of a workload is not used");
+            None
+        }
+    }
+}
+
+fn unreadable(name: &str, why: &str) -> JournalError {
+    JournalError(format!("the ConfigMap {name} can't be read: {why}; put it right or delete it"))
+}
+
+fn illegal(illegal: impl std::fmt::Display) -> JournalError {
+    JournalError(illegal.to_string())
+}
+
+fn states_of(copies: &[Copy]) -> Result<States, JournalError> {
+    copies.iter().map(|copy| Ok((copy.workload.clone(), copy.state().map_err(illegal)?))).collect()
+}
+
+fn import_of(copy: &Copy) -> Result<Import, JournalError> {
+    let open = copy.state().map_err(illegal)?.incident.map(|incident| incident.id.as_str().to_owned());
+    let workload = copy.workload.as_str().to_owned();
+    Ok(Import { base: copy.base.clone(), records: copy.records.clone(), workload, open })
+}
+
+/// The messages that have not arrived, word by word as they were, and the incidents that the copies tell of.
+fn untold(copies: &[Copy]) -> Result<(Vec<Notice>, Vec<String>), JournalError> {
+    let mut notices: Vec<Notice> = Vec::new();
+    let mut incidents: Vec<String> = Vec::new();
+    for copy in copies {
+        let alerts = copy.alerts().map_err(illegal)?;
+        for Untold { message, receiver } in &copy.untold {
+            let Some(alert) = alerts.get(message) else {
+                tracing::error!(%message, %receiver, "a message that another replica could not tell is lost");
+                continue;
+            };
+            match notices.iter_mut().find(|notice| notice.alert.id == *message) {
+                Some(notice) => notice.receivers.push(receiver.clone()),
+                None => notices.push(Notice { alert: alert.clone(), receivers: vec![receiver.clone()] }),
+            }
+        }
+        let of = |record: &Record| record.incident.as_ref().map(|incident| incident.as_str().to_owned());
+        incidents.extend(copy.records.iter().filter_map(of));
+    }
+    incidents.sort();
+    incidents.dedup();
+    Ok((notices, incidents))
+}
+
+impl std::fmt::Debug for Books {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Books")
+            .field("shared", &self.shared.as_ref().map(|shared| &shared.maps))
+            .finish_non_exhaustive()
+    }
+}
