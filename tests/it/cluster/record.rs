@@ -1,0 +1,178 @@
+//! The record that replicas share, on a real API server: of two that write at once one does, and nothing is lost.
+
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use rollbackd::act::Hands;
+use rollbackd::cluster::Clients;
+use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::policy::{ClusterObject, ObjectKind};
+use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::time::{Span, Timestamp};
+use rollbackd::engine::ports::{Actuator, Batch, Journal, Leadership, Role};
+use rollbackd::store::{Books, Place, Store};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::namespace::{Cluster, Needs, deployment, on_cluster};
+
+/// Races for the same record.
+const ROUNDS: u64 = 30;
+
+/// Somebody who believes to lead until told otherwise.
+struct Believer(Mutex<Role>);
+
+impl Believer {
+    fn leads(&self) -> bool {
+        self.role().term().is_some()
+    }
+}
+
+impl Leadership for Believer {
+    fn role(&self) -> Role {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn leader(&self) -> Option<String> {
+        None
+    }
+
+    fn forfeit(&self, _: u64) {
+        *self.0.lock().unwrap() = Role::Standby { leader: None };
+    }
+}
+
+struct Writer {
+    books: Books,
+    store: Store,
+    chair: Arc<Believer>,
+    _dir: TempDir,
+}
+
+impl Writer {
+    fn new(cluster: &Cluster) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("state")).unwrap();
+        let chair = Arc::new(Believer(Mutex::new(Role::Leader { term: 1 })));
+        let place = Place {
+            client: cluster.client().clone(),
+            namespace: cluster.namespace().to_owned(),
+            lease: "rollbackd".to_owned(),
+        };
+        let books = Books::shared(store.clone(), place, Arc::clone(&chair) as Arc<dyn Leadership>);
+        Self { books, store, chair, _dir: dir }
+    }
+
+    /// Begins a new term: with what is on record.
+    async fn leads_again(&self) {
+        *self.chair.0.lock().unwrap() = Role::Leader { term: 2 };
+        self.books.take_over().await.unwrap();
+    }
+
+    async fn writes(&self, record: Record) -> bool {
+        self.books.commit(Batch { records: vec![record], notices: Vec::new() }).await.is_ok()
+    }
+
+    async fn records(&self) -> Vec<Record> {
+        self.store.reader().records(&"shop".into(), 1_000).await.unwrap()
+    }
+}
+
+fn paused(sequence: u64, by: &str) -> Record {
+    let at = Timestamp::from_millis(sequence.cast_signed());
+    let event = Event::Paused { by: by.to_owned(), reason: "a race".to_owned() };
+    Record { workload: "shop".into(), sequence, incident: None, at, event }
+}
+
+async fn map(cluster: &Cluster) -> ConfigMap {
+    let all = ListParams::default().labels("rollbackd-lease=rollbackd");
+    let mut found = cluster.api::<ConfigMap>().list(&all).await.unwrap().items;
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn of_two_that_both_believe_to_lead_one_records() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writers = [Writer::new(cluster), Writer::new(cluster)];
+        for sequence in 1..=ROUNDS {
+            let (first, second) = tokio::join!(
+                writers[0].writes(paused(sequence, "first")),
+                writers[1].writes(paused(sequence, "second"))
+            );
+            assert!(first != second, "round {sequence}: {first} and {second}");
+            for (writer, won) in writers.iter().zip([first, second]) {
+                assert_eq!(writer.chair.leads(), won, "who did not write knows that he does not lead");
+                if !won {
+                    writer.leads_again().await;
+                }
+            }
+        }
+        assert_eq!(writers[0].records().await, writers[1].records().await);
+        assert_eq!(writers[0].records().await.len(), ROUNDS as usize);
+    });
+}
+
+#[test]
+fn what_somebody_labels_or_deletes_is_written_whole_again() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        assert!(writer.writes(paused(1, "a")).await);
+        let name = map(cluster).await.name_any();
+        let label = json!({ "metadata": { "annotations": { "seen": "yes" } } });
+        cluster.api::<ConfigMap>().patch(&name, &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
+        assert!(writer.writes(paused(2, "a")).await);
+        cluster.api::<ConfigMap>().delete(&name, &DeleteParams::default()).await.unwrap();
+        assert!(writer.writes(paused(3, "a")).await && writer.chair.leads());
+        let other = Writer::new(cluster);
+        other.books.take_over().await.unwrap();
+        assert!(other.writes(paused(4, "b")).await);
+        let state = other.store.reader().fold().await.unwrap().remove(0).1.unwrap();
+        assert_eq!(state.sequence, 4);
+    });
+}
+
+#[test]
+fn a_record_that_can_not_be_read_is_not_written_over() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        assert!(writer.writes(paused(1, "a")).await);
+        let name = map(cluster).await.name_any();
+        let garbage = json!({ "data": { "state": "{" } });
+        cluster.api::<ConfigMap>().patch(&name, &PatchParams::default(), &Patch::Merge(&garbage)).await.unwrap();
+        let commit = writer.books.commit(Batch { records: vec![paused(2, "a")], notices: Vec::new() }).await;
+        let why = commit.unwrap_err().to_string();
+        assert!(why.contains(&name) && why.contains("put it right or delete it"), "{why}");
+        assert_eq!(map(cluster).await.data.unwrap()["state"], "{");
+    });
+}
+
+/// Whatever was decided before: at the moment of the write the lead is gone.
+#[test]
+fn hands_without_the_lead_change_nothing() {
+    on_cluster(Needs::Api, async |cluster| {
+        let created = cluster.create::<Deployment>(deployment("shop", 0, "shop:v1")).await;
+        let object = ClusterObject {
+            context: None,
+            namespace: cluster.namespace().to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "shop".to_owned(),
+            uid: created.uid().unwrap(),
+        };
+        let expect = cluster.hash("shop").await.as_str().into();
+        let step = StepKind::Scale { object, expect, replicas: 3, only_from: None };
+        let open = Arc::new(Mutex::new(false));
+        let gate = Arc::clone(&open);
+        let gate = move || if *gate.lock().unwrap() { Ok(()) } else { Err("another leads".to_owned()) };
+        let hands = Hands::default().with_clients(Clients::gated(Arc::new(gate)));
+        let outcome = hands.execute(&"shop".into(), &step, Span::from_secs(30)).await;
+        assert!(matches!(&outcome, Outcome::Transient(why) if why.contains("another leads")), "{outcome:?}");
+        let found: Deployment = cluster.api().get("shop").await.unwrap();
+        assert_eq!(found.metadata.generation, created.metadata.generation);
+        *open.lock().unwrap() = true;
+        assert_eq!(hands.execute(&"shop".into(), &step, Span::from_secs(30)).await, Outcome::Applied);
+    });
+}
