@@ -1,5 +1,7 @@
 //! The time in which no record can be written: nothing is done, people are told, and the same batch is tried again.
 
+use std::collections::BTreeSet;
+
 use tokio::time::{Duration, Instant};
 
 use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
@@ -12,7 +14,7 @@ use crate::domain::incident::narrate;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Time between two direct messages about it.
-const PAGE_AGAIN: Duration = Duration::from_secs(900);
+pub(super) const PAGE_AGAIN: Duration = Duration::from_secs(900);
 
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
@@ -87,12 +89,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
     }
 
+    /// Whoever is told of any workload.
+    pub(super) fn everybody(&self) -> Vec<ReceiverName> {
+        let all = self.fleet.iter().flat_map(|(_, controller)| controller.policy().notify.iter().cloned());
+        let all: BTreeSet<ReceiverName> = all.collect();
+        all.into_iter().collect()
+    }
+
     fn page_about_journal(&mut self) {
         let now = (self.edges.now)();
-        let mut receivers: Vec<ReceiverName> =
-            self.fleet.iter().flat_map(|(_, controller)| controller.policy().notify.iter().cloned()).collect();
-        receivers.sort();
-        receivers.dedup();
+        let receivers = self.everybody();
         let Some(broken) = &mut self.broken else { return };
         if Instant::now() < broken.page_at {
             return;

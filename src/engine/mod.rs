@@ -25,6 +25,8 @@ use crate::domain::time::Timestamp;
 use broken::Broken;
 use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
+use standby::Leaderless;
+
 pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, Unavailable};
 pub use standby::STANDBY;
 
@@ -82,6 +84,7 @@ pub struct Engine<J, A> {
     broken: Option<Broken>,
     /// The term for which the fleet goes by what is on record.
     term: Option<u64>,
+    leaderless: Leaderless,
     next_tick: Timestamp,
 }
 
@@ -104,6 +107,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             jobs: JoinSet::new(),
             broken: None,
             term: role.term().filter(|_| role == Role::Alone),
+            leaderless: Leaderless::default(),
             next_tick,
         };
         (engine, Handle::new(call))
@@ -139,6 +143,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             () = tokio::time::sleep_until(Instant::now() + wait) => {}
         }
         self.mend().await;
+        self.page_about_lead();
     }
 
     async fn tick_all(&mut self) {

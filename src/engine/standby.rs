@@ -1,13 +1,26 @@
 //! Standing by for another replica, and taking over from it.
 
-use super::ports::{Actuator, Journal, Role};
+use super::broken::PAGE_AGAIN;
+use super::ports::{Actuator, Journal, Notice, Role};
 use super::{Engine, Input};
 use crate::domain::controller::{Refusal, Reply};
 use crate::domain::id::WorkloadId;
+use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
+use crate::domain::time::{Span, Timestamp};
 
 /// The guard's name for a request to a replica that stands by.
 pub const STANDBY: &str = "standby";
+
+/// How long nobody may lead before the replica that led last tells people: longer than any handover.
+const LEADERLESS: Span = Span::from_secs(60);
+
+/// The time in which nobody leads, on the replica that led last: nobody else would notice for sure.
+#[derive(Debug, Default)]
+pub(super) struct Leaderless {
+    page_at: Option<Timestamp>,
+    pages: u64,
+}
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Whether what is on record is known here, and this daemon acts on it at this moment.
@@ -30,6 +43,27 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.next_tick = self.next_tick.min(controller.next_tick());
         }
         None
+    }
+
+    /// Tells people without the outbox, which only a leader may write: now and then while nobody leads.
+    pub(super) fn page_about_lead(&mut self) {
+        let led = self.term.is_some();
+        let nobody_leads = self.edges.leadership.role() == Role::Standby { leader: None };
+        if !(led && nobody_leads) {
+            self.leaderless = Leaderless::default();
+            return;
+        }
+        let now = self.now();
+        let page_at = *self.leaderless.page_at.get_or_insert(now + LEADERLESS);
+        if now < page_at {
+            return;
+        }
+        self.leaderless.page_at = Some(now + PAGE_AGAIN.into());
+        self.leaderless.pages += 1;
+        tracing::error!("no replica leads: nothing is rolled back until one does");
+        let Some((_, controller)) = self.fleet.iter().next() else { return };
+        let alert = narrate::nobody_leads(controller.policy(), self.leaderless.pages, now);
+        self.edges.pager.page(Notice { alert, receivers: self.everybody() });
     }
 
     /// What an operator is told.

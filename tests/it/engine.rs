@@ -1,7 +1,7 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -104,8 +104,14 @@ impl Looks for Nobody {
     fn nudge(&self, _: &WorkloadId) {}
 }
 
-impl Pager for Nobody {
-    fn page(&self, _: Notice) {}
+/// Keeps what people are told without the outbox.
+#[derive(Default)]
+struct Pages(Mutex<Vec<Notice>>);
+
+impl Pager for Pages {
+    fn page(&self, notice: Notice) {
+        self.0.lock().unwrap().push(notice);
+    }
 }
 
 impl Witness for Nobody {
@@ -117,6 +123,9 @@ struct Stage {
     journal: Arc<Flaky>,
     hands: Arc<Hands>,
     chair: Arc<Chair>,
+    pages: Arc<Pages>,
+    /// Milliseconds by which the clock was set forward.
+    ahead: Arc<AtomicU64>,
     engine: Handle,
     seen: mpsc::Sender<Observation>,
     stop: CancellationToken,
@@ -168,20 +177,22 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
     let journal = Arc::new(Flaky::default());
     let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0)));
     let chair = Arc::new(Chair(Mutex::new(role)));
-    let began = Instant::now();
+    let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
+    let (began, skew) = (Instant::now(), Arc::clone(&ahead));
+    let elapsed = move || u64::try_from(began.elapsed().as_millis()).unwrap() + skew.load(Ordering::SeqCst);
     let edges = Edges {
         journal: Arc::clone(&journal),
         actuator: Arc::clone(&hands),
         looks: Arc::new(Nobody),
-        pager: Arc::new(Nobody),
+        pager: Arc::clone(&pages) as Arc<dyn Pager>,
         witness: Arc::new(Nobody),
         leadership: Arc::clone(&chair) as Arc<dyn Leadership>,
-        now: Arc::new(move || DAWN + Span::from_millis(u64::try_from(began.elapsed().as_millis()).unwrap())),
+        now: Arc::new(move || DAWN + Span::from_millis(elapsed())),
     };
     let (engine, handle) = Engine::new(fleet, edges, observations);
     let stop = CancellationToken::new();
     tokio::spawn(engine.run(stop.clone()));
-    let stage = Stage { journal, hands, chair, engine: handle, seen, stop };
+    let stage = Stage { journal, hands, chair, pages, ahead, engine: handle, seen, stop };
     stage.settle().await;
     stage
 }
@@ -356,4 +367,26 @@ async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
     assert!(stage.engine.list().await.unwrap()[0].paused.is_none());
     stage.pause("app").await.unwrap();
     assert_eq!(stage.journal.names("app"), ["paused"]);
+}
+
+/// The time in which nobody leads is told by the replica that led last, and by no other.
+#[tokio::test]
+async fn people_are_told_where_nobody_leads_for_long() {
+    let [led, never] = [1, 2].map(|_| stage_as(Role::Leader { term: 1 }, &["app"]));
+    let (led, never) = tokio::join!(led, never);
+    assert!(led.engine.lead(1, known()).await.unwrap());
+    for stage in [&led, &never] {
+        stage.sits(STANDBY);
+        stage.engine.ping().await.unwrap();
+        stage.settle().await;
+        stage.ahead.store(59_000, Ordering::SeqCst);
+        stage.engine.ping().await.unwrap();
+        assert!(stage.pages.0.lock().unwrap().is_empty());
+        stage.ahead.store(3_600_000, Ordering::SeqCst);
+        stage.engine.ping().await.unwrap();
+        stage.settle().await;
+    }
+    led.until("it is told", |stage| !stage.pages.0.lock().unwrap().is_empty()).await;
+    assert!(led.pages.0.lock().unwrap()[0].alert.summary.contains("no other replica holds it"));
+    assert!(never.pages.0.lock().unwrap().is_empty());
 }

@@ -55,8 +55,19 @@ const fn severity(incident: &Incident, event: &Event) -> Severity {
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
 #[must_use]
 pub fn journal_broken(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
-    let incident = IncidentId::new("rollbackd-journal");
     let reason = shorten(&format!("{error}; nothing is rolled back until it can be written again"));
+    own_trouble(policy, "journal", reason, "try to write it again", count, now)
+}
+
+/// The message that is sent without the outbox while no replica acts; `count` tells repeats apart.
+#[must_use]
+pub fn nobody_leads(policy: &WorkloadPolicy, count: u64, now: Timestamp) -> Alert {
+    let reason = "the Lease can't be held, and no other replica holds it; nothing is rolled back until one does";
+    own_trouble(policy, "lease", reason.to_owned(), "try to hold it again", count, now)
+}
+
+fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str, count: u64, now: Timestamp) -> Alert {
+    let incident = IncidentId::new(format!("rollbackd-{what}"));
     Alert {
         schema: SCHEMA.to_owned(),
         id: format!("{incident}_{}_{count}", now.as_millis()),
@@ -66,14 +77,14 @@ pub fn journal_broken(policy: &WorkloadPolicy, error: &str, count: u64, now: Tim
         phase: Phase::Held,
         severity: Severity::Critical,
         mode: policy.mode,
-        trigger: AlertTrigger { name: "journal".to_owned(), ..AlertTrigger::default() },
+        trigger: AlertTrigger { name: what.to_owned(), ..AlertTrigger::default() },
         from: None,
         to: None,
         strategy: policy.strategy,
         summary: format!("rollbackd can't act: {reason}."),
         reason,
         times: Times { detected: Some(now), ..Times::default() },
-        next: Next { action: "try to write it again".to_owned(), deadline: None },
+        next: Next { action: action.to_owned(), deadline: None },
         stop: Stop { command: "systemctl stop rollbackd".to_owned() },
     }
 }
