@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use axum::Router;
+use axum::routing::get;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -188,6 +190,11 @@ fn a_service_that_selects_both_or_neither_is_left_alone_and_that_is_told() {
         green_gets_a_bad_release(cluster).await;
         let suspected = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Suspected);
         watch.until("suspicious", suspected).await;
+        let plan = watch.view_of("shop/plan").await;
+        let steps = plan["plan"]["steps"].as_array().expect("steps").iter();
+        let steps: Vec<&str> = steps.map(|step| step["step"].as_str().unwrap()).collect();
+        assert_eq!(steps, ["await-capacity", "switch-service", "prove-traffic"], "{plan:#}");
+        assert_eq!(plan["findings"], json!([]), "{plan:#}");
         select(cluster, json!({ "tier": "web" })).await;
         let held = async |watch: &Watch| {
             watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains("both colours"))
@@ -218,6 +225,33 @@ fn whoever_switches_back_meanwhile_is_the_one_to_decide() {
         steps(&watch).await;
         let service: Service = cluster.api().get("shop").await.unwrap();
         assert_eq!(selector(&service), labels("green"));
+    });
+}
+
+/// The Service leads to the good colour, and what leads to the Service still to the bad one.
+#[test]
+fn traffic_that_does_not_follow_is_noticed_and_after_a_second_try_a_humans() {
+    on_cluster(Needs::Pods, async |cluster| {
+        blue_serves(cluster).await;
+        let elsewhere = Router::new().route("/", get(async || axum::Json(json!({ "version": "v2" }))));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let traffic = format!("traffic = \"http://{}/\", ", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, elsewhere).await });
+        let by_version = on_errors().replace("expect = {", "revision_json = \"version\", expect = {");
+        let (place, policy) = policy(&traffic, &by_version);
+        let mut watch = Watch::over_kind(cluster, &place, &policy).await;
+        green_gets_a_bad_release(cluster).await;
+        let failed = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Failed);
+        watch.until("done with the first try", failed).await;
+        let alerts = watch.told_to_the_end().await;
+        let (phase, summary) = last(&alerts);
+        assert_eq!(phase, Phase::Escalated, "{summary}");
+        let why = &of(&alerts, Phase::Failed).reason;
+        assert!(why.contains("answer 1 of 10 comes from v2, not from v1"), "{why}");
+        let tries = alerts.iter().filter(|alert| alert.phase == Phase::Started).count();
+        assert_eq!(tries, 2, "{alerts:#?}");
+        let service: Service = cluster.api().get("shop").await.unwrap();
+        assert_eq!(selector(&service), labels("blue"));
     });
 }
 
