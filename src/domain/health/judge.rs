@@ -34,7 +34,7 @@ pub(super) enum Judgement {
 pub(super) struct Tally {
     pub(super) part: f64,
     pub(super) all: f64,
-    bound: f64,
+    pub(super) bound: f64,
     is_above: bool,
 }
 

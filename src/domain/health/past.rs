@@ -23,6 +23,11 @@ const STRETCH: (f64, usize) = (500.0, 5);
 /// A past of so many minutes has shown half of its unrest.
 const SHORT_MINUTES: f64 = 10.0;
 
+/// The unrest that is taken for likely before any is seen, of shares of errors and of latencies, and for how many stretches
+/// it speaks: a few that lie close together by chance are not calm.
+const USUAL_UNREST: (f64, f64) = (0.4, 0.12);
+const USUAL_STRETCHES: f64 = 10.0;
+
 /// What a past adds at most to its own bound for its unrest.
 const MAX_UNREST: f64 = 0.7;
 
@@ -237,19 +242,20 @@ impl Past {
         let (value, requests) = stretches.iter().copied().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
         let minutes = self.minutes(release).filter(|minute| minute.begin + MINUTE <= until).count();
         let unseen = 1.0 + SHORT_MINUTES / minutes.max(1) as f64;
-        Some(Worst { value, requests, unrest: unrest(&stretches) * unseen })
+        let (of_errors, of_latency) = USUAL_UNREST;
+        let usual = if matches!(candidate.formula, Formula::Histogram { .. }) { of_latency } else { of_errors };
+        Some(Worst { value, requests, unrest: unrest(&stretches, usual) * unseen })
     }
 }
 
-/// The standard deviation of the values' logarithms, at most [`MAX_UNREST`].
-fn unrest(stretches: &[(f64, f64)]) -> f64 {
+/// The standard deviation of the values' logarithms, drawn towards what is usual, at most [`MAX_UNREST`].
+fn unrest(stretches: &[(f64, f64)], usual: f64) -> f64 {
     let logs: Vec<f64> = stretches.iter().filter(|(value, _)| *value > 0.0).map(|(value, _)| value.ln()).collect();
-    if logs.len() < 2 {
-        return 0.0;
-    }
-    let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+    let count = logs.len() as f64;
+    let mean = logs.iter().sum::<f64>() / count.max(1.0);
     let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
-    (squares / (logs.len() - 1) as f64).sqrt().min(MAX_UNREST)
+    let seen = (count - 1.0).max(0.0);
+    ((squares + USUAL_STRETCHES * usual * usual) / (seen + USUAL_STRETCHES)).sqrt().min(MAX_UNREST)
 }
 
 #[cfg(test)]

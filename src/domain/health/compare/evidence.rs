@@ -100,6 +100,11 @@ impl Process {
         }
     }
 
+    /// Gives up what was staked so far. It stays an e-process: what later steps stake is a part of the mixture.
+    pub(super) fn withdraw(&mut self) {
+        self.logs = [f64::NEG_INFINITY; GRID.len()];
+    }
+
     /// Logarithm of the evidence.
     pub(super) fn log_evidence(&self) -> f64 {
         let unspent = (1.0 - self.spent).max(f64::MIN_POSITIVE).ln();

@@ -121,8 +121,8 @@ pub(super) struct Comparer {
     risen: Option<Timestamp>,
     /// The highest that the new release itself was like, while it was not worse.
     settled: Option<f64>,
-    /// Requests since it became worse than the past.
-    pool: Sum,
+    /// Requests of the new release against what would be worse than the past.
+    against_past: Process,
     pub(super) life: Life,
 }
 
@@ -142,7 +142,7 @@ impl Comparer {
             early_open: Open::default(),
             risen: None,
             settled: None,
-            pool: Sum::default(),
+            against_past: Process::new(),
             life: Life::new(),
         }
     }
@@ -161,7 +161,7 @@ impl Comparer {
         self.life.advance(look.now, finding, onset, trigger.hold_for, look.interval);
         match self.life.state() {
             TriggerState::Inactive if was_firing => self.begin_anew(),
-            TriggerState::Inactive => self.pool = Sum::default(),
+            TriggerState::Inactive => self.against_past.withdraw(),
             TriggerState::Pending { .. } | TriggerState::Firing { .. } => {}
         }
         Outcome { judgement, compared }
@@ -209,7 +209,6 @@ impl Comparer {
         if let Some(new) = of(look.release) {
             self.open.new.add(&new.grown);
             self.early_open.new.add(&new.young);
-            self.pool.add(&new.grown);
         }
         if let Some(old) = of(look.baseline) {
             self.open.old.add(&old.grown);
@@ -345,9 +344,12 @@ impl Comparer {
             return (Finding::Unknown, Judgement::Unknown(Lack::of(UnknownReason::NotFinite)), Some(compared));
         };
         let condition = Condition::Above(limit);
+        self.weigh_past(look, candidate, condition);
         let mut judgement = judge::judge(&grown, look.signal, condition, true);
-        if judgement == Judgement::Unproven && self.is_pool_proof(candidate, condition, look.signal) {
-            judgement = Judgement::Bad;
+        // A window that proves something is one of many that were looked at.
+        if matches!(judgement, Judgement::Bad | Judgement::Unproven) {
+            let is_proven = self.against_past.log_evidence() >= self.needed();
+            judgement = if is_proven { Judgement::Bad } else { Judgement::Unproven };
         }
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
@@ -364,10 +366,11 @@ impl Comparer {
         (finding, judgement, Some(compared))
     }
 
-    fn is_pool_proof(&self, candidate: &Candidate, condition: Condition, signal: &Signal) -> bool {
-        let Sum { bad, all, buckets } = &self.pool;
+    /// What came in since the last look, against what would be worse than the past.
+    fn weigh_past(&mut self, look: &Look<'_>, candidate: &Candidate, condition: Condition) {
+        let Some(new) = look.added.iter().find(|added| added.release == *look.release) else { return };
+        let Sum { bad, all, buckets } = &new.grown;
         let basis = match candidate.formula {
-            Formula::Histogram { .. } if *all <= 0.0 => return false,
             Formula::Histogram { quantile, .. } => {
                 Basis::Buckets { buckets: buckets.clone(), quantile, scale: candidate.scale }
             }
@@ -378,7 +381,10 @@ impl Comparer {
             | Formula::Builtin(_)
             | Formula::Query => Basis::Counts { bad: *bad, total: *all },
         };
-        Tally::of(&basis, condition).is_some_and(|tally| tally.is_proven(signal.confidence))
+        if let Some(tally) = Tally::of(&basis, condition) {
+            let cap = self.cap(look.interval, look.interval, PART);
+            self.against_past.exceed(Count { bad: tally.part, all: tally.all }, tally.bound, cap);
+        }
     }
 
     /// What the new release was like a while ago, when nothing was wrong, becomes a part of the past.
