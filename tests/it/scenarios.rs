@@ -57,6 +57,9 @@ struct Fault {
     unhealthy: bool,
     #[serde(default)]
     unreadable: bool,
+    /// Takes connections and answers nothing.
+    #[serde(default)]
+    hangs: bool,
     #[serde(default)]
     nan: bool,
     #[serde(default)]
@@ -119,8 +122,9 @@ impl Fault {
         Some(Behaviour {
             errors,
             rate: self.rate.unwrap_or(WELL.rate),
-            healthy: !self.unhealthy,
-            readable: !self.unreadable,
+            healthy: !self.unhealthy && !self.hangs,
+            readable: !self.unreadable && !self.hangs,
+            hangs: self.hangs,
             nan: self.nan,
             frozen: self.frozen,
             renamed: self.renamed,

@@ -60,7 +60,7 @@ impl Health {
             let (signal, reading) = find(readings, name)?;
             let (judgement, tally) =
                 self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
-            findings.push(self.finding(&judgement, signal, condition));
+            findings.push(self.finding(&judgement, reading, signal, condition));
             all.push(Judged { signal, reading, condition, judgement, tally });
         }
         let how = trigger.combined.as_ref().map_or(Combine::All, |combined| combined.how);
@@ -88,18 +88,22 @@ impl Health {
         (judgement, tally(&reading.basis, condition))
     }
 
-    fn finding(&self, judgement: &Judgement, signal: &Signal, condition: Condition) -> Finding {
+    fn finding(&self, judgement: &Judgement, reading: &Reading, signal: &Signal, condition: Condition) -> Finding {
         match judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
-            Judgement::Bad if self.is_over(signal, condition) => Finding::Unproven,
+            Judgement::Bad if self.is_over(reading, signal, condition) => Finding::Unproven,
             Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
             Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
             Judgement::Unknown(_) => Finding::Unknown,
         }
     }
 
-    /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more.
-    fn is_over(&self, signal: &Signal, condition: Condition) -> bool {
+    /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more. Where the
+    /// service answers no request at all, those before it fell silent say nothing.
+    fn is_over(&self, reading: &Reading, signal: &Signal, condition: Condition) -> bool {
+        if matches!(reading.basis, Basis::Plain) {
+            return false;
+        }
         let followed = self.followed.get(&signal.name);
         let known =
             followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?, condition.threshold()?)));

@@ -36,6 +36,8 @@ pub(crate) struct Behaviour {
     pub(crate) healthy: bool,
     /// Whether its metrics page can be read.
     pub(crate) readable: bool,
+    /// Whether it takes connections and answers nothing, where its page can't be read.
+    pub(crate) hangs: bool,
     /// Whether its counters read NaN.
     pub(crate) nan: bool,
     /// Whether its page shows what it showed when this began.
@@ -45,8 +47,16 @@ pub(crate) struct Behaviour {
 }
 
 /// A release that serves well.
-pub(crate) const WELL: Behaviour =
-    Behaviour { errors: 0.0, rate: 50.0, healthy: true, readable: true, nan: false, frozen: false, renamed: false };
+pub(crate) const WELL: Behaviour = Behaviour {
+    errors: 0.0,
+    rate: 50.0,
+    healthy: true,
+    readable: true,
+    hangs: false,
+    nan: false,
+    frozen: false,
+    renamed: false,
+};
 
 /// How each release behaves at each time.
 pub(crate) type Script = Box<dyn Fn(&str, Timestamp) -> Behaviour>;
@@ -309,7 +319,7 @@ impl World {
             .flat_map(|(id, instance)| {
                 let behaviour = (self.script)(instance.running.as_str(), self.now);
                 let target = TargetId::new(format!("{id}:80"));
-                let page = if behaviour.readable { Ok(instance.page(behaviour)) } else { Err(unreachable_fault()) };
+                let page = if behaviour.readable { Ok(instance.page(behaviour)) } else { Err(fault(behaviour)) };
                 let answer = HealthAnswer {
                     healthy: behaviour.healthy,
                     detail: String::new(),
@@ -460,6 +470,9 @@ impl Instance {
     }
 }
 
-fn unreachable_fault() -> Fault {
-    Fault { kind: FaultKind::Unreachable, detail: "no route".to_owned() }
+fn fault(behaviour: Behaviour) -> Fault {
+    match behaviour.hangs {
+        true => Fault { kind: FaultKind::Timeout, detail: "no answer".to_owned() },
+        false => Fault { kind: FaultKind::Unreachable, detail: "no route".to_owned() },
+    }
 }
