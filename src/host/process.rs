@@ -49,7 +49,8 @@ pub struct Invocation<'a> {
 /// What becomes of processes of the group that outlive the program itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
-    /// They stay: a restart command may start the service as its child.
+    /// They stay: a restart command may start the service as its child. What they print from then on is passed on to the
+    /// daemon's own log.
     Stay,
     /// They are killed: nothing of a question or a test should outlive it.
     Killed,
@@ -313,6 +314,10 @@ impl Running {
         }
         self.output.take_rest();
         self.errors.take_rest();
+        if in_time && what.leftovers == Leftovers::Stay {
+            self.output.leave();
+            self.errors.leave();
+        }
         match status {
             Ok(Ok(status)) if in_time => ended(status),
             Ok(_) | Err(_) => End::TimedOut,

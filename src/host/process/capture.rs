@@ -12,6 +12,8 @@ use crate::host::text;
 
 /// Bytes read at a time.
 const BUFFER: usize = 8 * 1024;
+/// Reads what is printed after its program's exit.
+const READER: &str = "cat";
 /// Reads that empty a pipe after its program's exit. Whoever still writes then is not waited for.
 const LAST_READS: usize = 32;
 
@@ -58,9 +60,22 @@ impl Capture {
         for _ in 0..LAST_READS {
             let Some(pipe) = &self.pipe else { return };
             match rustix::io::read(pipe.as_fd(), &mut self.buffer) {
-                Ok(0) | Err(_) => return,
+                Ok(0) => self.pipe = None,
+                Err(_) => return,
                 Ok(length) => self.keep(length),
             }
+        }
+    }
+
+    /// Hands the pipe to a program that reads on, where someone still holds its other end: they would be killed by
+    /// SIGPIPE at their next line, at the latest with the daemon itself.
+    pub(super) fn leave(&mut self) {
+        let Some(pipe) = self.pipe.take() else { return };
+        let passed_on = pipe.into_blocking_fd().and_then(|pipe| {
+            tokio::process::Command::new(READER).stdin(pipe).stdout(io::stderr()).process_group(0).spawn()
+        });
+        if let Err(error) = passed_on {
+            tracing::warn!(%error, reader = READER, "a process that a command left behind can't print any more");
         }
     }
 

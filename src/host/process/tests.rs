@@ -183,3 +183,20 @@ async fn a_relative_program_is_found_in_the_working_directory() {
     let real = dir.path().canonicalize().unwrap();
     assert_eq!(reply.answer.trim(), real.to_str().unwrap());
 }
+
+/// A restart command that starts the service as its child: the child's next lines must not kill it.
+#[tokio::test]
+async fn what_stays_can_go_on_printing() {
+    let place = tempfile::tempdir().unwrap();
+    let [go, done] = ["go", "done"].map(|name| place.path().join(name));
+    let script = format!(
+        "( while [ ! -e '{go}' ]; do sleep 0.01; done; echo one; echo two; echo three; touch '{done}' ) & echo begun",
+        go = go.display(),
+        done = done.display()
+    );
+    let argv = sh(&script);
+    let run = run(&invocation(&argv, LONG)).await.unwrap();
+    assert_eq!((run.end, run.output.as_str()), (End::Exited(0), "begun\n"));
+    fs::write(&go, "").unwrap();
+    eventually("the child's last line", || done.exists()).await;
+}
