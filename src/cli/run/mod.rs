@@ -11,6 +11,7 @@ mod readiness;
 mod reload;
 mod terms;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ use crate::config::Overrides;
 use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
+use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::policy::{Habitat, KubernetesSubject, Mode};
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::ports::{Alone, Leadership, Looks, Pager, Witness};
+use crate::engine::ports::{Alone, Leadership, Looks, Notice, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
 use crate::http::{self, AppState, Token};
 use crate::notify::{self, Clocks, Receivers};
@@ -179,7 +181,7 @@ async fn assemble(
     notifier: Arc<Notifier>,
 ) -> anyhow::Result<Daemon> {
     let config = policy.config();
-    let states = fold(&store).await?;
+    let (states, damaged) = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
     let ballot = match &config.daemon.lease {
@@ -218,7 +220,10 @@ async fn assemble(
         leadership: Arc::clone(&leadership),
         now: Arc::clone(&now),
     };
-    let mut fleet = fleet(config, states);
+    for (id, why) in &damaged {
+        tell_of_damage(config, edges.pager.as_ref(), id, why, now());
+    }
+    let mut fleet = fleet(config, states, &damaged);
     memory::recall(&mut fleet, &store).await;
     let (engine, handle) = Engine::new(fleet, edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
@@ -292,22 +297,34 @@ async fn drain(store: Store, receivers: watch::Receiver<Receivers>, clocks: Cloc
     notify::drain(&store, receivers, clocks, stop).await;
 }
 
-/// What the journal says of every workload that it knows.
-async fn fold(store: &Store) -> anyhow::Result<Vec<(WorkloadId, WorkloadState)>> {
+/// What the journal says of every workload that it knows, and of which workloads its records can't be followed.
+async fn fold(store: &Store) -> anyhow::Result<(Vec<(WorkloadId, WorkloadState)>, BTreeMap<WorkloadId, String>)> {
     let folded = store.reader().fold().await.context("the journal can't be read")?;
-    folded
-        .into_iter()
-        .map(|(id, state)| {
-            let state = state.with_context(|| format!("the records of {id} can't be followed"))?;
-            Ok((id, state))
-        })
-        .collect()
+    let (mut states, mut damaged) = (Vec::new(), BTreeMap::new());
+    for (id, state) in folded {
+        match state {
+            Ok(state) => states.push((id, state)),
+            Err(error) => {
+                damaged.insert(id, format!("{:#}", anyhow::Error::from(error)));
+            }
+        }
+    }
+    Ok((states, damaged))
 }
 
-fn fleet(config: &Config, states: Vec<(WorkloadId, WorkloadState)>) -> Fleet {
-    let mut states: std::collections::BTreeMap<WorkloadId, WorkloadState> = states.into_iter().collect();
+/// One workload whose past is lost must not take the others' watch from them: it alone is left alone, and people are told.
+fn tell_of_damage(config: &Config, pager: &dyn Pager, id: &WorkloadId, why: &str, now: Timestamp) {
+    tracing::error!(workload = %id, why, "its records can't be followed: it is not watched");
+    if let Some(workload) = config.workloads.get(id) {
+        let alert = narrate::records_damaged(&workload.policy, why, now);
+        pager.page(Notice { alert, receivers: workload.policy.notify.clone() });
+    }
+}
+
+fn fleet(config: &Config, states: Vec<(WorkloadId, WorkloadState)>, damaged: &BTreeMap<WorkloadId, String>) -> Fleet {
+    let mut states: BTreeMap<WorkloadId, WorkloadState> = states.into_iter().collect();
     let mut fleet = Fleet::default();
-    for (id, workload) in &config.workloads {
+    for (id, workload) in config.workloads.iter().filter(|(id, _)| !damaged.contains_key(id)) {
         fleet.add(Arc::clone(&workload.policy), states.remove(id).unwrap_or_default());
     }
     fleet

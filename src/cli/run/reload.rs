@@ -100,15 +100,16 @@ impl Reloader {
         if config.daemon != self.config().daemon {
             tracing::warn!("changes to [daemon] take effect at the next start");
         }
-        let states = match fold(&daemon.store).await {
-            Ok(states) => states,
+        let (states, damaged) = match fold(&daemon.store).await {
+            Ok(known) => known,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the journal can't be read: nothing is changed");
                 daemon.notifier.ready(&status_line(self.config()));
                 return false;
             }
         };
-        let adoptions = config.workloads.iter().map(|(id, workload)| Adoption {
+        let watchable = config.workloads.iter().filter(|(id, _)| !damaged.contains_key(*id));
+        let adoptions = watchable.map(|(id, workload)| Adoption {
             policy: Arc::clone(&workload.policy),
             state: states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone()).unwrap_or_default(),
         });

@@ -117,7 +117,10 @@ impl Terms {
 
     async fn begin(&self, term: u64) -> anyhow::Result<()> {
         self.books.take_over().await?;
-        let states = fold(&self.store).await?;
+        let (states, damaged) = fold(&self.store).await?;
+        if let Some((id, why)) = damaged.first_key_value() {
+            anyhow::bail!("the records of {id} can't be followed: {why}");
+        }
         let policy = Arc::clone(&self.policy.borrow());
         let now = (self.clocks.timeline)();
         forgotten::close(&self.books, &states, |workload| policy.may_know(workload), policy.config(), now).await;

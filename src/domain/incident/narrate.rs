@@ -89,6 +89,18 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
     }
 }
 
+/// A workload's records can't be followed, so that nobody knows what was begun: it is not watched.
+#[must_use]
+pub fn records_damaged(policy: &WorkloadPolicy, error: &str, now: Timestamp) -> Alert {
+    let incident = IncidentId::new(format!("rollbackd-records-{}", policy.id));
+    let reason = shorten(error);
+    let id = format!("{incident}_{}_1", now.as_millis());
+    let summary = format!("rollbackd does not watch {}: its records can't be followed.", policy.id);
+    let next =
+        Next { action: "restore journal.db from a backup, or move it away to begin anew".to_owned(), deadline: None };
+    Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, 1, now) }
+}
+
 fn trigger(cause: &Cause) -> AlertTrigger {
     match cause {
         Cause::Trigger { name, hold_for, evidence, .. } => AlertTrigger {

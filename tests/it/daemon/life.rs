@@ -107,6 +107,38 @@ async fn a_hang_up_puts_a_good_policy_in_force_and_leaves_a_bad_one() {
     daemon.until("closed", async |daemon| daemon.host.has(|alert| alert.reason == closed)).await;
 }
 
+/// Two workloads are on record. What became of one of them nobody can follow any more.
+#[tokio::test]
+async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
+    let mut daemon = Daemon::start("").await;
+    let hang_up = async |workload: &str, daemon: &Daemon| {
+        let policy = daemon.host.policy("listen = \"127.0.0.1:0\"", workload, "");
+        std::fs::write(daemon.host.path("policy.toml"), policy).unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.hears("READY=1").await;
+    };
+    daemon.until("the release is on record", async |daemon| !daemon.records().await.is_empty()).await;
+    hang_up("other", &daemon).await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
+    let journal = rusqlite::Connection::open(daemon.host.path("state/journal.db")).unwrap();
+    assert!(journal.execute("UPDATE records SET body = 'x' WHERE workload = 'app'", []).unwrap() > 0);
+    drop(journal);
+
+    daemon.start_again().await;
+    assert_eq!(daemon.get("/api/v1/workloads/other").await["workload"], "other");
+    assert!(daemon.log().contains("its records can't be followed: it is not watched"));
+    hang_up("app", &daemon).await;
+    assert!(daemon.get("/api/v1/workloads/app").await["workload"].is_null(), "begun anew over what is on record");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
+    daemon.start_again().await;
+    let told = |alert: &rollbackd::domain::incident::alert::Alert| {
+        alert.summary == "rollbackd does not watch app: its records can't be followed."
+    };
+    daemon.until("it is told", async |daemon| daemon.host.has(told)).await;
+}
+
 #[tokio::test]
 async fn the_service_manager_is_told_of_a_life() {
     let mut daemon = Daemon::start("").await;
