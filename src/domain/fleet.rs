@@ -30,6 +30,8 @@ pub struct Fleet {
     controllers: BTreeMap<WorkloadId, Controller>,
     starts: VecDeque<Timestamp>,
     turned_bad: BTreeMap<WorkloadId, Timestamp>,
+    /// Those whose trigger is pending or fires, and since when: a storm is one before its first trigger fires.
+    suspected: BTreeMap<WorkloadId, Timestamp>,
     /// Those that are in breach with no rollout of their own to blame, and since when.
     breached: BTreeMap<WorkloadId, Timestamp>,
     acting: BTreeMap<WorkloadId, String>,
@@ -73,6 +75,7 @@ impl Fleet {
     pub fn remove(&mut self, id: &WorkloadId) -> Option<Controller> {
         self.acting.remove(id);
         self.turned_bad.remove(id);
+        self.suspected.remove(id);
         self.breached.remove(id);
         self.controllers.remove(id)
     }
@@ -104,7 +107,8 @@ impl Fleet {
         };
         let already = out.records.len();
         let reply = controller.handle(input, now, &fleet, out);
-        let breached = controller.breached_since().filter(|_| !has_rolled_out(controller, now));
+        let suspected = controller.breached_since();
+        let breached = suspected.filter(|_| !has_rolled_out(controller, now));
         for record in out.records.iter().skip(already) {
             match &record.event {
                 Event::Planned { plan, .. } if plan.purpose == Purpose::First => self.starts.push_back(now),
@@ -134,10 +138,8 @@ impl Fleet {
                 | Event::Closed { .. } => {}
             }
         }
-        match breached {
-            Some(since) => self.breached.insert(id.clone(), since),
-            None => self.breached.remove(id),
-        };
+        note_since(&mut self.suspected, id, suspected);
+        note_since(&mut self.breached, id, breached);
         if out.records.len() > already {
             let acting = self.controllers.get(id).filter(|controller| controller.is_acting());
             match acting.map(|controller| controller.policy().namespace.clone()) {
@@ -190,17 +192,21 @@ impl Fleet {
             self.starts.pop_front();
         }
         self.turned_bad.retain(|_, at| now.since(*at) < STORM_WINDOW);
-        self.snapshot_for(id)
+        self.snapshot_for(id, now)
     }
 
-    fn snapshot_for(&self, id: &WorkloadId) -> FleetView {
+    fn snapshot_for(&self, id: &WorkloadId, now: Timestamp) -> FleetView {
         let namespace = self.controllers.get(id).map(|controller| controller.policy().namespace.as_str());
         let others = self.acting.iter().filter(|(other, _)| *other != id);
         let in_flight = others.filter(|(_, theirs)| namespace == Some(theirs.as_str())).map(|(other, _)| other.clone());
+        let is_new = |(id, since): &(&WorkloadId, &Timestamp)| {
+            now.since(**since) < STORM_WINDOW && !self.turned_bad.contains_key(*id)
+        };
+        let pending = self.suspected.iter().filter(is_new);
         FleetView {
             workloads: count(self.controllers.len()),
             started_last_hour: count(self.starts.len()),
-            turned_bad: count(self.turned_bad.len()),
+            turned_bad: count(self.turned_bad.len() + pending.count()),
             bad_without_rollout: self
                 .breached
                 .iter()
@@ -256,6 +262,13 @@ impl Fleet {
 fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
     let by_trigger = matches!(incident.cause, Cause::Trigger { .. }) && incident.phase != Phase::Suspected;
     incident.times.detected.filter(|_| by_trigger)
+}
+
+fn note_since(of: &mut BTreeMap<WorkloadId, Timestamp>, id: &WorkloadId, since: Option<Timestamp>) {
+    match since {
+        Some(since) => of.insert(id.clone(), since),
+        None => of.remove(id),
+    };
 }
 
 fn count(n: usize) -> u32 {

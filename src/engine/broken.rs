@@ -13,8 +13,14 @@ use crate::domain::incident::narrate;
 /// Time between two tries of the batch that could not be written.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Time between two proofs that the journal can be written, where nothing else was.
+pub(super) const PROBE_EVERY: Duration = Duration::from_secs(10);
+
 /// Time between two direct messages about it.
 pub(super) const PAGE_AGAIN: Duration = Duration::from_secs(900);
+
+/// A job that waited no longer than this is begun as if nothing had been; after that what called for it may be over.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
@@ -23,6 +29,7 @@ pub(super) struct Broken {
     batch: Batch,
     jobs: Vec<Job>,
     pub(super) answers: Vec<(WorkloadId, Answer)>,
+    since: Instant,
     retry_at: Instant,
     page_at: Instant,
     pages: u64,
@@ -40,6 +47,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             batch,
             jobs,
             answers: Vec::new(),
+            since: now,
             retry_at: now + RETRY,
             page_at: now,
             pages: 0,
@@ -61,7 +69,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         broken.retry_at = Instant::now() + RETRY;
         let batch = broken.batch.clone();
-        match self.edges.journal.commit(batch.clone()).await {
+        match self.write(batch.clone()).await {
             Err(error) => {
                 if let Some(broken) = &mut self.broken {
                     broken.error = error;
@@ -71,10 +79,33 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 let Some(broken) = self.broken.take() else { return };
                 tracing::info!(workload = %broken.workload, "the journal can be written again");
                 self.edges.witness.journal(None);
-                self.after_commit(&batch, broken.jobs);
+                if broken.since.elapsed() <= FRESH || broken.jobs.is_empty() {
+                    self.after_commit(&batch, broken.jobs);
+                } else {
+                    self.after_commit(&batch, Vec::new());
+                    let why = "it could not be recorded in time, and was not begun".to_owned();
+                    self.feed(&broken.workload, Input::NotBegun(why)).await;
+                }
                 self.catch_up(broken.answers).await;
             }
         }
+    }
+
+    /// Finds out whether the journal can still be written when nothing was for a while: at the next incident is too late.
+    pub(super) async fn probe(&mut self) {
+        if self.broken.is_some() || !self.leads() || Instant::now() < self.probe_at {
+            return;
+        }
+        self.probe_at = Instant::now() + PROBE_EVERY;
+        let Err(error) = self.edges.journal.probe().await else { return };
+        let first = self.fleet.iter().next().map(|(id, _)| id.clone());
+        if let Some(id) = first {
+            self.break_down(&id, Batch::default(), Vec::new(), error);
+        }
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), JournalError> {
+        if batch.is_empty() { self.edges.journal.probe().await } else { self.edges.journal.commit(batch).await }
     }
 
     /// Takes the answers that came meanwhile. Where the journal breaks again, the rest of them waits again.

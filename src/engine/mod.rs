@@ -22,7 +22,7 @@ use crate::domain::id::WorkloadId;
 use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
-use broken::Broken;
+use broken::{Broken, PROBE_EVERY};
 use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
 use standby::Leaderless;
@@ -86,6 +86,7 @@ pub struct Engine<J, A> {
     term: Option<u64>,
     leaderless: Leaderless,
     next_tick: Timestamp,
+    probe_at: Instant,
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -109,6 +110,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             term: role.term().filter(|_| role == Role::Alone),
             leaderless: Leaderless::default(),
             next_tick,
+            probe_at: Instant::now() + PROBE_EVERY,
         };
         (engine, Handle::new(call))
     }
@@ -143,6 +145,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             () = tokio::time::sleep_until(Instant::now() + wait) => {}
         }
         self.mend().await;
+        self.probe().await;
         self.page_about_lead();
     }
 

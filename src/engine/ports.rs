@@ -41,6 +41,9 @@ pub struct Notice {
 pub trait Journal: Send + Sync + 'static {
     /// Writes a batch in one transaction.
     fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Writes something that says nothing, durably: whether a batch could be written now.
+    fn probe(&self) -> impl Future<Output = Result<(), JournalError>> + Send;
 }
 
 /// Why the journal could not be written. Nothing of the batch is in it.

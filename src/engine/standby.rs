@@ -35,7 +35,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Input::Observed(observation) => self.fleet.stand_by(id, Some(&observation), now),
             Input::Tick => self.fleet.stand_by(id, None, now),
             // Whoever leads settles what was under way.
-            Input::Done(_) | Input::Parked(_) => {}
+            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) => {}
             Input::Asked(_) => return Some(Err(self.refusal())),
         }
         if let Some(controller) = self.fleet.get(id) {

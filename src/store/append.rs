@@ -25,6 +25,13 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), S
     transaction.commit().map_err(&committing)
 }
 
+/// Writes the schema's version over itself: a transaction like any other, synced like any other.
+pub(super) fn probe(connection: &mut Connection) -> Result<(), StoreError> {
+    let probing = StoreError::failed("writing to the journal");
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&probing)?;
+    connection.pragma_update(None, "user_version", version).map_err(&probing)
+}
+
 pub(super) fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     let appending = StoreError::failed("appending to the journal");
     let workload = record.workload.as_str();

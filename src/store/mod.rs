@@ -150,6 +150,10 @@ impl Journal for Store {
         }
         Ok(())
     }
+
+    async fn probe(&self) -> Result<(), JournalError> {
+        Ok(self.writer.call(append::probe).await?)
+    }
 }
 
 impl Outbox for Store {

@@ -50,6 +50,10 @@ impl Journal for Flaky {
         }
         Ok(())
     }
+
+    async fn probe(&self) -> Result<(), JournalError> {
+        if self.full.load(Ordering::SeqCst) { Err(JournalError("disk full".to_owned())) } else { Ok(()) }
+    }
 }
 
 impl Flaky {
@@ -60,7 +64,8 @@ impl Flaky {
 }
 
 /// Looks plans over when it is let.
-struct Hands(Semaphore, AtomicUsize);
+/// Plans looked over, and steps begun, are counted.
+struct Hands(Semaphore, AtomicUsize, AtomicUsize);
 
 impl Actuator for Hands {
     async fn preflight(&self, _: &WorkloadPolicy, _: &Plan) -> Vec<Finding> {
@@ -74,6 +79,7 @@ impl Actuator for Hands {
     }
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
+        self.2.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }
 
@@ -175,7 +181,7 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
         seen.send(observation).await.unwrap();
     }
     let journal = Arc::new(Flaky::default());
-    let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0)));
+    let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0)));
     let chair = Arc::new(Chair(Mutex::new(role)));
     let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
     let (began, skew) = (Instant::now(), Arc::clone(&ahead));
@@ -204,6 +210,18 @@ impl Stage {
         while !done(self) {
             assert!(Instant::now() < patience, "never: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_decided(&self, what: &str, done: impl Fn(&str) -> bool) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            let explanation = self.engine.explain(WorkloadId::new("app")).await.unwrap().unwrap();
+            if done(&explanation.decision) {
+                return;
+            }
+            assert!(Instant::now() < patience, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -389,4 +407,31 @@ async fn people_are_told_where_nobody_leads_for_long() {
     led.until("it is told", |stage| !stage.pages.0.lock().unwrap().is_empty()).await;
     assert!(led.pages.0.lock().unwrap()[0].alert.summary.contains("no other replica holds it"));
     assert!(never.pages.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_could_not_be_recorded_in_time_is_not_begun_late() {
+    let stage = stage(&["app"]).await;
+    stage.roll_back("app").await.unwrap();
+    stage.journal.full.store(true, Ordering::SeqCst);
+    stage.hands.0.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    // Longer than what is begun as if nothing had been.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.until("the attempt failed", |stage| stage.journal.names("app").contains(&"failed")).await;
+    let names = stage.journal.names("app");
+    assert!(names.ends_with(&["planned", "step-started", "step-finished", "failed"]), "{names:?}");
+    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn that_the_journal_can_not_be_written_is_found_out_while_nothing_happens() {
+    let stage = stage(&["app"]).await;
+    stage.journal.full.store(true, Ordering::SeqCst);
+    let told = "nothing is done: the journal could not be written: disk full";
+    stage.until_decided("the journal is found broken", |decision| decision == told).await;
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.until_decided("the journal is found whole", |decision| decision != told).await;
+    stage.pause("app").await.unwrap();
 }

@@ -1,13 +1,19 @@
 //! What happens on the way between a plan and its end: the operator's hand, other writers, a death, a failed attempt.
 
-use rollbackd::domain::controller::RequestKind;
+use std::sync::Arc;
+
+use rollbackd::domain::controller::{Input, Output, RequestKind};
+use rollbackd::domain::fleet::Fleet;
+use rollbackd::domain::id::{InstanceId, TargetId, WorkloadId};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Closing, Event};
-use rollbackd::domain::policy::{SmokeTest, Strategy};
+use rollbackd::domain::incident::state::WorkloadState;
+use rollbackd::domain::observation::{Answer, Observation, ReleaseView, Seen};
+use rollbackd::domain::policy::{Release, SmokeTest, Strategy};
 use rollbackd::domain::response::plan::{Aspect, Finding, Purpose};
 use rollbackd::domain::time::{Span, Timestamp};
 
-use crate::world::{Behaviour, Script, WELL, World, policy};
+use crate::world::{Behaviour, DAWN, Script, WELL, World, policy};
 
 fn v2_is_bad() -> Script {
     Box::new(|revision: &str, _: Timestamp| if revision == "v2" { Behaviour { errors: 0.4, ..WELL } } else { WELL })
@@ -229,4 +235,139 @@ fn the_second_attempt_is_judged_by_what_it_brings() {
     assert!(world.now.since(failed) >= world.policy.interval, "at once");
     until(&mut world, Phase::Restored);
     assert_eq!(purposes(&world), [Purpose::First, Purpose::Retry]);
+}
+
+/// v2 is bad until that time, and well from then on.
+fn v2_is_bad_until(end: u64) -> Script {
+    Box::new(move |revision: &str, now: Timestamp| {
+        let is_bad = revision == "v2" && now < DAWN + Span::from_secs(end);
+        if is_bad { Behaviour { errors: 0.4, ..WELL } } else { WELL }
+    })
+}
+
+#[test]
+fn a_step_that_died_with_the_daemon_is_not_taken_up_after_the_plans_deadline() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad_until(100));
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    // The plan is looked over in no time, its first step is not done in any.
+    let begun = |world: &World| world.journal.iter().any(|record| matches!(record.event, Event::StepStarted { .. }));
+    assert!(world.run_until(Span::from_secs(60), begun));
+    assert_eq!(world.switches, [], "the step has only begun");
+    world.now = world.now + Span::from_secs(120);
+    world.crash(true);
+    until(&mut world, Phase::Escalated);
+    assert_eq!(world.switches, [], "a release that is well again was taken back");
+    let reason = &world.last_alert().reason;
+    assert!(reason.contains("meanwhile v2 is well again, and nothing more is done"), "{reason}");
+}
+
+#[test]
+fn what_the_pause_met_half_way_is_not_done_again_by_the_next_start() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Started);
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    world.crash(true);
+    world.run(Span::from_secs(30));
+    assert_eq!(world.switches, []);
+    world.ask(RequestKind::Resume).unwrap();
+    until(&mut world, Phase::Restored);
+    assert_eq!(world.running(), Some("v1"));
+}
+
+#[test]
+fn a_trigger_that_fires_on_no_proof_is_no_ground_to_act() {
+    let script = |revision: &str, now: Timestamp| match revision {
+        "v2" if now < DAWN + Span::from_secs(90) => Behaviour { errors: 0.4, ..WELL },
+        // One of seven a second: beyond the bound, and never proven within the window.
+        "v2" => Behaviour { errors: 0.15, rate: 1.0, ..WELL },
+        _ => WELL,
+    };
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(script));
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    until(&mut world, Phase::Held);
+    world.run(Span::from_secs(40));
+    world.crash(true);
+    world.ask(RequestKind::Resume).unwrap();
+    world.run(Span::from_secs(10));
+    assert_eq!(world.switches, [], "{:?}", world.last_alert());
+    assert!(world.journal.iter().any(|record| {
+        matches!(&record.event, Event::Held { hold, .. } if matches!(hold.as_str(), "evidence-unknown" | "stale-evidence"))
+    }));
+}
+
+#[test]
+fn no_word_makes_a_goal_of_what_is_not_there() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    let request = |to: &str| RequestKind::Rollback {
+        reason: "by hand".to_owned(),
+        to: Some(to.into()),
+        force: vec!["goal-refused".to_owned()],
+    };
+    world.run(Span::from_secs(3));
+    for to in ["nowhere", "v2"] {
+        let refusal = world.ask(request(to)).unwrap_err().to_string();
+        assert!(refusal.starts_with("held by goal-refused: "), "{refusal}");
+    }
+    until(&mut world, Phase::Restored);
+}
+
+#[test]
+fn nothing_is_held_without_an_end() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(|_: &str, _: Timestamp| WELL));
+    world.run(Span::from_secs(30));
+    let leak = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned() };
+    world.ask(leak).unwrap();
+    world.run(Span::from_secs(3500));
+    assert_eq!(world.phases().last(), Some(&Phase::Held));
+    world.run(Span::from_secs(200));
+    let told = world.alerts.iter().find(|alert| alert.phase == Phase::Escalated).expect("somebody is told");
+    assert!(told.reason.starts_with("held for 1h: "), "{}", told.reason);
+}
+
+#[test]
+fn workloads_that_turn_bad_together_are_a_storm_before_the_first_of_them_is_acted_upon() {
+    let mut fleet = Fleet::default();
+    let names = ["a1", "a2", "a3"].map(WorkloadId::new);
+    let target = || TargetId::new("a:80");
+    for name in &names {
+        let mut policy = policy(Strategy::Direct, &["a"]);
+        (policy.id, policy.namespace) = (name.clone(), name.as_str().to_owned());
+        policy.triggers.retain(|trigger| trigger.name.as_str() == "health");
+        fleet.add(Arc::new(policy), WorkloadState::default());
+    }
+    let mut told = Vec::new();
+    for second in 0..120 {
+        let now = DAWN + Span::from_secs(second);
+        // The third is a look behind the others, so that they fire before it.
+        for (late, name) in names.iter().enumerate() {
+            let release = if second < 60 { "v1" } else { "v2" };
+            let view = ReleaseView {
+                instances: vec![(InstanceId::new("a"), release.into())],
+                available: ["v1", "v2"].map(|revision| Release { revision: revision.into(), image: None }).to_vec(),
+                orchestrated: None,
+            };
+            let is_bad = second >= 70 + late as u64;
+            let answer = Answer { healthy: !is_bad, detail: String::new(), revision: None };
+            let probe = Seen::Probe { target: target(), instance: Some(InstanceId::new("a")), result: Ok(answer) };
+            for seen in [Seen::Releases(Ok(view)), probe] {
+                let mut out = Output::default();
+                let observation = Observation { workload: name.clone(), at: now, seen };
+                fleet.handle(name, Input::Observed(observation), now, &mut out);
+                told.extend(out.records);
+            }
+        }
+    }
+    let holds: Vec<&str> = told
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Held { hold, .. } => Some(hold.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(holds, ["fleet-storm"; 3]);
 }

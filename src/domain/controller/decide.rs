@@ -19,6 +19,9 @@ const PREFLIGHT_FRESH: Span = Span::from_secs(5);
 /// Time between two preflights of a plan that did not pass.
 const PREFLIGHT_RETRY: Span = Span::from_secs(30);
 
+/// How long an incident is held, or waits for approval, before it is handed to a human.
+const HELD_LIMIT: Span = Span::from_secs(3600);
+
 /// Times that a pending trigger's progress is noted within its `for`.
 const PENDING_NOTES: u64 = 10;
 
@@ -95,13 +98,24 @@ impl Controller {
         self.asked = fleet.clone();
         let hold = ruling.hold().cloned();
         let goal = ruling.goal.clone();
+        if let Some(reason) = held_for_too_long(incident, hold.as_ref(), now) {
+            self.ruling = Some(ruling);
+            return self.escalate(&reason, now, out);
+        }
         let forced = ruling.forced();
         self.ruling = Some(ruling);
         match (hold, goal) {
+            // Proof comes and goes where there is little traffic: that is no news of what is held anyway.
+            (Some(Hold::EvidenceUnknown { .. }), _) if self.is_held_by_others() => false,
             (Some(hold), goal) => self.hold(hold, goal, now, out),
             (None, Some(goal)) => self.plan(Purpose::First, 1, goal, forced, now, out),
             (None, None) => false,
         }
+    }
+
+    fn is_held_by_others(&self) -> bool {
+        let hold = self.state.incident.as_ref().and_then(|incident| incident.hold.as_ref());
+        hold.is_some_and(|hold| !matches!(hold, Hold::Paused { .. } | Hold::EvidenceUnknown { .. }))
     }
 
     /// Holds, unless it is held for the same reason already.
@@ -303,6 +317,17 @@ impl Controller {
             TriggerState::Inactive | TriggerState::Firing { .. } => None,
         }
     }
+}
+
+/// What holds for an hour is for a human: nothing is waited for without an end. What an operator's own word holds while a
+/// signal shows when it is over is left to that signal.
+fn held_for_too_long(incident: &Incident, hold: Option<&Hold>, now: Timestamp) -> Option<String> {
+    let hold = hold?;
+    let is_reported = matches!(incident.cause, Cause::Manual { .. } | Cause::External { .. });
+    let is_by_word = matches!(hold, Hold::ObserveMode | Hold::AlertOnly | Hold::Paused { .. } | Hold::Rejected { .. });
+    let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval);
+    let is_long = now.since(incident.times.detected.unwrap_or(incident.phase_since)) > HELD_LIMIT;
+    (is_held && is_long && (is_reported || !is_by_word)).then(|| format!("held for {HELD_LIMIT}: {hold}"))
 }
 
 fn cause_of(trigger: &TriggerStatus) -> Cause {

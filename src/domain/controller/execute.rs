@@ -1,12 +1,12 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, UnknownReason, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::alert::Phase;
-use crate::domain::incident::record::{Event, Goal};
+use crate::domain::incident::record::{Cause, Event, Goal};
 use crate::domain::incident::state::{Progress, Smoke};
-use crate::domain::observation::Rollout;
+use crate::domain::observation::{ReleaseView, Rollout};
 use crate::domain::policy::Severity;
 use crate::domain::response::goal;
 use crate::domain::response::guard::FleetView;
@@ -40,6 +40,9 @@ impl Controller {
             let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
             return self.hold(hold, goal, now, out);
         }
+        if let Some((step, outcome)) = self.too_late_to_resume(&plan, &progress, now) {
+            return self.record(Event::StepFinished { step, outcome }, now, out);
+        }
         // What runs is ended by its own limit, and what broke says why.
         if now > plan.deadline && !matches!(progress, Progress::Running { .. } | Progress::Broken { .. }) {
             let reason = format!("not done by its deadline, {}", plan.deadline);
@@ -59,6 +62,16 @@ impl Controller {
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
             Progress::Idle | Progress::Proving { .. } => false,
         }
+    }
+
+    /// A step that was under way when the daemon ended, and that nobody does now: after the plan's deadline it is not taken
+    /// up again, since what called for it may be over.
+    fn too_late_to_resume(&self, plan: &Plan, progress: &Progress, now: Timestamp) -> Option<(u32, Outcome)> {
+        let Progress::Running { step, .. } = progress else { return None };
+        let kind = &plan.steps.get(usize::try_from(*step).ok()?)?.kind;
+        let is_adrift = self.in_flight.is_none() && !kind.is_judged();
+        let why = || format!("{}: the daemon was not there until after the plan's deadline", kind.title());
+        (is_adrift && now > plan.deadline).then(|| (*step, Outcome::TimedOut(why())))
     }
 
     /// Gates are passed by judgement; every other step by its job's answer.
@@ -248,6 +261,18 @@ impl Controller {
         if self.is_stuck_down() {
             return self.make_whole(now, out);
         }
+        match self.is_still_called_for(&last, now) {
+            Verdict::Breach => {}
+            Verdict::Ok => {
+                let reason = format!("{trouble}; meanwhile {} is well again, and nothing more is done", last.from);
+                return self.escalate(&reason, now, out);
+            }
+            Verdict::Unknown(reason) if self.waited_on_the_ladder(now) => {
+                let reason = format!("{trouble}; whether {} is still bad is not known: {reason}", last.from);
+                return self.escalate(&reason, now, out);
+            }
+            Verdict::Unknown(_) => return false,
+        }
         match (last.purpose, goal) {
             (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
                 self.plan(Purpose::Retry, last.attempt + 1, goal, Vec::new(), now, out)
@@ -271,7 +296,32 @@ impl Controller {
         let is_an_operators =
             |hold: &&Hold| matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode);
         let hold = incident.hold.as_ref().filter(|hold| !is_an_operators(hold))?;
-        (now.since(incident.phase_since) > self.policy.deadline).then_some(hold)
+        self.waited_on_the_ladder(now).then_some(hold)
+    }
+
+    fn waited_on_the_ladder(&self, now: Timestamp) -> bool {
+        let incident = self.state.incident.as_ref();
+        incident.is_some_and(|incident| now.since(incident.phase_since) > self.policy.deadline)
+    }
+
+    /// Whether another attempt is still called for. Where the attempt before left nothing behind, the release in place may
+    /// be well again; where it did, what is half done must be brought to an end. What people asked for needs no evidence.
+    fn is_still_called_for(&self, last: &Plan, now: Timestamp) -> Verdict {
+        let Some(incident) = &self.state.incident else { return Verdict::Ok };
+        let Cause::Trigger { name, .. } = &incident.cause else { return Verdict::Breach };
+        let is_whole = self.state.current.as_ref().is_some_and(|current| current.revision == last.from)
+            && self.view().is_ok_and(|view| is_untouched(view, last));
+        if !is_whole {
+            return Verdict::Breach;
+        }
+        let status = self.assessment.triggers.iter().find(|trigger| trigger.name == *name);
+        match status.map(|status| &status.evidence.verdict) {
+            Some(Verdict::Ok) if self.healthy_since.is_none_or(|since| now.since(since) < self.policy.interval) => {
+                Verdict::Unknown(UnknownReason::NoReading)
+            }
+            Some(verdict) => verdict.clone(),
+            None => Verdict::Breach,
+        }
     }
 
     fn older_goal(&self, tried: &[RevisionId], now: Timestamp) -> Option<Goal> {
@@ -320,6 +370,12 @@ impl Controller {
 /// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
 fn still_holds_on_the_ladder(guard: &str) -> bool {
     matches!(guard, "paused" | "rejected" | "revision-unknown" | "observe-mode")
+}
+
+/// Whether everything is still at the release that a plan leads away from, and as large as it was.
+fn is_untouched(view: &ReleaseView, plan: &Plan) -> bool {
+    let least = plan.most_replicas().unwrap_or(1);
+    view.is_bound_for(&plan.from) && view.orchestrated.as_ref().is_none_or(|there| there.replicas >= least)
 }
 
 fn with_verdict(checks: &[CheckStatus], pick: impl Fn(&Verdict) -> bool) -> Vec<&str> {

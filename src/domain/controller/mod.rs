@@ -53,6 +53,8 @@ pub enum Input {
     Parked(Answer),
     /// An operator asks for something.
     Asked(Request),
+    /// The job that was asked for last was never begun, and why: what called for it may be over.
+    NotBegun(String),
 }
 
 /// Work for the edges, asked for once. A restart asks again for what has no outcome yet.
@@ -344,6 +346,13 @@ impl Controller {
                 self.take_answer(answer, now, out);
                 return None;
             }
+            Input::NotBegun(why) => {
+                self.in_flight = None;
+                if let Some(step) = self.running_step() {
+                    self.record(Event::StepFinished { step, outcome: Outcome::Denied(why) }, now, out);
+                }
+                true
+            }
             Input::Asked(request) => {
                 reply = Some(self.ask(request, now, fleet, out));
                 true
@@ -476,7 +485,9 @@ impl Controller {
         match &incident.progress {
             Progress::Running { step, .. } => {
                 let step = incident.plan.as_ref()?.steps.get(usize::try_from(*step).ok()?)?;
-                (!step.kind.is_judged()).then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
+                // After a start nobody does it any more; who paused the workload meant this one too.
+                let may_begin = !step.kind.is_judged() && self.state.paused.is_none();
+                may_begin.then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
             }
             Progress::Proving { smoke: Smoke::Running, .. } => self.policy.verify.smoke.clone().map(Work::Smoke),
             Progress::Idle

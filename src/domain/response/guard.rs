@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attribution;
 use super::goal;
 use super::hold::Hold;
-use crate::domain::health::verdict::{Assessment, TriggerState};
+use crate::domain::health::verdict::{Assessment, TriggerState, Verdict};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
 use crate::domain::incident::record::{Cause, Goal, Running};
@@ -154,6 +154,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("blind", blind(situation)),
         ("revision-unknown", revision_unknown(situation)),
         ("stale-evidence", stale_evidence(situation)),
+        ("evidence-unknown", evidence_unknown(situation)),
         ("fault-ebbs", fault_ebbs(situation)),
         ("no-rollout", no_rollout(situation)),
         ("fault-before-rollout", fault_before_rollout(situation)),
@@ -176,7 +177,9 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
     ];
     let guards = holds.into_iter().map(|(name, hold)| {
         let hold = hold.or_else(|| attribution::stands(situation, name));
-        let forced = FORCIBLE.contains(&name) && force.iter().any(|f| f == name);
+        // What was named and is still no goal, no word makes one.
+        let is_no_goal = name == "goal-refused" && goal.is_err();
+        let forced = FORCIBLE.contains(&name) && !is_no_goal && force.iter().any(|f| f == name);
         Guard { name: name.to_owned(), hold, forced }
     });
     Ruling { guards: guards.collect(), goal: goal.ok() }
@@ -256,6 +259,17 @@ fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
     let limit = situation.limits.interval.times(2);
     let fresh = newest.is_some_and(|newest| situation.now.since(newest) <= limit);
     (!fresh).then_some(Hold::StaleEvidence { newest })
+}
+
+/// A trigger goes on firing while nothing is known, and after a restart it fires from the first look on: that alone is no
+/// ground to act.
+fn evidence_unknown(situation: &Situation<'_>) -> Option<Hold> {
+    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
+    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    match &status.evidence.verdict {
+        Verdict::Unknown(reason) => Some(Hold::EvidenceUnknown { reason: reason.to_string() }),
+        Verdict::Ok | Verdict::Breach => None,
+    }
 }
 
 fn fault_ebbs(situation: &Situation<'_>) -> Option<Hold> {

@@ -39,6 +39,11 @@ pub enum Hold {
         /// The newest sample.
         newest: Option<Timestamp>,
     },
+    /// The trigger fires since an earlier look, and the present evidence proves nothing.
+    EvidenceUnknown {
+        /// Why it proves nothing.
+        reason: String,
+    },
     /// The fault began before the release did.
     FaultBeforeRollout {
         /// When the fault began.
@@ -182,6 +187,7 @@ impl Hold {
             | Hold::Blind { .. }
             | Hold::RevisionUnknown { .. }
             | Hold::StaleEvidence { .. }
+            | Hold::EvidenceUnknown { .. }
             | Hold::FaultEbbs
             | Hold::FaultBeforeRollout { .. }
             | Hold::OneTarget { .. }
@@ -212,6 +218,7 @@ impl Hold {
             Hold::Blind { .. } => "blind",
             Hold::RevisionUnknown { .. } => "revision-unknown",
             Hold::StaleEvidence { .. } => "stale-evidence",
+            Hold::EvidenceUnknown { .. } => "evidence-unknown",
             Hold::FaultEbbs => "fault-ebbs",
             Hold::FaultBeforeRollout { .. } => "fault-before-rollout",
             Hold::OldReleaseAlike { .. } => "old-release-alike",
@@ -258,6 +265,9 @@ impl fmt::Display for Hold {
             Hold::FaultEbbs => f.write_str("the fault ebbs: what was bad is good now, though not for long enough"),
             Hold::StaleEvidence { newest: Some(at) } => write!(f, "the newest sample is from {at}"),
             Hold::StaleEvidence { newest: None } => f.write_str("there is no fresh sample"),
+            Hold::EvidenceUnknown { reason } => {
+                write!(f, "the trigger fires, but what is seen now is no proof: {reason}")
+            }
             Hold::FaultBeforeRollout { onset, rollout } => {
                 write!(f, "the fault began at {onset}, before the release came at {rollout}")
             }

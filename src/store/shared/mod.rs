@@ -177,6 +177,10 @@ impl Journal for Books {
         }
         self.store.commit(batch).await
     }
+
+    async fn probe(&self) -> Result<(), JournalError> {
+        self.store.probe().await
+    }
 }
 
 impl Shared {
