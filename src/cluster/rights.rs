@@ -129,7 +129,8 @@ pub const fn to_see_quota() -> Right {
     Right::new("", "resourcequotas", "list")
 }
 
-/// Everything that a policy needs, whatever comes, without repetition.
+/// Everything that every rollback under a policy needs, without repetition. A StatefulSet that waits for a pod which is never
+/// ready takes [`to_delete_stuck`] besides.
 #[must_use]
 pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
     let kinds: &[ObjectKind] = match &cluster.subject {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use rollbackd::cluster::rights::{self, Right};
@@ -69,7 +69,7 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["argo-cd", "blue-green", "config-maps", "flux", "scale", "stuck-pods"]);
+    assert_eq!(extras(), ["blue-green", "scale", "stuck-pods"]);
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
@@ -173,6 +173,41 @@ fn beyond_templates_the_api_server_lets_the_daemon_write_nothing() {
         // An administrator is not bound by it.
         cluster.patch("shop", &json!({ "spec": { "replicas": 0, "paused": true } })).await;
     });
+}
+
+#[test]
+fn of_a_service_the_api_server_lets_the_daemon_write_the_selector_alone() {
+    on_cluster(Needs::Api, async |cluster| {
+        let account = Account::install(cluster, &["blue-green"]).await;
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "shop", "namespace": cluster.namespace() },
+            "spec": { "selector": { "colour": "green" }, "ports": [{ "port": 80 }] },
+        });
+        super::manifests::apply(cluster.client(), &service, cluster.namespace()).await;
+        let services = Api::<Service>::namespaced(account.client.clone(), cluster.namespace());
+        let write = async |patch: Value| services.patch("shop", &PatchParams::default(), &Patch::Merge(patch)).await;
+        let refused = async |patch: &Value| write(patch.clone()).await.err().map(|error| error.to_string());
+        let labels = json!({ "metadata": { "labels": { "a": "b" } } });
+        // A policy that was just made takes a moment to be in force.
+        let deadline = Instant::now() + PATIENCE;
+        while !refused(&labels).await.is_some_and(|told| told.contains("no other metadata")) {
+            assert!(Instant::now() < deadline, "the policy is not in force");
+            let clean = json!({ "metadata": { "labels": { "a": null } } });
+            cluster_service(cluster).patch("shop", &PatchParams::default(), &Patch::Merge(clean)).await.unwrap();
+            sleep(LOOK_EVERY).await;
+        }
+        let switched = write(json!({ "spec": { "selector": { "colour": "blue" } } })).await.unwrap();
+        assert_eq!(switched.spec.unwrap().selector.unwrap()["colour"], "blue");
+        for patch in [json!({ "spec": { "type": "NodePort" } }), json!({ "spec": { "ports": [{ "port": 81 }] } })] {
+            let told = refused(&patch).await.unwrap_or_default();
+            assert!(told.contains("rollbackd-services") && told.contains("no other part"), "{patch}: {told}");
+        }
+    });
+}
+
+/// The test's Services, as an administrator has them.
+fn cluster_service(cluster: &Cluster) -> Api<Service> {
+    Api::namespaced(cluster.client().clone(), cluster.namespace())
 }
 
 /// The daemon over one workload of each kind, none of which exists; it ends with this value.
