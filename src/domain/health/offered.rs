@@ -23,7 +23,7 @@ const MAX_NAMES: (usize, usize) = (5, 3);
 struct Offer {
     /// Operand by operand, when a series of it was last on a page.
     seen: Vec<Option<Timestamp>>,
-    /// Names of families on its pages, each list sorted.
+    /// Names of families on its pages, each list sorted, that of the newest page last.
     families: Vec<Arc<[String]>>,
     newest: Option<Timestamp>,
 }
@@ -52,12 +52,20 @@ impl Offered {
         }
         let Some(families) = families else { return };
         let is_known = |known: &Arc<[String]>| Arc::ptr_eq(known, families) || known == families;
-        if !offer.families.iter().any(is_known) {
-            if offer.families.len() == MAX_LISTS {
-                offer.families.remove(0);
+        match offer.families.iter().position(is_known) {
+            Some(place) => offer.families[place..].rotate_left(1),
+            None => {
+                if offer.families.len() == MAX_LISTS {
+                    offer.families.remove(0);
+                }
+                offer.families.push(Arc::clone(families));
             }
-            offer.families.push(Arc::clone(families));
         }
+    }
+
+    /// The families on a release's newest page, as far as they were told.
+    fn present(&self, release: &RevisionId) -> &[String] {
+        self.0.get(release).and_then(|offer| offer.families.last()).map_or(&[], |list| list)
     }
 
     fn make_room(&mut self) {
@@ -70,15 +78,8 @@ impl Offered {
         }
     }
 
-    /// What another release had that `release` has not, of the series that these candidates ask for; `present` are the
-    /// families that its newest page has.
-    pub(super) fn gone(
-        &self,
-        release: &RevisionId,
-        candidates: &[Candidate],
-        operands: &Operands,
-        present: &[String],
-    ) -> Option<Gone> {
+    /// What another release had that `release` has not, of the series that these candidates ask for.
+    pub(super) fn gone(&self, release: &RevisionId, candidates: &[Candidate], operands: &Operands) -> Option<Gone> {
         let others = || self.0.iter().filter(|(other, _)| *other != release).map(|(_, offer)| offer);
         let was_seen = |operand: &OperandId| {
             others().any(|offer| offer.seen.get(usize::from(operand.0)).is_some_and(Option::is_some))
@@ -95,7 +96,7 @@ impl Offered {
             return None;
         }
         let known = others().flat_map(|offer| &offer.families);
-        Some(told(families, Since::Release(release.clone()), known, present))
+        Some(told(families, Since::Release(release.clone()), known, self.present(release)))
     }
 
     /// That a series which `release` itself had is on its pages no more, though they are read; `is_fresh` says so of a time.
@@ -104,14 +105,13 @@ impl Offered {
         release: &RevisionId,
         operand: OperandId,
         operands: &Operands,
-        present: &[String],
         is_fresh: impl Fn(Timestamp) -> bool,
     ) -> Option<Gone> {
         let offer = self.0.get(release).filter(|offer| offer.newest.is_some_and(&is_fresh))?;
         let last = (*offer.seen.get(usize::from(operand.0))?).filter(|last| !is_fresh(*last))?;
         let name = operands.get(operand)?.selector.name()?.to_owned();
-        let before = offer.families.iter().filter(|list| ***list != *present);
-        Some(told(vec![name], Since::Time(last), before, present))
+        let before = offer.families.iter().rev().skip(1);
+        Some(told(vec![name], Since::Time(last), before, self.present(release)))
     }
 }
 
@@ -157,7 +157,9 @@ mod tests {
         let mut offered = Offered::default();
         offered.note(&"v1".into(), &page(old.0), old.1.map(families).as_ref(), at(0));
         offered.note(&"v2".into(), &page(false), Some(&families(new)), at(5));
-        offered.gone(&"v2".into(), &candidates, &operands, &families(new)).map(|gone| gone.to_string())
+        // The old release goes on beside the new one, and its pages say nothing of what the new one's have.
+        offered.note(&"v1".into(), &page(old.0), old.1.map(families).as_ref(), at(6));
+        offered.gone(&"v2".into(), &candidates, &operands).map(|gone| gone.to_string())
     }
 
     #[test]
@@ -187,7 +189,7 @@ mod tests {
         let mut offered = Offered::default();
         let (before, after) = (families(&["requests", "up"]), families(&["http_requests", "up"]));
         let said = |offered: &Offered| {
-            let gone = offered.vanished(&"v1".into(), counter, &operands, &after, |time| time > at(10));
+            let gone = offered.vanished(&"v1".into(), counter, &operands, |time| time > at(10));
             gone.map(|gone| gone.to_string())
         };
         offered.note(&"v1".into(), &page(true), Some(&before), at(5));

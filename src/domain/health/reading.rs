@@ -137,9 +137,10 @@ impl<'a> Sight<'a> {
                 return Reading::lack(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading)));
             }
             let nearest = candidate::nearest(&signal.candidates, self.operands, self.families);
-            let gone = self.scope.revision.and_then(|revision| {
-                self.offered.gone(revision, &signal.candidates, self.operands, self.families).map(Box::new)
-            });
+            let gone = self
+                .scope
+                .revision
+                .and_then(|revision| self.offered.gone(revision, &signal.candidates, self.operands).map(Box::new));
             return Reading::unknown(UnknownReason::NoSuchSeries { nearest, gone });
         };
         let scale = candidate.scale;
@@ -217,9 +218,10 @@ impl<'a> Sight<'a> {
     /// Nothing new of an operand: its series have vanished from pages that are read, or nothing is read.
     fn stale(&self, newest: Timestamp, operand: OperandId) -> UnknownReason {
         let is_fresh = |at: Timestamp| self.scope.is_fresh(at);
-        let gone = self.scope.revision.and_then(|revision| {
-            self.offered.vanished(revision, operand, self.operands, self.families, is_fresh).map(Box::new)
-        });
+        let gone = self
+            .scope
+            .revision
+            .and_then(|revision| self.offered.vanished(revision, operand, self.operands, is_fresh).map(Box::new));
         match gone {
             Some(gone) => UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: Some(gone) },
             None => UnknownReason::Stale { newest },
