@@ -285,7 +285,7 @@ impl Comparer {
             value: pair.and_then(|(_, old)| Finite::new(old)),
             samples: look.old.samples,
             bound: bound.and_then(Finite::new),
-            evidence: Finite::new(evidence.exp().min(1e300)),
+            evidence: of_log(evidence),
         };
         let early = if is_early { self.early.log_evidence() } else { f64::NEG_INFINITY };
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
@@ -332,7 +332,7 @@ impl Comparer {
         let reference = self.settled.map_or(worst.value, |settled| settled.max(worst.value));
         // The more it went up and down, the further it goes the next time.
         let bound = self.comparison.bound(reference * worst.unrest.exp());
-        let compared = Compared {
+        let mut compared = Compared {
             baseline: look.baseline.clone(),
             beside: false,
             value: Finite::new(reference),
@@ -345,6 +345,7 @@ impl Comparer {
         };
         let condition = Condition::Above(limit);
         self.weigh_past(look, candidate, condition);
+        compared.evidence = of_log(self.against_past.log_evidence());
         let mut judgement = judge::judge(&grown, look.signal, condition, true);
         // A window that proves something is one of many that were looked at.
         if matches!(judgement, Judgement::Bad | Judgement::Unproven) {
@@ -436,6 +437,11 @@ impl Yardstick {
             self.known = margin.bound(upper(seen)).max(if self.above.is_some() { upper(slower) } else { 0.0 });
         }
     }
+}
+
+/// Evidence from its logarithm, at most what a number holds.
+fn of_log(evidence: f64) -> Option<Finite> {
+    Finite::new(evidence.exp().min(1e300))
 }
 
 /// What is tested: errors, or a histogram's bounds that both sides have; `factor` times slower is materially slower.
