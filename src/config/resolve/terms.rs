@@ -69,7 +69,9 @@ pub(super) fn resolve(
             .hint("it takes two or more; for one write `signal` with `above` or `below`");
     }
     if count > MOST_TERMS {
-        r.problems.wrong(written.at, format!("`{how}` of {count} signals")).hint("it takes eight at most");
+        r.problems
+            .wrong(written.at, format!("`{how}` of {count} signals"))
+            .hint(format!("it takes {MOST_TERMS} at most"));
     }
     let resolved: Vec<Option<Term>> = written.value.iter().map(|at| term(r, at, signals, sight)).collect();
     let terms: Vec<Term> = resolved.into_iter().collect::<Option<_>>()?;
@@ -137,8 +139,10 @@ pub(super) fn confirm(
     signals: &Signals,
     sight: Sight,
 ) -> Vec<Trigger> {
+    // What is bad only together with something else says nothing of a signal by itself.
+    let alone = resolved.iter().filter(|(trigger, _)| trigger.is_by_any());
     let bounds: Vec<(SignalName, Condition)> =
-        resolved.iter().flat_map(|(trigger, _)| trigger.terms()).map(|(name, bound)| (name.clone(), bound)).collect();
+        alone.flat_map(|(trigger, _)| trigger.terms()).map(|(name, bound)| (name.clone(), bound)).collect();
     let names: Vec<String> = resolved.iter().map(|(trigger, _)| trigger.name.to_string()).collect();
     let mut confirmed = |(trigger, wanted): (Trigger, Option<&At<String>>)| {
         let confirm_with = wanted.and_then(|wanted| second(r, &trigger, wanted, &bounds, &names, signals, sight));
