@@ -4,7 +4,7 @@
 use super::guard::{Situation, is_by_trigger};
 use super::hold::Hold;
 use crate::domain::health::around::{Amount, Around};
-use crate::domain::health::verdict::{Evidence, TriggerStatus, UnknownReason, Verdict};
+use crate::domain::health::verdict::{Evidence, UnknownReason, Verdict};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::{Cause, Goal};
 use crate::domain::policy::{Combine, Comparison, Condition};
@@ -35,7 +35,7 @@ const AT_ONCE: Span = Span::from_secs(300);
 /// Asks about each signal that is bad, with what else is seen. Where all of several must be bad, one that is not put down to
 /// the release is enough; where any is enough, none may be.
 fn ask_of_each<'a>(situation: &Situation<'a>, ask: impl Fn(&'a Evidence, &'a Around) -> Option<Hold>) -> Option<Hold> {
-    let status = status(situation)?;
+    let status = situation.trigger()?;
     let of = |evidence: &'a Evidence| ask(evidence, evidence.around.as_deref()?);
     let Some(combined) = &status.combined else { return of(&status.evidence) };
     let bad = combined.terms.iter().filter(|term| is_bad(&term.verdict));
@@ -44,12 +44,6 @@ fn ask_of_each<'a>(situation: &Situation<'a>, ask: impl Fn(&'a Evidence, &'a Aro
         Combine::All => holds.into_iter().flatten().next(),
         Combine::Any => holds.into_iter().collect::<Option<Vec<Hold>>>()?.into_iter().next(),
     }
-}
-
-/// The trigger that the incident is about, now.
-fn status<'a>(situation: &Situation<'a>) -> Option<&'a TriggerStatus> {
-    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)
 }
 
 /// Whether a signal lies beyond its bound, proven or not.
@@ -85,7 +79,7 @@ fn is_share(evidence: &Evidence) -> bool {
 pub(super) fn stands(situation: &Situation<'_>, guard: &str) -> Option<Hold> {
     let hold = situation.incident.attributed.as_ref().filter(|hold| hold.as_str() == guard)?;
     let Cause::Trigger { evidence: then, .. } = &situation.incident.cause else { return None };
-    let status = status(situation)?;
+    let status = situation.trigger()?;
     status.evidence.around.as_ref()?;
     let terms = status.combined.iter().flat_map(|combined| &combined.terms);
     let now = terms.chain([&status.evidence]).find(|now| now.signal == then.signal)?;
@@ -185,6 +179,7 @@ pub(super) fn shared_fault(situation: &Situation<'_>) -> Option<Hold> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::health::verdict::TriggerStatus;
     use crate::domain::health::verdict::{Assessment, TriggerState};
     use crate::domain::id::{RevisionId, TargetId, TriggerName};
     use crate::domain::incident::state::{Incident, WorkloadState};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attribution;
 use super::goal;
 use super::hold::Hold;
-use crate::domain::health::verdict::{Assessment, TriggerState, Verdict};
+use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
 use crate::domain::incident::record::{Cause, Goal, Running};
@@ -89,6 +89,14 @@ pub struct Situation<'a> {
     pub fleet: &'a FleetView,
     /// The present.
     pub now: Timestamp,
+}
+
+impl<'a> Situation<'a> {
+    /// The trigger that the incident is about, now.
+    pub(super) fn trigger(&self) -> Option<&'a TriggerStatus> {
+        let Cause::Trigger { name, .. } = &self.incident.cause else { return None };
+        self.assessment.triggers.iter().find(|trigger| trigger.name == *name)
+    }
 }
 
 /// One guard's word.
@@ -253,9 +261,10 @@ fn revision_unknown(situation: &Situation<'_>) -> Option<Hold> {
 
 /// Evidence counts while its newest sample is at most two intervals old.
 fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
-    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name);
-    let newest = status.and_then(|trigger| trigger.evidence.newest);
+    if !is_by_trigger(situation) {
+        return None;
+    }
+    let newest = situation.trigger().and_then(|trigger| trigger.evidence.newest);
     let limit = situation.limits.interval.times(2);
     let fresh = newest.is_some_and(|newest| situation.now.since(newest) <= limit);
     (!fresh).then_some(Hold::StaleEvidence { newest })
@@ -264,17 +273,14 @@ fn stale_evidence(situation: &Situation<'_>) -> Option<Hold> {
 /// A trigger goes on firing while nothing is known, and after a restart it fires from the first look on: that alone is no
 /// ground to act.
 fn evidence_unknown(situation: &Situation<'_>) -> Option<Hold> {
-    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
-    match &status.evidence.verdict {
+    match &situation.trigger()?.evidence.verdict {
         Verdict::Unknown(reason) => Some(Hold::EvidenceUnknown { reason: reason.to_string() }),
         Verdict::Ok | Verdict::Breach => None,
     }
 }
 
 fn fault_ebbs(situation: &Situation<'_>) -> Option<Hold> {
-    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    let status = situation.trigger()?;
     let was_firing = situation.incident.times.detected.is_some();
     (was_firing && matches!(status.state, TriggerState::Pending { .. })).then_some(Hold::FaultEbbs)
 }
@@ -299,8 +305,7 @@ fn past_probation(situation: &Situation<'_>) -> Option<Hold> {
 
 /// A second signal has to agree where the trigger asks for it; what is not known of it does not.
 fn unconfirmed(situation: &Situation<'_>) -> Option<Hold> {
-    let Cause::Trigger { name, .. } = &situation.incident.cause else { return None };
-    let status = situation.assessment.triggers.iter().find(|trigger| trigger.name == *name)?;
+    let status = situation.trigger()?;
     let second = status.confirmation.as_ref()?;
     let like = second.unconfirmed()?;
     let fault = status.evidence.as_breach();
