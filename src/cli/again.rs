@@ -17,8 +17,10 @@ struct Told {
 #[derive(Serialize)]
 struct Answer<'a> {
     incident: &'a str,
-    /// Whether every decision comes out as it was.
+    /// Whether every decision that could be made again comes out as it was.
     same: bool,
+    /// Decisions of which it is not on record what they were made from.
+    unknown: usize,
     decisions: Vec<Again>,
 }
 
@@ -26,13 +28,14 @@ pub(crate) fn again(incident: &str, daemon: &DaemonArgs) -> u8 {
     print::finish(async {
         let told: Told = Client::new(daemon)?.get(&["incidents", incident], &[]).await?;
         let decisions = grounds::again(&told.records);
-        if decisions.iter().all(|decision| decision.differences.is_none()) {
+        let unknown = decisions.iter().filter(|decision| decision.differences.is_none()).count();
+        if unknown == decisions.len() {
             let error = anyhow!("{incident}: no record holds what was decided from");
             return Err(Failure { code: NO, error });
         }
         let same = decisions.iter().all(|decision| decision.differences.as_ref().is_none_or(Vec::is_empty));
         if daemon.json {
-            print::json(&Answer { incident, same, decisions });
+            print::json(&Answer { incident, same, unknown, decisions });
         } else {
             decisions.iter().for_each(tell);
         }

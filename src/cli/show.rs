@@ -37,7 +37,7 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
 /// Says who acts, where the replica that answers does not.
 fn standby(leadership: &Value) {
     if leadership["role"] == "standby" {
-        let leader = leadership["leader"].as_str().map_or_else(|| "nobody".to_owned(), str::to_owned);
+        let leader = leadership["leader"].as_str().unwrap_or("nobody");
         print::line(&print::clean(&format!("this replica stands by: {leader} leads\n")));
     }
 }
@@ -183,7 +183,7 @@ pub(crate) fn explain(subject: &str, daemon: &DaemonArgs) -> u8 {
     })
 }
 
-/// A past incident is explained by its report; an open one by the present judgement as well.
+/// An incident is explained by its report.
 async fn explain_incident(client: &Client, incident: &str, found: &Value, daemon: &DaemonArgs) -> Result<u8, Failure> {
     if daemon.json {
         return Ok(print::json(found));

@@ -116,12 +116,15 @@ fn verdicts(assessment: &Assessment) -> Vec<String> {
         let second = trigger.confirmation.as_deref();
         [&trigger.evidence].into_iter().chain(trigger.terms()).chain(second).map(|evidence| (&trigger.name, evidence))
     });
-    let mut differences: Vec<String> = triggers
-        .filter_map(|(name, evidence)| {
-            evidence.contradiction().map(|why| format!("\"{name}\": {}: {why}", evidence.signal))
-        })
-        .collect();
-    differences.dedup();
+    let mut differences: Vec<String> = Vec::new();
+    for (name, evidence) in triggers {
+        let Some(why) = evidence.contradiction() else { continue };
+        let line = format!("\"{name}\": {}: {why}", evidence.signal);
+        // What decides is one of the terms.
+        if !differences.contains(&line) {
+            differences.push(line);
+        }
+    }
     differences
 }
 
