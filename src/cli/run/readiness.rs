@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::WorkloadId;
-use crate::domain::response::readiness::{Met, Readiness};
+use crate::domain::response::readiness::{Met, Need, Readiness};
 use crate::engine::{Handle, Unavailable};
 use crate::telemetry::Metrics;
 
@@ -55,20 +55,34 @@ async fn turn(engine: &Handle, metrics: &Metrics, known: &mut BTreeMap<WorkloadI
         let Some(preview) = engine.preview(id.clone()).await? else { continue };
         let before = known.remove(&id);
         let looks = before.as_ref().map_or(0, |before| before.looks);
-        tell(&id, before.as_ref().map(|before| before.readiness.as_slice()), &preview.readiness);
+        let last = before.map(|before| before.readiness).unwrap_or_default();
+        tell(&id, &last, &preview.readiness);
         metrics.set_readiness(&id, &preview.readiness);
+        let readiness = preview.readiness.into_iter().map(|one| still_told(&last, one)).collect();
         let is_new = looks == 0;
         let next = now + if is_new { SETTLES } else { round };
-        known.insert(id, Known { readiness: preview.readiness, next, looks: looks.saturating_add(1) });
+        known.insert(id, Known { readiness, next, looks: looks.saturating_add(1) });
         sleep(if is_new { NEW_APART } else { TURN }).await;
     }
     Ok(())
 }
 
+fn of(all: &[Readiness], need: Need) -> Option<&Met> {
+    all.iter().find(|one| one.need == need).map(|one| &one.met)
+}
+
+/// What was told to be missing stays so while it can't be told: that it is there again is news then.
+fn still_told(before: &[Readiness], now: Readiness) -> Readiness {
+    match (of(before, now.need), &now.met) {
+        (Some(missing @ Met::No(_)), Met::Unknown(_)) => Readiness { met: missing.clone(), ..now },
+        (_, Met::Yes | Met::No(_) | Met::Unknown(_)) => now,
+    }
+}
+
 /// One line for each need whose answer is news.
-fn tell(workload: &WorkloadId, before: Option<&[Readiness]>, now: &[Readiness]) {
+fn tell(workload: &WorkloadId, before: &[Readiness], now: &[Readiness]) {
     for Readiness { need, met } in now {
-        let known = before.and_then(|all| all.iter().find(|one| one.need == *need)).map(|one| &one.met);
+        let known = of(before, *need);
         match met {
             Met::No(why) if known != Some(met) => {
                 tracing::warn!(%workload, missing = need.as_str(), why, "could not be rolled back now");
