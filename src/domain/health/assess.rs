@@ -35,7 +35,8 @@ impl Health {
     ///
     /// `healthy` asks for real data: every trigger that may act good and quiet, with its minimum of requests seen. A trigger
     /// whose signal can't exist here, whose silence the policy calls good, or whose latency convention no page follows
-    /// while its errors are counted, is no obstacle, as long as at least one such trigger was really judged.
+    /// while its errors are counted, is no obstacle, as long as at least one such trigger was really judged. Nor may an instance
+    /// still run the process from before the release.
     ///
     /// A firing trigger stays firing while nothing is known; its evidence then says unknown, and is no ground to act on.
     pub fn assess(&mut self, subject: Option<&Subject>, now: Timestamp) -> Assessment {
@@ -88,13 +89,14 @@ impl Health {
             let judgement = lead.judgement.clone();
             judged.push(Judged { trigger, signal, judgement, is_quiet, sightless_since });
         }
+        let is_replaced = scope.revision.is_none_or(|revision| self.not_replaced(revision, |_| true).is_none());
         let assessment = Assessment {
             at: now,
             revision: scope.revision.cloned(),
             triggers: statuses,
             signals: readings.iter().map(|(signal, reading)| plain_evidence(signal, reading)).collect(),
             blind: blindness(&judged, now, self.patience()),
-            healthy: is_healthy(&judged),
+            healthy: is_healthy(&judged) && is_replaced,
         };
         self.watches = watches;
         self.remember(&assessment);

@@ -2,6 +2,8 @@
 //!
 //! Only what was seen after the steps ended counts, and nothing seen is never a pass.
 
+use std::collections::BTreeMap;
+
 use super::assess::verdict;
 use super::judge::{self, Judgement};
 use super::looks::{Look, Looks, MAX_LOOKS, Outcome, Probed};
@@ -61,7 +63,32 @@ impl Health {
                 Verdict::Unknown(reason) => worst = Verdict::Unknown(reason),
             }
         }
-        worst
+        let of_gate = |instance: &InstanceId| instances.is_empty() || instances.contains(instance);
+        match worst {
+            // The old process answers as well as the new one will.
+            Verdict::Ok if self.not_replaced(release, of_gate).is_some() => Verdict::Unknown(UnknownReason::NoReading),
+            worst => worst,
+        }
+    }
+
+    /// An instance among these that is configured to run `release` while all that is scraped of it is from the process before:
+    /// its restart had no effect. Where the pages name no instance, they are one.
+    pub(super) fn not_replaced(
+        &self,
+        release: &RevisionId,
+        among: impl Fn(&InstanceId) -> bool,
+    ) -> Option<(&TargetId, Option<&InstanceId>)> {
+        let mut all: BTreeMap<Option<&InstanceId>, (&TargetId, bool)> = BTreeMap::new();
+        for (id, target) in &self.scraped {
+            let instance = target.instance.as_ref();
+            let is_old = target.era.waiting && target.era.serves.revision.as_ref() == Some(release);
+            all.entry(instance).and_modify(|(_, all_old)| *all_old &= is_old).or_insert((id, is_old));
+        }
+        let is_asked = |instance: Option<&InstanceId>| {
+            instance.is_none_or(|instance| among(instance)) && !self.attribution.is_idle(instance)
+        };
+        let old = all.into_iter().find(|(instance, (_, is_old))| *is_old && is_asked(*instance));
+        old.map(|(instance, (id, _))| (id, instance))
     }
 
     /// What to look at for a gate; `None` where an instance has nothing.
@@ -193,6 +220,11 @@ impl Health {
         }
         if let Some((id, _)) = told.iter().find(|(_, told)| told.at <= since) {
             let detail = format!("{id} has not yet said which release it is");
+            return status(Verdict::Unknown(UnknownReason::NoReading), detail);
+        }
+        if let Some((target, instance)) = self.not_replaced(release, |_| true) {
+            let which = instance.map_or(target.as_str(), InstanceId::as_str);
+            let detail = format!("{which} still runs the process from before {release} was put in its place");
             return status(Verdict::Unknown(UnknownReason::NoReading), detail);
         }
         let in_use = |(instance, _): &(&InstanceId, &RevisionId)| !self.attribution.is_idle(Some(instance));

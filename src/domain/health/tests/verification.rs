@@ -4,7 +4,7 @@ use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::observation::{Answer, FaultKind, Sample};
-use crate::domain::policy::WorkloadPolicy;
+use crate::domain::policy::{Condition, WorkloadPolicy};
 
 const INF: f64 = f64::INFINITY;
 
@@ -195,4 +195,49 @@ fn a_gate_takes_all_instances_where_none_is_named_and_pages_where_none_is_probed
     assert_eq!(gate(&scene, &[], 1, 0, 6), Verdict::Ok);
     assert_eq!(gate(&scene, &["one", "two"], 1, 0, 6), Verdict::Ok);
     assert_eq!(gate(&scene, &["one", "three"], 1, 0, 6), Verdict::Unknown(UnknownReason::NoTarget));
+}
+
+/// Two instances, the link of both switched back to v1 at 101; only `one` was restarted.
+fn half_restarted() -> Scene {
+    let mut scene = Scene::new(policy_with(vec![trigger("error_rate", Condition::Above(finite(0.1)), 0)]));
+    scene.releases(0, &[("one", "v2"), ("two", "v2")]);
+    for seconds in (0..=100).step_by(5) {
+        for (target, instance) in [("a:1", "one"), ("b:1", "two")] {
+            let page = started(requests(10.0 * seconds as f64, 0.0), -50);
+            scene.scrape_result(seconds, target, Some(instance), Ok(page));
+        }
+    }
+    scene.releases(101, &[("one", "v1"), ("two", "v1")]);
+    for seconds in (105..=130).step_by(5) {
+        let page = started(requests(20.0 * (seconds - 100) as f64, 0.0), 102);
+        scene.scrape_result(seconds, "a:1", Some("one"), Ok(page));
+        let page = started(requests(10.0 * seconds as f64, 0.0), -50);
+        scene.scrape_result(seconds, "b:1", Some("two"), Ok(page));
+    }
+    scene.releases(130, &[("one", "v1"), ("two", "v1")]);
+    scene
+}
+
+#[test]
+fn an_instance_whose_process_was_not_replaced_does_not_serve_the_release() {
+    let mut scene = half_restarted();
+    let (verdict, detail) = one(&scene, 102, 131, "release");
+    assert_eq!(verdict, no_reading());
+    assert_eq!(detail, "two still runs the process from before v1 was put in its place");
+    assert_eq!(gate(&scene, &["one"], 1, 102, 131), Verdict::Ok);
+    for instances in [&["two"][..], &[]] {
+        assert_eq!(gate(&scene, instances, 1, 102, 131), no_reading(), "{instances:?}");
+    }
+    scene.about("v1", 101);
+    assert!(!scene.assess(131).healthy, "half of it is another release");
+    for seconds in [135, 140, 145, 150] {
+        for (target, instance) in [("a:1", "one"), ("b:1", "two")] {
+            let page = started(requests(20.0 * (seconds - 100) as f64, 0.0), if instance == "one" { 102 } else { 132 });
+            scene.scrape_result(seconds, target, Some(instance), Ok(page));
+        }
+    }
+    scene.releases(150, &[("one", "v1"), ("two", "v1")]);
+    assert_eq!(one(&scene, 102, 151, "release").0, Verdict::Ok);
+    assert_eq!(gate(&scene, &["one", "two"], 1, 132, 151), Verdict::Ok);
+    assert!(scene.assess(151).healthy);
 }
