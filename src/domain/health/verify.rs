@@ -84,9 +84,8 @@ impl Health {
             let is_old = target.era.waiting && target.era.serves.revision.as_ref() == Some(release);
             all.entry(instance).and_modify(|(_, all_old)| *all_old &= is_old).or_insert((id, is_old));
         }
-        let is_asked = |instance: Option<&InstanceId>| {
-            instance.is_none_or(&among) && !self.attribution.is_idle(instance)
-        };
+        let is_asked =
+            |instance: Option<&InstanceId>| instance.is_none_or(&among) && !self.attribution.is_idle(instance);
         let old = all.into_iter().find(|(instance, (_, is_old))| *is_old && is_asked(*instance));
         old.map(|(instance, (id, _))| (id, instance))
     }
