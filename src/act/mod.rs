@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::cluster::Clients;
 use crate::cluster::rights::Granted;
 use crate::domain::id::WorkloadId;
+use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::time::Span;
@@ -128,6 +129,13 @@ impl Actuator for Hands {
             | StepKind::AwaitRollout { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::AwaitWell { .. } => Outcome::Denied("this is judged by observation, not executed".to_owned()),
+        }
+    }
+
+    async fn record(&self, policy: &WorkloadPolicy, wanted: &Wanted) -> Recording {
+        match &policy.habitat {
+            Habitat::Kubernetes(habitat) => cluster::record(&self.clients, habitat.keep, wanted).await,
+            Habitat::ReleaseDir(_) | Habitat::Command(_) => Recording::default(),
         }
     }
 

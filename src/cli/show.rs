@@ -9,6 +9,7 @@ use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Evidence, TriggerState, TriggerStatus, Verdict};
+use crate::domain::incident::recording::Brief;
 use crate::domain::response::readiness::{Met, Readiness};
 use crate::domain::units::Finite;
 
@@ -85,6 +86,7 @@ fn in_detail(view: &WorkloadView) {
         if let Some(hold) = &incident.hold {
             print::line(&print::clean(&format!("held: {hold}")));
         }
+        recorded(incident.recorded.as_ref());
     }
     let mut table = table::new(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
     for release in &view.releases {
@@ -193,6 +195,19 @@ async fn explain_incident(client: &Client, incident: &str, found: &Value, daemon
     Ok(YES)
 }
 
+/// What was kept of the bad release, in a few lines.
+fn recorded(brief: Option<&Brief>) {
+    let Some(Brief { changes, containers, log }) = brief else { return };
+    for (title, lines) in [("What it changed:", changes), ("How it was:", containers), ("Last said:", log)] {
+        if !lines.is_empty() {
+            print::line(title);
+        }
+        for line in lines {
+            print::line(&print::clean(&format!("  {line}")));
+        }
+    }
+}
+
 fn print_explanation(explanation: &Explanation) {
     print::line(&print::clean(&format!("{} at {}: {}", explanation.workload, explanation.at, explanation.decision)));
     print::line("");
@@ -215,6 +230,7 @@ fn print_explanation(explanation: &Explanation) {
     for change in &explanation.would_change {
         print::line(&print::clean(&format!("  {change}")));
     }
+    recorded(explanation.recorded.as_ref());
 }
 
 pub(crate) fn plan(workload: &str, daemon: &DaemonArgs) -> u8 {

@@ -5,8 +5,10 @@
 
 mod client;
 pub mod colours;
+pub mod difference;
 mod error;
 pub mod facts;
+pub mod mask;
 pub mod rights;
 pub mod template;
 pub mod view;

@@ -129,6 +129,18 @@ pub const fn to_see_quota() -> Right {
     Right::new("", "resourcequotas", "list")
 }
 
+/// What it takes to keep what the cluster said of a release that went bad.
+#[must_use]
+pub const fn to_see_events() -> Right {
+    Right::new("", "events", "list")
+}
+
+/// What it takes to keep the last words of its containers.
+#[must_use]
+pub const fn to_read_logs() -> Right {
+    Right { subresource: Some("log"), ..Right::new("", "pods", "get") }
+}
+
 /// Everything that every rollback under a policy needs, without repetition. A StatefulSet that waits for a pod which is never
 /// ready takes [`to_delete_stuck`] besides.
 #[must_use]
@@ -147,7 +159,10 @@ pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
         (KubernetesSubject::Canary { .. } | KubernetesSubject::BlueGreen { .. }, _) | (_, Strategy::Direct) => true,
         (_, Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary) => false,
     };
-    let mut needed = BTreeSet::from([to_see_quota()]);
+    let mut needed = BTreeSet::from([to_see_quota(), to_see_events()]);
+    if cluster.keep.logs {
+        needed.insert(to_read_logs());
+    }
     for kind in kinds {
         needed.extend(to_watch(*kind));
         needed.extend(to_restore(*kind));
@@ -237,9 +252,10 @@ async fn is_allowed(client: &Client, namespace: &str, name: Option<&str>, right:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::policy::Keep;
 
     fn of(subject: KubernetesSubject, strategy: Strategy) -> Vec<String> {
-        let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+        let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
         needed(&cluster, strategy).iter().map(ToString::to_string).collect()
     }
 
@@ -251,6 +267,7 @@ mod tests {
     fn a_policy_needs_what_it_does_and_no_more() {
         let rolling = of(object(ObjectKind::Deployment), Strategy::Rolling);
         let expected = [
+            "list events",
             "list pods",
             "watch pods",
             "list resourcequotas",

@@ -130,6 +130,7 @@ impl Fleet {
                 | Event::StepStarted { .. }
                 | Event::StepFinished { .. }
                 | Event::Verifying
+                | Event::Recorded { .. }
                 | Event::SmokeStarted
                 | Event::SmokeFinished { .. }
                 | Event::Restored { .. }

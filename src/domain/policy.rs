@@ -4,7 +4,7 @@ mod kubernetes;
 mod trigger;
 
 pub use kubernetes::{
-    Ask, AskedPage, ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Pin, Sign, Switch, listed,
+    Ask, AskedPage, ClusterObject, Keep, Kubernetes, KubernetesSubject, ObjectKind, Pin, Sign, Switch, listed,
 };
 pub use trigger::{Combination, Combine, Term, Trigger};
 

@@ -36,7 +36,7 @@ const CALL_QUEUE: usize = 256;
 /// Observations that may wait; a full queue makes the looks skip a round.
 pub const OBSERVATION_QUEUE: usize = 4_096;
 
-/// Answers that may wait: one job a workload is out at a time.
+/// Answers that may wait: of a workload one job is out at a time, and a recording beside it.
 const ANSWER_QUEUE: usize = 1_024;
 
 /// Observations taken in a row before anything else gets its turn.
@@ -282,6 +282,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                     let (passed, detail) = actuator.smoke(&workload, &policy.habitat, &smoke).await;
                     JobResult::Smoke(passed, detail)
                 }
+                Work::Record(wanted) => JobResult::Recorded(Box::new(actuator.record(&policy, &wanted).await)),
             };
             // The engine outlives its jobs; a closed channel means that it is gone and the next start asks again.
             let _ = answer.send((workload, Answer { ticket, result })).await;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::alert::Alert;
 use crate::domain::incident::record::Record;
+use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::time::{Span, Timestamp};
@@ -137,6 +138,12 @@ pub trait Actuator: Send + Sync + 'static {
 
     /// Does one step within `timeout`. Not called for gates.
     fn execute(&self, workload: &WorkloadId, step: &StepKind, timeout: Span) -> impl Future<Output = Outcome> + Send;
+
+    /// Keeps what there is to see of a release that went bad, changing nothing, within [`RECORDING_LIMIT`]. What can't be had
+    /// is said in it.
+    ///
+    /// [`RECORDING_LIMIT`]: crate::domain::incident::recording::RECORDING_LIMIT
+    fn record(&self, policy: &WorkloadPolicy, wanted: &Wanted) -> impl Future<Output = Recording> + Send;
 
     /// Runs the smoke test: whether it passed, with its exit status and the end of its output.
     fn smoke(

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
+use crate::domain::incident::recording::{Change, Log, Recording, SeenContainer, SeenEvent, SeenPod};
 use crate::domain::incident::report::{Attempt, AttemptStep, Measure, NamedRelease, Report};
 use crate::domain::policy::Condition;
 use crate::domain::response::plan::{Outcome, Purpose};
@@ -30,6 +31,7 @@ pub(super) struct View {
     lasted: Option<String>,
     measures: Vec<MeasureLine>,
     evidence: Vec<TriggerLine>,
+    recording: Option<RecordingBlock>,
     holds: Vec<HoldLine>,
     forced: Vec<String>,
     attempts: Vec<AttemptBlock>,
@@ -70,6 +72,43 @@ struct TriggerLine {
     samples: u64,
     window: String,
     verdict: String,
+}
+
+#[derive(Serialize)]
+struct RecordingBlock {
+    from: Option<String>,
+    to: Option<String>,
+    changes: Vec<Change>,
+    containers: Vec<ContainerLine>,
+    events: Vec<EventLine>,
+    logs: Vec<LogBlock>,
+    missing: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ContainerLine {
+    pod: String,
+    phase: String,
+    name: String,
+    state: String,
+    last_end: Option<String>,
+    restarts: u32,
+}
+
+#[derive(Serialize)]
+struct EventLine {
+    at: Option<String>,
+    about: String,
+    tone: &'static str,
+    reason: String,
+    message: String,
+    count: u32,
+}
+
+#[derive(Serialize)]
+struct LogBlock {
+    title: String,
+    lines: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +195,7 @@ impl View {
             lasted: report.ended.map(|ended| length(ended.since(report.began))),
             measures: report.measures.iter().map(MeasureLine::of).collect(),
             evidence: report.evidence.iter().map(TriggerLine::of).collect(),
+            recording: report.recording.as_ref().map(RecordingBlock::of),
             holds: report
                 .holds
                 .iter()
@@ -238,6 +278,54 @@ impl TriggerLine {
             samples: evidence.samples,
             window: length(evidence.window),
             verdict: verdict(&evidence.verdict),
+        }
+    }
+}
+
+impl RecordingBlock {
+    fn of(recording: &Recording) -> Self {
+        let of_pod = |pod: &SeenPod| -> Vec<ContainerLine> {
+            let ready = if pod.is_ready { "in service" } else { "not in service" };
+            let line = |container: &SeenContainer| ContainerLine {
+                pod: pod.name.clone(),
+                phase: format!("{}, {ready}", pod.phase),
+                name: container.name.clone(),
+                state: container.state.clone(),
+                last_end: container.last_end.clone(),
+                restarts: container.restarts,
+            };
+            // One that no node took has none yet.
+            let bare = || ContainerLine {
+                pod: pod.name.clone(),
+                phase: format!("{}, {ready}", pod.phase),
+                name: String::new(),
+                state: "not there yet".to_owned(),
+                last_end: None,
+                restarts: 0,
+            };
+            if pod.containers.is_empty() { vec![bare()] } else { pod.containers.iter().map(line).collect() }
+        };
+        let event = |event: &SeenEvent| EventLine {
+            at: event.at.map(moment),
+            about: event.about.clone(),
+            tone: if event.kind == "Warning" { "bad" } else { "calm" },
+            reason: event.reason.clone(),
+            message: event.message.clone(),
+            count: event.count,
+        };
+        let log = |log: &Log| {
+            let which = if log.is_previous { "before it was started again" } else { "as it ended" };
+            let cut = if log.is_cut { ", its last lines" } else { "" };
+            LogBlock { title: format!("{} in {}, {which}{cut}", log.container, log.pod), lines: log.lines.clone() }
+        };
+        Self {
+            from: recording.from.as_ref().map(ToString::to_string),
+            to: recording.to.as_ref().map(ToString::to_string),
+            changes: recording.changes.clone(),
+            containers: recording.pods.iter().flat_map(of_pod).collect(),
+            events: recording.events.iter().map(event).collect(),
+            logs: recording.logs.iter().map(log).collect(),
+            missing: recording.missing.clone(),
         }
     }
 }

@@ -266,6 +266,7 @@ impl Metrics {
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
+            | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }

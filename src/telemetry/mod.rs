@@ -100,6 +100,10 @@ fn log_record(record: &Record) {
         Event::SmokeFinished { passed, detail } => {
             tracing::info!(workload, incident, passed, detail, "smoke test finished");
         }
+        Event::Recorded { recording } => {
+            let missing = recording.missing.join("; ");
+            tracing::info!(workload, incident, pods = recording.pods.len(), missing, "kept what there was to see");
+        }
         Event::SmokeStarted
         | Event::StillPending { .. }
         | Event::Suspected { .. }

@@ -9,6 +9,7 @@ use rollbackd::domain::controller::{Refusal, Request, RequestKind};
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{InstanceId, WorkloadId};
 use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::incident::recording::{Recording, Wanted};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Release, SmokeTest, Strategy, WorkloadPolicy};
@@ -81,6 +82,10 @@ impl Actuator for Hands {
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         self.2.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
+    }
+
+    async fn record(&self, _: &WorkloadPolicy, _: &Wanted) -> Recording {
+        Recording::default()
     }
 
     async fn smoke(&self, _: &WorkloadId, _: &Habitat, _: &SmokeTest) -> (bool, String) {

@@ -8,6 +8,7 @@ mod answers;
 mod object;
 mod preflight;
 mod quota;
+mod record;
 mod service;
 mod stuck;
 mod switch;
@@ -15,6 +16,7 @@ mod traffic;
 mod write;
 
 pub(super) use preflight::{findings, survey};
+pub(super) use record::record;
 pub(super) use traffic::Proof;
 
 use std::time::Duration;

@@ -96,6 +96,15 @@ pub(crate) enum Owner {
 
 choice!(Owner, "an owner", { "self" => Owner::Own, });
 
+/// What is kept beside the releases themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The last words of containers.
+    Logs,
+}
+
+choice!(Kept, "something to keep", { "logs" => Kept::Logs, });
+
 section! {
     /// Workloads of a Kubernetes cluster, exactly as they are.
     Kubernetes {
@@ -125,6 +134,8 @@ section! {
         traffic: Url,
         /// Canary: the Deployment that tries a new release beside `deployment`.
         canary: String,
+        /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; nothing by default.
+        keep: Vec<At<Kept>>,
         /// A context of the kubeconfig; without it the cluster that the daemon runs in.
         context: String,
     }

@@ -7,7 +7,7 @@ use crate::config::raw;
 use crate::config::raw::decode::{At, value};
 use crate::config::source::Place;
 use crate::config::suggest;
-use crate::domain::policy::{Ask, AskedPage, Habitat, Kubernetes, KubernetesSubject, ObjectKind, Sign, Strategy};
+use crate::domain::policy::{Ask, AskedPage, Habitat, Keep, Kubernetes, KubernetesSubject, ObjectKind, Sign, Strategy};
 
 /// The label that tells colours apart in the procedures.
 const SELECTOR_KEY: &str = "version";
@@ -24,8 +24,18 @@ pub(super) fn resolve(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>, s
     let subject = Written { raw, key: at.key }.subject(r, strategy);
     let namespace = namespace(r, at);
     let (subject, namespace) = (subject?, namespace?);
-    let habitat = Habitat::Kubernetes(Kubernetes { context: value(&raw.context), namespace, subject });
+    let habitat = Habitat::Kubernetes(Kubernetes { context: value(&raw.context), namespace, subject, keep: keep(raw) });
     Some(Resolved { habitat, instances: Vec::new(), watched: true })
+}
+
+fn keep(raw: &raw::habitat::Kubernetes) -> Keep {
+    let mut keep = Keep::default();
+    for one in raw.keep.iter().flat_map(|keep| &keep.value) {
+        match one.value {
+            raw::habitat::Kept::Logs => keep.logs = true,
+        }
+    }
+    keep
 }
 
 /// Between colours, the health endpoint of the pods is what is asked through the Service as well.

@@ -157,6 +157,14 @@ impl Controller {
         now: Timestamp,
         out: &mut Output,
     ) -> bool {
+        let is_passed = self.preflight.as_ref().is_some_and(|preflight| {
+            preflight.plan.is_same_but_for_time(&plan)
+                && preflight.findings.is_empty()
+                && now.since(preflight.at) <= PREFLIGHT_FRESH
+        });
+        if is_passed && let Some(moved) = self.wait_for_recording(now, out) {
+            return moved;
+        }
         match self.preflight.take_if(|preflight| preflight.plan.is_same_but_for_time(&plan)) {
             Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
                 self.preflight_asked = None;

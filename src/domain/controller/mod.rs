@@ -6,6 +6,7 @@
 mod decide;
 mod execute;
 mod operator;
+mod recorder;
 mod releases;
 mod view;
 mod whole;
@@ -20,6 +21,7 @@ use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, Trigge
 use super::incident::alert::{Alert, Phase};
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
+use super::incident::recording::{Recording, Wanted};
 use super::incident::state::{Applied, Illegal, Incident, Progress, Smoke, WorkloadState};
 use super::observation::{Fault, Observation, ReleaseView, Rollout, Seen};
 use super::policy::{SmokeTest, WorkloadPolicy};
@@ -27,6 +29,8 @@ use super::response::guard::{FleetView, Ruling};
 use super::response::plan::{Finding, Outcome, Plan, StepKind};
 use super::time::{Span, Timestamp};
 use super::units::Finite;
+
+use recorder::Asked;
 
 pub use operator::{Accepted, Refusal, Request, RequestKind};
 pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, WorkloadView};
@@ -82,6 +86,8 @@ pub enum Work {
     },
     /// Run the smoke test.
     Smoke(SmokeTest),
+    /// Keep what there is to see of a release that went bad. Beside any other job.
+    Record(Box<Wanted>),
 }
 
 /// How a job ended.
@@ -102,6 +108,8 @@ pub enum JobResult {
     Step(Outcome),
     /// Whether the smoke test passed, and its output's end.
     Smoke(bool, String),
+    /// What was kept.
+    Recorded(Box<Recording>),
 }
 
 /// What comes out of one input.
@@ -150,6 +158,8 @@ pub struct Controller {
     in_flight: Option<InFlight>,
     preflight: Option<Preflight>,
     preflight_asked: Option<Plan>,
+    /// The recording that was asked for in this incident.
+    recording: Option<Asked>,
     healthy_since: Option<Timestamp>,
     stable_since: Option<Timestamp>,
     /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
@@ -185,6 +195,7 @@ impl Controller {
             in_flight: None,
             preflight: None,
             preflight_asked: None,
+            recording: None,
             healthy_since: None,
             stable_since: None,
             seen_good: BTreeSet::new(),
@@ -221,6 +232,7 @@ impl Controller {
         self.in_flight = None;
         self.preflight = None;
         self.preflight_asked = None;
+        self.recording = None;
         self.stable_since = None;
         if let Some(incident) = &self.state.incident {
             restore_trigger(&mut self.health, incident);
@@ -363,6 +375,9 @@ impl Controller {
             self.advance(now, fleet, out);
         }
         self.ask_edges(out);
+        if out.refused.is_empty() {
+            self.ask_recording(now, out);
+        }
         reply
     }
 
@@ -408,6 +423,7 @@ impl Controller {
 
     fn pursue(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else {
+            self.recording = None;
             return self.open(now, out);
         };
         match incident.phase {
@@ -499,6 +515,9 @@ impl Controller {
     }
 
     fn take_answer(&mut self, answer: Answer, now: Timestamp, out: &mut Output) {
+        if let JobResult::Recorded(recording) = answer.result {
+            return self.take_recording(answer.ticket, recording, now, out);
+        }
         let Some(asked) = self.in_flight.take_if(|in_flight| in_flight.ticket == answer.ticket) else { return };
         match answer.result {
             JobResult::Preflight(findings) => {
@@ -516,6 +535,8 @@ impl Controller {
                     self.record(Event::SmokeFinished { passed, detail }, now, out);
                 }
             }
+            // Taken above: it goes beside the others.
+            JobResult::Recorded(_) => {}
         }
     }
 

@@ -10,6 +10,7 @@ use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::ledger::Standing;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Cause, Goal, Running};
+use crate::domain::incident::recording::Brief;
 use crate::domain::incident::state::{Incident, Pause, Progress};
 use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Combine, Mode, Severity, Strategy};
@@ -84,6 +85,9 @@ pub struct IncidentView {
     pub checks: Vec<CheckStatus>,
     /// Why the last attempt failed.
     pub trouble: Option<String>,
+    /// What was kept of the bad release before anything was touched, in a few lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Brief>,
     /// When what happened.
     pub times: Times,
 }
@@ -102,6 +106,7 @@ impl From<&Incident> for IncidentView {
             progress: incident.progress.clone(),
             checks: incident.checks.clone(),
             trouble: incident.trouble.clone(),
+            recorded: incident.recorded.clone(),
             times: incident.times.clone(),
         }
     }
@@ -124,6 +129,9 @@ pub struct Explanation {
     pub plan: Option<Plan>,
     /// What would have to change for the decision to change.
     pub would_change: Vec<String>,
+    /// What was kept of the bad release of the open incident, in a few lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Brief>,
 }
 
 /// What a rollback by hand would do now, and what would stop it.
@@ -219,6 +227,7 @@ impl Controller {
             decision: self.decision_in_words(&ruling),
             assessment: self.assessment.clone(),
             would_change: self.what_would_change(&ruling.guards),
+            recorded: probe.recorded,
             guards: ruling.guards,
             plan,
         }

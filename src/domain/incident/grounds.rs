@@ -100,6 +100,7 @@ fn one(record: &Record) -> Option<Again> {
         | Event::StepStarted { .. }
         | Event::StepFinished { .. }
         | Event::Verifying
+        | Event::Recorded { .. }
         | Event::SmokeStarted
         | Event::SmokeFinished { .. }
         | Event::Restored { .. }

@@ -5,5 +5,6 @@ pub mod grounds;
 pub mod ledger;
 pub mod narrate;
 pub mod record;
+pub mod recording;
 pub mod report;
 pub mod state;

@@ -190,6 +190,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         | Event::Approved { .. }
         | Event::StepStarted { .. }
         | Event::StepFinished { .. }
+        | Event::Recorded { .. }
         | Event::SmokeStarted
         | Event::SmokeFinished { .. }
         | Event::ReleaseObserved { .. }

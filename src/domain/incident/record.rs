@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::grounds::Grounds;
+use super::recording::Recording;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Combined, Evidence};
 use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, Severity, Strategy};
@@ -114,6 +115,11 @@ pub enum Event {
         strategy: Strategy,
         /// Everything that was known, so that the decision can be made again.
         assessment: Box<Assessment>,
+    },
+    /// What was kept of the bad release before anything was touched.
+    Recorded {
+        /// All of it.
+        recording: Box<Recording>,
     },
     /// Nothing is done, and why.
     Held {

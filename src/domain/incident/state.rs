@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::{Phase, Times};
 use super::ledger::Ledger;
 use super::record::{Cause, Closing, Event, Goal, OlderFault, Record, Running};
+use super::recording::Brief;
 use crate::domain::health::verdict::CheckStatus;
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
@@ -100,6 +101,9 @@ pub struct Incident {
     pub phase_since: Timestamp,
     /// How long a pending trigger has been breached, and when that was noted.
     pub pending: Option<(Span, Timestamp)>,
+    /// What was kept of the bad release before anything was touched, in a few lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Brief>,
     /// Messages sent.
     pub notices: u64,
 }
@@ -186,6 +190,8 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         Event::Suspected { .. } => (&[], Suspected),
         Event::StillPending { .. } => (&[Suspected], Suspected),
         Event::Detected { .. } => (&[Suspected, Detected, Held, AwaitingApproval, Escalated], Detected),
+        // It may come a little late; it says when each of its parts was.
+        Event::Recorded { .. } => (&[Detected, Held, AwaitingApproval, Started], phase.unwrap_or(Detected)),
         Event::Held { hold: Hold::NeedsApproval { .. }, .. } => (&[Detected, Held, Failed], AwaitingApproval),
         Event::Held { .. } => (&[Detected, Held, AwaitingApproval, Started, Failed], Held),
         Event::Approved { .. } => (&[AwaitingApproval], AwaitingApproval),
@@ -228,6 +234,7 @@ impl Event {
             Event::StillPending { .. } => "still-pending",
             Event::Detected { .. } => "detected",
             Event::Refused { .. } => "refused",
+            Event::Recorded { .. } => "recorded",
             Event::Held { .. } => "held",
             Event::Approved { .. } => "approved",
             Event::Rejected { .. } => "rejected",
@@ -288,6 +295,7 @@ impl WorkloadState {
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
+            | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }
@@ -324,6 +332,7 @@ impl WorkloadState {
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
+            | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }
@@ -398,6 +407,7 @@ impl WorkloadState {
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
+            | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }

@@ -14,6 +14,15 @@ pub struct Kubernetes {
     pub namespace: Option<String>,
     /// What is watched there.
     pub subject: KubernetesSubject,
+    /// What is kept beside the releases themselves.
+    pub keep: Keep,
+}
+
+/// What is kept of a workload beside what its controller keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The last lines of containers that ended, in an incident.
+    pub logs: bool,
 }
 
 /// What is watched and taken back in a namespace.

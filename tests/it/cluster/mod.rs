@@ -15,6 +15,7 @@ mod pki;
 mod plane;
 mod readiness;
 mod record;
+mod recorder;
 mod replicas;
 mod rights;
 mod rolling;

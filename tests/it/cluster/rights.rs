@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use rollbackd::cluster::rights::{self, Right};
 use rollbackd::domain::incident::alert::Phase;
-use rollbackd::domain::policy::{Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use rollbackd::domain::policy::{Keep, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -49,7 +49,7 @@ fn pair(right: &Right) -> Pair {
 
 fn asked_for(kind: ObjectKind, strategy: Strategy) -> BTreeSet<Pair> {
     let subject = KubernetesSubject::Object { kind, name: "shop".to_owned() };
-    let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+    let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
     rights::needed(&cluster, strategy).iter().map(pair).collect()
 }
 
@@ -69,13 +69,14 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["blue-green", "scale", "stuck-pods"]);
+    assert_eq!(extras(), ["blue-green", "logs", "scale", "stuck-pods"]);
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
     let scale = [ObjectKind::Deployment, ObjectKind::StatefulSet].map(Right::scale);
     assert_eq!(pairs(&objects("extras/scale")), more(&scale));
     assert_eq!(pairs(&objects("extras/stuck-pods")), more(&rights::to_delete_stuck()));
+    assert_eq!(pairs(&objects("extras/logs")), more(&[rights::to_read_logs()]));
     let colours =
         [&rights::to_switch()[..], &[Right::new("", "services", "list"), Right::new("", "services", "watch")]];
     assert_eq!(pairs(&objects("extras/blue-green")), more(&colours.concat()));

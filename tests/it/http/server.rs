@@ -10,6 +10,7 @@ use std::time::Duration;
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{RevisionId, WorkloadId};
 use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::incident::recording::{Recording, Wanted};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
@@ -55,6 +56,10 @@ impl Actuator for Nowhere {
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         Outcome::Denied(format!("nothing is here {NASTY}"))
+    }
+
+    async fn record(&self, _: &WorkloadPolicy, _: &Wanted) -> Recording {
+        Recording::default()
     }
 
     async fn smoke(&self, _: &WorkloadId, _: &Habitat, _: &SmokeTest) -> (bool, String) {

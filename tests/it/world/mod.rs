@@ -393,6 +393,8 @@ impl World {
                 self.preflights.push((**plan).clone());
                 JobResult::Preflight(self.findings.clone())
             }
+            // A host has no recorder.
+            Work::Record(_) => JobResult::Recorded(Box::default()),
             Work::Smoke(_) => JobResult::Smoke(self.smoke_passes, "exit status".to_owned()),
             Work::Step { kind, .. } => JobResult::Step(self.do_step(kind)),
         }

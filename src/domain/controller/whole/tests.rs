@@ -7,7 +7,8 @@ use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::observation::{Observation, Orchestrated, ReleaseView, Rollout, Seen};
 use crate::domain::policy::{
-    ClusterObject, Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
+    ClusterObject, Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy,
+    WorkloadPolicy,
 };
 use crate::domain::response::guard::FleetView;
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, StepKind};
@@ -21,7 +22,7 @@ fn at(seconds: u64) -> Timestamp {
 
 fn policy() -> WorkloadPolicy {
     let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
-    let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+    let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
     testing::policy(Strategy::Direct, Habitat::Kubernetes(place))
 }
 
@@ -146,6 +147,7 @@ impl World {
                 JobResult::Step(outcome)
             }
             Work::Smoke(_) => JobResult::Smoke(true, String::new()),
+            Work::Record(_) => JobResult::Recorded(Box::default()),
         }
     }
 

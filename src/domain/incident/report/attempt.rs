@@ -127,6 +127,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         | Event::Held { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }
+        | Event::Recorded { .. }
         | Event::SmokeStarted
         | Event::SmokeFinished { .. } => {}
     }

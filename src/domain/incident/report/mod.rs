@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::alert::{Phase, Times};
 use super::narrate;
 use super::record::{Cause, Event, Goal, Record, Running};
+use super::recording::Recording;
 use super::state::{Applied, Illegal, Incident, WorkloadState};
 use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerStatus};
 use crate::domain::id::{IncidentId, RevisionId, SignalName, WorkloadId};
@@ -64,6 +65,8 @@ pub struct Report {
     pub measures: Vec<Measure>,
     /// Every trigger as it stood at detection.
     pub evidence: Vec<TriggerStatus>,
+    /// What was kept of the bad release before anything was touched.
+    pub recording: Option<Recording>,
     /// Every time that nothing was done, and why.
     pub holds: Vec<HeldFor>,
     /// Guards that an operator skipped by name.
@@ -218,6 +221,7 @@ struct Telling {
     first: Option<Timestamp>,
     last: Option<(Incident, WorkloadId, Timestamp)>,
     assessment: Option<Assessment>,
+    recording: Option<Recording>,
     holds: Vec<HeldFor>,
     forced: Vec<String>,
     attempts: Vec<Attempt>,
@@ -247,6 +251,7 @@ impl Telling {
                     reason: hold.to_string(),
                 });
             }
+            Event::Recorded { recording } => self.recording = Some((**recording).clone()),
             Event::Planned { forced, .. } => self.forced.clone_from(forced),
             Event::SmokeFinished { passed, detail } => {
                 self.smoke = Some(SmokeResult { at, passed: *passed, detail: detail.clone() });
@@ -302,6 +307,7 @@ impl Telling {
             measures: measures(&incident.times),
             times: incident.times,
             evidence: self.assessment.map(|assessment| assessment.triggers).unwrap_or_default(),
+            recording: self.recording,
             holds: self.holds,
             forced: self.forced,
             attempts: self.attempts,

@@ -46,6 +46,13 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
         Event::Suspected { cause, .. } => line("suspected", narrate::describe(cause)),
         Event::StillPending { held } => line("still pending", format!("breached for {held}")),
         Event::Detected { cause, .. } => line("detected", narrate::describe(cause)),
+        Event::Recorded { recording } => {
+            let [changes, pods, events, logs] =
+                [recording.changes.len(), recording.pods.len(), recording.events.len(), recording.logs.len()];
+            let had = format!("{changes} changed fields, {pods} pods, {events} events, {logs} logs");
+            let missing = recording.missing.iter().map(|why| format!("; {why}"));
+            line("recorded what there was to see", [had].into_iter().chain(missing).collect())
+        }
         Event::Held { hold, .. } => Some((format!("held: {}", hold.as_str()), hold.to_string())),
         Event::Refused { cause, hold, .. } => {
             Some((format!("refused: {}", hold.as_str()), format!("{}: {hold}", narrate::describe(cause))))

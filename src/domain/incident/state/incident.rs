@@ -35,6 +35,7 @@ impl Incident {
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
+            recorded: None,
             notices: 0,
         }
     }
@@ -68,6 +69,7 @@ impl Incident {
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
+            | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }
@@ -84,7 +86,11 @@ impl Incident {
         let at = record.at;
         let keeps_hold = matches!(
             record.event,
-            Event::Held { .. } | Event::StepFinished { .. } | Event::Approved { .. } | Event::Closed { .. }
+            Event::Held { .. }
+                | Event::Recorded { .. }
+                | Event::StepFinished { .. }
+                | Event::Approved { .. }
+                | Event::Closed { .. }
         );
         if !keeps_hold {
             self.hold = None;
@@ -104,6 +110,7 @@ impl Incident {
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
             }
+            Event::Recorded { recording } => self.recorded = Some(recording.brief()),
             Event::Approved { by } => self.approved = Some(by.clone()),
             Event::Rejected { by, .. } => {
                 self.rejected = Some(by.clone());

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Canary, Idle, Orchestrated, Rollout};
 use crate::domain::policy::{
-    Ask, AskedPage, ClusterObject, CommandHabitat, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir,
+    Ask, AskedPage, ClusterObject, CommandHabitat, Keep, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir,
     ReleaseInstance, Restart, Strategy, Switch,
 };
 use crate::domain::time::Span;
@@ -126,7 +126,7 @@ fn in_cluster(strategy: Strategy, from: &str, view: &ReleaseView) -> Vec<String>
 }
 
 fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: &ReleaseView) -> Vec<String> {
-    let habitat = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject };
+    let habitat = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
     let policy = policy(strategy, Habitat::Kubernetes(habitat));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let plan = build(&policy, Purpose::First, 1, &from.into(), &goal, view, Timestamp::default());
