@@ -1,9 +1,13 @@
 //! Decisions made again from their records: the same as they were, and not the same where a record was tampered with.
 
+use proptest::prelude::*;
+use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::grounds::{Again, again};
 use rollbackd::domain::incident::record::{Event, Record};
-use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
+use rollbackd::domain::policy::{Mode, SmokeTest, Strategy, WorkloadPolicy};
+use rollbackd::domain::response::plan::Purpose;
 use rollbackd::domain::time::{Span, Timestamp};
+use rollbackd::domain::units::Finite;
 use serde_json::{Value, json};
 
 use crate::world::{Behaviour, Script, WELL, World, policy};
@@ -30,6 +34,17 @@ fn story(mode: Mode) -> World {
     world.deploy("v2");
     world.run(Span::from_secs(40));
     world
+}
+
+proptest! {
+    /// A decision that hangs on the last bit of a number comes out as it was.
+    #[test]
+    fn a_number_is_read_back_bit_for_bit(bits in any::<u64>()) {
+        let number = Finite::new(f64::from_bits(bits));
+        prop_assume!(number.is_some());
+        let back: Option<Finite> = serde_json::from_str(&serde_json::to_string(&number).unwrap()).unwrap();
+        prop_assert_eq!(back.unwrap().get().to_bits(), bits);
+    }
 }
 
 /// The one record that `is` so, changed, made again: its differences in one line.
@@ -96,4 +111,56 @@ fn neither_does_a_hold_nor_a_detection() {
     assert_eq!(changed(&world, detected, &[]), "");
     let longer = changed(&world, detected, &[("/event/assessment/triggers/0/hold_for", json!("1h"))]);
     assert!(longer.starts_with("\"error_rate\" fires after ") && longer.ends_with(", and asks for 1h"), "{longer}");
+}
+
+/// v3 is taken back, to v2 and then to v1: nothing that is gone back to passes its smoke test.
+fn ladder() -> World {
+    let script: Script = Box::new(|revision: &str, _: Timestamp| match revision {
+        "v3" => Behaviour { errors: 0.4, ..WELL },
+        _ => WELL,
+    });
+    let mut policy = policy(Strategy::Direct, &["a"]);
+    policy.verify.smoke = Some(SmokeTest { argv: vec!["smoke".to_owned()], timeout: Span::from_secs(5) });
+    let mut world = World::new(policy, script);
+    world.publish("v3");
+    for release in ["v2", "v3"] {
+        world.run(Span::from_secs(60));
+        world.deploy(release);
+    }
+    world.smoke_passes = false;
+    let escalated = |world: &World| world.phases().last() == Some(&Phase::Escalated);
+    assert!(world.run_until(Span::from_secs(300), escalated), "{:?}", world.phases());
+    world
+}
+
+#[test]
+fn every_rung_of_the_ladder_comes_out_as_it_was() {
+    let world = ladder();
+    let decisions = again(&read_back(&world.journal));
+    assert!(decisions.iter().all(|decision| decision.differences == Some(Vec::new())), "{decisions:#?}");
+    let told: Vec<&str> = decisions.iter().map(|decision| decision.decided.as_str()).collect();
+    let [.., first, retry, hop, escalated] = told[..] else { panic!("{told:?}") };
+    assert_eq!(first, "rolled back from v3 to v2");
+    assert_eq!(retry, "attempt 2, from v3 to v2: the same release once more");
+    assert!(hop.ends_with("to v1: one hop to an older known good release"), "{hop}");
+    assert!(escalated.ends_with("every rung of the ladder was tried"), "{escalated}");
+}
+
+#[test]
+fn a_rung_whose_record_was_tampered_with_does_not() {
+    let world = ladder();
+    let retry = |event: &Event| matches!(event, Event::Planned { plan, .. } if plan.purpose == Purpose::Retry);
+    let hop = |event: &Event| matches!(event, Event::Planned { plan, .. } if plan.purpose == Purpose::OlderKnownGood);
+    let escalated = |event: &Event| matches!(event, Event::Escalated { .. });
+    let attempt = "/event/grounds/state/incident/plan/attempt";
+    assert_eq!(changed(&world, retry, &[]), "");
+    let hop_instead = "one hop to an older known good release: v1; the release to go back to is v1, not v2";
+    assert_eq!(changed(&world, retry, &[(attempt, json!(2))]), hop_instead);
+    let paused = json!({ "by": "ops", "reason": "x", "since": "2027-01-15T08:00:00Z" });
+    let held = "held, paused: paused by ops";
+    assert!(changed(&world, hop, &[("/event/grounds/state/paused", paused)]).starts_with(held));
+    let tried = [("/event/grounds/state/incident/tried", json!(["v2", "v1"]))];
+    assert!(changed(&world, hop, &tried).starts_with("escalated: "));
+    let trouble = [("/event/grounds/state/incident/trouble", json!("another one"))];
+    assert_eq!(changed(&world, escalated, &trouble), "escalated: another one; every rung of the ladder was tried");
 }

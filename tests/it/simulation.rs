@@ -103,6 +103,7 @@ fn play(seed: u64) {
     // Half way is an end only where going on would have made it worse, and a human was called.
     let escalated = world.phases().contains(&Phase::Escalated);
     assert!(world.running().is_some() || escalated, "instances at different releases: {:?}", world.phases());
+    assert_eq!(crate::again::other_decision(&world.journal), None);
 }
 
 #[test]

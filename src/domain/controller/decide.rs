@@ -4,11 +4,12 @@ use super::{Controller, Output};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus};
 use crate::domain::id::TriggerName;
 use crate::domain::incident::alert::Phase;
-use crate::domain::incident::grounds::Grounds;
+use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::Incident;
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::response::plan::{Plan, Purpose};
 use crate::domain::response::strategy;
 use crate::domain::time::{Span, Timestamp};
@@ -18,9 +19,6 @@ const PREFLIGHT_FRESH: Span = Span::from_secs(5);
 
 /// Time between two preflights of a plan that did not pass.
 const PREFLIGHT_RETRY: Span = Span::from_secs(30);
-
-/// How long an incident is held, or waits for approval, before it is handed to a human.
-const HELD_LIMIT: Span = Span::from_secs(3600);
 
 /// Times that a pending trigger's progress is noted within its `for`.
 const PENDING_NOTES: u64 = 10;
@@ -95,12 +93,12 @@ impl Controller {
             return self.record(Event::Closed { how: Closing::Refused }, now, out);
         }
         let ruling = self.rule(incident, now, fleet);
-        self.asked = fleet.clone();
+        self.asked = (fleet.clone(), Question::Guards);
         let hold = ruling.hold().cloned();
         let goal = ruling.goal.clone();
-        if let Some(reason) = held_for_too_long(incident, hold.as_ref(), now) {
+        if let Some(reason) = ladder::held_for_too_long(incident, hold.as_ref(), now) {
             self.ruling = Some(ruling);
-            return self.escalate(&reason, now, out);
+            return self.escalate(reason, now, out);
         }
         let forced = ruling.forced();
         self.ruling = Some(ruling);
@@ -204,13 +202,14 @@ impl Controller {
         self.within(incident, now, fleet, guard::rule)
     }
 
-    /// What the guards were asked about for the incident's first plan, for the record.
-    fn grounds(&self, now: Timestamp) -> Option<Box<Grounds>> {
-        let incident = self.state.incident.as_ref().filter(|incident| incident.plan.is_none())?;
-        self.within(incident, now, &self.asked, Grounds::of).map(Box::new)
+    /// What was asked about last, for the record.
+    pub(super) fn grounds(&self, now: Timestamp) -> Option<Box<Grounds>> {
+        let incident = self.state.incident.as_ref()?;
+        let (fleet, asked) = &self.asked;
+        self.within(incident, now, fleet, |situation| Grounds::of(situation, asked.clone())).map(Box::new)
     }
 
-    fn within<T>(
+    pub(super) fn within<T>(
         &self,
         incident: &Incident,
         now: Timestamp,
@@ -325,17 +324,6 @@ impl Controller {
             TriggerState::Inactive | TriggerState::Firing { .. } => None,
         }
     }
-}
-
-/// What holds for an hour is for a human: nothing is waited for without an end. What an operator's own word holds while a
-/// signal shows when it is over is left to that signal.
-fn held_for_too_long(incident: &Incident, hold: Option<&Hold>, now: Timestamp) -> Option<String> {
-    let hold = hold?;
-    let is_reported = matches!(incident.cause, Cause::Manual { .. } | Cause::External { .. });
-    let is_by_word = matches!(hold, Hold::ObserveMode | Hold::AlertOnly | Hold::Paused { .. } | Hold::Rejected { .. });
-    let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval);
-    let is_long = now.since(incident.times.detected.unwrap_or(incident.phase_since)) > HELD_LIMIT;
-    (is_held && is_long && (is_reported || !is_by_word)).then(|| format!("held for {HELD_LIMIT}: {hold}"))
 }
 
 fn cause_of(trigger: &TriggerStatus) -> Cause {

@@ -1,16 +1,16 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, UnknownReason, Verdict};
+use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::incident::alert::Phase;
-use crate::domain::incident::record::{Cause, Event, Goal};
+use crate::domain::incident::grounds::Question;
+use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
 use crate::domain::policy::Severity;
-use crate::domain::response::goal;
-use crate::domain::response::guard::FleetView;
+use crate::domain::response::guard::{self, FleetView};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder::{self, Footing, Rung};
 use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use crate::domain::time::{Span, Timestamp};
 
@@ -19,9 +19,6 @@ const CONFLICT_SETTLES: Span = Span::from_secs(10);
 
 /// How long a rollout that was just begun may be called stalled.
 const STALL_SETTLES: Span = Span::from_secs(30);
-
-/// Attempts with the first goal, before one hop to an older one.
-const ATTEMPTS_WITH_FIRST_GOAL: u32 = 2;
 
 /// What a step that is waited for has come to.
 enum Wait {
@@ -38,6 +35,7 @@ impl Controller {
         let Some((plan, progress)) = self.plan_in_force() else { return false };
         if let Some(hold) = self.pause_hold() {
             let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
+            self.asked.1 = Question::Operator;
             return self.hold(hold, goal, now, out);
         }
         if let Some((step, outcome)) = self.too_late_to_resume(&plan, &progress, now) {
@@ -221,118 +219,52 @@ impl Controller {
         now: Timestamp,
         out: &mut Output,
     ) -> bool {
-        let bad: Vec<&str> = with_verdict(&checks, |verdict| *verdict == Verdict::Breach);
-        if bad.is_empty() {
-            let open = with_verdict(&checks, |verdict| matches!(verdict, Verdict::Unknown(_)));
-            let what = match smoke {
-                _ if !open.is_empty() => open.join("; "),
-                Smoke::Running => "the smoke test has not ended".to_owned(),
-                Smoke::Waiting | Smoke::Passed | Smoke::Failed { .. } => "not stable for long enough".to_owned(),
-            };
-            let reason = format!("{} is in place, but it is not proven well: {what}", plan.to);
-            return self.record(Event::Escalated { reason }, now, out);
+        if let Some(reason) = ladder::unproven(&plan.to, &checks, smoke) {
+            self.asked.1 = Question::Proof(checks);
+            return self.escalate(reason, now, out);
         }
+        let bad = with_verdict(&checks, |verdict| *verdict == Verdict::Breach);
         let reason = format!("not well by {}: {}", plan.deadline, bad.join("; "));
         self.fail(reason, checks, now, out)
     }
 
-    /// Failed: once more, then one hop to an older release that was known good, then a human. One interval passes before
-    /// another attempt: what failed a moment ago fails again, and another's hand shows in the meantime.
+    /// Failed: the next rung of the ladder.
     pub(super) fn climb(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let Some(last) = incident.plan.clone() else { return false };
-        if incident.phase == Phase::Failed && now.since(incident.phase_since) < self.policy.interval {
-            return false;
-        }
-        let ruling = self.rule(incident, now, fleet);
-        let hold = ruling.guards.iter().filter(|guard| still_holds_on_the_ladder(&guard.name));
-        let hold = hold.filter(|guard| !guard.forced).find_map(|guard| guard.hold.clone());
-        let goal = incident.goal.clone();
-        let trouble = incident.trouble.clone().unwrap_or_default();
-        let tried = incident.tried.clone();
+        let Some(last) = &incident.plan else { return false };
+        let footing = self.footing(last);
+        let (ruling, rung) = self.within(incident, now, fleet, |situation| {
+            let ruling = guard::rule(situation);
+            let rung = ladder::next(situation, &ruling, &footing);
+            (ruling, rung)
+        });
+        let (attempt, goal) = (last.attempt + 1, incident.goal.clone());
         self.ruling = Some(ruling);
-        if let Some(held) = self.held_for_too_long(now) {
-            return self.escalate(&format!("{trouble}; the next attempt can't be made: {held}"), now, out);
-        }
-        if let Some(hold) = hold {
-            return self.hold(hold, goal, now, out);
-        }
-        // What has no instance does not wait for an attempt that can't be made, nor for one that somebody made needless.
-        if self.is_stuck_down() {
-            return self.make_whole(now, out);
-        }
-        match self.is_still_called_for(&last, now) {
-            Verdict::Breach => {}
-            Verdict::Ok => {
-                let reason = format!("{trouble}; meanwhile {} is well again, and nothing more is done", last.from);
-                return self.escalate(&reason, now, out);
-            }
-            Verdict::Unknown(reason) if self.waited_on_the_ladder(now) => {
-                let reason = format!("{trouble}; whether {} is still bad is not known: {reason}", last.from);
-                return self.escalate(&reason, now, out);
-            }
-            Verdict::Unknown(_) => return false,
-        }
-        match (last.purpose, goal) {
-            (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
-                self.plan(Purpose::Retry, last.attempt + 1, goal, Vec::new(), now, out)
-            }
-            (Purpose::First | Purpose::Retry, _) => match self.older_goal(&tried, now) {
-                Some(older) => self.plan(Purpose::OlderKnownGood, last.attempt + 1, older, Vec::new(), now, out),
-                None => self.give_up(&format!("{trouble}; there is no older release known to be good"), now, out),
-            },
-            (Purpose::OlderKnownGood, _) => {
-                self.give_up(&format!("{trouble}; every rung of the ladder was tried"), now, out)
-            }
-            (Purpose::Whole, _) => {
-                self.escalate(&format!("its instances could not be given back: {trouble}"), now, out)
-            }
+        self.asked = (fleet.clone(), Question::Ladder(footing));
+        match rung {
+            Rung::Wait => false,
+            Rung::Hold(hold) => self.hold(hold, goal, now, out),
+            Rung::Revive => self.make_whole(now, out),
+            Rung::Attempt(purpose, goal) => self.plan(purpose, attempt, goal, Vec::new(), now, out),
+            Rung::Escalate(reason) => self.escalate(reason, now, out),
         }
     }
 
-    /// On the ladder something is half done: what no operator's word holds is waited for no longer than an attempt may take.
-    fn held_for_too_long(&self, now: Timestamp) -> Option<&Hold> {
-        let incident = self.state.incident.as_ref()?;
-        let is_an_operators =
-            |hold: &&Hold| matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode);
-        let hold = incident.hold.as_ref().filter(|hold| !is_an_operators(hold))?;
-        self.waited_on_the_ladder(now).then_some(hold)
-    }
-
-    fn waited_on_the_ladder(&self, now: Timestamp) -> bool {
-        let incident = self.state.incident.as_ref();
-        incident.is_some_and(|incident| now.since(incident.phase_since) > self.policy.deadline)
-    }
-
-    /// Whether another attempt is still called for. Where the attempt before left nothing behind, the release in place may
-    /// be well again; where it did, what is half done must be brought to an end. What people asked for needs no evidence.
-    fn is_still_called_for(&self, last: &Plan, now: Timestamp) -> Verdict {
-        let Some(incident) = &self.state.incident else { return Verdict::Ok };
-        let Cause::Trigger { name, .. } = &incident.cause else { return Verdict::Breach };
-        let is_whole = self.state.current.as_ref().is_some_and(|current| current.revision == last.from)
-            && self.view().is_ok_and(|view| is_untouched(view, last));
-        if !is_whole {
-            return Verdict::Breach;
-        }
-        let status = self.assessment.triggers.iter().find(|trigger| trigger.name == *name);
-        match status.map(|status| &status.evidence.verdict) {
-            Some(Verdict::Ok) if self.healthy_since.is_none_or(|since| now.since(since) < self.policy.interval) => {
-                Verdict::Unknown(UnknownReason::NoReading)
-            }
-            Some(verdict) => verdict.clone(),
-            None => Verdict::Breach,
+    fn footing(&self, last: &Plan) -> Footing {
+        Footing {
+            deadline: self.policy.deadline,
+            healthy_since: self.healthy_since,
+            looked_at: self.releases.as_ref().map(|(seen, _)| *seen),
+            is_untouched: self.view().is_ok_and(|view| is_untouched(view, last)),
+            may_be_down: self.may_be_down(),
+            down: self.left_down().map(|down| down.desired.clone()),
         }
     }
 
-    fn older_goal(&self, tried: &[RevisionId], now: Timestamp) -> Option<Goal> {
-        let current = self.state.current.as_ref()?;
-        let available = &self.view().ok()?.available;
-        goal::last_known_good(&self.state.ledger, available, &current.revision, tried, now).ok()
-    }
-
-    pub(super) fn escalate(&mut self, reason: &str, now: Timestamp, out: &mut Output) -> bool {
+    pub(super) fn escalate(&mut self, reason: String, now: Timestamp, out: &mut Output) -> bool {
         self.preflight_asked = None;
-        self.record(Event::Escalated { reason: reason.to_owned() }, now, out)
+        let grounds = self.grounds(now);
+        self.record(Event::Escalated { reason, grounds }, now, out)
     }
 
     pub(super) fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
@@ -341,7 +273,7 @@ impl Controller {
     }
 
     fn pause_hold(&self) -> Option<Hold> {
-        self.state.paused.as_ref().map(|pause| Hold::Paused { by: pause.by.clone() })
+        self.state.paused.as_ref().map(ladder::paused)
     }
 
     fn plan_in_force(&self) -> Option<(Plan, Progress)> {
@@ -365,11 +297,6 @@ impl Controller {
         self.assessment.revision.as_ref() == Some(&plan.to)
             && critical.any(|trigger| fires_in_this_attempt(trigger) && self.older_fault(&trigger.name).is_none())
     }
-}
-
-/// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
-fn still_holds_on_the_ladder(guard: &str) -> bool {
-    matches!(guard, "paused" | "rejected" | "revision-unknown" | "observe-mode")
 }
 
 /// Whether everything is still at the release that a plan leads away from, and as large as it was.

@@ -19,6 +19,7 @@ use super::health::memory::Memory;
 use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
 use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
+use super::incident::grounds::Question;
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::recording::{Recording, Wanted};
@@ -152,8 +153,8 @@ pub struct Controller {
     followed: Option<Vec<(InstanceId, RevisionId)>>,
     assessment: Assessment,
     ruling: Option<Ruling>,
-    /// The brakes over all workloads, as the guards saw them last.
-    asked: FleetView,
+    /// The brakes over all workloads as the guards saw them last, and what was asked.
+    asked: (FleetView, Question),
     tickets: u64,
     in_flight: Option<InFlight>,
     preflight: Option<Preflight>,
@@ -190,7 +191,7 @@ impl Controller {
             followed: None,
             assessment,
             ruling: None,
-            asked: FleetView::default(),
+            asked: (FleetView::default(), Question::Guards),
             tickets: 0,
             in_flight: None,
             preflight: None,

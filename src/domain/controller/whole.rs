@@ -3,9 +3,10 @@
 
 use super::{Controller, Output};
 use crate::domain::incident::alert::Phase;
+use crate::domain::incident::grounds::Question;
 use crate::domain::incident::record::{Closing, Event, Goal};
 use crate::domain::observation::Orchestrated;
-use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::response::plan::{Plan, Purpose, Step, StepKind};
 use crate::domain::time::{Span, Timestamp};
 
@@ -13,23 +14,6 @@ use crate::domain::time::{Span, Timestamp};
 const TIMEOUT: Span = Span::from_secs(30);
 
 impl Controller {
-    /// To a human, once nothing is left down.
-    pub(super) fn give_up(&mut self, reason: &str, now: Timestamp, out: &mut Output) -> bool {
-        match self.left_down() {
-            // What is seen may be of before the attempt.
-            None if self.may_be_down() && !self.has_looked_since_phase() => false,
-            None => self.escalate(reason, now, out),
-            Some(_) => self.make_whole(now, out),
-        }
-    }
-
-    /// Whether it is down, and the next attempt does not pass its preflight or somebody put another release there.
-    pub(super) fn is_stuck_down(&self) -> bool {
-        let Some(incident) = &self.state.incident else { return false };
-        let is_held = matches!(incident.hold, Some(Hold::Preflight { .. }));
-        self.left_down().is_some_and(|down| is_held || self.is_strange(down))
-    }
-
     /// Gives what is left down its instances back.
     pub(super) fn make_whole(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(plan) = self.revival(now) else { return false };
@@ -41,13 +25,12 @@ impl Controller {
     /// It has its instances back: from here on it is a human's, or was before.
     pub(super) fn hand_over(&mut self, plan: &Plan, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let event = if incident.knows(&plan.to) {
-            let trouble = incident.trouble.clone().unwrap_or_default();
-            Event::Escalated { reason: format!("{trouble}; it has its instances back, at {}", plan.to) }
-        } else {
-            Event::Closed { how: Closing::Superseded { by: plan.to.clone() } }
-        };
-        self.record(event, now, out)
+        if incident.knows(&plan.to) {
+            let reason = ladder::revived(incident, &plan.to);
+            self.asked.1 = Question::Revived;
+            return self.escalate(reason, now, out);
+        }
+        self.record(Event::Closed { how: Closing::Superseded { by: plan.to.clone() } }, now, out)
     }
 
     /// The workload, where the last attempt scaled it down and it was not scaled up since.
@@ -57,19 +40,10 @@ impl Controller {
         (self.may_be_down() && is_acting && down.replicas == 0).then_some(down)
     }
 
-    fn may_be_down(&self) -> bool {
+    pub(super) fn may_be_down(&self) -> bool {
         let Some(plan) = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref()) else { return false };
         let object = self.view().ok().and_then(|view| view.orchestrated.as_ref()).map(|down| &down.object);
         plan.purpose != Purpose::Whole && object.is_some_and(|object| plan.scales_down(object))
-    }
-
-    fn is_strange(&self, down: &Orchestrated) -> bool {
-        self.state.incident.as_ref().is_some_and(|incident| !incident.knows(&down.desired))
-    }
-
-    fn has_looked_since_phase(&self) -> bool {
-        let since = self.state.incident.as_ref().map(|incident| incident.phase_since);
-        self.releases.as_ref().map(|(seen, _)| *seen) > since
     }
 
     fn phase(&self) -> Option<Phase> {

@@ -3,17 +3,36 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Event, Goal, Record};
-use super::state::WorkloadState;
-use crate::domain::health::verdict::{Assessment, TriggerState};
+use super::state::{Incident, Progress, WorkloadState};
+use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState};
 use crate::domain::policy::Release;
-use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
+use crate::domain::response::guard::{self, FleetView, Limits, Situation};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder::{self, Footing, Rung};
+use crate::domain::response::plan::{Plan, Purpose};
 use crate::domain::time::Timestamp;
 
 /// Releases that could be gone back to, kept with a decision. Where there are more it is not made again.
 const MOST_RELEASES: usize = 256;
 
-/// Everything that the guards looked at: enough to ask them again.
+/// Who decided, and by what beside that which the guards look at.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// The guards, before the incident's first plan.
+    #[default]
+    Guards,
+    /// The ladder, after a failed attempt.
+    Ladder(Footing),
+    /// The proof, which was not there by the deadline.
+    Proof(Vec<CheckStatus>),
+    /// An attempt that was to give instances back has done so.
+    Revived,
+    /// An operator's pause, in the middle of a plan.
+    Operator,
+}
+
+/// Everything that was looked at: enough to decide again.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Grounds {
     limits: Limits,
@@ -22,12 +41,23 @@ pub struct Grounds {
     assessment: Assessment,
     available: Result<Vec<Release>, String>,
     fleet: FleetView,
+    #[serde(default)]
+    asked: Question,
+}
+
+/// What comes of a situation.
+enum Decision {
+    Nothing,
+    Hold(Hold, Option<Goal>),
+    Plan { purpose: Purpose, goal: Goal, forced: Vec<String> },
+    Revive,
+    Escalate(String),
 }
 
 impl Grounds {
-    /// Those of a situation; none where they would be too much to keep.
+    /// Those of a situation, and what was asked; none where they would be too much to keep.
     #[must_use]
-    pub fn of(situation: &Situation<'_>) -> Option<Self> {
+    pub fn of(situation: &Situation<'_>, asked: Question) -> Option<Self> {
         let available = situation.available.map(<[Release]>::to_vec).map_err(str::to_owned);
         let is_few = available.as_ref().map_or(0, Vec::len) <= MOST_RELEASES;
         is_few.then(|| Self {
@@ -36,20 +66,87 @@ impl Grounds {
             assessment: situation.assessment.clone(),
             available,
             fleet: situation.fleet.clone(),
+            asked,
         })
     }
 
-    /// What the guards say of it.
-    fn rule(&self, now: Timestamp) -> Option<Ruling> {
-        Some(guard::rule(&Situation {
+    /// Decides again. None where no incident was open.
+    fn decide(&self, now: Timestamp) -> Option<Decision> {
+        let incident = self.state.incident.as_ref()?;
+        let situation = Situation {
             limits: self.limits,
             state: &self.state,
-            incident: self.state.incident.as_ref()?,
+            incident,
             assessment: &self.assessment,
             available: self.available.as_deref().map_err(String::as_str),
             fleet: &self.fleet,
             now,
-        }))
+        };
+        Some(match &self.asked {
+            Question::Guards => by_guards(&situation),
+            Question::Ladder(footing) => by_ladder(&situation, footing),
+            Question::Proof(checks) => by_proof(incident, checks),
+            Question::Revived => match &incident.plan {
+                Some(plan) if plan.purpose == Purpose::Whole => Decision::Escalate(ladder::revived(incident, &plan.to)),
+                Some(_) | None => Decision::Nothing,
+            },
+            Question::Operator => match &self.state.paused {
+                Some(pause) => Decision::Hold(ladder::paused(pause), incident.goal.clone()),
+                None => Decision::Nothing,
+            },
+        })
+    }
+}
+
+fn by_guards(situation: &Situation<'_>) -> Decision {
+    let ruling = guard::rule(situation);
+    if let Some(reason) = ladder::held_for_too_long(situation.incident, ruling.hold(), situation.now) {
+        return Decision::Escalate(reason);
+    }
+    let forced = ruling.forced();
+    match (ruling.hold(), &ruling.goal) {
+        (Some(hold), goal) => Decision::Hold(hold.clone(), goal.clone()),
+        (None, Some(goal)) => Decision::Plan { purpose: Purpose::First, goal: goal.clone(), forced },
+        (None, None) => Decision::Nothing,
+    }
+}
+
+fn by_ladder(situation: &Situation<'_>, footing: &Footing) -> Decision {
+    match ladder::next(situation, &guard::rule(situation), footing) {
+        Rung::Wait => Decision::Nothing,
+        Rung::Hold(hold) => Decision::Hold(hold, situation.incident.goal.clone()),
+        Rung::Revive => Decision::Revive,
+        Rung::Attempt(purpose, goal) => Decision::Plan { purpose, goal, forced: Vec::new() },
+        Rung::Escalate(reason) => Decision::Escalate(reason),
+    }
+}
+
+fn by_proof(incident: &Incident, checks: &[CheckStatus]) -> Decision {
+    let (Some(plan), Progress::Proving { smoke, .. }) = (&incident.plan, &incident.progress) else {
+        return Decision::Nothing;
+    };
+    ladder::unproven(&plan.to, checks, smoke).map_or(Decision::Nothing, Decision::Escalate)
+}
+
+impl Decision {
+    /// In words, for what comes out otherwise.
+    fn told(&self) -> String {
+        match self {
+            Decision::Nothing => "nothing is decided".to_owned(),
+            Decision::Hold(hold, _) => format!("held, {}: {hold}", hold.as_str()),
+            Decision::Plan { purpose: Purpose::First, .. } => "nothing holds".to_owned(),
+            Decision::Plan { purpose, goal, .. } => format!("{}: {}", purpose.title(), goal.revision),
+            Decision::Revive => Purpose::Whole.title().to_owned(),
+            Decision::Escalate(reason) => format!("escalated: {reason}"),
+        }
+    }
+
+    fn goal(&self) -> Option<&Goal> {
+        match self {
+            Decision::Hold(_, goal) => goal.as_ref(),
+            Decision::Plan { goal, .. } => Some(goal),
+            Decision::Nothing | Decision::Revive | Decision::Escalate(_) => None,
+        }
     }
 }
 
@@ -81,12 +178,21 @@ fn one(record: &Record) -> Option<Again> {
             (format!("detected: {}", super::narrate::describe(cause)), Some(differences))
         }
         Event::Held { hold, goal, grounds } => {
-            let differences = grounds.as_ref().map(|grounds| held(grounds, hold, goal.as_ref(), record));
+            let is_same = |again: &Decision| matches!(again, Decision::Hold(other, _) if other == hold);
+            let differences = grounds.as_ref().map(|grounds| {
+                let (mut differences, again) = redecided(grounds, record, is_same);
+                differences.extend(again.and_then(|again| other_goal(again.goal(), goal.as_ref())));
+                differences
+            });
             (format!("held, {}: {hold}", hold.as_str()), differences)
         }
         Event::Planned { plan, goal, forced, grounds } => {
-            let differences = grounds.as_ref().map(|grounds| planned(grounds, goal, forced, record));
-            (format!("rolled back from {} to {}", plan.from, plan.to), differences)
+            (planned_in_words(plan), grounds.as_ref().map(|grounds| planned(grounds, plan, goal, forced, record)))
+        }
+        Event::Escalated { reason, grounds } => {
+            let is_same = |again: &Decision| matches!(again, Decision::Escalate(other) if other == reason);
+            let differences = grounds.as_ref().map(|grounds| redecided(grounds, record, is_same).0);
+            (format!("escalated: {reason}"), differences)
         }
         Event::ReleaseObserved { .. }
         | Event::KnownGood { .. }
@@ -105,7 +211,6 @@ fn one(record: &Record) -> Option<Again> {
         | Event::SmokeFinished { .. }
         | Event::Restored { .. }
         | Event::Failed { .. }
-        | Event::Escalated { .. }
         | Event::Closed { .. } => return None,
     };
     Some(Again { sequence: record.sequence, at: record.at, decided, differences })
@@ -141,34 +246,47 @@ fn unfired(name: &str, assessment: &Assessment) -> Option<String> {
     }
 }
 
-fn held(grounds: &Grounds, hold: &Hold, goal: Option<&Goal>, record: &Record) -> Vec<String> {
+/// The decision made again, and what comes out otherwise where it is not the same.
+fn redecided(
+    grounds: &Grounds,
+    record: &Record,
+    is_same: impl Fn(&Decision) -> bool,
+) -> (Vec<String>, Option<Decision>) {
     let mut differences = verdicts(&grounds.assessment);
-    let Some(ruling) = grounds.rule(record.at) else {
-        differences.push("it names no incident".to_owned());
-        return differences;
-    };
-    match ruling.hold() {
-        Some(other) if other == hold => {}
-        Some(other) => differences.push(format!("held, {}: {other}", other.as_str())),
-        None => differences.push("nothing holds".to_owned()),
+    let again = grounds.decide(record.at);
+    match &again {
+        Some(again) if is_same(again) => {}
+        Some(again) => differences.push(again.told()),
+        None => differences.push("it names no incident".to_owned()),
     }
-    differences.extend(other_goal(ruling.goal.as_ref(), goal));
-    differences
+    (differences, again)
 }
 
-fn planned(grounds: &Grounds, goal: &Goal, forced: &[String], record: &Record) -> Vec<String> {
-    let mut differences = verdicts(&grounds.assessment);
-    let Some(ruling) = grounds.rule(record.at) else {
-        differences.push("it names no incident".to_owned());
-        return differences;
+fn planned_in_words(plan: &Plan) -> String {
+    match plan.purpose {
+        Purpose::First => format!("rolled back from {} to {}", plan.from, plan.to),
+        Purpose::Retry | Purpose::OlderKnownGood | Purpose::Whole => {
+            format!("attempt {}, from {} to {}: {}", plan.attempt, plan.from, plan.to, plan.purpose.title())
+        }
+    }
+}
+
+fn planned(grounds: &Grounds, plan: &Plan, goal: &Goal, forced: &[String], record: &Record) -> Vec<String> {
+    let is_same = |again: &Decision| match again {
+        Decision::Plan { purpose, .. } => *purpose == plan.purpose,
+        Decision::Revive => plan.purpose == Purpose::Whole,
+        Decision::Nothing | Decision::Hold(..) | Decision::Escalate(_) => false,
     };
-    if let Some(hold) = ruling.hold() {
-        differences.push(format!("held, {}: {hold}", hold.as_str()));
+    let (mut differences, again) = redecided(grounds, record, is_same);
+    if let Some(Decision::Plan { forced: again, .. }) = &again
+        && again != forced
+    {
+        differences.push(format!("skipped guards: {}", again.join(", ")));
     }
-    if ruling.forced() != forced {
-        differences.push(format!("skipped guards: {}", ruling.forced().join(", ")));
+    // What gets its instances back is what is there: no goal is chosen.
+    if let Some(again) = again.filter(|_| plan.purpose != Purpose::Whole) {
+        differences.extend(other_goal(again.goal(), Some(goal)));
     }
-    differences.extend(other_goal(ruling.goal.as_ref(), Some(goal)));
     differences
 }
 

@@ -151,7 +151,7 @@ pub enum Event {
         goal: Goal,
         /// Guards that an operator's `--force` skipped.
         forced: Vec<String>,
-        /// What the guards let pass, so that the decision can be made again; none of further attempts.
+        /// What it was decided from, so that the decision can be made again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grounds: Option<Box<Grounds>>,
     },
@@ -194,6 +194,9 @@ pub enum Event {
     Escalated {
         /// Why.
         reason: String,
+        /// What it was decided from, so that the decision can be made again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// Over without a rollback of ours, or after a human's word.
     Closed {

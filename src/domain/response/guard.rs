@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::attribution;
 use super::goal;
 use super::hold::Hold;
+use super::ladder;
 use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
@@ -229,7 +230,7 @@ fn goal_guard_name(situation: &Situation<'_>) -> &'static str {
 }
 
 fn paused(situation: &Situation<'_>) -> Option<Hold> {
-    situation.state.paused.as_ref().map(|pause| Hold::Paused { by: pause.by.clone() })
+    situation.state.paused.as_ref().map(ladder::paused)
 }
 
 fn rejected(situation: &Situation<'_>) -> Option<Hold> {

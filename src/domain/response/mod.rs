@@ -4,6 +4,7 @@ mod attribution;
 pub mod goal;
 pub mod guard;
 pub mod hold;
+pub mod ladder;
 pub mod plan;
 pub mod readiness;
 pub mod strategy;

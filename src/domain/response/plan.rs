@@ -84,6 +84,19 @@ pub enum Purpose {
     Whole,
 }
 
+impl Purpose {
+    /// In words.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Purpose::First => "the last known good release",
+            Purpose::Retry => "the same release once more",
+            Purpose::OlderKnownGood => "one hop to an older known good release",
+            Purpose::Whole => "its instances back, for a human to take over",
+        }
+    }
+}
+
 /// One step: what is done, and for how long it may run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Step {

@@ -187,7 +187,7 @@ fn where_every_attempt_fails_half_way_it_has_its_instances_before_a_human_has_it
     let mut world = World::scaled_down();
     let over = world.until_over();
     assert!(
-        matches!(&over, Event::Escalated { reason } if reason.contains("no; it has its instances back, at v2")),
+        matches!(&over, Event::Escalated { reason, .. } if reason.contains("no; it has its instances back, at v2")),
         "{over:?}"
     );
     is_given_back(&world, "v2");

@@ -113,7 +113,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         Event::Verifying => attempt.verifying = Some(at),
         Event::Restored { .. } => attempt.end(at, "proven well".to_owned()),
         Event::Failed { reason, .. } => attempt.end(at, format!("failed: {reason}")),
-        Event::Escalated { reason } => attempt.end(at, format!("escalated: {reason}")),
+        Event::Escalated { reason, .. } => attempt.end(at, format!("escalated: {reason}")),
         Event::Closed { how } => attempt.end(at, closed(how)),
         Event::Planned { .. }
         | Event::ReleaseObserved { .. }

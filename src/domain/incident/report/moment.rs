@@ -7,7 +7,7 @@ use crate::domain::incident::alert::Phase;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::incident::state::Incident;
-use crate::domain::response::plan::{Outcome, Purpose};
+use crate::domain::response::plan::Outcome;
 use crate::domain::time::Timestamp;
 
 /// One line of the timeline.
@@ -66,7 +66,7 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
                 "{} → {}, {}, {steps} steps, to be done by {}{forced}",
                 plan.from,
                 plan.to,
-                purpose(plan.purpose),
+                plan.purpose.title(),
                 plan.deadline
             );
             Some((format!("decided: attempt {}", plan.attempt), detail))
@@ -87,7 +87,7 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
             line("restored", all.join("; "))
         }
         Event::Failed { reason, .. } => line("failed", reason.clone()),
-        Event::Escalated { reason } => line("escalated", reason.clone()),
+        Event::Escalated { reason, .. } => line("escalated", reason.clone()),
         Event::Closed { how } => line("closed", closed(how)),
         Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => None,
     }
@@ -97,17 +97,6 @@ fn step_title(incident: &Incident, step: u32) -> String {
     let index = usize::try_from(step).unwrap_or(usize::MAX);
     let plan = incident.plan.as_ref();
     plan.and_then(|plan| plan.steps.get(index)).map(|step| step.kind.title()).unwrap_or_default()
-}
-
-/// A purpose in words.
-#[must_use]
-const fn purpose(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::First => "the last known good release",
-        Purpose::Retry => "the same release once more",
-        Purpose::OlderKnownGood => "one hop to an older known good release",
-        Purpose::Whole => "its instances back, for a human to take over",
-    }
 }
 
 /// How a step ended, in a word, and its particulars.

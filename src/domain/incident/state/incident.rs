@@ -143,7 +143,7 @@ impl Incident {
                     self.tried.push(plan.to.clone());
                 }
             }
-            Event::Escalated { reason } => {
+            Event::Escalated { reason, .. } => {
                 self.trouble = Some(reason.clone());
                 self.progress = Progress::Idle;
             }

@@ -60,7 +60,7 @@ fn events() -> Vec<Event> {
         Event::SmokeFinished { passed: true, detail: text() },
         Event::Restored { checks: Vec::new() },
         Event::Failed { reason: text(), checks: Vec::new() },
-        Event::Escalated { reason: text() },
+        Event::Escalated { reason: text(), grounds: None },
         Event::Closed { how: Closing::Subsided },
         Event::Refused { cause: cause(), from: None, hold: Hold::AlertOnly, goal: None, mode, strategy, assessment },
     ]

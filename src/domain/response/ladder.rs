@@ -1,0 +1,193 @@
+//! What follows a failed attempt: once more, then one hop to an older release that was known good, then a human.
+
+use serde::{Deserialize, Serialize};
+
+use super::goal;
+use super::guard::{Ruling, Situation};
+use super::hold::Hold;
+use super::plan::{Plan, Purpose};
+use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
+use crate::domain::id::RevisionId;
+use crate::domain::incident::alert::Phase;
+use crate::domain::incident::record::{Cause, Goal};
+use crate::domain::incident::state::{Incident, Pause, Smoke};
+use crate::domain::time::{Span, Timestamp};
+
+/// Attempts with the first goal, before one hop to an older one.
+const ATTEMPTS_WITH_FIRST_GOAL: u32 = 2;
+
+/// How long an incident is held, or waits for approval, before it is handed to a human.
+const HELD_LIMIT: Span = Span::from_secs(3600);
+
+/// What the ladder looks at beside what the guards do: how the last attempt left the workload.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Footing {
+    /// How long an attempt may take.
+    pub deadline: Span,
+    /// Since when the release in place has been well without a break.
+    pub healthy_since: Option<Timestamp>,
+    /// When the releases were last looked at.
+    pub looked_at: Option<Timestamp>,
+    /// Whether everything is at the release that the last attempt led away from, and as large as it was.
+    pub is_untouched: bool,
+    /// Whether the last attempt scales the workload down on its way.
+    pub may_be_down: bool,
+    /// What the workload is bound for, where the last attempt scaled it down and nobody scaled it up since.
+    pub down: Option<RevisionId>,
+}
+
+/// The next thing to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Rung {
+    /// Nothing yet.
+    Wait,
+    /// Nothing, and why.
+    Hold(Hold),
+    /// What has no instances gets them back.
+    Revive,
+    /// Another attempt.
+    Attempt(Purpose, Goal),
+    /// A human takes over, and why.
+    Escalate(String),
+}
+
+/// Decides after a failed attempt. One interval passes before another one: what failed a moment ago fails again, and
+/// another's hand shows in the meantime. Without an attempt there is nothing to decide.
+#[must_use]
+pub fn next(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
+    let incident = situation.incident;
+    let Some(last) = &incident.plan else { return Rung::Wait };
+    if incident.phase == Phase::Failed && situation.now.since(incident.phase_since) < situation.limits.interval {
+        return Rung::Wait;
+    }
+    let trouble = incident.trouble.as_deref().unwrap_or_default();
+    let has_waited = situation.now.since(incident.phase_since) > footing.deadline;
+    if let Some(held) = incident.hold.as_ref().filter(|hold| has_waited && !is_an_operators(hold)) {
+        return Rung::Escalate(format!("{trouble}; the next attempt can't be made: {held}"));
+    }
+    if let Some(hold) = still_holds(ruling) {
+        return Rung::Hold(hold.clone());
+    }
+    // What has no instance does not wait for an attempt that can't be made, nor for one that somebody made needless.
+    if is_stuck_down(incident, footing) {
+        return Rung::Revive;
+    }
+    match is_still_called_for(situation, last, footing) {
+        Verdict::Breach => rung_after(situation, last, footing, trouble),
+        Verdict::Ok => {
+            Rung::Escalate(format!("{trouble}; meanwhile {} is well again, and nothing more is done", last.from))
+        }
+        Verdict::Unknown(reason) if has_waited => {
+            Rung::Escalate(format!("{trouble}; whether {} is still bad is not known: {reason}", last.from))
+        }
+        Verdict::Unknown(_) => Rung::Wait,
+    }
+}
+
+/// What holds for an hour is for a human: nothing is waited for without an end. What an operator's own word holds while a
+/// signal shows when it is over is left to that signal.
+#[must_use]
+pub fn held_for_too_long(incident: &Incident, hold: Option<&Hold>, now: Timestamp) -> Option<String> {
+    let hold = hold?;
+    let is_reported = matches!(incident.cause, Cause::Manual { .. } | Cause::External { .. });
+    let is_by_word = matches!(hold, Hold::ObserveMode | Hold::AlertOnly | Hold::Paused { .. } | Hold::Rejected { .. });
+    let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval);
+    let is_long = now.since(incident.times.detected.unwrap_or(incident.phase_since)) > HELD_LIMIT;
+    (is_held && is_long && (is_reported || !is_by_word)).then(|| format!("held for {HELD_LIMIT}: {hold}"))
+}
+
+/// Why a human must judge a release whose proof was not there by the deadline; none where a check says that it is bad.
+#[must_use]
+pub fn unproven(to: &RevisionId, checks: &[CheckStatus], smoke: &Smoke) -> Option<String> {
+    if checks.iter().any(|check| check.verdict == Verdict::Breach) {
+        return None;
+    }
+    let open = checks.iter().filter(|check| matches!(check.verdict, Verdict::Unknown(_)));
+    let open: Vec<&str> = open.map(|check| check.detail.as_str()).collect();
+    let what = match smoke {
+        _ if !open.is_empty() => open.join("; "),
+        Smoke::Running => "the smoke test has not ended".to_owned(),
+        Smoke::Waiting | Smoke::Passed | Smoke::Failed { .. } => "not stable for long enough".to_owned(),
+    };
+    Some(format!("{to} is in place, but it is not proven well: {what}"))
+}
+
+/// The operator's pause, as a reason.
+#[must_use]
+pub fn paused(pause: &Pause) -> Hold {
+    Hold::Paused { by: pause.by.clone() }
+}
+
+/// Why a human takes over what has its instances back.
+#[must_use]
+pub fn revived(incident: &Incident, at: &RevisionId) -> String {
+    let trouble = incident.trouble.as_deref().unwrap_or_default();
+    format!("{trouble}; it has its instances back, at {at}")
+}
+
+fn is_an_operators(hold: &Hold) -> bool {
+    matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode)
+}
+
+/// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
+fn still_holds(ruling: &Ruling) -> Option<&Hold> {
+    let asked = |name: &str| matches!(name, "paused" | "rejected" | "revision-unknown" | "observe-mode");
+    let guards = ruling.guards.iter().filter(|guard| asked(&guard.name) && !guard.forced);
+    guards.filter_map(|guard| guard.hold.as_ref()).next()
+}
+
+/// Whether it is down, and the next attempt does not pass its preflight or somebody put another release there.
+fn is_stuck_down(incident: &Incident, footing: &Footing) -> bool {
+    let is_held = matches!(incident.hold, Some(Hold::Preflight { .. }));
+    footing.down.as_ref().is_some_and(|desired| is_held || !incident.knows(desired))
+}
+
+/// Whether another attempt is still called for. Where the attempt before left nothing behind, the release in place may
+/// be well again; where it did, what is half done must be brought to an end. What people asked for needs no evidence.
+fn is_still_called_for(situation: &Situation<'_>, last: &Plan, footing: &Footing) -> Verdict {
+    let Cause::Trigger { .. } = &situation.incident.cause else { return Verdict::Breach };
+    let current = situation.state.current.as_ref();
+    if !(footing.is_untouched && current.is_some_and(|current| current.revision == last.from)) {
+        return Verdict::Breach;
+    }
+    let interval = situation.limits.interval;
+    let is_well_for_long = || footing.healthy_since.is_some_and(|since| situation.now.since(since) >= interval);
+    match situation.trigger().map(|status| &status.evidence.verdict) {
+        Some(Verdict::Ok) if !is_well_for_long() => Verdict::Unknown(UnknownReason::NoReading),
+        Some(verdict) => verdict.clone(),
+        None => Verdict::Breach,
+    }
+}
+
+fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble: &str) -> Rung {
+    match (last.purpose, &situation.incident.goal) {
+        (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
+            Rung::Attempt(Purpose::Retry, goal.clone())
+        }
+        (Purpose::First | Purpose::Retry, _) => match older_goal(situation) {
+            Some(older) => Rung::Attempt(Purpose::OlderKnownGood, older),
+            None => give_up(situation, footing, format!("{trouble}; there is no older release known to be good")),
+        },
+        (Purpose::OlderKnownGood, _) => {
+            give_up(situation, footing, format!("{trouble}; every rung of the ladder was tried"))
+        }
+        (Purpose::Whole, _) => Rung::Escalate(format!("its instances could not be given back: {trouble}")),
+    }
+}
+
+fn older_goal(situation: &Situation<'_>) -> Option<Goal> {
+    let (state, current) = (situation.state, situation.state.current.as_ref()?);
+    let available = situation.available.ok()?;
+    goal::last_known_good(&state.ledger, available, &current.revision, &situation.incident.tried, situation.now).ok()
+}
+
+/// To a human, once nothing is left down.
+fn give_up(situation: &Situation<'_>, footing: &Footing, reason: String) -> Rung {
+    // What is seen may be of before the attempt.
+    let has_looked = footing.looked_at > Some(situation.incident.phase_since);
+    match &footing.down {
+        Some(_) => Rung::Revive,
+        None if footing.may_be_down && !has_looked => Rung::Wait,
+        None => Rung::Escalate(reason),
+    }
+}
