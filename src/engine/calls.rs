@@ -32,6 +32,8 @@ pub struct Adoption {
     pub policy: Arc<WorkloadPolicy>,
     /// The fold of its records; used where the workload is not watched yet.
     pub state: WorkloadState,
+    /// What was kept of its windows; used where the workload is not watched yet.
+    pub memory: Memory,
 }
 
 /// One call.
@@ -292,9 +294,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
             self.fleet.remove(&id);
         }
-        for Adoption { policy, state } in policies {
+        for Adoption { policy, state, memory } in policies {
             if !self.fleet.adopt(Arc::clone(&policy)) {
+                let id = policy.id.clone();
                 self.fleet.add(policy, state);
+                self.fleet.recall(&id, memory);
             }
         }
         self.next_tick = self.now();

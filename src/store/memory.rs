@@ -1,15 +1,12 @@
 //! What was seen of each workload lately, kept for the next start: the past that the next release is compared with.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::entry;
 use super::error::StoreError;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
 use crate::domain::time::Timestamp;
-
-/// A workload's memory, or why it can't be read.
-pub type Remembered = Result<Memory, StoreError>;
 
 /// Keeps one, in the place of an older one.
 pub(super) fn save(
@@ -27,20 +24,14 @@ pub(super) fn save(
     Ok(())
 }
 
-/// That of every workload that has one, by name.
-pub(super) fn load(connection: &Connection) -> Result<Vec<(WorkloadId, Remembered)>, StoreError> {
+/// A workload's, where one was kept.
+pub(super) fn load(connection: &Connection, workload: &WorkloadId) -> Result<Option<Memory>, StoreError> {
     let reading = StoreError::failed("reading what was seen");
-    let mut statement =
-        connection.prepare_cached("SELECT workload, body, digest FROM memories ORDER BY workload").map_err(&reading)?;
-    let mut rows = statement.query([]).map_err(&reading)?;
-    let mut memories = Vec::new();
-    while let Some(row) = rows.next().map_err(&reading)? {
-        let columns = || -> rusqlite::Result<(String, String, Vec<u8>)> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
-        let (workload, body, digest) = columns().map_err(&reading)?;
-        let memory = entry::read(&key(&workload), &body, &digest);
-        memories.push((WorkloadId::new(workload), memory));
-    }
-    Ok(memories)
+    let row: Option<(String, Vec<u8>)> = connection
+        .prepare_cached("SELECT body, digest FROM memories WHERE workload = ?1")
+        .and_then(|mut s| s.query_row([workload.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(&reading)?;
+    row.map(|(body, digest)| entry::read(&key(workload.as_str()), &body, &digest)).transpose()
 }
 
 /// Takes away what was written before `before`.

@@ -30,7 +30,6 @@ use tokio::sync::watch;
 
 pub use error::StoreError;
 pub use fold::Folded;
-pub use memory::Remembered;
 pub use outbox::{OutboxStats, ParkedMessage};
 pub use points::{POINTS_PER_INCIDENT, Point};
 pub use reader::{INCIDENT_RECORDS_LIMIT, IncidentSummary, Reader};

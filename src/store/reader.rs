@@ -7,10 +7,11 @@ use rusqlite::{Connection, Row, params};
 use super::entry::{self, record_key};
 use super::error::StoreError;
 use super::fold::{self, Folded};
-use super::memory::{self, Remembered};
+use super::memory;
 use super::outbox::{self, OutboxStats, ParkedMessage};
 use super::points::{self, Point};
 use super::worker::Worker;
+use crate::domain::health::memory::Memory;
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::record::Record;
 use crate::domain::time::Timestamp;
@@ -163,12 +164,13 @@ impl Reader {
         self.worker.call(move |connection| points::load(connection, &incident)).await
     }
 
-    /// What was seen of each workload before the last stop, by name. One that is damaged has its error in its place.
+    /// What was kept of a workload's windows, where anything was.
     ///
     /// # Errors
-    /// [`StoreError`] where the journal can't be read at all.
-    pub async fn memories(&self) -> Result<Vec<(WorkloadId, Remembered)>, StoreError> {
-        self.worker.call(|connection| memory::load(connection)).await
+    /// [`StoreError`] where the journal can't be read, or the memory is damaged.
+    pub async fn memory(&self, workload: &WorkloadId) -> Result<Option<Memory>, StoreError> {
+        let workload = workload.clone();
+        self.worker.call(move |connection| memory::load(connection, &workload)).await
     }
 
     /// How much waits in the outbox, and since when.

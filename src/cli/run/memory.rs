@@ -1,28 +1,25 @@
-//! Keeps what was seen of each workload lately, so that a daemon that is restarted does not begin blind: now and then, and
-//! when it stops.
+//! Keeps what was seen of each workload lately, so that a daemon that is restarted does not begin blind, nor a workload that
+//! comes back under watch: now and then, when a workload leaves, and when the daemon stops.
 
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::fleet::Fleet;
+use crate::domain::health::memory::Memory;
+use crate::domain::id::WorkloadId;
 use crate::engine::{Handle, Now};
 use crate::store::Store;
 
 /// Time between two rounds: what a crash loses at most of the past half hour.
 const ROUND: Duration = Duration::from_secs(300);
 
-/// Hands each workload what was kept of it. What can't be read is told, and done without.
-pub(super) async fn recall(fleet: &mut Fleet, store: &Store) {
-    match store.reader().memories().await {
-        Ok(memories) => {
-            for (workload, memory) in memories {
-                match memory {
-                    Ok(memory) => fleet.recall(&workload, memory),
-                    Err(error) => tracing::warn!(%workload, %error, "what was seen before the start is lost"),
-                }
-            }
+/// What was kept of a workload. What can't be read is told, and done without.
+pub(super) async fn kept(store: &Store, workload: &WorkloadId) -> Memory {
+    match store.reader().memory(workload).await {
+        Ok(memory) => memory.unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%workload, %error, "what was seen before the start is lost");
+            Memory::default()
         }
-        Err(error) => tracing::warn!(%error, "what was seen before the start is lost"),
     }
 }
 
@@ -60,14 +57,22 @@ impl Keeper {
     async fn round(&self) {
         let Ok(views) = self.engine.list().await else { return };
         for workload in views.into_iter().map(|view| view.workload) {
-            let Ok(Some(memory)) = self.engine.memory(workload.clone()).await else { continue };
-            if memory.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.store.save_memory(&workload, memory, (self.now)()).await {
-                tracing::warn!(%error, "what was seen lately could not be kept");
+            if !self.keep_of(workload).await {
                 return;
             }
         }
+    }
+
+    /// What is known of one workload; `false` where it could not be kept.
+    pub(super) async fn keep_of(&self, workload: WorkloadId) -> bool {
+        let Ok(Some(memory)) = self.engine.memory(workload.clone()).await else { return true };
+        if memory.is_empty() {
+            return true;
+        }
+        let kept = self.store.save_memory(&workload, memory, (self.now)()).await;
+        if let Err(error) = &kept {
+            tracing::warn!(%error, "what was seen lately could not be kept");
+        }
+        kept.is_ok()
     }
 }

@@ -224,7 +224,9 @@ async fn assemble(
         tell_of_damage(config, edges.pager.as_ref(), id, why, now());
     }
     let mut fleet = fleet(config, states, &damaged);
-    memory::recall(&mut fleet, &store).await;
+    for id in config.workloads.keys() {
+        fleet.recall(id, memory::kept(&store, id).await);
+    }
     let (engine, handle) = Engine::new(fleet, edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Daemon, fold, load, receivers_of, status_line};
+use super::{Daemon, fold, load, memory, receivers_of, status_line};
 use crate::cli::RunArgs;
 use crate::config::model::Config;
 use crate::config::selected::Selected;
+use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
 use crate::engine::Adoption;
 use crate::observe::Selections;
@@ -108,12 +109,19 @@ impl Reloader {
                 return false;
             }
         };
-        let watchable = config.workloads.iter().filter(|(id, _)| !damaged.contains_key(*id));
-        let adoptions = watchable.map(|(id, workload)| Adoption {
-            policy: Arc::clone(&workload.policy),
-            state: states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone()).unwrap_or_default(),
-        });
-        if let Err(error) = daemon.engine.adopt(adoptions.collect()).await {
+        for leaving in self.config().workloads.keys().filter(|id| !config.workloads.contains_key(*id)) {
+            daemon.keeper.keep_of(leaving.clone()).await;
+        }
+        let mut adoptions = Vec::with_capacity(config.workloads.len());
+        for (id, workload) in config.workloads.iter().filter(|(id, _)| !damaged.contains_key(*id)) {
+            let state = states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone());
+            let memory = match self.config().workloads.contains_key(id) {
+                true => Memory::default(),
+                false => memory::kept(&daemon.store, id).await,
+            };
+            adoptions.push(Adoption { policy: Arc::clone(&workload.policy), state: state.unwrap_or_default(), memory });
+        }
+        if let Err(error) = daemon.engine.adopt(adoptions).await {
             tracing::error!(%error, "the new policy is not put in force: nothing is changed");
             daemon
                 .notifier

@@ -1,7 +1,9 @@
 //! From start to end: signals, the service manager, the state directory.
 
+use rollbackd::domain::health::memory::Memory;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::store::Store;
 use rustix::process::Signal;
 use tokio::process::Command;
 
@@ -137,6 +139,36 @@ async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
         alert.summary == "rollbackd does not watch app: its records can't be followed."
     };
     daemon.until("it is told", async |daemon| daemon.host.has(told)).await;
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_workload_is_known_again_when_it_comes_back() {
+    let mut daemon = Daemon::start("").await;
+    let hang_up = async |workload: &str, daemon: &Daemon| {
+        let policy = daemon.host.policy("listen = \"127.0.0.1:0\"", workload, "");
+        std::fs::write(daemon.host.path("policy.toml"), policy).unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.hears("READY=1").await;
+    };
+    daemon.until("the release is on record", async |daemon| !daemon.records().await.is_empty()).await;
+    let earlier = daemon.records().await[0].at;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
+    let kills = serde_json::json!({ "signals": [], "events": [["v1", [[earlier, 1, 0]]]] });
+    let kept: Memory = serde_json::from_value(kills).unwrap();
+    let store = Store::open(&daemon.host.path("state")).unwrap();
+    store.save_memory(&"other".into(), kept.clone(), earlier).await.unwrap();
+    drop(store);
+
+    daemon.start_again().await;
+    hang_up("other", &daemon).await;
+    hang_up("app", &daemon).await;
+    let reader = Store::open_read_only(&daemon.host.path("state")).unwrap();
+    assert_eq!(reader.memory(&"other".into()).await.unwrap(), Some(kept));
+    let journal = rusqlite::Connection::open(daemon.host.path("state/journal.db")).unwrap();
+    let written: i64 =
+        journal.query_row("SELECT at FROM memories WHERE workload = 'other'", [], |row| row.get(0)).unwrap();
+    assert!(written > earlier.as_millis(), "it is what the workload knew when it left");
 }
 
 #[tokio::test]
