@@ -74,10 +74,19 @@ impl Health {
             TriggerState::Inactive => return,
             TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => since,
         };
-        let others = status.combined.iter_mut().flat_map(|combined| &mut combined.terms);
-        for evidence in others.chain([&mut status.evidence]) {
-            let Some(signal) = self.policy.signals.get(&evidence.signal) else { continue };
-            evidence.around = self.around(evidence, onset, signal, views, instances).map(Box::new);
+        let around = |evidence: &Evidence| {
+            let signal = self.policy.signals.get(&evidence.signal)?;
+            self.around(evidence, onset, signal, views, instances).map(Box::new)
+        };
+        let TriggerStatus { combined: Some(combined), evidence: lead, .. } = status else {
+            status.evidence.around = around(&status.evidence);
+            return;
+        };
+        for term in &mut combined.terms {
+            term.around = around(term);
+            if (&term.signal, term.condition) == (&lead.signal, lead.condition) {
+                lead.around.clone_from(&term.around);
+            }
         }
     }
 
