@@ -40,6 +40,8 @@ pub(super) struct Places {
     seen: Vec<(Timestamp, RevisionId)>,
     first: Option<RevisionId>,
     newest: i64,
+    /// When somebody spoke again after nobody had for long.
+    resumed: i64,
     swept: i64,
     announced: Option<u32>,
     /// Releases that spoke for themselves.
@@ -59,6 +61,7 @@ impl Places {
             seen: Vec::new(),
             first: None,
             newest: i64::MIN,
+            resumed: i64::MIN,
             swept: i64::MIN,
             announced: None,
             spoke: BTreeSet::new(),
@@ -79,6 +82,9 @@ impl Places {
 
     /// Notes that a release spoke at a spot.
     pub(super) fn saw(&mut self, spot: u32, revision: u32, at: i64) {
+        if at.saturating_sub(self.newest) > self.patience() {
+            self.resumed = at;
+        }
         self.newest = self.newest.max(at);
         let place = self.places.entry((spot, revision)).or_insert(Place { seen: at, is_there: false });
         place.seen = at;
@@ -199,13 +205,20 @@ impl Places {
         InstanceId::new(qualified(name, self.told(layout, spot, revision)))
     }
 
-    /// Lets go of places that are silent while others speak.
+    fn patience(&self) -> i64 {
+        self.interval.saturating_mul(GONE_INTERVALS)
+    }
+
+    /// Lets go of places that are silent while others speak. After a time in which nobody was heard all may speak first.
     fn sweep(&mut self, at: i64) {
         if at.saturating_sub(self.swept) < self.interval {
             return;
         }
         self.swept = at;
-        let edge = self.newest.saturating_sub(self.interval * GONE_INTERVALS);
+        let edge = self.newest.saturating_sub(self.patience());
+        if self.resumed > edge {
+            return;
+        }
         for place in self.places.values_mut().filter(|place| place.is_there && place.seen < edge) {
             place.is_there = false;
             self.is_changed = true;

@@ -205,3 +205,17 @@ fn a_pod_that_comes_after_the_rollout_and_never_serves_is_of_the_new_release() {
     assert_eq!(crash.from.as_ref().map(|from| from.as_str()), Some("v2"), "{crash:?}");
     assert_eq!(crash.decision, Kind::Rollback, "{crash:?}");
 }
+
+#[test]
+fn who_speaks_last_after_a_gap_over_the_deployment_has_not_come_back() {
+    let mut scene = Scene::new(vec![pod("a", "v1", 0.0)]);
+    scene.run(600);
+    scene.now += 600;
+    let old = std::mem::replace(&mut scene.pods, vec![Pod { started: scene.now, ..pod("b", "v2", 0.4) }]);
+    scene.run(15);
+    scene.pods.extend(old);
+    scene.run(300);
+    let outcome = scene.play(&Options::default());
+    let releases: Vec<&str> = outcome.releases.iter().map(|(_, _, release)| release.as_str()).collect();
+    assert_eq!(releases, ["v1", "v2"]);
+}
