@@ -54,6 +54,8 @@ pub(super) struct Pod {
     pub(super) slowness: f64,
     /// Seconds that its clock is ahead.
     pub(super) skew: f64,
+    /// Intervals between two looks at it.
+    pub(super) every: f64,
 }
 
 impl Pod {
@@ -114,6 +116,10 @@ pub(super) struct Dialect {
     pub(super) up_tells: bool,
     /// A `meta.json` lies beside the recording.
     pub(super) meta: bool,
+    /// Seconds that its `deploy_at` is late.
+    pub(super) meta_late: f64,
+    /// A second job looks at the same pods.
+    pub(super) twice: bool,
     /// Of a label `workload`.
     pub(super) workload: Option<String>,
     /// By version: prefix of the request metrics' names, and bounds of the histogram.
@@ -196,6 +202,8 @@ impl Story {
             probe: dice.chance(0.3),
             up_tells: dice.chance(0.4),
             meta: dice.chance(0.7),
+            meta_late: 0.0,
+            twice: false,
             workload: None,
             prefix: ["http", "http"],
             bounds: [DEFAULT_BOUNDS, DEFAULT_BOUNDS],

@@ -13,6 +13,12 @@ pub(super) struct Page {
     sum: f64,
     started: Option<f64>,
     lazy: bool,
+    places: Places,
+}
+
+/// Where one job's looks are recorded.
+#[derive(Debug)]
+pub(super) struct Places {
     up: usize,
     codes: [usize; 2],
     histogram: Vec<usize>,
@@ -20,14 +26,14 @@ pub(super) struct Page {
     process: Option<usize>,
 }
 
-impl Page {
-    pub(super) fn new(story: &Story, pod: &Pod, trace: &mut Trace) -> Self {
+impl Places {
+    pub(super) fn new(job: &str, story: &Story, pod: &Pod, trace: &mut Trace) -> Self {
         let dialect = &story.dialect;
         let version = usize::from(pod.version == Version::New);
         let (bounds, prefix) = (dialect.bounds[version], dialect.prefix[version]);
         let name = if dialect.pod_label { pod.name.as_str() } else { "" };
         let workload = dialect.workload.as_deref().unwrap_or("");
-        let target = [("instance", pod.address.as_str()), ("job", "api"), ("pod", name), ("workload", workload)];
+        let target = [("instance", pod.address.as_str()), ("job", job), ("pod", name), ("workload", workload)];
         let mut own = vec![("revision", ["v41", "v42"][version])];
         own.extend(target);
         let mut with = |metric: &str, label: Option<(&'static str, &str)>| {
@@ -41,6 +47,14 @@ impl Page {
         let histogram = les.iter().map(|le| with("request_duration_seconds_bucket", Some(("le", le)))).collect();
         let sum_and_count = ["sum", "count"].map(|end| with(&format!("request_duration_seconds_{end}"), None));
         let process = dialect.process_start.then(|| trace.series("process_start_time_seconds", &own));
+        let up = trace.series("up", if dialect.up_tells { &own } else { &target });
+        Self { up, codes, histogram, sum_and_count, process }
+    }
+}
+
+impl Page {
+    pub(super) fn new(story: &Story, pod: &Pod, trace: &mut Trace) -> Self {
+        let bounds = story.dialect.bounds[usize::from(pod.version == Version::New)];
         Self {
             bounds,
             answered: 0,
@@ -48,12 +62,8 @@ impl Page {
             buckets: vec![0; bounds.len() + 1],
             sum: 0.0,
             started: None,
-            lazy: dialect.lazy_codes,
-            up: trace.series("up", if dialect.up_tells { &own } else { &target }),
-            codes,
-            histogram,
-            sum_and_count,
-            process,
+            lazy: story.dialect.lazy_codes,
+            places: Places::new("api", story, pod, trace),
         }
     }
 
@@ -79,32 +89,36 @@ impl Page {
     }
 
     pub(super) fn down(&self, trace: &mut Trace, t: f64) {
-        trace.point(self.up, t, 0.0);
+        trace.point(self.places.up, t, 0.0);
     }
 
     pub(super) fn write(&self, trace: &mut Trace, t: f64) {
-        trace.point(self.up, t, 1.0);
+        self.write_as(&self.places, trace, t);
+    }
+
+    pub(super) fn write_as(&self, places: &Places, trace: &mut Trace, t: f64) {
+        trace.point(places.up, t, 1.0);
         let is_born = [self.answered > 0 || !self.lazy, self.failed > 0 || !self.lazy];
-        for ((series, count), born) in self.codes.iter().zip([self.answered, self.failed]).zip(is_born) {
+        for ((series, count), born) in places.codes.iter().zip([self.answered, self.failed]).zip(is_born) {
             if born {
                 trace.point(*series, t, count as f64);
             }
         }
         let mut below = 0;
-        for (series, count) in self.histogram.iter().zip(&self.buckets) {
+        for (series, count) in places.histogram.iter().zip(&self.buckets) {
             below += count;
             trace.point(*series, t, below as f64);
         }
-        trace.point(self.sum_and_count[0], t, self.sum);
-        trace.point(self.sum_and_count[1], t, below as f64);
-        if let (Some(series), Some(started)) = (self.process, self.started) {
+        trace.point(places.sum_and_count[0], t, self.sum);
+        trace.point(places.sum_and_count[1], t, below as f64);
+        if let (Some(series), Some(started)) = (places.process, self.started) {
             trace.point(series, t, started);
         }
     }
 
     pub(super) fn nan(&self, trace: &mut Trace, t: f64) {
-        trace.point(self.up, t, 1.0);
-        for series in self.codes.iter().chain(&self.histogram).chain(&self.sum_and_count) {
+        trace.point(self.places.up, t, 1.0);
+        for series in self.places.codes.iter().chain(&self.places.histogram).chain(&self.places.sum_and_count) {
             trace.point(*series, t, f64::NAN);
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn recorded(case: &Case, dice: &mut Dice) -> Recorded {
     }
     let story = &case.stories[0];
     let deploys = story.dialect.meta && story.pods.iter().any(|pod| pod.version == Version::New);
-    let at = EPOCH as f64 / 1000.0 + story.deploy_at;
+    let at = EPOCH as f64 / 1000.0 + story.deploy_at + story.dialect.meta_late;
     let meta = deploys.then(|| format!(r#"{{"deploy_at": {at:.3}, "old_version": "v41", "new_version": "v42"}}"#));
     let workload_label = story.dialect.workload.is_some().then_some("workload");
     Recorded { trace, meta, workload_label, right: case.right, earliest: moment }

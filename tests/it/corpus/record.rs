@@ -5,7 +5,7 @@ use super::effect::{Loss, Who};
 use super::exporters::Told;
 use super::nature::Nature;
 use super::noise::Dice;
-use super::page::Page;
+use super::page::{Page, Places};
 use super::trace::Trace;
 
 /// What one look at a pod of the new version added to what was known, and what was so meanwhile.
@@ -78,10 +78,12 @@ impl<'a> Camera<'a> {
     }
 
     fn run(&mut self) {
-        let (interval, end) = (self.story().interval, self.story().end.min(self.pod().gone));
+        let (interval, end) = (self.story().interval * self.pod().every, self.story().end.min(self.pod().gone));
         let begin = self.pod().created.max(0.0);
         let mut next = begin + self.dice.between(0.0, interval);
         let mut page = Page::new(self.story(), self.pod(), self.trace);
+        // The other job's looks fall between this one's, and see the same counters as they are then.
+        let other = self.story().dialect.twice.then(|| Places::new("api-too", self.story(), self.pod(), self.trace));
         let mut life: Option<usize> = None;
         let mut seen = 0.0;
         while next < end {
@@ -122,6 +124,9 @@ impl<'a> Camera<'a> {
             }
             let growth = self.grow(&mut page, seen, t);
             page.write(self.trace, stamp);
+            if let Some(other) = &other {
+                page.write_as(other, self.trace, stamp + interval * 0.3);
+            }
             if !is_first && self.pod().version == Version::New {
                 self.note(growth, stamp, seen - alive.start);
             }

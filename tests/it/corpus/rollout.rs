@@ -131,6 +131,7 @@ impl Crew<'_> {
             weight: (0.08 * self.dice.normal()).exp(),
             slowness: (0.04 * self.dice.normal()).exp(),
             skew: 0.0,
+            every: 1.0,
         });
     }
 }

@@ -3,7 +3,9 @@
 mod attribution;
 mod crashes;
 mod errors;
+mod hardly;
 mod latency;
+mod odd;
 mod quiet;
 mod sight;
 mod targets;
@@ -37,6 +39,8 @@ pub(super) fn all() -> Vec<Family> {
         sight::FAMILIES,
         attribution::FAMILIES,
         time::FAMILIES,
+        hardly::FAMILIES,
+        odd::FAMILIES,
     ]
     .concat()
 }
