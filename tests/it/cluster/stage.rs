@@ -3,7 +3,7 @@
 //!
 //! One cluster serves all tests of one run. The first that needs it starts it; each runs itself again inside.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -19,6 +19,8 @@ const START: Duration = Duration::from_secs(120);
 const DIRECTORY: &str = "ROLLBACKD_CLUSTER_DIRECTORY";
 /// Tells a test that it runs inside, and with which kubeconfig.
 pub(super) const INSIDE: &str = "ROLLBACKD_CLUSTER_KUBECONFIG";
+/// A line that begins so is for people who ask how long it took.
+pub(super) const MEASURED: &str = "measured: ";
 /// Set by people: another cluster to use.
 const ELSEWHERE: &str = "ROLLBACKD_TEST_KUBECONFIG";
 
@@ -104,6 +106,9 @@ impl Held {
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "inside the cluster's namespace:\n{out}\n{err}");
         assert!(out.contains("1 passed"), "{test} did not run:\n{out}\n{err}");
+        for measured in out.lines().filter(|line| line.starts_with(MEASURED)) {
+            std::io::stdout().write_all(format!("{measured}\n").as_bytes()).unwrap();
+        }
     }
 }
 

@@ -41,8 +41,18 @@ impl Watch {
         watch
     }
 
-    /// Watches the workload `shop` of some kind.
+    /// Watches the workload `shop` of some kind, as fast as a test wants it.
     pub(crate) async fn begin(cluster: &Cluster, kind: &str, more: &str) -> Self {
+        Self::begin_every(cluster, kind, ["500ms", "2s"], more).await
+    }
+
+    /// Watches the workload `shop` of some kind, at this interval; a release is known good after so long.
+    pub(super) async fn begin_every(
+        cluster: &Cluster,
+        kind: &str,
+        [interval, known_good_after]: [&str; 2],
+        more: &str,
+    ) -> Self {
         let inbox: Arc<Mutex<Vec<Alert>>> = Arc::default();
         let receiver = receive(Arc::clone(&inbox)).await;
         let dir = tempfile::tempdir().unwrap();
@@ -50,7 +60,7 @@ impl Watch {
             "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\n\
              [notify.test]\nwebhook = \"http://127.0.0.1:{receiver}/\"\n\n\
              [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{}\", {kind} = \"shop\" }}\n\
-             interval = \"500ms\"\nknown_good_after = \"2s\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
+             interval = \"{interval}\"\nknown_good_after = \"{known_good_after}\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
             dir.path().join("state").display(),
             cluster.namespace(),
         );
@@ -114,7 +124,7 @@ impl Watch {
         }
     }
 
-    async fn knows_a_goal(&self) -> bool {
+    pub(super) async fn knows_a_goal(&self) -> bool {
         let view = self.view().await;
         view["releases"].as_array().into_iter().flatten().any(|release| !release["known_good_since"].is_null())
     }
