@@ -9,6 +9,7 @@ pub mod difference;
 mod error;
 pub mod facts;
 pub mod mask;
+pub mod own;
 pub mod rights;
 pub mod template;
 pub mod view;

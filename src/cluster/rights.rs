@@ -100,6 +100,12 @@ pub const fn to_scale(kind: ObjectKind) -> [Right; 4] {
     [get, patch, get_revision, Right::scale(kind)]
 }
 
+/// What it takes to find the workload that owns the daemon's own pod.
+#[must_use]
+pub const fn to_find_owner() -> [Right; 2] {
+    [Right::new("", "pods", "get"), Right::new("apps", "replicasets", "get")]
+}
+
 /// What it takes to delete a pod that keeps its controller waiting.
 #[must_use]
 pub const fn to_delete_stuck() -> [Right; 3] {

@@ -1,4 +1,5 @@
-//! Workloads that are named by their labels: each object with them is a workload of its own, under the section's policy.
+//! Workloads that a look at the cluster names: each object with the labels that a section selects is a workload of its own
+//! under the section's policy, and the owner of the daemon's own pod is the workload of the section that says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,18 +8,38 @@ use super::model::{Config, Workload};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, WorkloadPolicy};
 
-/// The objects that each section's selector takes, where that is known.
-pub type Selected = BTreeMap<WorkloadId, BTreeSet<(ObjectKind, String)>>;
+/// The objects of each section that does not name its own, where they are known.
+pub type Selected = BTreeMap<WorkloadId, BTreeSet<Object>>;
+
+/// An object of a cluster.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Object {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// How a section says which objects it is about, where it does not name them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sought<'a> {
+    /// Those with these labels.
+    Labelled(&'a str),
+    /// The owner of the daemon's own pod.
+    OwnerOfPod,
+}
 
 /// Workloads under one section: what is beyond that is no one's selector on purpose.
 pub const MOST: usize = 10_000;
 
 impl Config {
-    /// The sections whose workloads are named by their labels.
-    pub fn selectors(&self) -> impl Iterator<Item = (&WorkloadId, &Kubernetes, &str)> {
+    /// The sections whose workloads only a look at the cluster names.
+    pub fn sought(&self) -> impl Iterator<Item = (&WorkloadId, &Kubernetes, Sought<'_>)> {
         self.workloads.iter().filter_map(|(id, workload)| {
-            let (place, selector) = selector(workload)?;
-            Some((id, place, selector))
+            let (place, sought) = sought(workload)?;
+            Some((id, place, sought))
         })
     }
 
@@ -31,18 +52,26 @@ impl Config {
         let mut left_out = Vec::new();
         let mut workloads = BTreeMap::new();
         for (id, workload) in &self.workloads {
-            let Some((place, _)) = selector(workload) else {
+            let Some((place, sought)) = sought(workload) else {
                 workloads.insert(id.clone(), workload.clone());
                 continue;
             };
-            for (kind, name) in selected.get(id).into_iter().flatten() {
-                let own = own_id(id, *kind, name);
-                let spot = (place.context.clone(), place.namespace.clone(), *kind, name.clone());
-                if workloads.len() >= MOST || self.workloads.contains_key(&own) || !taken.insert(spot) {
+            for Object { namespace, kind, name } in selected.get(id).into_iter().flatten() {
+                let (own, is_free) = match sought {
+                    Sought::Labelled(_) => {
+                        let own = own_id(id, *kind, name);
+                        let is_free = !self.workloads.contains_key(&own);
+                        (own, is_free)
+                    }
+                    Sought::OwnerOfPod => (id.clone(), true),
+                };
+                let namespace = Some(namespace.clone());
+                let spot = (place.context.clone(), namespace.clone(), *kind, name.clone());
+                if workloads.len() >= MOST || !is_free || !taken.insert(spot) {
                     left_out.push(own.to_string());
                 } else {
                     let subject = KubernetesSubject::Object { kind: *kind, name: name.clone() };
-                    let habitat = Habitat::Kubernetes(Kubernetes { subject, ..place.clone() });
+                    let habitat = Habitat::Kubernetes(Kubernetes { subject, namespace, ..place.clone() });
                     let policy = WorkloadPolicy { id: own.clone(), habitat, ..(*workload.policy).clone() };
                     workloads.insert(own, Workload { policy: Arc::new(policy), sources: workload.sources.clone() });
                 }
@@ -55,10 +84,11 @@ impl Config {
     /// looked.
     #[must_use]
     pub fn may_select(&self, selected: &Selected, workload: &WorkloadId) -> bool {
-        let unseen = self.selectors().filter(|(id, ..)| !selected.contains_key(*id));
-        let is_its =
-            |id: &WorkloadId| workload.as_str().strip_prefix(id.as_str()).is_some_and(|own| own.starts_with('.'));
-        unseen.map(|(id, ..)| id).any(is_its)
+        let mut unseen = self.sought().filter(|(id, ..)| !selected.contains_key(*id));
+        unseen.any(|(id, _, sought)| match sought {
+            Sought::Labelled(_) => workload.as_str().strip_prefix(id.as_str()).is_some_and(|own| own.starts_with('.')),
+            Sought::OwnerOfPod => workload == id,
+        })
     }
 }
 
@@ -78,14 +108,14 @@ fn objects(workload: &Workload) -> Vec<Spot> {
     }
 }
 
-fn selector(workload: &Workload) -> Option<(&Kubernetes, &str)> {
+fn sought(workload: &Workload) -> Option<(&Kubernetes, Sought<'_>)> {
     let Habitat::Kubernetes(place) = &workload.policy.habitat else { return None };
     match &place.subject {
-        KubernetesSubject::Selected { selector } => Some((place, selector)),
-        KubernetesSubject::Object { .. }
-        | KubernetesSubject::OwnerOfPod
-        | KubernetesSubject::BlueGreen { .. }
-        | KubernetesSubject::Canary { .. } => None,
+        KubernetesSubject::Selected { selector } => Some((place, Sought::Labelled(selector))),
+        KubernetesSubject::OwnerOfPod => Some((place, Sought::OwnerOfPod)),
+        KubernetesSubject::Object { .. } | KubernetesSubject::BlueGreen { .. } | KubernetesSubject::Canary { .. } => {
+            None
+        }
     }
 }
 
@@ -110,7 +140,12 @@ mod tests {
     }
 
     fn selected(section: &str, objects: &[(ObjectKind, &str)]) -> Selected {
-        let objects = objects.iter().map(|(kind, name)| (*kind, (*name).to_owned()));
+        let object = |(kind, name): &(ObjectKind, &str)| Object {
+            namespace: "prod".to_owned(),
+            kind: *kind,
+            name: (*name).to_owned(),
+        };
+        let objects = objects.iter().map(object);
         [(WorkloadId::new(section), objects.collect())].into()
     }
 
@@ -125,7 +160,7 @@ mod tests {
     #[test]
     fn each_object_is_a_workload_under_the_sections_policy_and_in_one_place_only() {
         let config = config(TEXT);
-        assert_eq!(config.selectors().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), ["web", "zoo"]);
+        assert_eq!(config.sought().map(|(id, ..)| id.as_str()).collect::<Vec<_>>(), ["web", "zoo"]);
         let (none, left_out) = config.with_selected(&Selected::new());
         assert_eq!((ids(&none), left_out), (vec!["shop"], Vec::new()));
         let mut found = selected("web", &[(ObjectKind::Deployment, "cart"), (ObjectKind::Deployment, "shop")]);
@@ -138,6 +173,24 @@ mod tests {
         let Habitat::Kubernetes(place) = &cart.habitat else { panic!("{:?}", cart.habitat) };
         let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "cart".to_owned() };
         assert_eq!((place.namespace.as_deref(), &place.subject), (Some("prod"), &subject));
+    }
+
+    #[test]
+    fn the_owner_of_the_own_pod_is_the_sections_workload() {
+        let config = config(
+            "[daemon.lease]\nname = \"rollbackd-shop\"\n[workload.me]\nkubernetes = { owner = \"self\" }\n\
+             [workload.named]\nkubernetes = { namespace = \"prod\", deployment = \"cart\" }\n",
+        );
+        let (none, _) = config.with_selected(&Selected::new());
+        assert_eq!(ids(&none), ["named"]);
+        assert!(config.may_select(&Selected::new(), &WorkloadId::new("me")));
+        let (all, left_out) = config.with_selected(&selected("me", &[(ObjectKind::StatefulSet, "shop")]));
+        assert_eq!((ids(&all), left_out), (vec!["me", "named"], Vec::new()));
+        let Habitat::Kubernetes(place) = &all.workloads[&WorkloadId::new("me")].policy.habitat else { panic!() };
+        let subject = KubernetesSubject::Object { kind: ObjectKind::StatefulSet, name: "shop".to_owned() };
+        assert_eq!((place.namespace.as_deref(), &place.subject), (Some("prod"), &subject));
+        let (_, left_out) = config.with_selected(&selected("me", &[(ObjectKind::Deployment, "cart")]));
+        assert_eq!(left_out, ["me"], "named by another section");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::policy::{Habitat, KubernetesSubject, Mode};
+use crate::domain::policy::Mode;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Alone, Leadership, Looks, Notice, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
@@ -74,31 +74,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
 fn load(args: &RunArgs) -> Result<Config, Failure> {
     let overrides = Overrides { mode: args.mode.map(Mode::from) };
     let config = crate::config::load(&args.config, overrides);
-    let config = config.map_err(|error| Failure { code: USAGE, error: anyhow!(error) })?;
-    match unfollowed(&config) {
-        None => Ok(config),
-        Some((workload, what)) => {
-            let error = anyhow!(
-                "the workload `{workload}` in Kubernetes is {what}, which this daemon does not follow yet; `check` and `backtest` take it"
-            );
-            Err(Failure { code: USAGE, error })
-        }
-    }
-}
-
-/// A workload that the daemon could neither watch nor roll back, and what it is named by.
-fn unfollowed(config: &Config) -> Option<(&WorkloadId, &'static str)> {
-    config.workloads.values().find_map(|workload| {
-        let Habitat::Kubernetes(cluster) = &workload.policy.habitat else { return None };
-        let what = match &cluster.subject {
-            KubernetesSubject::Object { .. }
-            | KubernetesSubject::Canary { .. }
-            | KubernetesSubject::Selected { .. }
-            | KubernetesSubject::BlueGreen { .. } => return None,
-            KubernetesSubject::OwnerOfPod => "the owner of this pod",
-        };
-        Some((&workload.policy.id, what))
-    })
+    config.map_err(|error| Failure { code: USAGE, error: anyhow!(error) })
 }
 
 /// All parts, each of which must go on for the daemon to be of use.

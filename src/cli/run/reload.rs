@@ -1,4 +1,5 @@
-//! SIGHUP: the policy is read anew. A bad one changes nothing and says so. What it selects by labels follows by itself.
+//! SIGHUP: the policy is read anew. A bad one changes nothing and says so. Workloads that only the cluster names follow by
+//! themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Reloader {
         &self.in_force.config
     }
 
-    /// Waits until something else is selected by labels than is in force.
+    /// Waits until the cluster names other workloads than are in force.
     pub(super) async fn selection_changes(&mut self) {
         self.selections.changed().await;
     }
@@ -144,8 +145,8 @@ async fn look(selections: &mut Selections, written: &Config) -> (Selected, Confi
     selections.apply(written);
     selections.all_seen(FIRST_LOOK).await;
     let selected = selections.selected();
-    for (section, ..) in written.selectors().filter(|(section, ..)| !selected.contains_key(*section)) {
-        tracing::error!(%section, "its workloads are not known yet: the cluster does not say what is selected");
+    for (section, ..) in written.sought().filter(|(section, ..)| !selected.contains_key(*section)) {
+        tracing::error!(%section, "its workloads are not known yet: the cluster does not say which they are");
     }
     let config = expanded(written, &selected);
     (selected, config)
@@ -154,7 +155,7 @@ async fn look(selections: &mut Selections, written: &Config) -> (Selected, Confi
 fn expanded(written: &Config, selected: &Selected) -> Config {
     let (config, left_out) = written.with_selected(selected);
     for (section, objects) in selected {
-        tracing::info!(%section, objects = objects.len(), "workloads by their labels");
+        tracing::info!(%section, objects = objects.len(), "workloads that the cluster names");
     }
     if !left_out.is_empty() {
         tracing::warn!(workloads = left_out.join(", "), "left out: another section has them, or they are too many");

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::system::uname;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,16 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::reload::InForce;
 use super::{fold, forgotten};
 use crate::clock::{self, Clock};
-use crate::cluster::{Clients, Gate};
+use crate::cluster::{Clients, Gate, own};
 use crate::config::model;
 use crate::engine::Handle;
 use crate::engine::ports::{Leadership, Role};
 use crate::lease::{self, Candidate, Tenure};
 use crate::notify::{self, Clocks, Receivers};
 use crate::store::{Books, Place, Store};
-
-/// Names the pod, as the downward API gives it.
-const POD_NAME: &str = "POD_NAME";
 
 /// Time before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -48,8 +44,7 @@ pub(super) struct Ballot {
 pub(super) async fn ballot(lease: &model::Lease, store: Store, clock: Clock) -> anyhow::Result<Ballot> {
     let client = Clients::default().get(None).await?;
     let namespace = lease.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let pod = std::env::var(POD_NAME).unwrap_or_else(|_| uname().nodename().to_string_lossy().into_owned());
-    let me = lease::identity(&pod, std::process::id(), clock::wall());
+    let me = lease::identity(&own::pod_name(), std::process::id(), clock::wall());
     tracing::info!(lease = %lease.name, %namespace, identity = %me, "one of several replicas: standing by");
     let terms = lease::Terms { namespace: namespace.clone(), name: lease.name.clone(), duration: lease.duration };
     let (candidate, tenure) = Candidate::new(client, &terms, &me, clock);

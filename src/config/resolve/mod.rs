@@ -27,9 +27,9 @@ pub(crate) use signal::conventional;
 use super::Overrides;
 use super::model::Config;
 use super::problem::Problems;
-use super::raw::File;
 use super::raw::decode::{At, Entry, Named};
 use super::raw::workload::Defaults;
+use super::raw::{self, File};
 use super::referenced::{Content, FileProbe};
 use super::source::{Place, Source};
 use super::suggest;
@@ -57,6 +57,7 @@ impl Resolver<'_> {
             self.problems.wrong(extra.key, message);
             workloads.truncate(MAX_WORKLOADS);
         }
+        self.agree_by_lease(daemon, &workloads);
         let daemon = daemon::resolve(self, daemon);
         let receivers = receivers
             .into_iter()
@@ -71,6 +72,24 @@ impl Resolver<'_> {
             workload::Around { daemon: &daemon, defaults: &defaults.policy, lost: &defaults.lost, receivers: &written };
         let workloads = workload::resolve_all(self, &workloads, &around);
         Config { daemon, receivers, workloads }
+    }
+
+    /// A sidecar has siblings, and only one of them may act. Another workload's sidecars in the same namespace would share a
+    /// Lease that has no name of its own.
+    fn agree_by_lease(&mut self, daemon: Option<&raw::daemon::Daemon>, workloads: &[&Entry<raw::workload::Workload>]) {
+        let is_named = daemon.is_some_and(|daemon| {
+            daemon.lost.may_be(&["lease"])
+                || daemon
+                    .lease
+                    .as_ref()
+                    .is_some_and(|lease| lease.value.name.is_some() || lease.value.lost.may_be(&["name"]))
+        });
+        let owners = workloads.iter().filter_map(|entry| entry.value.kubernetes.as_ref()?.value.owner.as_ref());
+        for owner in owners.filter(|_| !is_named) {
+            self.problems
+                .wrong(owner.key, "`owner` without a Lease of a name of its own")
+                .hint("siblings agree by it on who acts: add `[daemon.lease]` with `name = \"rollbackd-NAME\"`, NAME the workload's");
+        }
     }
 
     /// The one section of its kind, over all files.

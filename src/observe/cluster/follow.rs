@@ -12,6 +12,7 @@ use super::collection::Sight;
 use super::pods::{Offer, duties};
 use crate::cluster::colours::{Colour, with_colours};
 use crate::cluster::facts::{Kills, Pod, Revision, Workload};
+use crate::cluster::own::OwnPod;
 use crate::cluster::view::{Place, newest_first, releases, with_canary};
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen};
@@ -69,6 +70,8 @@ impl Beside {
 #[derive(Debug)]
 pub(in crate::observe) struct Follower {
     subject: Subject,
+    /// The daemon's own pod, where it is in this namespace.
+    own: Option<String>,
     site: Site,
     crew: Crew,
     kills: BTreeMap<String, Kills>,
@@ -99,8 +102,10 @@ impl Follower {
     pub(in crate::observe) fn new(subject: Subject, site: Site) -> Self {
         let crew = Crew::new(site.clone());
         let outlook = Outlook::new(&site.workload, format!("{} {}", subject.kind.as_str(), subject.name));
+        let own = OwnPod::told().filter(|own| own.namespace == subject.namespace).map(|own| own.name);
         Self {
             subject,
+            own,
             site,
             crew,
             kills: BTreeMap::new(),
@@ -274,9 +279,10 @@ impl Follower {
         let (waiting, serving): (Vec<&InstanceId>, Vec<_>) = serving.partition(|instance| idle.contains(instance));
         let pod_of = |instance: &&InstanceId| pods.iter().find(|pod| pod.name == instance.as_str());
         let (offer, interval) = (&self.subject.offer, self.subject.interval);
-        let mut wanted = duties(serving.iter().filter_map(pod_of), offer, interval);
+        let own = self.own.as_deref();
+        let mut wanted = duties(serving.iter().filter_map(pod_of), offer, interval, own);
         let offer = Offer { scrape: None, health: offer.health.clone() };
-        wanted.extend(duties(waiting.iter().filter_map(pod_of), &offer, interval));
+        wanted.extend(duties(waiting.iter().filter_map(pod_of), &offer, interval, own));
         self.crew.reconcile(wanted);
     }
 

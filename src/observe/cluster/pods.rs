@@ -1,7 +1,7 @@
 //! Pods in service as addresses to look at.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
@@ -18,14 +18,18 @@ pub(in crate::observe) struct Offer {
     pub(in crate::observe) health: Option<PodHealth>,
 }
 
-/// The looks at these pods.
+/// The looks at these pods; at the daemon's own, where it is one of them, over loopback: what it shares its pod with may
+/// listen nowhere else.
 pub(super) fn duties<'a>(
     pods: impl Iterator<Item = &'a Pod> + Clone,
     offer: &Offer,
     interval: Span,
+    own: Option<&str>,
 ) -> BTreeMap<Key, Spec> {
-    let each =
-        |offered: &PodEndpoint| -> Vec<Endpoint> { pods.clone().filter_map(|pod| endpoint(pod, offered)).collect() };
+    let each = |offered: &PodEndpoint| -> Vec<Endpoint> {
+        let address = |pod: &Pod| if own == Some(&*pod.name) { pod.ip.map(loopback) } else { pod.ip };
+        pods.clone().filter_map(|pod| endpoint(pod, address(pod)?, offered)).collect()
+    };
     let scraped = offer.scrape.as_ref().map(each).unwrap_or_default();
     let probed: Vec<HealthEndpoint> = offer
         .health
@@ -42,12 +46,21 @@ pub(super) fn duties<'a>(
     pages(&scraped, interval).chain(probes(&probed, interval)).collect()
 }
 
-fn endpoint(pod: &Pod, offered: &PodEndpoint) -> Option<Endpoint> {
+/// Loopback in the family of an address; one that is loopback stays.
+fn loopback(ip: IpAddr) -> IpAddr {
+    match ip {
+        _ if ip.is_loopback() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+fn endpoint(pod: &Pod, ip: IpAddr, offered: &PodEndpoint) -> Option<Endpoint> {
     let port = match &offered.port {
         PodPort::Number(number) => *number,
         PodPort::Name(name) => pod.ports.iter().find(|(known, _)| known == name)?.1,
     };
-    let host = match pod.ip? {
+    let host = match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
@@ -87,20 +100,25 @@ mod tests {
         };
         let offer = Offer { scrape: Some(at(PodPort::Name("http".to_owned()), "/metrics")), health: Some(health) };
         let pods = [pod("a", "10.42.0.7"), pod("b", "fd00::7"), pod("c", "")];
-        let told = duties(pods.iter(), &offer, Span::from_secs(5));
-        let told: Vec<String> = told
-            .values()
-            .map(|spec| match spec {
-                Spec::Scrape { endpoint, .. } => format!("{} {}", endpoint.instance.as_ref().unwrap(), endpoint.url),
-                Spec::Probe { health, .. } => {
-                    assert_eq!(health.revision, None);
-                    format!("{} {}", health.endpoint.instance.as_ref().unwrap(), health.endpoint.url)
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let told = |own: Option<&str>| -> Vec<String> {
+            let told = duties(pods.iter(), &offer, Span::from_secs(5), own);
+            told.values()
+                .map(|spec| match spec {
+                    Spec::Scrape { endpoint, .. } => {
+                        format!("{} {}", endpoint.instance.as_ref().unwrap(), endpoint.url)
+                    }
+                    Spec::Probe { health, .. } => {
+                        assert_eq!(health.revision, None);
+                        format!("{} {}", health.endpoint.instance.as_ref().unwrap(), health.endpoint.url)
+                    }
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        assert_eq!(told(Some("b"))[..2], ["a http://10.42.0.7:8080/metrics", "b http://[::1]:8080/metrics"]);
+        assert_eq!(told(Some("a"))[2..], ["a http://127.0.0.1:81/health", "b http://[fd00::7]:81/health"]);
         assert_eq!(
-            told,
+            told(None),
             [
                 "a http://10.42.0.7:8080/metrics",
                 "b http://[fd00::7]:8080/metrics",

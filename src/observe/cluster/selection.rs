@@ -1,8 +1,9 @@
 //! The objects that label selectors take: new ones join, those that are deleted or lose a label leave. What was seen last
-//! stays while nothing is seen.
+//! stays while nothing is seen. And the owner of the daemon's own pod, which stays the same for the pod's whole life.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::select_all;
@@ -10,14 +11,15 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::{Api, Client};
 use tokio::sync::watch as changes;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::collection::{Collection, Kept};
 use super::watch;
 use crate::cluster::Clients;
 use crate::cluster::facts::Workload;
+use crate::cluster::own::OwnPod;
 use crate::config::model::Config;
-use crate::config::selected::Selected;
+use crate::config::selected::{Object, Selected, Sought};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::ObjectKind;
 
@@ -30,9 +32,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// One change seldom comes alone: what comes within this time is told together.
 const TOGETHER: Duration = Duration::from_millis(200);
 
+/// What a section looks for, and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Scope {
+    Labelled(Labelled),
+    OwnerOfPod { context: Option<String> },
+}
+
 /// Where a selector looks.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Scope {
+struct Labelled {
     context: Option<String>,
     namespace: String,
     selector: String,
@@ -42,11 +51,18 @@ struct Scope {
 #[derive(Debug)]
 struct Section {
     scope: Scope,
-    kinds: [(ObjectKind, Collection<Workload>); 3],
+    found: Found,
     changes: Vec<changes::Receiver<u64>>,
 }
 
-/// The objects of all sections whose workloads are named by their labels. Dropping it ends the watches.
+/// What was found so far.
+#[derive(Debug)]
+enum Found {
+    Labelled { namespace: String, kinds: [(ObjectKind, Collection<Workload>); 3] },
+    Owner { owner: Arc<OnceLock<Object>>, _search: DropGuard },
+}
+
+/// The objects of all sections whose workloads only a look at the cluster names. Dropping it ends the watches.
 #[derive(Debug, Default)]
 pub struct Selections {
     clients: Arc<Clients>,
@@ -58,9 +74,16 @@ impl Selections {
     /// Watches what the configuration selects; what it selected before goes on undisturbed. Must be called within a
     /// runtime.
     pub fn apply(&mut self, config: &Config) {
-        let scopes = config.selectors().filter_map(|(id, place, selector)| {
-            let (namespace, selector) = (place.namespace.clone()?, selector.to_owned());
-            Some((id.clone(), Scope { context: place.context.clone(), namespace, selector }))
+        let scopes = config.sought().filter_map(|(id, place, sought)| {
+            let context = place.context.clone();
+            let scope = match sought {
+                Sought::Labelled(selector) => {
+                    let (namespace, selector) = (place.namespace.clone()?, selector.to_owned());
+                    Scope::Labelled(Labelled { context, namespace, selector })
+                }
+                Sought::OwnerOfPod => Scope::OwnerOfPod { context },
+            };
+            Some((id.clone(), scope))
         });
         let scopes: BTreeMap<WorkloadId, Scope> = scopes.collect();
         self.sections.retain(|id, section| scopes.get(id) == Some(&section.scope));
@@ -121,33 +144,96 @@ impl Selections {
 
 impl Section {
     fn watch(clients: &Arc<Clients>, scope: Scope) -> Self {
-        let named = |kind: ObjectKind| format!("{}s with {} in {}", kind.as_str(), scope.selector, scope.namespace);
-        let kinds = KINDS.map(|kind| {
-            let (collection, stop) = Collection::new(named(kind));
-            tokio::spawn(keep(Arc::clone(clients), scope.clone(), kind, collection.kept(), stop));
-            (kind, collection)
-        });
-        let changes = kinds.iter().map(|(_, collection)| collection.changes()).collect();
-        Self { scope, kinds, changes }
+        let (found, changes) = match &scope {
+            Scope::Labelled(labelled) => labelled.watch(clients),
+            Scope::OwnerOfPod { context } => search_owner(clients, context.clone()),
+        };
+        Self { scope, found, changes }
     }
 
-    /// None while one of the kinds was never seen.
-    fn objects(&self) -> Option<BTreeSet<(ObjectKind, String)>> {
+    /// None while one of the kinds, or the owner, was never seen.
+    fn objects(&self) -> Option<BTreeSet<Object>> {
+        let (namespace, kinds) = match &self.found {
+            Found::Labelled { namespace, kinds } => (namespace, kinds),
+            Found::Owner { owner, .. } => return owner.get().map(|owner| BTreeSet::from([owner.clone()])),
+        };
         let mut all = BTreeSet::new();
-        for (kind, collection) in &self.kinds {
+        for (kind, collection) in kinds {
             if !collection.was_seen() {
                 return None;
             }
-            all.extend(collection.groups().into_iter().map(|name| (*kind, name)));
+            let object = |name| Object { namespace: namespace.clone(), kind: *kind, name };
+            all.extend(collection.groups().into_iter().map(object));
         }
         Some(all)
+    }
+}
+
+impl Labelled {
+    fn watch(&self, clients: &Arc<Clients>) -> (Found, Vec<changes::Receiver<u64>>) {
+        let named = |kind: ObjectKind| format!("{}s with {} in {}", kind.as_str(), self.selector, self.namespace);
+        let kinds = KINDS.map(|kind| {
+            let (collection, stop) = Collection::new(named(kind));
+            tokio::spawn(keep(Arc::clone(clients), self.clone(), kind, collection.kept(), stop));
+            (kind, collection)
+        });
+        let changes = kinds.iter().map(|(_, collection)| collection.changes()).collect();
+        (Found::Labelled { namespace: self.namespace.clone(), kinds }, changes)
+    }
+}
+
+/// Asks who owns the own pod until somebody says.
+fn search_owner(clients: &Arc<Clients>, context: Option<String>) -> (Found, Vec<changes::Receiver<u64>>) {
+    let owner = Arc::new(OnceLock::new());
+    let (tell, told) = changes::channel(0);
+    let stop = CancellationToken::new();
+    let search = {
+        let (clients, owner, stop) = (Arc::clone(clients), Arc::clone(&owner), stop.clone());
+        async move { stop.run_until_cancelled(find_owner(&clients, context, &owner, &tell)).await }
+    };
+    tokio::spawn(search);
+    (Found::Owner { owner, _search: stop.drop_guard() }, vec![told])
+}
+
+async fn find_owner(
+    clients: &Clients,
+    context: Option<String>,
+    owner: &OnceLock<Object>,
+    tell: &changes::Sender<u64>,
+) -> Infallible {
+    let mut last = String::new();
+    loop {
+        let found = match clients.get(context.as_deref()).await {
+            Ok(client) => {
+                let own = OwnPod::guessed(&client);
+                let found = own.owner(&client).await;
+                found.map(|(kind, name)| Object { namespace: own.namespace, kind, name })
+            }
+            Err(error) => Err(error.line()),
+        };
+        match found {
+            Ok(object) => {
+                tracing::info!(kind = object.kind.as_str(), name = object.name, "the owner of this pod");
+                // Only this sets it, and once.
+                let _ = owner.set(object);
+                tell.send_modify(|count| *count += 1);
+                // The channel has to stay open for as long as somebody may ask for changes.
+                std::future::pending::<()>().await;
+            }
+            Err(error) if error == last => {}
+            Err(error) => {
+                tracing::error!(error, "the owner of this pod is not found: nothing is watched for it");
+                last = error;
+            }
+        }
+        sleep(AGAIN).await;
     }
 }
 
 /// Keeps one kind in step, from whenever there is a way to the API server.
 async fn keep(
     clients: Arc<Clients>,
-    scope: Scope,
+    scope: Labelled,
     kind: ObjectKind,
     kept: Arc<Kept<Workload>>,
     stop: CancellationToken,
@@ -167,7 +253,7 @@ async fn keep(
     stop.run_until_cancelled(work).await;
 }
 
-async fn follow(client: Client, scope: &Scope, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
+async fn follow(client: Client, scope: &Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
     let (namespace, selector) = (&scope.namespace, Some(scope.selector.clone()));
     match kind {
         ObjectKind::Deployment => watch::keep(Api::<Deployment>::namespaced(client, namespace), selector, kept).await,

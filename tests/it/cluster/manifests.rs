@@ -62,12 +62,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Applies what is shipped, but for the daemon's own pods.
+    /// Applies what is shipped and what these extras grant.
     pub(super) async fn install(cluster: &Cluster, extras: &[&str]) -> Self {
         let administrator = cluster.client();
-        for object in objects("base").iter().filter(|object| object["kind"] != "Deployment") {
-            apply(administrator, object, DAEMON).await;
-        }
+        bound(administrator).await;
         let mut rights = objects("namespace");
         for extra in extras {
             rights.extend(objects(&format!("extras/{extra}")));
@@ -76,8 +74,26 @@ impl Account {
             object["metadata"]["namespace"] = cluster.namespace().into();
             apply(administrator, &object, cluster.namespace()).await;
         }
+        Self::new(cluster, DAEMON, DAEMON).await
+    }
+
+    /// The account of sidecars in the test's namespace with the shipped rights, for a workload of this name.
+    pub(super) async fn of_sidecars(cluster: &Cluster, workload: &str) -> Self {
+        bound(cluster.client()).await;
+        for object in objects("sidecar").iter().filter(|object| object["kind"] != "Deployment") {
+            let mut object: Value = serde_json::from_str(&object.to_string().replace("hotswap-api", workload)).unwrap();
+            object["metadata"]["namespace"] = cluster.namespace().into();
+            for subject in object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
+                subject["namespace"] = cluster.namespace().into();
+            }
+            apply(cluster.client(), &object, cluster.namespace()).await;
+        }
+        Self::new(cluster, cluster.namespace(), "rollbackd-sidecar").await
+    }
+
+    async fn new(cluster: &Cluster, namespace: &str, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let kubeconfig = kubeconfig(cluster, &token(administrator).await);
+        let kubeconfig = kubeconfig(cluster, &token(cluster.client(), namespace, name).await);
         std::fs::write(dir.path().join("kubeconfig"), &kubeconfig).unwrap();
         Self { client: plane::client(&kubeconfig).await, dir }
     }
@@ -88,10 +104,17 @@ impl Account {
     }
 }
 
-async fn token(client: &Client) -> String {
-    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), DAEMON);
+/// Applies what is shipped, but for the daemon's own pods: the bounds of what it may write are among it.
+async fn bound(administrator: &Client) {
+    for object in objects("base").iter().filter(|object| object["kind"] != "Deployment") {
+        apply(administrator, object, DAEMON).await;
+    }
+}
+
+async fn token(client: &Client, namespace: &str, name: &str) -> String {
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
-    let issued = accounts.create_token_request(DAEMON, &PostParams::default(), &request).await.unwrap();
+    let issued = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
     issued.status.unwrap().token.expect("a token")
 }
 

@@ -21,6 +21,7 @@ mod rights;
 mod rolling;
 mod selected;
 mod services;
+mod sidecar;
 mod speed;
 mod stage;
 mod strategies;

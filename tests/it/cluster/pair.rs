@@ -1,4 +1,4 @@
-//! Two replicas of the real daemon, which watch one Deployment of a test's namespace and tell one receiver.
+//! Two replicas of the real daemon, or two sidecars, which watch one Deployment of a test's namespace and tell one receiver.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,11 +32,17 @@ use super::namespace::{Cluster, LOOK_EVERY, PATIENCE};
 const WORKLOAD: &str = "shop";
 /// The lease's name where the policy says nothing else.
 pub(super) const LEASE: &str = "rollbackd";
+/// That of the shipped sidecars.
+const SIDECARS: &str = "rollbackd-shop";
 
 /// Both replicas, and all that they have told.
 pub(super) struct Pair<'c> {
     cluster: &'c Cluster,
     replicas: [Replica; 2],
+    /// What each is called.
+    names: [String; 2],
+    /// The Lease by which they agree.
+    lease: &'static str,
     inbox: Arc<Inbox>,
 }
 
@@ -47,6 +53,12 @@ struct Inbox {
     is_deaf: AtomicBool,
 }
 
+/// The two places of a policy that say who acts, and for what.
+struct Place {
+    lease: String,
+    kubernetes: String,
+}
+
 struct Replica {
     dir: TempDir,
     child: Child,
@@ -55,34 +67,63 @@ struct Replica {
 impl<'c> Pair<'c> {
     /// Two replicas, one of which leads, with more keys for the Lease and for the workload.
     pub(super) async fn start(cluster: &'c Cluster, leases: [&str; 2], more: &str) -> Self {
+        let namespace = cluster.namespace();
+        let places = leases.map(|lease| Place {
+            lease: format!("namespace = \"{namespace}\"\n{lease}"),
+            kubernetes: format!("namespace = \"{namespace}\", deployment = \"shop\""),
+        });
+        Self::run(cluster, [0, 1].map(|number| format!("replica-{number}")), LEASE, places, more).await
+    }
+
+    /// A sidecar in each of two pods, which know of the workload only their own pod.
+    pub(super) async fn of_sidecars(cluster: &'c Cluster, pods: [String; 2], more: &str) -> Self {
+        let place = || Place {
+            lease: format!("name = \"{SIDECARS}\"\nnamespace = \"{}\"\n", cluster.namespace()),
+            kubernetes: "owner = \"self\"".to_owned(),
+        };
+        Self::run(cluster, pods, SIDECARS, [place(), place()], more).await
+    }
+
+    async fn run(
+        cluster: &'c Cluster,
+        names: [String; 2],
+        lease: &'static str,
+        places: [Place; 2],
+        more: &str,
+    ) -> Self {
         let inbox: Arc<Inbox> = Arc::default();
         let receiver = receive(Arc::clone(&inbox)).await;
         let replicas = [0, 1].map(|number| {
             let dir = tempfile::tempdir().unwrap();
-            let text = policy(dir.path(), receiver, cluster.namespace(), leases[number], more);
+            let text = policy(dir.path(), receiver, &places[number], more);
             std::fs::write(dir.path().join("policy.toml"), text).unwrap();
-            let child = run(dir.path(), number, cluster);
+            let child = run(dir.path(), &names[number], cluster);
             Replica { dir, child }
         });
-        Self { cluster, replicas, inbox }
+        Self { cluster, replicas, names, lease, inbox }
     }
 
     /// The same, once the release that runs is a goal to go back to and one replica leads.
     pub(super) async fn that_know_a_goal(cluster: &'c Cluster, lease: &str, more: &str) -> Self {
         let pair = Self::start(cluster, [lease, lease], more).await;
-        pair.until("sure of a goal", async || {
-            let state = pair.state().await;
+        pair.knows_a_goal().await;
+        pair
+    }
+
+    /// Waits until the release that runs is a goal to go back to, and one leads.
+    pub(super) async fn knows_a_goal(&self) {
+        self.until("sure of a goal", async || {
+            let state = self.state().await;
             state.is_some_and(|state| state.ledger.iter().any(|(_, standing)| standing.known_good_since.is_some()))
         })
         .await;
-        pair
     }
 
     /// Which replica the Lease names.
     pub(super) async fn leader(&self) -> Option<usize> {
-        let lease: Option<Lease> = self.cluster.api().get_opt(LEASE).await.unwrap();
+        let lease: Option<Lease> = self.cluster.api().get_opt(self.lease).await.unwrap();
         let holder = lease?.spec?.holder_identity?;
-        [0, 1].into_iter().find(|number| holder.starts_with(&format!("replica-{number}_")))
+        [0, 1].into_iter().find(|number| holder.starts_with(&format!("{}_", self.names[*number])))
     }
 
     /// Waits until another replica than this one leads.
@@ -109,7 +150,7 @@ impl<'c> Pair<'c> {
 
     /// The ConfigMap of the workload.
     async fn map(&self) -> Option<ConfigMap> {
-        let all = self.cluster.api::<ConfigMap>().list(&labelled()).await.unwrap();
+        let all = self.cluster.api::<ConfigMap>().list(&labelled(self.lease)).await.unwrap();
         all.items.into_iter().find(|map| map.data.as_ref().is_some_and(|data| data["workload"] == WORKLOAD))
     }
 
@@ -125,7 +166,7 @@ impl<'c> Pair<'c> {
 
     /// Waits until the cluster has an event on record.
     pub(super) async fn until_recorded(&self, event: &str) {
-        let named = watcher::Config::default().labels(&format!("rollbackd-lease={LEASE}"));
+        let named = watcher::Config::default().labels(&format!("rollbackd-lease={}", self.lease));
         let maps = watcher(self.cluster.api::<ConfigMap>(), named).applied_objects();
         let found = maps.try_filter(|map| {
             let (_, records) = shared(map);
@@ -210,8 +251,8 @@ impl<'c> Pair<'c> {
     }
 }
 
-fn labelled() -> kube::api::ListParams {
-    kube::api::ListParams::default().labels(&format!("rollbackd-lease={LEASE}"))
+fn labelled(lease: &str) -> kube::api::ListParams {
+    kube::api::ListParams::default().labels(&format!("rollbackd-lease={lease}"))
 }
 
 /// What a ConfigMap holds: a state, and the records since.
@@ -221,23 +262,25 @@ fn shared(map: &ConfigMap) -> (WorkloadState, Vec<Record>) {
     (serde_json::from_str(&data["state"]).expect("a state"), records.collect())
 }
 
-fn policy(dir: &Path, receiver: u16, namespace: &str, lease: &str, more: &str) -> String {
+fn policy(dir: &Path, receiver: u16, place: &Place, more: &str) -> String {
+    let Place { lease, kubernetes } = place;
     format!(
-        "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[daemon.lease]\nnamespace = \"{namespace}\"\n{lease}\n\n\
+        "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n[daemon.lease]\n{lease}\n\n\
          [notify.test]\nwebhook = \"http://127.0.0.1:{receiver}/\"\n\n\
-         [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{namespace}\", deployment = \"shop\" }}\n\
+         [workload.{WORKLOAD}]\nkubernetes = {{ {kubernetes} }}\n\
          interval = \"500ms\"\nknown_good_after = \"2s\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
         dir.join("state").display(),
     )
 }
 
-fn run(dir: &Path, number: usize, cluster: &Cluster) -> Child {
+fn run(dir: &Path, name: &str, cluster: &Cluster) -> Child {
     let log = std::fs::File::create(dir.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rollbackd"))
         .args(["run", "--log-format", "json", "--config"])
         .arg(dir.join("policy.toml"))
         .env("KUBECONFIG", cluster.kubeconfig())
-        .env("POD_NAME", format!("replica-{number}"))
+        .env("POD_NAME", name)
+        .env("POD_NAMESPACE", cluster.namespace())
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
