@@ -117,6 +117,8 @@ fn policy() -> Result<WorkloadPolicy, Box<dyn std::error::Error>> {
         deadline: Span::from_secs(300),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        gitops: rollbackd::domain::policy::Gitops::Alert,
+        gitops_limit: Span::from_secs(3600),
         warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,

@@ -21,7 +21,7 @@ use crate::cluster::Clients;
 use crate::cluster::rights::Granted;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::recording::{Recording, Wanted};
-use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
+use crate::domain::policy::{Gitops, Habitat, Owner, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::time::Span;
 use crate::engine::ports::Actuator;
@@ -74,11 +74,16 @@ impl Actuator for Hands {
         preflight::findings(&self.systemctl, &self.clients, policy, plan).await
     }
 
-    async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>) -> Vec<Finding> {
+    async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>, owners: &[Owner]) -> Vec<Finding> {
         match &policy.habitat {
             Habitat::Kubernetes(habitat) => {
                 let steps = plan.map(Plan::kinds).unwrap_or_default();
-                cluster::survey(&self.clients, &self.granted, (habitat, policy.strategy), &steps).await
+                let mut findings =
+                    cluster::survey(&self.clients, &self.granted, (habitat, policy.strategy), &steps).await;
+                if policy.gitops == Gitops::Pause {
+                    findings.extend(cluster::survey_owners(&self.clients, &self.granted, habitat, owners).await);
+                }
+                findings
             }
             Habitat::ReleaseDir(_) | Habitat::Command(_) => Vec::new(),
         }
@@ -116,6 +121,13 @@ impl Actuator for Hands {
             }
             StepKind::DeleteStuck { object, release } => {
                 cluster::delete_stuck(&self.clients, object, release, limit).await
+            }
+            StepKind::PauseOwner { owner, is_paused, limit: _ } => {
+                let wish = cluster::Wish::Paused { anew: !*is_paused };
+                cluster::settle_owner(&self.clients, workload, owner, wish, limit).await
+            }
+            StepKind::PutBackOwner { owner } => {
+                cluster::settle_owner(&self.clients, workload, owner, cluster::Wish::GoingOn, limit).await
             }
             StepKind::SwitchService { object, to, switch } => {
                 cluster::switch_service(&self.clients, object, to, switch, limit).await
@@ -157,6 +169,8 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::AwaitRollout { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }

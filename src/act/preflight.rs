@@ -57,6 +57,8 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::observation::{Idle, ReleaseView, Rollout};
-use crate::domain::policy::{Pin, Release, Switch, listed};
+use crate::domain::policy::{Owner, Pin, Release, Switch, listed};
 
 use super::facts::{Service, selects};
 
@@ -37,7 +37,8 @@ pub fn with_colours(service: &Service, key: &str, first: Colour, second: Colour)
         before: service.selector.clone(),
         after,
     };
-    joined(serving.view, waiting.view, switch).ok_or_else(|| "a colour has no object".to_owned())
+    joined(serving.view, waiting.view, switch, service.owners.clone())
+        .ok_or_else(|| "a colour has no object".to_owned())
 }
 
 fn switched(service: &Service, key: &str, labels: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
@@ -54,10 +55,17 @@ fn told(service: &Service) -> String {
 }
 
 /// What waits can be gone to as it is now: a release that it had before is not behind a switch.
-fn joined(serving: ReleaseView, waiting: ReleaseView, switch: Switch) -> Option<ReleaseView> {
+fn joined(
+    serving: ReleaseView,
+    waiting: ReleaseView,
+    switch: Switch,
+    of_the_service: Vec<Owner>,
+) -> Option<ReleaseView> {
     let (mut whole, beside) = (serving.orchestrated?, waiting.orchestrated?);
     let ready: Vec<Release> =
         waiting.available.into_iter().filter(|release| release.revision == beside.desired).collect();
+    whole.add_owners(beside.owners);
+    whole.add_owners(of_the_service);
     whole.serving.extend(beside.serving);
     whole.idle = Some(Idle {
         object: beside.object,
@@ -89,7 +97,7 @@ mod tests {
     }
 
     fn service(selector: &[(&str, &str)]) -> Service {
-        Service { uid: "s1".to_owned(), name: "front".to_owned(), selector: labels(selector) }
+        Service { uid: "s1".to_owned(), name: "front".to_owned(), selector: labels(selector), owners: Vec::new() }
     }
 
     fn colour(name: &str, release: &str) -> Colour {
@@ -112,6 +120,7 @@ mod tests {
             history_limit: None,
             canary: None,
             idle: None,
+            owners: Vec::new(),
         };
         let known = |name: &str| Release { revision: RevisionId::new(name), image: None };
         let view = ReleaseView {

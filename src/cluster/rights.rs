@@ -13,7 +13,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::time::Instant;
 
-use crate::domain::policy::{Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use crate::domain::policy::{GitopsTool, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
 
 /// How long a right that was granted is taken to be so still.
 const FRESH: Duration = Duration::from_secs(300);
@@ -127,6 +127,23 @@ pub const fn to_prove_traffic() -> [Right; 3] {
         Right::new("", "pods", "list"),
         Right::new("apps", "replicasets", "get"),
     ]
+}
+
+/// Group and plural of the objects by which a GitOps tool owns others.
+#[must_use]
+pub const fn owners(tool: GitopsTool) -> (&'static str, &'static str) {
+    match tool {
+        GitopsTool::ArgoCd => ("argoproj.io", "applications"),
+        GitopsTool::FluxKustomization => ("kustomize.toolkit.fluxcd.io", "kustomizations"),
+        GitopsTool::FluxHelmRelease => ("helm.toolkit.fluxcd.io", "helmreleases"),
+    }
+}
+
+/// What it takes to pause such an object and to let it go on, in the namespace that it is in.
+#[must_use]
+pub const fn to_pause(tool: GitopsTool) -> [Right; 2] {
+    let (group, plural) = owners(tool);
+    [Right::new(group, plural, "get"), Right::new(group, plural, "patch")]
 }
 
 /// What it takes to see whether there is room for the pods of a rollout.
@@ -261,7 +278,13 @@ mod tests {
     use crate::domain::policy::Keep;
 
     fn of(subject: KubernetesSubject, strategy: Strategy) -> Vec<String> {
-        let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
+        let cluster = Kubernetes {
+            context: None,
+            namespace: Some("prod".to_owned()),
+            subject,
+            argocd_namespace: "argocd".to_owned(),
+            keep: Keep::default(),
+        };
         needed(&cluster, strategy).iter().map(ToString::to_string).collect()
     }
 

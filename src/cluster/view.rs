@@ -63,6 +63,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             history_limit: workload.history_limit,
             canary: None,
             idle: None,
+            owners: workload.owners.clone(),
         })),
     })
 }
@@ -74,6 +75,7 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
     let (Some(mut whole), Some(beside)) = (stable.orchestrated, canary.orchestrated.map(|beside| *beside)) else {
         return ReleaseView { orchestrated: None, ..ReleaseView::default() };
     };
+    whole.add_owners(beside.owners);
     let tried: Vec<Release> =
         canary.available.into_iter().filter(|release| release.revision == beside.desired).collect();
     if beside.replicas > 0 {

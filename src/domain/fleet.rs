@@ -119,6 +119,7 @@ impl Fleet {
                 | Event::KnownGood { .. }
                 | Event::Paused { .. }
                 | Event::Resumed { .. }
+                | Event::OwnerPutBack { .. }
                 | Event::Suspected { .. }
                 | Event::StillPending { .. }
                 | Event::Detected { .. }

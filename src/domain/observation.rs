@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
-use super::policy::{ClusterObject, ObjectKind, OperandId, Pin, Release, Switch};
+use super::policy::{ClusterObject, ObjectKind, OperandId, Owner, Pin, Release, Switch};
 use super::time::Timestamp;
 
 /// One look at one thing.
@@ -167,6 +167,8 @@ pub struct Orchestrated {
     pub canary: Option<Canary>,
     /// What waits beside it for the traffic.
     pub idle: Option<Idle>,
+    /// Who besides people writes what a rollback would write, each once.
+    pub owners: Vec<Owner>,
 }
 
 /// A second object of the same kind, which tries a release beside the first.
@@ -196,6 +198,15 @@ pub struct Idle {
 }
 
 impl Orchestrated {
+    /// Takes in the owners of something that belongs to it.
+    pub fn add_owners(&mut self, owners: Vec<Owner>) {
+        for owner in owners {
+            if !self.owners.contains(&owner) {
+                self.owners.push(owner);
+            }
+        }
+    }
+
     /// Whether it has a number of instances that can be set: a DaemonSet has one on every node.
     #[must_use]
     pub const fn can_be_scaled(&self) -> bool {

@@ -1,11 +1,13 @@
 //! What the operator asked for, with every name resolved and every number in its base unit.
 
 mod kubernetes;
+mod owner;
 mod trigger;
 
 pub use kubernetes::{
     Ask, AskedPage, ClusterObject, Keep, Kubernetes, KubernetesSubject, ObjectKind, Pin, Sign, Switch, listed,
 };
+pub use owner::{Gitops, GitopsTool, Owner, OwnerObject, RolloutTool};
 pub use trigger::{Combination, Combine, Term, Trigger};
 
 use std::collections::BTreeMap;
@@ -101,6 +103,10 @@ pub struct WorkloadPolicy {
     pub cooldown: Span,
     /// Rollbacks of this workload within 24 hours.
     pub per_day: u32,
+    /// What is done where a GitOps tool owns the workload.
+    pub gitops: Gitops,
+    /// How long such an owner is paused at most, from the step that pauses it.
+    pub gitops_limit: Span,
     /// What a process that began with or after a rollout measures of latency in its first so long counts for nothing.
     pub warmup: Span,
     /// The domain within which one rollback runs at a time: the namespace, or `host`.

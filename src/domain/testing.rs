@@ -50,6 +50,8 @@ pub(crate) fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
         deadline: Span::from_secs(120),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        gitops: crate::domain::policy::Gitops::Alert,
+        gitops_limit: Span::from_secs(3600),
         warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,

@@ -254,7 +254,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let actuator = Arc::clone(&self.edges.actuator);
         self.jobs.spawn(async move {
             if let Some(policy) = policy {
-                let missing = actuator.survey(&policy, preview.plan.as_ref()).await;
+                let missing = actuator.survey(&policy, preview.plan.as_ref(), &preview.owners).await;
                 let findings = match &preview.plan {
                     Some(plan) => actuator.preflight(&policy, plan).await,
                     None => Vec::new(),

@@ -8,7 +8,7 @@ use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::alert::Alert;
 use crate::domain::incident::record::Record;
 use crate::domain::incident::recording::{Recording, Wanted};
-use crate::domain::policy::{Habitat, SmokeTest, WorkloadPolicy};
+use crate::domain::policy::{Habitat, Owner, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::time::{Span, Timestamp};
 
@@ -133,8 +133,13 @@ pub trait Actuator: Send + Sync + 'static {
     fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Looks, changing nothing, at what may be missing while all is well: each right that the policy needs, whatever the
-    /// plan, and room for what this one starts. What it finds stops no rollback.
-    fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>) -> impl Future<Output = Vec<Finding>> + Send;
+    /// plan, those to pause these owners included, and room for what this one starts. What it finds stops no rollback.
+    fn survey(
+        &self,
+        policy: &WorkloadPolicy,
+        plan: Option<&Plan>,
+        owners: &[Owner],
+    ) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Does one step within `timeout`. Not called for gates.
     fn execute(&self, workload: &WorkloadId, step: &StepKind, timeout: Span) -> impl Future<Output = Outcome> + Send;

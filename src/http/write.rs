@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::shield::caller;
 use crate::domain::controller::{Accepted, Request as Ask, RequestKind};
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
-use crate::domain::incident::record::{Event, Record};
+use crate::domain::incident::record::Record;
 use axum::extract::FromRequest;
 
 /// Longest reason, in characters.
@@ -140,7 +140,7 @@ async fn workload_of(state: &AppState, incident: &IncidentId) -> Result<Workload
     let records: Vec<Record> = state.history.records(incident.clone()).await?;
     match records.last() {
         None => Err(Problem::not_found(format!("no incident {:?}", incident.as_str()))),
-        Some(Record { event: Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. }, .. }) => {
+        Some(record) if record.event.ends_incident() => {
             Err(Problem::new(StatusCode::CONFLICT, format!("{incident} is over")))
         }
         Some(record) => Ok(record.workload.clone()),

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::entry::{self, integer, message_key, record_key};
 use super::error::StoreError;
 use super::schema::optional;
-use crate::domain::incident::record::{Event, Record};
+use crate::domain::incident::record::Record;
 use crate::engine::ports::{Batch, Notice};
 
 /// Writes a batch whole or not at all.
@@ -58,7 +58,7 @@ pub(super) fn append(transaction: &Transaction<'_>, record: &Record) -> Result<(
         .and_then(|mut s| s.execute(params![workload, sequence, incident, at, written.body, written.digest]))
         .map_err(&appending)?;
     if let Some(incident) = incident {
-        let open = !matches!(record.event, Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. });
+        let open = !record.event.ends_incident();
         transaction
             .prepare_cached(
                 "INSERT INTO incidents (id, workload, first_at, last_at, last_event, open)

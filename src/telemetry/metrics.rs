@@ -258,6 +258,7 @@ impl Metrics {
             | Event::KnownGood { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }

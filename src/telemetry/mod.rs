@@ -91,6 +91,10 @@ fn log_record(record: &Record) {
         }
         Event::Paused { by, reason } => tracing::warn!(workload, by, reason, "paused"),
         Event::Resumed { by } => tracing::info!(workload, by, "resumed"),
+        Event::OwnerPutBack { owner, outcome, .. } => match outcome.why() {
+            None => tracing::info!(workload, %owner, ?outcome, "owner put back"),
+            Some(why) => tracing::warn!(workload, %owner, why, "owner not put back"),
+        },
         Event::Approved { by } => tracing::info!(workload, incident, by, "approved"),
         Event::Rejected { by, reason } => tracing::info!(workload, incident, by, reason, "rejected"),
         Event::StepStarted { step } => tracing::info!(workload, incident, step = step + 1, "step started"),

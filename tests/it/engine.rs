@@ -75,7 +75,12 @@ impl Actuator for Hands {
         Vec::new()
     }
 
-    async fn survey(&self, _: &WorkloadPolicy, _: Option<&Plan>) -> Vec<Finding> {
+    async fn survey(
+        &self,
+        _: &WorkloadPolicy,
+        _: Option<&Plan>,
+        _: &[rollbackd::domain::policy::Owner],
+    ) -> Vec<Finding> {
         Vec::new()
     }
 

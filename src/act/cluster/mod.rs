@@ -6,6 +6,7 @@
 
 mod answers;
 mod object;
+mod owner;
 mod preflight;
 mod quota;
 mod record;
@@ -15,7 +16,8 @@ mod switch;
 mod traffic;
 mod write;
 
-pub(super) use preflight::{findings, survey};
+pub(super) use owner::Wish;
+pub(super) use preflight::{findings, survey, survey_owners};
 pub(super) use record::record;
 pub(super) use traffic::Proof;
 
@@ -25,8 +27,8 @@ use kube::Client;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::Clients;
-use crate::domain::id::RevisionId;
-use crate::domain::policy::{ClusterObject, Pin, Switch};
+use crate::domain::id::{RevisionId, WorkloadId};
+use crate::domain::policy::{ClusterObject, OwnerObject, Pin, Switch};
 use crate::domain::response::plan::Outcome;
 pub(super) use object::Number;
 use object::{Change, Place};
@@ -70,6 +72,27 @@ pub(super) async fn delete_stuck(
     match timeout(limit, work).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::TimedOut(format!("{object}: its pods were not gone in time")),
+    }
+}
+
+/// Pauses an owner for a workload, or lets it go on.
+pub(super) async fn settle_owner(
+    clients: &Clients,
+    workload: &WorkloadId,
+    owner: &OwnerObject,
+    wish: Wish,
+    limit: Duration,
+) -> Outcome {
+    let deadline = Instant::now() + limit;
+    let work = async {
+        match clients.get(owner.context.as_deref()).await {
+            Ok(client) => owner::settle(&owner::Place::new(client, owner), workload, wish, deadline).await,
+            Err(error) => Outcome::Transient(error.line()),
+        }
+    };
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::TimedOut(format!("{owner}: the API server did not answer in time")),
     }
 }
 

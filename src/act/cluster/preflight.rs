@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
 use super::write::rehearse;
-use super::{quota, switch};
+use super::{owner, quota, switch};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
-use crate::domain::policy::{ClusterObject, Kubernetes, Strategy, Switch};
+use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
 use crate::domain::response::plan::{Aspect, Finding, StepKind};
 
 /// How long all of it may take.
@@ -61,6 +61,46 @@ pub(in crate::act) async fn survey(
     .await
 }
 
+/// Each right that is missing to pause the owners of a workload of this cluster, in the namespace of each.
+pub(in crate::act) async fn survey_owners(
+    clients: &Clients,
+    granted: &Granted,
+    cluster: &Kubernetes,
+    owners: &[Owner],
+) -> Vec<Finding> {
+    within(async {
+        let mut findings = Vec::new();
+        for owner in owners.iter().filter_map(|owner| OwnerObject::of(owner, cluster)) {
+            let context = owner.context.as_deref();
+            let missing = match clients.get(context).await {
+                Ok(client) => {
+                    let place = (context, owner.namespace.as_str(), Some(owner.name.as_str()));
+                    granted.missing(&client, place, &rights::to_pause(owner.tool)).await
+                }
+                Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
+            };
+            findings.extend(told(&owner.namespace, missing));
+        }
+        findings
+    })
+    .await
+}
+
+/// What stands in the way of pausing an owner.
+async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Vec<Finding> {
+    let client = match clients.get(owner.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return vec![finding(Aspect::Place, "API server", error.line())],
+    };
+    let needed = rights::to_pause(owner.tool);
+    let findings = told(&owner.namespace, rights::missing(&client, &owner.namespace, Some(&owner.name), &needed).await);
+    if !findings.is_empty() {
+        return findings;
+    }
+    let rehearsed = owner::rehearse(&owner::Place::new(client, owner)).await;
+    rehearsed.err().map(|why| finding(Aspect::Place, &owner.to_string(), why)).into_iter().collect()
+}
+
 /// What of a step the namespace has no room for.
 async fn room(client: &Client, step: &StepKind) -> Vec<Finding> {
     let StepKind::RestoreTemplate { object, source, .. } = step else { return Vec::new() };
@@ -87,12 +127,14 @@ async fn of_step(clients: &Clients, step: &StepKind) -> Vec<Finding> {
             let change = Change::Replicas { expect: None, number };
             (object, Rehearsal::Write(change), rights::to_scale(object.kind).into())
         }
+        StepKind::PauseOwner { owner, .. } => return of_owner(clients, owner).await,
         StepKind::DeleteStuck { object, .. } => (object, Rehearsal::None, rights::to_delete_stuck().into()),
         StepKind::SwitchService { object, switch, .. } => {
             (object, Rehearsal::Switch(switch.clone()), rights::to_switch().into())
         }
         StepKind::ProveTraffic { object, .. } => (object, Rehearsal::None, rights::to_prove_traffic().into()),
-        StepKind::SwitchLink { .. }
+        StepKind::PutBackOwner { .. }
+        | StepKind::SwitchLink { .. }
         | StepKind::Restart { .. }
         | StepKind::Command { .. }
         | StepKind::AwaitRollout { .. }

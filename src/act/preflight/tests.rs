@@ -22,6 +22,8 @@ fn policy(habitat: Habitat) -> WorkloadPolicy {
         deadline: Span::from_secs(60),
         cooldown: Span::from_secs(60),
         per_day: 2,
+        gitops: crate::domain::policy::Gitops::Alert,
+        gitops_limit: Span::from_secs(3600),
         warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands: Operands::default(),

@@ -1,5 +1,6 @@
 //! What is kept of an object: what may matter to somebody who follows a workload.
 
+mod owner;
 mod pod;
 mod revision;
 mod service;

@@ -7,6 +7,8 @@ use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::{Deserialize, Serialize};
 
 use super::Fact;
+use super::owner::owners;
+use crate::domain::policy::Owner;
 
 /// A Service as the API server sends it, less all that does not matter here.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ impl Metadata for ServiceObject {
     }
 }
 
+/// What a rollback writes.
+const SELECTOR: [&str; 2] = ["f:spec", "f:selector"];
+
 /// What matters of a Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
@@ -56,6 +61,8 @@ pub struct Service {
     pub name: String,
     /// The labels of the pods that it leads to.
     pub selector: BTreeMap<String, String>,
+    /// Who writes it besides people.
+    pub owners: Vec<Owner>,
 }
 
 impl Fact for Service {
@@ -74,6 +81,7 @@ impl TryFrom<ServiceObject> for Service {
 
     fn try_from(object: ServiceObject) -> Result<Self, ()> {
         Ok(Self {
+            owners: owners(&object.metadata, &SELECTOR),
             uid: object.metadata.uid.ok_or(())?,
             name: object.metadata.name.ok_or(())?,
             selector: object.spec.selector,

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::owner::owners;
 use super::{Fact, count};
 use crate::cluster::template;
-use crate::domain::policy::ObjectKind;
+use crate::domain::policy::{ObjectKind, Owner};
 
 /// The reason of a Deployment's condition `Progressing` once it has given its rollout up.
 const GIVEN_UP: &str = "ProgressDeadlineExceeded";
+
+/// What a rollback writes.
+const TEMPLATE: [&str; 2] = ["f:spec", "f:template"];
 
 /// A Deployment, StatefulSet or DaemonSet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +51,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The name of the revision that a StatefulSet's controller says it goes to.
     pub update_revision: Option<String>,
+    /// Who writes it besides people.
+    pub owners: Vec<Owner>,
     /// Why the controller gave the rollout up, if it did.
     pub given_up: Option<String>,
 }
@@ -66,6 +72,7 @@ impl Workload {
         Some(Self {
             kind,
             is_observed: observed >= meta.generation,
+            owners: owners(&meta, &TEMPLATE),
             uid: meta.uid?,
             name: meta.name?,
             is_paused: false,

@@ -245,5 +245,6 @@ fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
         history_limit: None,
         canary: None,
         idle: None,
+        owners: Vec::new(),
     }
 }

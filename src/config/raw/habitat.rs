@@ -136,6 +136,8 @@ section! {
         canary: String,
         /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; nothing by default.
         keep: Vec<At<Kept>>,
+        /// The namespace of Argo CD's Applications where a workload's mark names none; `argocd` by default.
+        argocd_namespace: String,
         /// A context of the kubeconfig; without it the cluster that the daemon runs in.
         context: String,
     }

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::decode::{Cx, Decode, Node};
 use crate::config::suggest;
 use crate::domain::health::selector::Selector;
-use crate::domain::policy::{Aggregate, Mode, NoData, Severity, Strategy};
+use crate::domain::policy::{Aggregate, Gitops, Mode, NoData, Severity, Strategy};
 use crate::domain::time::Span;
 
 /// Why a text is not what it should be.
@@ -296,6 +296,7 @@ choice!(Strategy, "a strategy", {
     "blue-green" => Strategy::BlueGreen,
     "canary" => Strategy::Canary,
 });
+choice!(Gitops, "an answer to owners", { "alert" => Gitops::Alert, "pause" => Gitops::Pause, });
 choice!(Severity, "a severity", {
     "critical" => Severity::Critical,
     "scheduled" => Severity::Scheduled,

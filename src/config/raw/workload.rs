@@ -8,7 +8,7 @@ use super::signal::Signal;
 use super::sources::{Health, Scrape};
 use super::trigger::Trigger;
 use super::verify::Verify;
-use crate::domain::policy::{Mode, Strategy};
+use crate::domain::policy::{Gitops, Mode, Strategy};
 use crate::domain::time::Span;
 
 section! {
@@ -30,6 +30,10 @@ section! {
         cooldown: Span,
         /// Rollbacks within 24 hours.
         per_day: u64,
+        /// Where Argo CD or Flux owns the workload: alert, so that nothing is rolled back and people are told, or pause, so that the owner is paused for a time.
+        gitops: Gitops,
+        /// How long such an owner stays paused at most; not shorter than `deadline`.
+        gitops_limit: Span,
         /// What a process that began with or after a rollout measures of latency in its first so long counts for nothing.
         warmup: Span,
         /// Receivers that are told.

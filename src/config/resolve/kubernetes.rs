@@ -12,6 +12,9 @@ use crate::domain::policy::{Ask, AskedPage, Habitat, Keep, Kubernetes, Kubernete
 /// The label that tells colours apart in the procedures.
 const SELECTOR_KEY: &str = "version";
 
+/// Where Argo CD is installed unless somebody chose another name.
+const ARGOCD: &str = "argocd";
+
 /// Longest name of an object, a DNS subdomain (RFC 1123).
 const LONGEST_NAME: usize = 253;
 
@@ -23,8 +26,13 @@ pub(super) fn resolve(r: &mut Resolver<'_>, at: &At<raw::habitat::Kubernetes>, s
     let raw = &at.value;
     let subject = Written { raw, key: at.key }.subject(r, strategy);
     let namespace = namespace(r, at);
+    if let Some(argocd) = &raw.argocd_namespace {
+        name::check_label(r, "a namespace", &argocd.value, argocd.at);
+    }
+    let argocd_namespace = value(&raw.argocd_namespace).unwrap_or_else(|| ARGOCD.to_owned());
     let (subject, namespace) = (subject?, namespace?);
-    let habitat = Habitat::Kubernetes(Kubernetes { context: value(&raw.context), namespace, subject, keep: keep(raw) });
+    let place = Kubernetes { context: value(&raw.context), namespace, subject, argocd_namespace, keep: keep(raw) };
+    let habitat = Habitat::Kubernetes(place);
     Some(Resolved { habitat, instances: Vec::new(), watched: true })
 }
 

@@ -49,6 +49,12 @@ const MOST_PER_DAY: u64 = 1_000;
 /// Shortest and longest time for a rollback.
 const DEADLINES: (Span, Span) = (Span::from_secs(1), Span::from_secs(24 * 3600));
 
+/// How long an owner is paused at most: time for somebody to wake up and take the release back in the repository.
+const GITOPS_LIMIT: Span = Span::from_secs(3600);
+
+/// Nobody is at work for longer than this.
+const LONGEST_GITOPS_LIMIT: Span = Span::from_secs(7 * 24 * 3600);
+
 /// The domain within which one rollback runs at a time, on a host.
 const HOST: &str = "host";
 
@@ -177,6 +183,8 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
         deadline: times.deadline,
         cooldown: times.cooldown,
         per_day: per_day(r, &raw),
+        gitops: value(&raw.gitops).unwrap_or_default(),
+        gitops_limit: times.gitops_limit,
         warmup: times.warmup,
         namespace: place.as_ref().map(|place| namespace(&place.habitat)).unwrap_or_default(),
         operands,
@@ -243,6 +251,7 @@ struct Times {
     known_good_after: Span,
     deadline: Span,
     cooldown: Span,
+    gitops_limit: Span,
     warmup: Span,
 }
 
@@ -265,12 +274,17 @@ impl Times {
                     .hint("nothing would be seen in that time");
             }
         }
+        let deadline = value(&raw.deadline).unwrap_or(strategy.default_deadline());
+        if let Some(limit) = &raw.gitops_limit {
+            r.within("gitops_limit", limit, (deadline, LONGEST_GITOPS_LIMIT));
+        }
         Self {
             interval,
             probation: value(&raw.probation).unwrap_or(PROBATION),
             known_good_after: value(&raw.known_good_after).unwrap_or(KNOWN_GOOD_AFTER),
-            deadline: value(&raw.deadline).unwrap_or(strategy.default_deadline()),
+            deadline,
             cooldown: value(&raw.cooldown).unwrap_or(COOLDOWN),
+            gitops_limit: value(&raw.gitops_limit).unwrap_or(GITOPS_LIMIT.max(deadline)),
             warmup: value(&raw.warmup).unwrap_or(WARMUP),
         }
     }

@@ -195,7 +195,9 @@ impl Controller {
         if let (Some(orchestrated), Some(replicas)) = (&mut view.orchestrated, last.and_then(Plan::most_replicas)) {
             orchestrated.replicas = orchestrated.replicas.max(replicas);
         }
-        Some(strategy::build(&self.policy, purpose, attempt, from, goal, &view, now))
+        let mut plan = strategy::build(&self.policy, purpose, attempt, from, goal, &view, now);
+        self.note_paused(&mut plan);
+        Some(plan)
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
@@ -227,6 +229,7 @@ impl Controller {
             incident,
             assessment: &self.assessment,
             available,
+            owners: self.owners(),
             fleet,
             now,
         })

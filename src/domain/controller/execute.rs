@@ -89,6 +89,8 @@ impl Controller {
             | StepKind::Scale { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::DeleteStuck { .. } => return false,
         };
         let is_late = now > plan.deadline || now.since(since) > current.timeout;

@@ -6,6 +6,7 @@
 mod decide;
 mod execute;
 mod operator;
+mod owners;
 mod recorder;
 mod releases;
 mod view;
@@ -25,12 +26,13 @@ use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::recording::{Recording, Wanted};
 use super::incident::state::{Applied, Illegal, Incident, Progress, Smoke, WorkloadState};
 use super::observation::{Fault, Observation, ReleaseView, Rollout, Seen};
-use super::policy::{SmokeTest, WorkloadPolicy};
+use super::policy::{OwnerObject, SmokeTest, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
 use super::response::plan::{Finding, Outcome, Plan, StepKind};
 use super::time::{Span, Timestamp};
 use super::units::Finite;
 
+use owners::PutBacks;
 use recorder::Asked;
 
 pub use operator::{Accepted, Refusal, Request, RequestKind};
@@ -140,6 +142,8 @@ struct InFlight {
     ticket: u64,
     /// The plan that a preflight looks over. By the time it answers another one may be wanted.
     plan: Option<Plan>,
+    /// The owner that it lets go on.
+    owner: Option<OwnerObject>,
 }
 
 /// One workload's machine.
@@ -165,6 +169,7 @@ pub struct Controller {
     stable_since: Option<Timestamp>,
     /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
     seen_good: BTreeSet<TriggerName>,
+    put_backs: PutBacks,
 }
 
 impl Controller {
@@ -200,6 +205,7 @@ impl Controller {
             healthy_since: None,
             stable_since: None,
             seen_good: BTreeSet::new(),
+            put_backs: PutBacks::default(),
         }
     }
 
@@ -375,7 +381,7 @@ impl Controller {
             self.assess(now);
             self.advance(now, fleet, out);
         }
-        self.ask_edges(out);
+        self.ask_edges(now, out);
         if out.refused.is_empty() {
             self.ask_recording(now, out);
         }
@@ -481,7 +487,7 @@ impl Controller {
     }
 
     /// Asks for the one job that the state waits for, unless it is being done.
-    fn ask_edges(&mut self, out: &mut Output) {
+    fn ask_edges(&mut self, now: Timestamp, out: &mut Output) {
         if self.in_flight.is_some() || !out.refused.is_empty() {
             return;
         }
@@ -490,10 +496,12 @@ impl Controller {
             (Some(plan), Some(_)) => Some(Work::Preflight(Box::new(plan.clone()))),
             (None, Some(_)) | (_, None) => None,
         };
+        let owner = if work.is_none() { self.owner_to_put_back(now) } else { None };
+        let work = work.or_else(|| owner.clone().map(owners::put_back));
         if let Some(work) = work {
             self.tickets += 1;
             let plan = if let Work::Preflight(plan) = &work { Some((**plan).clone()) } else { None };
-            self.in_flight = Some(InFlight { ticket: self.tickets, plan });
+            self.in_flight = Some(InFlight { ticket: self.tickets, plan, owner });
             out.jobs.push(Job { workload: self.policy.id.clone(), ticket: self.tickets, work });
         }
     }
@@ -527,7 +535,9 @@ impl Controller {
                 self.preflight = Some(Preflight { plan, findings, at: now });
             }
             JobResult::Step(outcome) => {
-                if let Some(step) = self.running_step() {
+                if let Some(owner) = asked.owner {
+                    self.note_put_back(owner, outcome, now, out);
+                } else if let Some(step) = self.running_step() {
                     self.record(Event::StepFinished { step, outcome }, now, out);
                 }
             }

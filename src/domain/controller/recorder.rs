@@ -123,7 +123,8 @@ mod tests {
 
     fn policy() -> WorkloadPolicy {
         let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
-        let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
+        let (argocd_namespace, keep) = ("argocd".to_owned(), Keep::default());
+        let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, argocd_namespace, keep };
         testing::policy(Strategy::Rolling, Habitat::Kubernetes(place))
     }
 
@@ -147,6 +148,7 @@ mod tests {
             history_limit: None,
             canary: None,
             idle: None,
+            owners: Vec::new(),
         };
         ReleaseView {
             instances: vec![("well".into(), "v2".into()), ("bad".into(), "v2".into()), ("old".into(), "v1".into())],

@@ -222,6 +222,7 @@ mod tests {
             history_limit: None,
             canary: None,
             idle: None,
+            owners: Vec::new(),
         };
         ReleaseView { orchestrated: Some(Box::new(whole)), ..ReleaseView::default() }
     }

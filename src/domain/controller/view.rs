@@ -11,9 +11,9 @@ use crate::domain::incident::ledger::Standing;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Cause, Goal, Running};
 use crate::domain::incident::recording::Brief;
-use crate::domain::incident::state::{Incident, Pause, Progress};
+use crate::domain::incident::state::{Incident, Pause, PausedOwner, Progress};
 use crate::domain::observation::ReleaseView;
-use crate::domain::policy::{Combine, Mode, Severity, Strategy};
+use crate::domain::policy::{Combine, Mode, Owner, Severity, Strategy};
 use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
@@ -38,6 +38,12 @@ pub struct WorkloadView {
     pub no_goal: Option<Hold>,
     /// Set while paused.
     pub paused: Option<Pause>,
+    /// Who besides people writes what a rollback would write.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
+    /// What is paused for a rollback, and until when.
+    #[serde(default)]
+    pub owners_paused: Vec<PausedOwner>,
     /// The open incident.
     pub incident: Option<IncidentView>,
     /// The latest judgement.
@@ -143,6 +149,9 @@ pub struct Preview {
     pub plan: Option<Plan>,
     /// Every guard.
     pub guards: Vec<Guard>,
+    /// Who besides people writes what a rollback would write.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// Where each signal that is read from pages, and so judges the outcome, gets its value from.
     pub sources: Vec<SignalSource>,
     /// What a look at the place found in the plan's way.
@@ -179,6 +188,7 @@ impl Controller {
             readiness: readiness(plan.as_ref(), &ruling.guards, orchestrated),
             plan,
             guards: ruling.guards,
+            owners: self.owners().to_vec(),
             sources: self.health.sources(now),
             findings: Vec::new(),
         }
@@ -205,6 +215,8 @@ impl Controller {
             goal,
             no_goal,
             paused: self.state.paused.clone(),
+            owners: self.owners().to_vec(),
+            owners_paused: self.state.owners_paused.clone(),
             incident: self.state.incident.as_ref().map(IncidentView::from),
             assessment: self.assessment.clone(),
             sources: self.health.sources(now),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Event, Goal, Record};
 use super::state::{Incident, Progress, WorkloadState};
 use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState};
-use crate::domain::policy::Release;
+use crate::domain::policy::{Owner, Release};
 use crate::domain::response::guard::{self, FleetView, Limits, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -40,6 +40,8 @@ pub struct Grounds {
     state: WorkloadState,
     assessment: Assessment,
     available: Result<Vec<Release>, String>,
+    #[serde(default)]
+    owners: Vec<Owner>,
     fleet: FleetView,
     #[serde(default)]
     asked: Question,
@@ -65,6 +67,7 @@ impl Grounds {
             state: situation.state.clone(),
             assessment: situation.assessment.clone(),
             available,
+            owners: situation.owners.to_vec(),
             fleet: situation.fleet.clone(),
             asked,
         })
@@ -79,6 +82,7 @@ impl Grounds {
             incident,
             assessment: &self.assessment,
             available: self.available.as_deref().map_err(String::as_str),
+            owners: &self.owners,
             fleet: &self.fleet,
             now,
         };
@@ -198,6 +202,7 @@ fn one(record: &Record) -> Option<Again> {
         | Event::KnownGood { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
+        | Event::OwnerPutBack { .. }
         | Event::Suspected { .. }
         | Event::StillPending { .. }
         | Event::Refused { .. }

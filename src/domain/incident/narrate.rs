@@ -6,8 +6,9 @@ use super::record::{Cause, Closing, Event};
 use super::state::Incident;
 use crate::domain::health::verdict::{Combined, Evidence};
 use crate::domain::id::{IncidentId, WorkloadId};
-use crate::domain::policy::{Combine, Condition, Severity, WorkloadPolicy};
+use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::plan::{Outcome, StepKind};
 use crate::domain::time::Timestamp;
 use crate::domain::units::Finite;
 
@@ -47,9 +48,13 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
     }
 }
 
-/// A refusal was told to whoever asked, and asks nothing of anybody else.
+/// A refusal was told to whoever asked; neither it nor an owner that goes on as planned asks anything of anybody.
 const fn severity(incident: &Incident, event: &Event) -> Severity {
-    if matches!(event, Event::Refused { .. }) { Severity::Alert } else { incident.cause.severity() }
+    let asks_nothing = match event {
+        Event::OwnerPutBack { outcome, .. } => outcome.is_done(),
+        event => matches!(event, Event::Refused { .. }),
+    };
+    if asks_nothing { Severity::Alert } else { incident.cause.severity() }
 }
 
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
@@ -165,6 +170,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
     match event {
         Event::Held { hold, .. } => hold.to_string(),
         Event::Refused { hold, .. } => format!("{}; refused: {hold}", describe(&incident.cause)),
+        Event::OwnerPutBack { owner, outcome, .. } => put_back(owner, outcome),
         Event::Rejected { by, reason } => format!("rejected by {by}: {reason}"),
         Event::Failed { .. } | Event::Escalated { .. } => trouble(),
         Event::Closed { how } => match how {
@@ -177,7 +183,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         },
         Event::Restored { checks } => {
             let all: Vec<&str> = checks.iter().map(|check| check.detail.as_str()).collect();
-            format!("proven well: {}", all.join("; "))
+            format!("proven well: {}{}", all.join("; "), pauses(incident))
         }
         Event::Planned { plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
@@ -198,6 +204,26 @@ fn reason(incident: &Incident, event: &Event) -> String {
         | Event::Paused { .. }
         | Event::Resumed { .. } => describe(&incident.cause),
     }
+}
+
+fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Applied => format!("{owner} goes on again, and what its repository says comes back"),
+        Outcome::AlreadyInEffect => format!("{owner} was let go on by someone else"),
+        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
+            format!("{owner} was paused for a rollback and can't be let go on: {why}")
+        }
+    }
+}
+
+/// What a plan paused, and for how long.
+fn pauses(incident: &Incident) -> String {
+    let steps = incident.plan.iter().flat_map(|plan| &plan.steps);
+    let told = steps.filter_map(|step| {
+        let StepKind::PauseOwner { owner, limit, .. } = &step.kind else { return None };
+        Some(format!("; {owner} stays paused for {limit} at most: take the release back in its repository before that"))
+    });
+    told.collect()
 }
 
 fn route(incident: &Incident) -> String {

@@ -6,7 +6,7 @@ use super::grounds::Grounds;
 use super::recording::Recording;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Combined, Evidence};
 use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
-use crate::domain::policy::{Mode, Severity, Strategy};
+use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, Plan};
 use crate::domain::time::{Span, Timestamp};
@@ -62,6 +62,18 @@ pub enum Event {
     Resumed {
         /// Who.
         by: String,
+    },
+    /// The GitOps tool that was paused for a rollback was let go on, or could not be: told as an incident of its own that
+    /// is over as it begins.
+    OwnerPutBack {
+        /// What was paused.
+        owner: OwnerObject,
+        /// How that ended.
+        outcome: Outcome,
+        /// In force.
+        mode: Mode,
+        /// In force.
+        strategy: Strategy,
     },
     /// A trigger went pending, or sight was lost: the incident begins.
     Suspected {

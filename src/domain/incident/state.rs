@@ -1,6 +1,9 @@
 //! Records fold into state by one legality table: the same live, after a restart, and for a report.
 
 mod incident;
+mod owner;
+
+pub use owner::PausedOwner;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +43,9 @@ pub struct WorkloadState {
     /// Faults that were burning when the present release came: they are older than the release.
     #[serde(default)]
     pub older_faults: Vec<OlderFault>,
+    /// What was paused for a rollback and is not let go on yet.
+    #[serde(default)]
+    pub owners_paused: Vec<PausedOwner>,
 }
 
 /// An operator's pause.
@@ -208,7 +214,7 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
             (&[Suspected, Detected, Held, AwaitingApproval, Started, Verifying, Failed, Escalated], Closed)
         }
         // Over as it begins, whatever else is open; it never comes here.
-        Event::Refused { .. } => return Err("it is an incident of its own".to_owned()),
+        Event::Refused { .. } | Event::OwnerPutBack { .. } => return Err("it is an incident of its own".to_owned()),
         Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
             return Err("it is not about an incident".to_owned());
         }
@@ -222,6 +228,33 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
 }
 
 impl Event {
+    /// Whether an incident is over with it.
+    #[must_use]
+    pub const fn ends_incident(&self) -> bool {
+        match self {
+            Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. } | Event::OwnerPutBack { .. } => true,
+            Event::ReleaseObserved { .. }
+            | Event::KnownGood { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Recorded { .. }
+            | Event::Suspected { .. }
+            | Event::StillPending { .. }
+            | Event::Detected { .. }
+            | Event::Held { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
+            | Event::Planned { .. }
+            | Event::StepStarted { .. }
+            | Event::StepFinished { .. }
+            | Event::Verifying
+            | Event::SmokeStarted
+            | Event::SmokeFinished { .. }
+            | Event::Failed { .. }
+            | Event::Escalated { .. } => false,
+        }
+    }
+
     /// The event's name in the journal.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -230,6 +263,7 @@ impl Event {
             Event::KnownGood { .. } => "known-good",
             Event::Paused { .. } => "paused",
             Event::Resumed { .. } => "resumed",
+            Event::OwnerPutBack { .. } => "owner-put-back",
             Event::Suspected { .. } => "suspected",
             Event::StillPending { .. } => "still-pending",
             Event::Detected { .. } => "detected",
@@ -284,7 +318,13 @@ impl WorkloadState {
                 self.apply_to_workload(record);
                 Applied::Silent
             }
-            Event::Refused { .. } => refusal(record).map_err(illegal)?,
+            Event::Refused { .. } => over_at_once(record, None, Phase::Closed).map_err(illegal)?,
+            Event::OwnerPutBack { owner, outcome, .. } => {
+                let phase = if outcome.is_done() { Phase::Closed } else { Phase::Escalated };
+                let applied = over_at_once(record, self.current.as_ref(), phase).map_err(illegal)?;
+                self.owners_paused.retain(|paused| !outcome.is_done() || paused.owner != *owner);
+                applied
+            }
             Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
@@ -321,7 +361,8 @@ impl WorkloadState {
                 self.paused = Some(Pause { by: by.clone(), reason: reason.clone(), since: record.at });
             }
             Event::Resumed { .. } => self.paused = None,
-            Event::Suspected { .. }
+            Event::OwnerPutBack { .. }
+            | Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
             | Event::Refused { .. }
@@ -357,6 +398,7 @@ impl WorkloadState {
         let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.as_ref().map(Hold::as_str)));
         incident.take_in(record);
         self.note_in_ledger(&incident, record);
+        owner::note(&mut self.owners_paused, &incident, record);
         incident.phase = next;
         let told = matches!(&record.event, Event::Detected { .. })
             || before != Some((next, incident.hold.as_ref().map(Hold::as_str)));
@@ -396,6 +438,7 @@ impl WorkloadState {
             | Event::KnownGood { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Detected { .. }
@@ -416,12 +459,12 @@ impl WorkloadState {
     }
 }
 
-/// A refusal's whole incident, which nothing of the state depends on.
-fn refusal(record: &Record) -> Result<Applied, String> {
+/// A whole incident of one record, which nothing of the state depends on.
+fn over_at_once(record: &Record, current: Option<&Running>, phase: Phase) -> Result<Applied, String> {
     let id = record.incident.as_ref().ok_or("it names no incident")?;
-    let mut incident = Incident::begin(id.clone(), record, None)?;
+    let mut incident = Incident::begin(id.clone(), record, current)?;
     incident.take_in(record);
-    incident.phase = Phase::Closed;
+    incident.phase = phase;
     incident.notices = 1;
     Ok(Applied::Transition(Box::new(incident)))
 }

@@ -14,6 +14,8 @@ pub struct Kubernetes {
     pub namespace: Option<String>,
     /// What is watched there.
     pub subject: KubernetesSubject,
+    /// The namespace of Argo CD's Applications where a workload's mark names none.
+    pub argocd_namespace: String,
     /// What is kept beside the releases themselves.
     pub keep: Keep,
 }

@@ -242,6 +242,7 @@ mod tests {
             incident,
             assessment: &assessment,
             available: Ok(&[]),
+            owners: &[],
             fleet: &FleetView { bad_without_rollout, ..FleetView::default() },
             now: at,
         })

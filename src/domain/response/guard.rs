@@ -12,7 +12,7 @@ use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
 use crate::domain::incident::record::{Cause, Goal, Running};
 use crate::domain::incident::state::{Incident, WorkloadState};
-use crate::domain::policy::{Mode, Release, Severity, WorkloadPolicy};
+use crate::domain::policy::{Gitops, Mode, Owner, Release, Severity, WorkloadPolicy};
 use crate::domain::time::{Span, Timestamp};
 
 /// How long the daily limit looks back.
@@ -62,14 +62,24 @@ pub struct Limits {
     pub cooldown: Span,
     /// Rollbacks within 24 hours.
     pub per_day: u32,
+    /// What is done where a GitOps tool owns the workload.
+    #[serde(default)]
+    pub gitops: Gitops,
 }
 
 impl Limits {
     /// Those of a policy.
     #[must_use]
     pub const fn of(policy: &WorkloadPolicy) -> Self {
-        let WorkloadPolicy { mode, interval, probation, cooldown, per_day, .. } = policy;
-        Self { mode: *mode, interval: *interval, probation: *probation, cooldown: *cooldown, per_day: *per_day }
+        let WorkloadPolicy { mode, interval, probation, cooldown, per_day, gitops, .. } = policy;
+        Self {
+            mode: *mode,
+            interval: *interval,
+            probation: *probation,
+            cooldown: *cooldown,
+            per_day: *per_day,
+            gitops: *gitops,
+        }
     }
 }
 
@@ -86,6 +96,8 @@ pub struct Situation<'a> {
     pub assessment: &'a Assessment,
     /// The releases that exist, or why that is not known.
     pub available: Result<&'a [Release], &'a str>,
+    /// Who besides people writes what a rollback would write.
+    pub owners: &'a [Owner],
     /// The brakes over all workloads.
     pub fleet: &'a FleetView,
     /// The present.
@@ -136,11 +148,12 @@ impl Ruling {
 }
 
 /// The guards that `--force` may name. The others protect against harm that no operator can have meant.
-pub const FORCIBLE: [&str; 9] = [
+pub const FORCIBLE: [&str; 10] = [
     "past-probation",
     "no-rollout",
     "goal-refused",
     "rolled-back-before",
+    "gitops-owner",
     "cooldown",
     "daily-limit",
     "fleet-storm",
@@ -175,6 +188,8 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("past-probation", past_probation(situation)),
         ("unconfirmed", unconfirmed(situation)),
         ("rolled-back-before", rolled_back_before(situation)),
+        ("rollouts-owner", rollouts_owner(situation)),
+        ("gitops-owner", gitops_owner(situation)),
         (goal_guard_name(situation), goal.as_ref().err().cloned()),
         ("cooldown", cooldown(situation)),
         ("daily-limit", daily_limit(situation)),
@@ -320,6 +335,25 @@ fn rolled_back_before(situation: &Situation<'_>) -> Option<Hold> {
     recent.then(|| Hold::RolledBackBefore { revision: revision.clone(), incident: incident.clone() })
 }
 
+fn rollouts_owner(situation: &Situation<'_>) -> Option<Hold> {
+    situation.owners.iter().find_map(|owner| match owner {
+        Owner::Rollouts { tool } => Some(Hold::RolloutsOwner { tool: *tool }),
+        Owner::Gitops { .. } => None,
+    })
+}
+
+/// An owner that goes on would undo a rollback within seconds.
+fn gitops_owner(situation: &Situation<'_>) -> Option<Hold> {
+    situation.owners.iter().find_map(|owner| {
+        let why = match (owner, situation.limits.gitops) {
+            (Owner::Rollouts { .. }, _) | (Owner::Gitops { name: Some(_), .. }, Gitops::Pause) => return None,
+            (Owner::Gitops { .. }, Gitops::Alert) => "`gitops = \"pause\"` would pause it for a time",
+            (Owner::Gitops { name: None, .. }, Gitops::Pause) => "no mark says which object to pause",
+        };
+        Some(Hold::GitopsOwner { owner: owner.clone(), why: why.to_owned() })
+    })
+}
+
 /// Rollbacks of earlier incidents: retries of the same incident are the escalation ladder's business.
 fn earlier_rollbacks<'a>(situation: &Situation<'a>) -> impl DoubleEndedIterator<Item = Timestamp> + 'a {
     let decided = situation.incident.times.decided.unwrap_or(situation.now);
@@ -370,4 +404,58 @@ fn needs_approval(situation: &Situation<'_>) -> Option<Hold> {
         (Mode::Observe | Mode::Enforce, Severity::Critical | Severity::Alert) => return None,
     };
     Some(Hold::NeedsApproval { because: because.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::{GitopsTool, Habitat, ReleaseDir, RolloutTool, Strategy};
+    use crate::domain::testing;
+
+    /// The guards about owners that hold, forced ones marked.
+    fn held(owners: &[Owner], gitops: Gitops, force: &[&str]) -> Vec<String> {
+        let (root, releases) = ("/srv/app".into(), "releases".into());
+        let dir = ReleaseDir { root, releases, instances: Vec::new() };
+        let policy = testing::policy(Strategy::Rolling, Habitat::ReleaseDir(dir));
+        let force = force.iter().map(|name| (*name).to_owned()).collect();
+        let cause = Cause::Manual { by: String::new(), reason: String::new(), to: None, force };
+        let now = Timestamp::default();
+        let assessment = Assessment {
+            at: now,
+            revision: None,
+            triggers: Vec::new(),
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+        };
+        let ruling = rule(&Situation {
+            limits: Limits { gitops, ..Limits::of(&policy) },
+            state: &WorkloadState::default(),
+            incident: &Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Rolling, now),
+            assessment: &assessment,
+            available: Ok(&[]),
+            owners,
+            fleet: &FleetView::default(),
+            now,
+        });
+        let about = ruling.guards.iter().filter(|guard| guard.hold.is_some() && guard.name.ends_with("-owner"));
+        about.map(|guard| format!("{}{}", guard.name, if guard.forced { ", forced" } else { "" })).collect()
+    }
+
+    #[test]
+    fn an_owner_holds_unless_it_can_be_paused_and_may_be() {
+        let gitops = |name: Option<&str>| Owner::Gitops {
+            tool: GitopsTool::ArgoCd,
+            namespace: None,
+            name: name.map(str::to_owned),
+        };
+        let [named, unnamed] = [[gitops(Some("web"))], [gitops(None)]];
+        assert_eq!(held(&[], Gitops::Alert, &[]), [""; 0]);
+        assert_eq!(held(&named, Gitops::Alert, &[]), ["gitops-owner"]);
+        assert_eq!(held(&named, Gitops::Pause, &[]), [""; 0]);
+        assert_eq!(held(&unnamed, Gitops::Pause, &[]), ["gitops-owner"]);
+        assert_eq!(held(&unnamed, Gitops::Alert, &["gitops-owner"]), ["gitops-owner, forced"]);
+        let flagger = [Owner::Rollouts { tool: RolloutTool::Flagger }];
+        assert_eq!(held(&flagger, Gitops::Pause, &[]), ["rollouts-owner"]);
+    }
 }

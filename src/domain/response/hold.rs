@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{IncidentId, RevisionId, SignalName, TargetId, WorkloadId};
+use crate::domain::policy::{Owner, RolloutTool};
 use crate::domain::time::{Span, Timestamp};
 
 use super::plan::Finding;
@@ -127,6 +128,18 @@ pub enum Hold {
         /// By which incident.
         incident: IncidentId,
     },
+    /// A GitOps tool owns the workload and would undo a rollback.
+    GitopsOwner {
+        /// Whose it is.
+        owner: Owner,
+        /// Why the owner is not paused.
+        why: String,
+    },
+    /// A tool that rolls releases out and back by itself owns the workload: two would fight.
+    RolloutsOwner {
+        /// Which.
+        tool: RolloutTool,
+    },
     /// A rollback of this workload is too recent.
     Cooldown {
         /// When it is over.
@@ -197,6 +210,8 @@ impl Hold {
             | Hold::NoKnownGood { .. }
             | Hold::GoalRefused { .. }
             | Hold::RolledBackBefore { .. }
+            | Hold::GitopsOwner { .. }
+            | Hold::RolloutsOwner { .. }
             | Hold::Cooldown { .. }
             | Hold::DailyLimit { .. }
             | Hold::FleetBudget { .. }
@@ -232,6 +247,8 @@ impl Hold {
             Hold::NoKnownGood { .. } => "no-known-good",
             Hold::GoalRefused { .. } => "goal-refused",
             Hold::RolledBackBefore { .. } => "rolled-back-before",
+            Hold::GitopsOwner { .. } => "gitops-owner",
+            Hold::RolloutsOwner { .. } => "rollouts-owner",
             Hold::Cooldown { .. } => "cooldown",
             Hold::DailyLimit { .. } => "daily-limit",
             Hold::FleetBudget { .. } => "fleet-budget",
@@ -304,6 +321,12 @@ impl fmt::Display for Hold {
             Hold::GoalRefused { revision, why } => write!(f, "{revision} is no goal: {why}"),
             Hold::RolledBackBefore { revision, incident } => {
                 write!(f, "{revision} has been taken back before, by {incident}")
+            }
+            Hold::GitopsOwner { owner, why } => {
+                write!(f, "{owner} owns the workload and would undo a rollback: {why}")
+            }
+            Hold::RolloutsOwner { tool } => {
+                write!(f, "{tool} owns the workload, and rolls its releases out and back by itself")
             }
             Hold::Cooldown { until } => write!(f, "rolled back a short while ago; cooling down until {until}"),
             Hold::DailyLimit { until } => {

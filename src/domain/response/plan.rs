@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::policy::{Ask, ClusterObject, Pin, Restart, Strategy, Switch};
+use crate::domain::policy::{Ask, ClusterObject, OwnerObject, Pin, Restart, Strategy, Switch};
 use crate::domain::time::{Span, Timestamp};
 
 /// Everything that will be done, in order.
@@ -64,6 +64,8 @@ impl Plan {
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
             | StepKind::AwaitWell { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::Gate { .. } => None,
         });
         scales.max()
@@ -180,6 +182,22 @@ pub enum StepKind {
         /// The release.
         release: RevisionId,
     },
+    /// Pause the GitOps tool's object that owns the workload, unless somebody else has. Safe to do twice.
+    PauseOwner {
+        /// The object.
+        owner: OwnerObject,
+        /// How long it stays paused at most.
+        limit: Span,
+        /// It was paused before, by this incident: where it is not any more, somebody else wants it so.
+        #[serde(default)]
+        is_paused: bool,
+    },
+    /// Put such an object back as it was, if it is still paused by this daemon for this workload. No step of a plan: done
+    /// once the pause is not needed any more. Safe to do twice.
+    PutBackOwner {
+        /// The object.
+        owner: OwnerObject,
+    },
     /// Wait until the orchestrator has brought every instance to a release and into service, on observations made after
     /// the step began. Done by judgement, not by an effect.
     AwaitRollout {
@@ -268,6 +286,8 @@ impl StepKind {
             | StepKind::Scale { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::DeleteStuck { .. } => false,
         }
     }
@@ -303,6 +323,9 @@ impl StepKind {
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")
             }
+            StepKind::PauseOwner { owner, limit, is_paused: false } => format!("pause {owner} for {limit} at most"),
+            StepKind::PauseOwner { owner, is_paused: true, .. } => format!("make sure that {owner} is still paused"),
+            StepKind::PutBackOwner { owner } => format!("let {owner} go on"),
             StepKind::AwaitRollout { release, .. } => {
                 format!("wait until every instance is at {release} and in service")
             }
@@ -354,6 +377,28 @@ pub enum Outcome {
     Denied(String),
     /// Not done in its time; whether it took effect is settled by reading.
     TimedOut(String),
+}
+
+impl Outcome {
+    /// Whether it is as it should be.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        match self {
+            Outcome::Applied | Outcome::AlreadyInEffect => true,
+            Outcome::Conflict(_) | Outcome::Transient(_) | Outcome::Denied(_) | Outcome::TimedOut(_) => false,
+        }
+    }
+
+    /// Why it is not as it should be.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Outcome::Applied | Outcome::AlreadyInEffect => None,
+            Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
+                Some(why)
+            }
+        }
+    }
 }
 
 /// What of a rollback a finding is about.

@@ -23,10 +23,12 @@ pub enum Need {
     Rehearsal,
     /// There is room for what a rollback starts.
     Quota,
+    /// Nobody else undoes it, or whoever would is paused first.
+    Owner,
 }
 
 /// All of them.
-pub const NEEDS: [Need; 5] = [Need::KnownGood, Need::Kept, Need::Rights, Need::Rehearsal, Need::Quota];
+pub const NEEDS: [Need; 6] = [Need::KnownGood, Need::Kept, Need::Rights, Need::Rehearsal, Need::Quota, Need::Owner];
 
 impl Need {
     /// Its label value in metrics.
@@ -38,6 +40,7 @@ impl Need {
             Need::Rights => "rights",
             Need::Rehearsal => "rehearsal",
             Need::Quota => "quota",
+            Need::Owner => "owner",
         }
     }
 
@@ -93,6 +96,7 @@ pub fn readiness(plan: Option<&Plan>, guards: &[Guard], orchestrated: Option<&Or
         // Those that the policy needs are asked for, whatever the plan.
         Need::Rights => Met::Yes,
         Need::Rehearsal | Need::Quota => with_plan(),
+        Need::Owner => owned(guards).unwrap_or(Met::Yes),
     };
     NEEDS.iter().map(|need| Readiness { need: *need, met: met(*need) }).collect()
 }
@@ -115,6 +119,13 @@ pub fn refine(readiness: &mut [Readiness], findings: &[Finding]) {
             None => {}
         }
     }
+}
+
+/// An owner that would undo a rollback stands in the way of each.
+fn owned(guards: &[Guard]) -> Option<Met> {
+    let mut holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
+    let hold = holds.find(|hold| matches!(hold, Hold::GitopsOwner { .. } | Hold::RolloutsOwner { .. }))?;
+    Some(Met::No(hold.to_string()))
 }
 
 fn no_goal(guards: &[Guard]) -> Met {
@@ -189,6 +200,7 @@ mod tests {
             "rights no: may not patch; may not get",
             "rehearsal unknown: rights are missing",
             "quota no: no room",
+            "owner yes",
         ];
         assert_eq!(told(&all), expected);
     }

@@ -3,6 +3,7 @@
 
 mod colours;
 mod container;
+mod gitops;
 mod image;
 mod kinds;
 mod kubelet;

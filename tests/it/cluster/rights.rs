@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use rollbackd::cluster::rights::{self, Right};
 use rollbackd::domain::incident::alert::Phase;
-use rollbackd::domain::policy::{Keep, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use rollbackd::domain::policy::{GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -49,7 +49,13 @@ fn pair(right: &Right) -> Pair {
 
 fn asked_for(kind: ObjectKind, strategy: Strategy) -> BTreeSet<Pair> {
     let subject = KubernetesSubject::Object { kind, name: "shop".to_owned() };
-    let cluster = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
+    let cluster = Kubernetes {
+        context: None,
+        namespace: Some("prod".to_owned()),
+        subject,
+        argocd_namespace: "argocd".to_owned(),
+        keep: Keep::default(),
+    };
     rights::needed(&cluster, strategy).iter().map(pair).collect()
 }
 
@@ -69,7 +75,7 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["blue-green", "logs", "scale", "stuck-pods"]);
+    assert_eq!(extras(), ["argo-cd", "blue-green", "flux", "logs", "scale", "stuck-pods"]);
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
@@ -80,6 +86,9 @@ fn each_extra_grants_what_its_steps_ask_for() {
     let colours =
         [&rights::to_switch()[..], &[Right::new("", "services", "list"), Right::new("", "services", "watch")]];
     assert_eq!(pairs(&objects("extras/blue-green")), more(&colours.concat()));
+    assert_eq!(pairs(&objects("extras/argo-cd")), more(&rights::to_pause(GitopsTool::ArgoCd)));
+    let flux = [GitopsTool::FluxKustomization, GitopsTool::FluxHelmRelease].map(rights::to_pause);
+    assert_eq!(pairs(&objects("extras/flux")), more(&flux.concat()));
     let no_secret = extras().iter().all(|extra| {
         let pairs = pairs(&objects(&format!("extras/{extra}")));
         pairs.iter().all(|(_, resource, _)| resource != "secrets")

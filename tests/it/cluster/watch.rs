@@ -56,11 +56,12 @@ impl Watch {
         let inbox: Arc<Mutex<Vec<Alert>>> = Arc::default();
         let receiver = receive(Arc::clone(&inbox)).await;
         let dir = tempfile::tempdir().unwrap();
+        let deadline = if more.contains("deadline = ") { "" } else { "deadline = \"90s\"\n" };
         let policy = format!(
             "[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n\n\
              [notify.test]\nwebhook = \"http://127.0.0.1:{receiver}/\"\n\n\
              [workload.{WORKLOAD}]\nkubernetes = {{ namespace = \"{}\", {kind} = \"shop\" }}\n\
-             interval = \"{interval}\"\nknown_good_after = \"{known_good_after}\"\ndeadline = \"90s\"\nnotify = [\"test\"]\n{more}\n",
+             interval = \"{interval}\"\nknown_good_after = \"{known_good_after}\"\n{deadline}notify = [\"test\"]\n{more}\n",
             dir.path().join("state").display(),
             cluster.namespace(),
         );

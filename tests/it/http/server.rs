@@ -50,7 +50,12 @@ impl Actuator for Nowhere {
         Vec::new()
     }
 
-    async fn survey(&self, _: &WorkloadPolicy, _: Option<&Plan>) -> Vec<Finding> {
+    async fn survey(
+        &self,
+        _: &WorkloadPolicy,
+        _: Option<&Plan>,
+        _: &[rollbackd::domain::policy::Owner],
+    ) -> Vec<Finding> {
         Vec::new()
     }
 

@@ -426,6 +426,8 @@ impl World {
             | StepKind::RestoreTemplate { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }

@@ -37,6 +37,8 @@ pub(crate) fn policy(strategy: Strategy, instances: &[&str]) -> WorkloadPolicy {
         deadline: Span::from_secs(60),
         cooldown: Span::from_secs(1800),
         per_day: 2,
+        gitops: rollbackd::domain::policy::Gitops::Alert,
+        gitops_limit: Span::from_secs(3600),
         warmup: Span::from_secs(60),
         namespace: "host".to_owned(),
         operands,

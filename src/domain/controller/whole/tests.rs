@@ -22,7 +22,13 @@ fn at(seconds: u64) -> Timestamp {
 
 fn policy() -> WorkloadPolicy {
     let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
-    let place = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
+    let place = Kubernetes {
+        context: None,
+        namespace: Some("prod".to_owned()),
+        subject,
+        argocd_namespace: "argocd".to_owned(),
+        keep: Keep::default(),
+    };
     testing::policy(Strategy::Direct, Habitat::Kubernetes(place))
 }
 
@@ -50,6 +56,7 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
             history_limit: None,
             canary: None,
             idle: None,
+            owners: Vec::new(),
         })),
     }
 }

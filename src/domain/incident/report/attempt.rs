@@ -120,6 +120,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         | Event::KnownGood { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
+        | Event::OwnerPutBack { .. }
         | Event::Suspected { .. }
         | Event::StillPending { .. }
         | Event::Detected { .. }

@@ -260,6 +260,7 @@ impl Telling {
             | Event::KnownGood { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
             | Event::Approved { .. }

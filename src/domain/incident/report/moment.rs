@@ -89,6 +89,10 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
         Event::Failed { reason, .. } => line("failed", reason.clone()),
         Event::Escalated { reason, .. } => line("escalated", reason.clone()),
         Event::Closed { how } => line("closed", closed(how)),
+        Event::OwnerPutBack { owner, outcome: how, .. } => {
+            let (word, detail) = outcome(how);
+            line("owner put back", format!("{owner}: {word} {detail}").trim_end().to_owned())
+        }
         Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => None,
     }
 }

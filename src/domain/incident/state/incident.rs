@@ -4,7 +4,7 @@ use super::{Incident, Progress, Smoke};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
-use crate::domain::policy::{Mode, Strategy};
+use crate::domain::policy::{Mode, OwnerObject, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, Plan, Purpose};
 use crate::domain::time::Timestamp;
@@ -53,10 +53,17 @@ impl Incident {
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
         let (cause, from, onset, mode, strategy) = match &record.event {
             Event::Suspected { cause, from, onset, mode, strategy, .. } => {
-                (cause, from.clone(), *onset, *mode, *strategy)
+                (cause.clone(), from.clone(), *onset, *mode, *strategy)
             }
-            Event::Detected { cause, onset, mode, strategy, .. } => (cause, current.cloned(), *onset, *mode, *strategy),
-            Event::Refused { cause, from, mode, strategy, .. } => (cause, from.clone(), record.at, *mode, *strategy),
+            Event::Detected { cause, onset, mode, strategy, .. } => {
+                (cause.clone(), current.cloned(), *onset, *mode, *strategy)
+            }
+            Event::Refused { cause, from, mode, strategy, .. } => {
+                (cause.clone(), from.clone(), record.at, *mode, *strategy)
+            }
+            Event::OwnerPutBack { owner, mode, strategy, .. } => {
+                (put_back_cause(owner), current.cloned(), record.at, *mode, *strategy)
+            }
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
             | Event::Paused { .. }
@@ -77,7 +84,7 @@ impl Incident {
             | Event::Escalated { .. }
             | Event::Closed { .. } => return Err("no incident is open".to_owned()),
         };
-        let fresh = Self::hypothetical(cause.clone(), from, mode, strategy, record.at);
+        let fresh = Self::hypothetical(cause, from, mode, strategy, record.at);
         let times = Times { onset: Some(onset), ..Times::default() };
         Ok(Self { id, times, ..fresh })
     }
@@ -148,7 +155,11 @@ impl Incident {
                 self.progress = Progress::Idle;
             }
             Event::Closed { .. } => self.progress = Progress::Idle,
-            Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
+            Event::ReleaseObserved { .. }
+            | Event::KnownGood { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::OwnerPutBack { .. } => {}
         }
     }
 
@@ -201,4 +212,9 @@ fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
             Progress::Broken { reason: why.clone() }
         }
     }
+}
+
+fn put_back_cause(owner: &OwnerObject) -> Cause {
+    let reason = format!("{owner} was paused for a rollback");
+    Cause::External { by: "rollbackd".to_owned(), kind: "gitops".to_owned(), reason }
 }

@@ -5,11 +5,11 @@ pub mod command;
 mod kubernetes;
 mod release_dir;
 
-use super::plan::{Plan, Purpose, Step};
+use super::plan::{Plan, Purpose, Step, StepKind};
 use crate::domain::id::RevisionId;
 use crate::domain::incident::record::Goal;
 use crate::domain::observation::ReleaseView;
-use crate::domain::policy::{Habitat, WorkloadPolicy};
+use crate::domain::policy::{Gitops, Habitat, Kubernetes, OwnerObject, WorkloadPolicy};
 use crate::domain::time::Timestamp;
 
 /// Good answers in a row that each target must give before the next instance is touched.
@@ -37,7 +37,9 @@ pub fn build(
         }
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
         // A replay of recorded samples knows no objects: it decides and takes no step.
-        Habitat::Kubernetes(cluster) => kubernetes::steps(policy, cluster, view, from, &goal.revision),
+        Habitat::Kubernetes(cluster) => {
+            with_owners_paused(policy, cluster, view, kubernetes::steps(policy, cluster, view, from, &goal.revision))
+        }
     };
     Plan {
         attempt,
@@ -48,6 +50,22 @@ pub fn build(
         steps,
         deadline: now + policy.deadline,
     }
+}
+
+/// Whoever would undo the steps is paused before the first of them, where the policy says so.
+fn with_owners_paused(
+    policy: &WorkloadPolicy,
+    cluster: &Kubernetes,
+    view: &ReleaseView,
+    steps: Vec<Step>,
+) -> Vec<Step> {
+    let owners = view.orchestrated.iter().flat_map(|orchestrated| &orchestrated.owners);
+    let owners = owners.filter(|_| policy.gitops == Gitops::Pause && !steps.is_empty());
+    let pauses = owners.filter_map(|owner| OwnerObject::of(owner, cluster)).map(|owner| Step {
+        kind: StepKind::PauseOwner { owner, limit: policy.gitops_limit, is_paused: false },
+        timeout: kubernetes::WRITE_TIMEOUT,
+    });
+    pauses.chain(steps.iter().cloned()).collect()
 }
 
 #[cfg(test)]

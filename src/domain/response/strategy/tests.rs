@@ -2,8 +2,8 @@ use super::*;
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Canary, Idle, Orchestrated, Rollout};
 use crate::domain::policy::{
-    Ask, AskedPage, ClusterObject, CommandHabitat, Keep, Kubernetes, KubernetesSubject, ObjectKind, Pin, ReleaseDir,
-    ReleaseInstance, Restart, Strategy, Switch,
+    Ask, AskedPage, ClusterObject, CommandHabitat, Gitops, GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind,
+    Owner, Pin, ReleaseDir, ReleaseInstance, Restart, Strategy, Switch,
 };
 use crate::domain::time::Span;
 
@@ -116,6 +116,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             history_limit: None,
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
             idle: None,
+            owners: Vec::new(),
         })),
     }
 }
@@ -126,7 +127,13 @@ fn in_cluster(strategy: Strategy, from: &str, view: &ReleaseView) -> Vec<String>
 }
 
 fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: &ReleaseView) -> Vec<String> {
-    let habitat = Kubernetes { context: None, namespace: Some("prod".to_owned()), subject, keep: Keep::default() };
+    let habitat = Kubernetes {
+        context: None,
+        namespace: Some("prod".to_owned()),
+        subject,
+        argocd_namespace: "argocd".to_owned(),
+        keep: Keep::default(),
+    };
     let policy = policy(strategy, Habitat::Kubernetes(habitat));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let plan = build(&policy, Purpose::First, 1, &from.into(), &goal, view, Timestamp::default());
@@ -239,4 +246,36 @@ fn between_colours_a_second_attempt_does_the_same_from_wherever_the_first_came()
     whole.kept.insert("v1".into(), Pin { name: "green-v1".to_owned(), uid: "r1".to_owned() });
     let own = between(&other, "v2", false, false);
     assert_eq!(own[0], "give deployment prod/green the template of v1, kept by green-v1, in place of that of v2");
+}
+
+#[test]
+fn whoever_would_undo_it_is_paused_first_where_the_policy_says_so() {
+    let gitops = |tool, namespace: Option<&str>, name: Option<&str>| Owner::Gitops {
+        tool,
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+    };
+    let mut view = cluster(ObjectKind::Deployment, 2, &["p-0"]);
+    view.orchestrated.as_mut().unwrap().owners = vec![
+        gitops(GitopsTool::ArgoCd, None, Some("web")),
+        gitops(GitopsTool::FluxHelmRelease, Some("prod"), Some("app")),
+        gitops(GitopsTool::FluxKustomization, None, None),
+    ];
+    let unpaused = in_cluster(Strategy::Rolling, "v2", &view);
+    assert_eq!(unpaused.len(), 2);
+    let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
+    let argocd_namespace = "argocd".to_owned();
+    let (namespace, keep) = (Some("prod".to_owned()), Keep::default());
+    let habitat = Kubernetes { context: None, namespace, subject, argocd_namespace, keep };
+    let mut policy = policy(Strategy::Rolling, Habitat::Kubernetes(habitat));
+    policy.gitops = Gitops::Pause;
+    let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
+    let plan = build(&policy, Purpose::First, 1, &"v2".into(), &goal, &view, Timestamp::default());
+    let titles: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
+    let pauses =
+        ["pause Argo CD Application argocd/web for 1h at most", "pause Flux HelmRelease prod/app for 1h at most"];
+    assert_eq!(titles[..2], pauses);
+    assert_eq!(titles[2..], unpaused);
+    let none = build(&policy, Purpose::First, 1, &"v2".into(), &goal, &ReleaseView::default(), Timestamp::default());
+    assert!(none.steps.is_empty(), "nothing is paused for nothing");
 }

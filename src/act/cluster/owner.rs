@@ -1,0 +1,404 @@
+//! A GitOps tool's object paused for a time, by the means that the tool documents, and let go on: read, compare, write, and
+//! read again.
+//!
+//! What is paused here says so in a mark of its own, which names the workloads that it is paused for and keeps what was
+//! there before. So it is told from somebody else's pause, of which nothing is touched, and of several workloads the last
+//! one lets it go on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::object::{Earnest, FIELD_MANAGER};
+use super::write::{refused, unsettled};
+use crate::cluster::{describe, rights};
+use crate::domain::id::WorkloadId;
+use crate::domain::policy::{GitopsTool, OwnerObject};
+use crate::domain::response::plan::Outcome;
+
+/// The mark of what is paused here.
+const MARK: &str = "rollbackd.dev/paused";
+
+/// Where Argo CD is told to sync by itself. Without it nothing is synced but by hand.
+const AUTOMATED: &str = "/spec/syncPolicy/automated";
+
+/// Where Flux is told to wait.
+const SUSPEND: &str = "/spec/suspend";
+
+/// Writes that may miss because the tool notes its status meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// Time between two looks at a sync that is to end.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What is to be so.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::act) enum Wish {
+    /// It is paused. Where it is not any more and may not be paused anew, somebody let it go on.
+    Paused { anew: bool },
+    /// It goes on, as far as this workload is concerned.
+    GoingOn,
+}
+
+/// An owner, and the way to it.
+pub(super) struct Place<'a> {
+    owner: &'a OwnerObject,
+    api: Api<DynamicObject>,
+}
+
+/// What the mark holds.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+struct Mark {
+    workloads: BTreeSet<String>,
+    /// What stood at [`AUTOMATED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    automated: Option<Value>,
+}
+
+/// An owner as it was read.
+#[derive(Clone, Debug, Default)]
+struct Read {
+    uid: String,
+    version: String,
+    data: Value,
+    has_annotations: bool,
+    mark: Option<Mark>,
+    /// The ApplicationSet that makes it.
+    set: Option<String>,
+}
+
+/// What is left to do.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Nothing: it is so, by this daemon's doing.
+    Ours,
+    /// Nothing: it is so, by somebody else's.
+    Others,
+    /// This, and then it is so by this daemon's doing.
+    Write(Vec<Value>),
+    /// This, though somebody else has done what matters.
+    Tidy(Vec<Value>),
+    /// Somebody else wants it otherwise.
+    Fought,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(client: Client, owner: &'a OwnerObject) -> Self {
+        let (group, plural) = rights::owners(owner.tool);
+        let (version, kind) = match owner.tool {
+            GitopsTool::ArgoCd => ("v1alpha1", "Application"),
+            GitopsTool::FluxKustomization => ("v1", "Kustomization"),
+            GitopsTool::FluxHelmRelease => ("v2", "HelmRelease"),
+        };
+        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        Self { owner, api: Api::namespaced_with(client, &owner.namespace, &kind) }
+    }
+
+    /// None where there is no such object.
+    async fn read(&self) -> Result<Option<Read>, Outcome> {
+        let found = self.api.get_opt(&self.owner.name).await;
+        let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.owner, describe(&error))))?;
+        Ok(found.map(|found| Read {
+            uid: found.uid().unwrap_or_default(),
+            version: found.resource_version().unwrap_or_default(),
+            has_annotations: found.metadata.annotations.is_some(),
+            mark: found.annotations().get(MARK).and_then(|mark| serde_json::from_str(mark).ok()),
+            set: found.owner_references().iter().find(|of| of.kind == "ApplicationSet").map(|of| of.name.clone()),
+            data: found.data,
+        }))
+    }
+
+    async fn patch(&self, read: &Read, change: Vec<Value>, earnest: Earnest) -> Result<(), kube::Error> {
+        let mut operations = vec![
+            json!({"op": "test", "path": "/metadata/uid", "value": read.uid}),
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": read.version}),
+        ];
+        operations.extend(change);
+        let patch = serde_json::from_value(Value::Array(operations)).map_err(kube::Error::SerdeError)?;
+        let params = PatchParams {
+            dry_run: earnest == Earnest::DryRun,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.api.patch(&self.owner.name, &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+    }
+}
+
+impl Read {
+    fn is_paused(&self, tool: GitopsTool) -> bool {
+        match tool {
+            GitopsTool::ArgoCd => match self.data.pointer(AUTOMATED) {
+                None | Some(Value::Null) => true,
+                Some(automated) => automated.get("enabled") == Some(&Value::Bool(false)),
+            },
+            GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease => {
+                self.data.pointer(SUSPEND) == Some(&Value::Bool(true))
+            }
+        }
+    }
+
+    /// A sync that was begun goes on whatever the policy has become.
+    fn syncs(&self) -> bool {
+        let phase = self.data.pointer("/status/operationState/phase").and_then(Value::as_str);
+        self.data.get("operation").is_some_and(|operation| !operation.is_null())
+            || matches!(phase, Some("Running" | "Terminating"))
+    }
+
+    fn next(&self, tool: GitopsTool, workload: &str, wish: Wish) -> Next {
+        let known = self.mark.clone().filter(|mark| mark.workloads.contains(workload));
+        match (wish, self.is_paused(tool), known) {
+            (Wish::Paused { .. }, true, Some(_)) => Next::Ours,
+            (Wish::Paused { .. }, true, None) => match &self.mark {
+                Some(mark) => Next::Write(self.marked(Mark { workloads: with(mark, workload), ..mark.clone() })),
+                None => Next::Others,
+            },
+            (Wish::Paused { anew: false }, false, _) => Next::Fought,
+            (Wish::Paused { anew: true }, false, _) => Next::Write(self.paused(tool, workload)),
+            (Wish::GoingOn, _, None) => Next::Others,
+            (Wish::GoingOn, is_paused, Some(mut mark)) => {
+                mark.workloads.remove(workload);
+                let is_last = mark.workloads.is_empty();
+                let mut change = if is_last { vec![unmarked()] } else { self.marked(mark.clone()) };
+                if is_last && is_paused {
+                    change.extend(self.going_on(tool, mark));
+                }
+                if is_paused { Next::Write(change) } else { Next::Tidy(change) }
+            }
+        }
+    }
+
+    fn paused(&self, tool: GitopsTool, workload: &str) -> Vec<Value> {
+        let workloads = BTreeSet::from([workload.to_owned()]);
+        let (change, automated) = match tool {
+            GitopsTool::ArgoCd => (json!({"op": "remove", "path": AUTOMATED}), self.data.pointer(AUTOMATED).cloned()),
+            GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease => {
+                (json!({"op": "add", "path": SUSPEND, "value": true}), None)
+            }
+        };
+        let mut all = self.marked(Mark { workloads, automated });
+        all.push(change);
+        all
+    }
+
+    /// As it was. Where Argo CD's own policy was emptied altogether, it is made again.
+    fn going_on(&self, tool: GitopsTool, mark: Mark) -> Vec<Value> {
+        match tool {
+            GitopsTool::ArgoCd => {
+                let automated = mark.automated.unwrap_or_else(|| json!({}));
+                match self.data.pointer("/spec/syncPolicy") {
+                    Some(Value::Object(_)) => vec![json!({"op": "add", "path": AUTOMATED, "value": automated})],
+                    _ => vec![json!({"op": "add", "path": "/spec/syncPolicy", "value": {"automated": automated}})],
+                }
+            }
+            GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease => {
+                vec![json!({"op": "add", "path": SUSPEND, "value": false})]
+            }
+        }
+    }
+
+    fn marked(&self, mark: Mark) -> Vec<Value> {
+        let text = json!(mark).to_string();
+        if self.has_annotations {
+            vec![json!({"op": "add", "path": path_of_mark(), "value": text})]
+        } else {
+            vec![json!({"op": "add", "path": "/metadata/annotations", "value": {MARK: text}})]
+        }
+    }
+}
+
+fn with(mark: &Mark, workload: &str) -> BTreeSet<String> {
+    mark.workloads.iter().cloned().chain([workload.to_owned()]).collect()
+}
+
+fn unmarked() -> Value {
+    json!({"op": "remove", "path": path_of_mark()})
+}
+
+fn path_of_mark() -> String {
+    format!("/metadata/annotations/{}", MARK.replace('/', "~1"))
+}
+
+/// Does it. [`Outcome::Applied`]: it is so by this daemon's doing, now or before a crash; [`Outcome::AlreadyInEffect`]: by
+/// somebody else's. A sync that is under way is waited for until `deadline`.
+pub(super) async fn settle(place: &Place<'_>, workload: &WorkloadId, wish: Wish, deadline: Instant) -> Outcome {
+    let outcome = match attempt(place, workload.as_str(), wish).await {
+        Ok(outcome) | Err(outcome) => outcome,
+    };
+    match wish {
+        Wish::Paused { .. } if outcome.is_done() => match quiet(place, deadline).await {
+            Ok(()) => outcome,
+            Err(why) => why,
+        },
+        Wish::Paused { .. } | Wish::GoingOn => outcome,
+    }
+}
+
+async fn attempt(place: &Place<'_>, workload: &str, wish: Wish) -> Result<Outcome, Outcome> {
+    let owner = place.owner;
+    let Some(mut read) = place.read().await? else { return Ok(gone(owner, wish)) };
+    for _ in 0..ATTEMPTS {
+        let (change, done) = match read.next(owner.tool, workload, wish) {
+            Next::Ours => return Ok(Outcome::Applied),
+            Next::Others => return Ok(Outcome::AlreadyInEffect),
+            Next::Fought => return Ok(Outcome::Conflict(format!("{owner} was let go on by someone else"))),
+            Next::Write(change) => (change, Outcome::Applied),
+            Next::Tidy(change) => (change, Outcome::AlreadyInEffect),
+        };
+        let error = match place.patch(&read, change, Earnest::Write).await {
+            Ok(()) => return Ok(done),
+            Err(error) => error,
+        };
+        let before = read.version;
+        read = match place.read().await.map_err(|unread| unsettled(&error, unread))? {
+            Some(read) => read,
+            None => return Ok(gone(owner, wish)),
+        };
+        if read.version == before {
+            return Ok(refused(&error));
+        }
+        // The write may have arrived, though its answer did not.
+        if matches!((wish, read.next(owner.tool, workload, wish)), (Wish::GoingOn, Next::Others)) {
+            return Ok(done);
+        }
+    }
+    Ok(Outcome::Transient(format!("{owner} changed {ATTEMPTS} times while it was to be written")))
+}
+
+fn gone(owner: &OwnerObject, wish: Wish) -> Outcome {
+    match wish {
+        Wish::Paused { .. } => Outcome::Denied(format!("there is no {owner}")),
+        Wish::GoingOn => Outcome::AlreadyInEffect,
+    }
+}
+
+/// Waits until no sync is under way.
+async fn quiet(place: &Place<'_>, deadline: Instant) -> Result<(), Outcome> {
+    loop {
+        let read = place.read().await?;
+        if !read.is_some_and(|read| read.syncs()) {
+            return Ok(());
+        }
+        if Instant::now() + POLL + POLL >= deadline {
+            return Err(Outcome::Transient(under_way(place.owner)));
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn under_way(owner: &OwnerObject) -> String {
+    format!("a sync of {owner} is under way, and would write over a rollback: `argocd app terminate-op` ends it")
+}
+
+/// Looks whether an owner could be paused, and has the API server look at the very write.
+///
+/// # Errors
+/// Why it could not be.
+pub(super) async fn rehearse(place: &Place<'_>) -> Result<(), String> {
+    let owner = place.owner;
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        let read = place.read().await.map_err(|outcome| outcome.why().unwrap_or_default().to_owned())?;
+        let read = read.ok_or_else(|| format!("there is no {owner}"))?;
+        if read.syncs() {
+            return Err(under_way(owner));
+        }
+        if read.is_paused(owner.tool) {
+            return Ok(());
+        }
+        if let Some(set) = &read.set {
+            return Err(format!("ApplicationSet {set} makes {owner}, and would let it go on at once"));
+        }
+        match place.patch(&read, read.paused(owner.tool, ""), Earnest::DryRun).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = describe(&error),
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLUX: GitopsTool = GitopsTool::FluxKustomization;
+    const PAUSE: Wish = Wish::Paused { anew: true };
+
+    fn read(data: Value, mark: Option<Mark>) -> Read {
+        Read { data, mark, has_annotations: true, ..Read::default() }
+    }
+
+    fn mark(workloads: &[&str]) -> Option<Mark> {
+        let workloads = workloads.iter().map(|name| (*name).to_owned()).collect();
+        Some(Mark { workloads, automated: None })
+    }
+
+    fn suspended(is: bool, by: Option<Mark>) -> Read {
+        read(json!({ "spec": { "suspend": is } }), by)
+    }
+
+    fn paths(next: Next) -> Vec<String> {
+        let (Next::Write(change) | Next::Tidy(change)) = next else { panic!("{next:?}") };
+        change.iter().map(|one| format!("{} {}", one["op"].as_str().unwrap(), one["path"].as_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_pause_of_somebody_elses_is_left_to_them() {
+        assert_eq!(suspended(true, None).next(FLUX, "shop", PAUSE), Next::Others);
+        assert_eq!(suspended(true, None).next(FLUX, "shop", Wish::GoingOn), Next::Others);
+        assert_eq!(suspended(true, mark(&["cart"])).next(FLUX, "shop", Wish::GoingOn), Next::Others);
+        assert_eq!(suspended(true, mark(&["shop"])).next(FLUX, "shop", PAUSE), Next::Ours);
+    }
+
+    #[test]
+    fn what_was_let_go_on_by_somebody_else_is_not_paused_again() {
+        let again = Wish::Paused { anew: false };
+        assert_eq!(suspended(false, mark(&["shop"])).next(FLUX, "shop", again), Next::Fought);
+        let tidied = suspended(false, mark(&["shop"])).next(FLUX, "shop", Wish::GoingOn);
+        assert!(matches!(tidied, Next::Tidy(_)));
+        assert_eq!(paths(tidied), ["remove /metadata/annotations/rollbackd.dev~1paused"]);
+    }
+
+    #[test]
+    fn of_several_workloads_the_last_lets_it_go_on() {
+        let both = suspended(true, mark(&["cart"])).next(FLUX, "shop", PAUSE);
+        assert_eq!(paths(both), ["add /metadata/annotations/rollbackd.dev~1paused"]);
+        let one = suspended(true, mark(&["cart", "shop"])).next(FLUX, "shop", Wish::GoingOn);
+        assert_eq!(paths(one), ["add /metadata/annotations/rollbackd.dev~1paused"]);
+        let last = suspended(true, mark(&["shop"])).next(FLUX, "shop", Wish::GoingOn);
+        assert_eq!(paths(last), ["remove /metadata/annotations/rollbackd.dev~1paused", "add /spec/suspend"]);
+    }
+
+    #[test]
+    fn what_argo_cd_was_told_before_comes_back() {
+        let before = json!({ "prune": true, "selfHeal": true });
+        let running = read(json!({ "spec": { "syncPolicy": { "automated": before } } }), None);
+        let Next::Write(change) = running.next(GitopsTool::ArgoCd, "shop", PAUSE) else { panic!("{running:?}") };
+        let kept: Mark = serde_json::from_str(change[0]["value"].as_str().unwrap()).unwrap();
+        assert_eq!(kept.automated.as_ref(), Some(&before));
+        assert_eq!(change[1], json!({ "op": "remove", "path": AUTOMATED }));
+        for (left, path, value) in [
+            (json!({ "spec": { "syncPolicy": {} } }), AUTOMATED, before.clone()),
+            (json!({ "spec": {} }), "/spec/syncPolicy", json!({ "automated": before })),
+        ] {
+            let next = read(left, Some(kept.clone())).next(GitopsTool::ArgoCd, "shop", Wish::GoingOn);
+            let Next::Write(change) = next else { panic!("{next:?}") };
+            assert_eq!(change[1], json!({ "op": "add", "path": path, "value": value }));
+        }
+        let by_hand = read(json!({ "spec": { "syncPolicy": { "automated": { "enabled": false } } } }), None);
+        assert_eq!(by_hand.next(GitopsTool::ArgoCd, "shop", PAUSE), Next::Others);
+    }
+
+    #[test]
+    fn a_sync_that_was_begun_is_seen() {
+        let is = |data: Value| read(data, None).syncs();
+        assert!(is(json!({ "operation": { "sync": {} } })));
+        assert!(is(json!({ "status": { "operationState": { "phase": "Running" } } })));
+        assert!(!is(json!({ "status": { "operationState": { "phase": "Succeeded" } } })));
+    }
+}
