@@ -23,8 +23,9 @@ use crate::domain::id::WorkloadId;
 use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Gitops, Habitat, Owner, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use crate::domain::settings::{Setting, ToKeep};
 use crate::domain::time::Span;
-use crate::engine::ports::Actuator;
+use crate::engine::ports::{Actuator, Shelf};
 
 /// Changes the host that the daemon runs on, and the clusters that its policy names.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Hands {
     systemctl: String,
     clients: Clients,
     granted: Granted,
+    /// Where what is kept of settings lies.
+    shelf: Option<Arc<dyn Shelf>>,
     /// One step of a workload at a time. As many as there are workloads in the policy.
     lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -50,6 +53,7 @@ impl Hands {
             systemctl: systemctl.to_owned(),
             clients: Clients::default(),
             granted: Granted::default(),
+            shelf: None,
             lanes: Mutex::default(),
         }
     }
@@ -58,6 +62,12 @@ impl Hands {
     #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
+    }
+
+    /// With a place for what is kept of ConfigMaps.
+    #[must_use]
+    pub fn with_shelf(self, shelf: Arc<dyn Shelf>) -> Self {
+        Self { shelf: Some(shelf), ..self }
     }
 
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
@@ -71,7 +81,7 @@ impl Hands {
 
 impl Actuator for Hands {
     async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
-        preflight::findings(&self.systemctl, &self.clients, policy, plan).await
+        preflight::findings(&self.systemctl, &self.clients, self.shelf.as_deref(), policy, plan).await
     }
 
     async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>, owners: &[Owner]) -> Vec<Finding> {
@@ -115,6 +125,10 @@ impl Actuator for Hands {
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
                 cluster::restore_template(&self.clients, object, expect, source, limit).await
             }
+            StepKind::RestoreSetting { object, setting, expect, content, release } => {
+                let what = cluster::Restored { workload, object, setting, expect: expect.as_ref(), content, release };
+                cluster::restore_setting(&self.clients, self.shelf.as_deref(), what, limit).await
+            }
             StepKind::Scale { object, expect, replicas, only_from } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };
                 cluster::scale(&self.clients, object, expect, number, limit).await
@@ -151,6 +165,11 @@ impl Actuator for Hands {
         }
     }
 
+    async fn keep(&self, workload: &WorkloadId, wanted: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
+        let shelf = self.shelf.as_deref().ok_or_else(|| "there is no place for it".to_owned())?;
+        cluster::keep(&self.clients, shelf, workload, wanted).await
+    }
+
     async fn smoke(&self, workload: &WorkloadId, habitat: &Habitat, smoke: &SmokeTest) -> (bool, String) {
         smoke::smoke(workload, habitat, smoke).await
     }
@@ -167,6 +186,7 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::PauseOwner { .. }

@@ -12,6 +12,7 @@ use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{CommandHabitat, Habitat, Restart, WorkloadPolicy};
 use crate::domain::response::plan::{Aspect, CommandPurpose, Finding, Plan, StepKind};
 use crate::domain::response::strategy::command::fill;
+use crate::engine::ports::Shelf;
 use crate::host::command::{MAX_DETAIL, current, releases, shown, variables};
 use crate::host::process::{self, Invocation, Leftovers};
 use crate::host::release_dir::{ReleaseDirError, Root};
@@ -21,7 +22,13 @@ use crate::host::text;
 const HOST_LIMIT: Duration = Duration::from_secs(5);
 
 /// What stands in the way of a plan; nothing: it could be carried out now.
-pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
+pub(super) async fn findings(
+    systemctl: &str,
+    clients: &Clients,
+    shelf: Option<&dyn Shelf>,
+    policy: &WorkloadPolicy,
+    plan: &Plan,
+) -> Vec<Finding> {
     let host = tokio::time::timeout(HOST_LIMIT, host_findings(systemctl, policy, plan)).await;
     let mut findings =
         host.unwrap_or_else(|_| vec![finding("host", format!("did not answer within {} s", HOST_LIMIT.as_secs()))]);
@@ -33,7 +40,7 @@ pub(super) async fn findings(systemctl: &str, clients: &Clients, policy: &Worklo
             findings.push(Finding { aspect: Aspect::Kept, ..finding("plan", problem) });
         }
         Habitat::Kubernetes(_) => {
-            findings.extend(cluster::findings(clients, &plan.kinds()).await);
+            findings.extend(cluster::findings(clients, shelf, &policy.id, &plan.kinds()).await);
         }
         Habitat::ReleaseDir(_) => {}
     }
@@ -55,6 +62,7 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             StepKind::Command { argv, .. } => findings.extend(program_finding(argv)),
             StepKind::Gate { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::PauseOwner { .. }

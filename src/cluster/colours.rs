@@ -67,6 +67,7 @@ fn joined(
     whole.add_owners(beside.owners);
     whole.add_owners(of_the_service);
     whole.serving.extend(beside.serving);
+    whole.settings.named.extend(beside.settings.named);
     whole.idle = Some(Idle {
         object: beside.object,
         release: beside.desired,
@@ -91,6 +92,7 @@ mod tests {
     use crate::domain::id::{InstanceId, RevisionId};
     use crate::domain::observation::Orchestrated;
     use crate::domain::policy::{ClusterObject, ObjectKind};
+    use crate::domain::settings::Settings;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
@@ -121,6 +123,7 @@ mod tests {
             canary: None,
             idle: None,
             owners: Vec::new(),
+            settings: Settings::default(),
         };
         let known = |name: &str| Release { revision: RevisionId::new(name), image: None };
         let view = ReleaseView {

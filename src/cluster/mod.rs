@@ -11,6 +11,7 @@ pub mod facts;
 pub mod mask;
 pub mod own;
 pub mod rights;
+pub mod settings;
 pub mod template;
 pub mod view;
 

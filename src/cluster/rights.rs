@@ -146,6 +146,12 @@ pub const fn to_pause(tool: GitopsTool) -> [Right; 2] {
     [Right::new(group, plural, "get"), Right::new(group, plural, "patch")]
 }
 
+/// What it takes to keep the ConfigMaps that releases name, and to put one back.
+#[must_use]
+pub const fn to_restore_maps() -> [Right; 3] {
+    [Right::new("", "configmaps", "get"), Right::new("", "configmaps", "patch"), Right::new("", "configmaps", "create")]
+}
+
 /// What it takes to see whether there is room for the pods of a rollout.
 #[must_use]
 pub const fn to_see_quota() -> Right {
@@ -185,6 +191,10 @@ pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
     let mut needed = BTreeSet::from([to_see_quota(), to_see_events()]);
     if cluster.keep.logs {
         needed.insert(to_read_logs());
+    }
+    if cluster.keep.configmaps {
+        needed.extend(["list", "watch"].map(|verb| Right::new("", "configmaps", verb)));
+        needed.extend(to_restore_maps());
     }
     for kind in kinds {
         needed.extend(to_watch(*kind));

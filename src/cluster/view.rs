@@ -3,6 +3,7 @@
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::observation::{Canary, Orchestrated, ReleaseView, Rollout};
 use crate::domain::policy::{ClusterObject, ObjectKind, Pin, Release};
+use crate::domain::settings::Settings;
 
 use super::facts::{Pod, Revision, Workload};
 
@@ -64,6 +65,10 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             canary: None,
             idle: None,
             owners: workload.owners.clone(),
+            settings: Settings {
+                named: revisions.iter().map(|revision| (revision.hash.clone(), revision.settings.clone())).collect(),
+                ..Settings::default()
+            },
         })),
     })
 }
@@ -86,6 +91,7 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
         whole.rollout = Rollout::UnderWay { left };
     }
     whole.serving.extend(beside.serving);
+    whole.settings.named.extend(beside.settings.named);
     whole.canary = Some(Canary { object: beside.object, release: beside.desired });
     ReleaseView {
         instances: stable.instances.into_iter().chain(canary.instances).collect(),

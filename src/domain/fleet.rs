@@ -117,6 +117,7 @@ impl Fleet {
                 }
                 Event::ReleaseObserved { .. }
                 | Event::KnownGood { .. }
+                | Event::SettingsKept { .. }
                 | Event::Paused { .. }
                 | Event::Resumed { .. }
                 | Event::OwnerPutBack { .. }

@@ -11,6 +11,7 @@ pub mod incident;
 pub mod observation;
 pub mod policy;
 pub mod response;
+pub mod settings;
 pub mod time;
 pub mod units;
 

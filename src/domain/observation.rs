@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
 use super::policy::{ClusterObject, ObjectKind, OperandId, Owner, Pin, Release, Switch};
+use super::settings::Settings;
 use super::time::Timestamp;
 
 /// One look at one thing.
@@ -169,6 +170,8 @@ pub struct Orchestrated {
     pub idle: Option<Idle>,
     /// Who besides people writes what a rollback would write, each once.
     pub owners: Vec<Owner>,
+    /// What its releases name besides their templates.
+    pub settings: Settings,
 }
 
 /// A second object of the same kind, which tries a release beside the first.

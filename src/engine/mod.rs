@@ -282,6 +282,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                     let (passed, detail) = actuator.smoke(&workload, &policy.habitat, &smoke).await;
                     JobResult::Smoke(passed, detail)
                 }
+                Work::Keep(wanted) => JobResult::Kept(actuator.keep(&workload, &wanted).await),
                 Work::Record(wanted) => JobResult::Recorded(Box::new(actuator.record(&policy, &wanted).await)),
             };
             // The engine outlives its jobs; a closed channel means that it is gone and the next start asks again.

@@ -1,7 +1,9 @@
 //! What the engine needs from its edges, as traits that the edges implement.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::domain::id::{ReceiverName, WorkloadId};
@@ -10,6 +12,7 @@ use crate::domain::incident::record::Record;
 use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Habitat, Owner, SmokeTest, WorkloadPolicy};
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use crate::domain::settings::{ContentId, Setting, ToKeep};
 use crate::domain::time::{Span, Timestamp};
 
 /// Records and the notices that they cause, committed together or not at all.
@@ -150,6 +153,16 @@ pub trait Actuator: Send + Sync + 'static {
     /// [`RECORDING_LIMIT`]: crate::domain::incident::recording::RECORDING_LIMIT
     fn record(&self, policy: &WorkloadPolicy, wanted: &Wanted) -> impl Future<Output = Recording> + Send;
 
+    /// Keeps what a release names, changing nothing in the world: of each setting that could not be kept, why.
+    ///
+    /// # Errors
+    /// Why nothing could be kept.
+    fn keep(
+        &self,
+        workload: &WorkloadId,
+        wanted: &ToKeep,
+    ) -> impl Future<Output = Result<BTreeMap<Setting, String>, String>> + Send;
+
     /// Runs the smoke test: whether it passed, with its exit status and the end of its output.
     fn smoke(
         &self,
@@ -157,6 +170,20 @@ pub trait Actuator: Send + Sync + 'static {
         habitat: &Habitat,
         smoke: &SmokeTest,
     ) -> impl Future<Output = (bool, String)> + Send;
+}
+
+/// What is kept of workloads' settings, by their content. What it is made of is its keeper's business.
+pub trait Shelf: std::fmt::Debug + Send + Sync + 'static {
+    /// Adds contents to those of a workload, and lets go of those that are not needed any more.
+    fn put(
+        &self,
+        workload: WorkloadId,
+        contents: BTreeMap<ContentId, Vec<u8>>,
+        needed: BTreeSet<ContentId>,
+    ) -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// Finds one of a workload's contents, wherever it was put.
+    fn find(&self, workload: WorkloadId, content: ContentId) -> BoxFuture<'_, Result<Option<Vec<u8>>, JournalError>>;
 }
 
 /// Which of several daemons that watch the same acts.

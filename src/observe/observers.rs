@@ -163,6 +163,7 @@ fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(K
         kind,
         name: name.clone(),
         beside,
+        keep: cluster.keep,
         offer: Offer { scrape: sources.pod_scrape.clone(), health: sources.pod_health.clone() },
         interval,
     };

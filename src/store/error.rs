@@ -110,6 +110,12 @@ pub enum StoreError {
     /// The records contradict one another.
     #[error(transparent)]
     Illegal(#[from] Illegal),
+    /// There is no room for more.
+    #[error("{why}")]
+    Full {
+        /// Of what, and how much there is.
+        why: String,
+    },
     /// The store's thread has ended.
     #[error("the journal is closed")]
     Closed,

@@ -20,6 +20,7 @@ mod reader;
 mod retention;
 mod schema;
 mod shared;
+mod shelf;
 mod state_dir;
 mod worker;
 
@@ -132,6 +133,7 @@ impl Store {
             }
         }
         self.writer.call(move |connection| memory::prune(connection, before)).await?;
+        self.writer.call(|connection| shelf::prune(connection)).await?;
         self.writer.call(|connection| retention::shrink(connection)).await?;
         Ok(pruned)
     }

@@ -99,6 +99,15 @@ const MIGRATIONS: &[&str] = &[
         digest   BLOB    NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- What ConfigMaps said that releases name, by what stands for it.
+    CREATE TABLE shelf (
+        workload TEXT NOT NULL,
+        content  TEXT NOT NULL,
+        body     BLOB NOT NULL,
+        PRIMARY KEY (workload, content)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest format known here.

@@ -414,7 +414,7 @@ async fn a_newer_journal_is_left_to_a_newer_version() {
     other.pragma_update(None, "user_version", 7).unwrap();
     other.close().unwrap();
     let expected = format!(
-        "{} has format 7, this version knows formats up to 2; run the version that wrote it, or newer",
+        "{} has format 7, this version knows formats up to 3; run the version that wrote it, or newer",
         file.display()
     );
     assert_eq!(Store::open(dir.path()).unwrap_err().to_string(), expected);

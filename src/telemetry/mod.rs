@@ -89,6 +89,12 @@ fn log_record(record: &Record) {
         Event::KnownGood { revision, since } => {
             tracing::info!(workload, revision = revision.as_str(), %since, "release known good");
         }
+        Event::SettingsKept { revision, settings } => {
+            let unkept =
+                settings.iter().filter_map(|kept| Some(format!("{}: {}", kept.setting, kept.unkept.as_ref()?)));
+            let unkept = unkept.collect::<Vec<_>>().join("; ");
+            tracing::info!(workload, revision = revision.as_str(), kept = settings.len(), unkept, "settings kept");
+        }
         Event::Paused { by, reason } => tracing::warn!(workload, by, reason, "paused"),
         Event::Resumed { by } => tracing::info!(workload, by, "resumed"),
         Event::OwnerPutBack { owner, outcome, .. } => match outcome.why() {

@@ -1,6 +1,6 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Release, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use rollbackd::domain::settings::{Setting, ToKeep};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::{
     Actuator, Batch, Journal, JournalError, Leadership, Looks, Notice, Pager, Role, Witness,
@@ -87,6 +88,10 @@ impl Actuator for Hands {
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         self.2.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
+    }
+
+    async fn keep(&self, _: &WorkloadId, _: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
+        Ok(BTreeMap::new())
     }
 
     async fn record(&self, _: &WorkloadPolicy, _: &Wanted) -> Recording {

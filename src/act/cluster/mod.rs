@@ -11,6 +11,7 @@ mod preflight;
 mod quota;
 mod record;
 mod service;
+mod setting;
 mod stuck;
 mod switch;
 mod traffic;
@@ -19,8 +20,10 @@ mod write;
 pub(super) use owner::Wish;
 pub(super) use preflight::{findings, survey, survey_owners};
 pub(super) use record::record;
+pub(super) use setting::Restored;
 pub(super) use traffic::Proof;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::Client;
@@ -30,8 +33,13 @@ use crate::cluster::Clients;
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::policy::{ClusterObject, OwnerObject, Pin, Switch};
 use crate::domain::response::plan::Outcome;
+use crate::domain::settings::{Setting, ToKeep};
+use crate::engine::ports::Shelf;
 pub(super) use object::Number;
 use object::{Change, Place};
+
+/// How long keeping the settings of one release may take.
+const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Gives `object` the template that `source` keeps, if it has that of `expect`.
 pub(super) async fn restore_template(
@@ -54,6 +62,37 @@ pub(super) async fn scale(
     limit: Duration,
 ) -> Outcome {
     within(clients, object, &Change::Replicas { expect: Some(expect.clone()), number }, limit).await
+}
+
+/// Puts what a release names back as it was with it, if nobody changed it since.
+pub(super) async fn restore_setting(
+    clients: &Clients,
+    shelf: Option<&dyn Shelf>,
+    what: Restored<'_>,
+    limit: Duration,
+) -> Outcome {
+    let Some(shelf) = shelf else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
+    let work = async {
+        match client(clients, what.object).await {
+            Ok(client) => setting::restore(&client, shelf, what).await,
+            Err(outcome) => outcome,
+        }
+    };
+    settled(what.object, timeout(limit, work).await.ok())
+}
+
+/// Keeps what the release in place names.
+pub(super) async fn keep(
+    clients: &Clients,
+    shelf: &dyn Shelf,
+    workload: &WorkloadId,
+    wanted: &ToKeep,
+) -> Result<BTreeMap<Setting, String>, String> {
+    let work = async {
+        let client = clients.get(wanted.object.context.as_deref()).await.map_err(|error| error.line())?;
+        setting::keep(&client, shelf, workload, wanted).await
+    };
+    timeout(KEEP_LIMIT, work).await.unwrap_or_else(|_| Err("the API server did not answer in time".to_owned()))
 }
 
 /// Deletes the pods of a release that keep its controller waiting.

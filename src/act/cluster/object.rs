@@ -16,7 +16,7 @@ use crate::domain::response::plan::Outcome;
 pub(super) const FIELD_MANAGER: &str = "rollbackd";
 
 /// What `kubectl apply` remembers of the last manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What is to be changed.
 #[derive(Clone, Debug)]
@@ -164,11 +164,16 @@ pub(super) fn template_change(read: &Read, template: &Value) -> Vec<Value> {
         Some((text, manifest.to_string()))
     });
     if let Some((old, new)) = remembered {
-        let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
+        let path = pointer(LAST_APPLIED);
         change.push(json!({"op": "test", "path": path, "value": old}));
         change.push(json!({"op": "replace", "path": path, "value": format!("{new}\n")}));
     }
     change
+}
+
+/// Where in an object an annotation is.
+pub(super) fn pointer(annotation: &str) -> String {
+    format!("/metadata/annotations/{}", annotation.replace('/', "~1"))
 }
 
 /// A workload's kind, and that of what keeps its templates.

@@ -6,22 +6,30 @@ use kube::Client;
 use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
+use super::setting::{self, Restored};
 use super::write::rehearse;
 use super::{owner, quota, switch};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
+use crate::domain::id::WorkloadId;
 use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
 use crate::domain::response::plan::{Aspect, Finding, StepKind};
+use crate::engine::ports::Shelf;
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What stands in the way of the steps that are done in a cluster.
-pub(in crate::act) async fn findings(clients: &Clients, steps: &[&StepKind]) -> Vec<Finding> {
+pub(in crate::act) async fn findings(
+    clients: &Clients,
+    shelf: Option<&dyn Shelf>,
+    workload: &WorkloadId,
+    steps: &[&StepKind],
+) -> Vec<Finding> {
     within(async {
         let mut findings = Vec::new();
         for step in steps {
-            findings.extend(of_step(clients, step).await);
+            findings.extend(of_step(clients, shelf, workload, step).await);
         }
         findings.dedup();
         findings
@@ -115,11 +123,15 @@ async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     })
 }
 
-async fn of_step(clients: &Clients, step: &StepKind) -> Vec<Finding> {
+async fn of_step(clients: &Clients, shelf: Option<&dyn Shelf>, workload: &WorkloadId, step: &StepKind) -> Vec<Finding> {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
         StepKind::RestoreTemplate { object, expect, source, to: _ } => {
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
             (object, Rehearsal::Write(change), rights::to_restore(object.kind).into())
+        }
+        StepKind::RestoreSetting { object, setting, expect, content, release } => {
+            let what = Restored { workload, object, setting, expect: expect.as_ref(), content, release };
+            (object, Rehearsal::Setting(what), rights::to_restore_maps().into())
         }
         // Which release it is about is settled by the steps before it.
         StepKind::Scale { object, replicas, only_from, expect: _ } => {
@@ -142,23 +154,31 @@ async fn of_step(clients: &Clients, step: &StepKind) -> Vec<Finding> {
         | StepKind::AwaitWell { .. }
         | StepKind::Gate { .. } => return Vec::new(),
     };
-    look(clients, object, rehearsal, &needed).await
+    look(clients, shelf, object, rehearsal, &needed).await
 }
 
 /// What of a step can be tried without doing it.
-enum Rehearsal {
+enum Rehearsal<'a> {
     None,
     Write(Change),
     Switch(Box<Switch>),
+    Setting(Restored<'a>),
 }
 
-async fn look(clients: &Clients, object: &ClusterObject, rehearsal: Rehearsal, needed: &[Right]) -> Vec<Finding> {
+async fn look(
+    clients: &Clients,
+    shelf: Option<&dyn Shelf>,
+    object: &ClusterObject,
+    rehearsal: Rehearsal<'_>,
+    needed: &[Right],
+) -> Vec<Finding> {
     let client = match clients.get(object.context.as_deref()).await {
         Ok(client) => client,
         Err(error) => return vec![finding(Aspect::Place, "API server", error.line())],
     };
     let name = match &rehearsal {
         Rehearsal::Switch(switch) => &switch.service.name,
+        Rehearsal::Setting(what) => &what.setting.name,
         Rehearsal::None | Rehearsal::Write(_) => &object.name,
     };
     let missing = rights::missing(&client, &object.namespace, Some(name), needed).await;
@@ -171,6 +191,17 @@ async fn look(clients: &Clients, object: &ClusterObject, rehearsal: Rehearsal, n
         Rehearsal::Write(change) => (object.to_string(), rehearse(&Place::new(client, object), change).await),
         Rehearsal::Switch(switch) => {
             (format!("Service {}", switch.service.name), switch::rehearse(&client, object, switch).await)
+        }
+        Rehearsal::Setting(what) => {
+            let rehearsed = match shelf {
+                Some(shelf) => setting::rehearse(&client, shelf, *what).await,
+                None => Err("what it said is kept nowhere".to_owned()),
+            };
+            return rehearsed
+                .err()
+                .map(|why| finding(Aspect::Settings, &what.setting.to_string(), why))
+                .into_iter()
+                .collect();
         }
     };
     rehearsed.err().map(|why| finding(Aspect::Place, &what, why)).into_iter().collect()

@@ -40,7 +40,7 @@ async fn found(habitat: Habitat, dir: &tempfile::TempDir) -> Vec<String> {
     let goal = Goal { revision: RevisionId::new("v1"), image: None, known_good_since: None };
     let from = RevisionId::new("v2");
     let plan = strategy::build(&policy, Purpose::First, 1, &from, &goal, &ReleaseView::default(), Timestamp::default());
-    findings("/no/systemctl", &Clients::default(), &policy, &plan)
+    findings("/no/systemctl", &Clients::default(), None, &policy, &plan)
         .await
         .into_iter()
         .map(|finding| finding.to_string().replace(&dir.path().display().to_string(), "ROOT"))

@@ -188,8 +188,8 @@ async fn assemble(
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
+        actuator: Arc::new(hands(&leadership).with_shelf(Arc::new(books.clone()))),
         journal: Arc::new(books),
-        actuator: Arc::new(hands(&leadership)),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
         pager: Arc::new(pager) as Arc<dyn Pager>,
         witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,

@@ -1,11 +1,13 @@
 //! What is kept of an object: what may matter to somebody who follows a workload.
 
+mod map;
 mod owner;
 mod pod;
 mod revision;
 mod service;
 mod workload;
 
+pub use map::Map;
 pub use pod::{Container, Kills, Pod};
 pub use revision::Revision;
 pub use service::{Service, ServiceObject, ServiceSpec, selects};

@@ -1,11 +1,15 @@
 //! A revision of a workload: the object that keeps its template.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Fact, controller};
+use crate::cluster::settings;
 use crate::cluster::template::{self, TEMPLATE_HASH};
 use crate::domain::id::RevisionId;
+use crate::domain::settings::Setting;
 
 /// Where a Deployment's controller counts its ReplicaSets.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
@@ -29,6 +33,8 @@ pub struct Revision {
     pub images: Option<String>,
     /// Stands for its template's content.
     pub template: u64,
+    /// The ConfigMaps and Secrets that its template names.
+    pub settings: BTreeSet<Setting>,
 }
 
 impl Fact for Revision {
@@ -57,6 +63,7 @@ impl TryFrom<ReplicaSet> for Revision {
             created: created(&meta),
             images: template::images(template.spec.as_ref()),
             template: template::digest(&template),
+            settings: settings::named(&serde_json::to_value(&template).unwrap_or_default()),
             owner,
             uid: meta.uid.ok_or(())?,
             name: meta.name.ok_or(())?,
@@ -81,6 +88,7 @@ impl TryFrom<ControllerRevision> for Revision {
             created: created(&meta),
             images: template::images_of(template),
             template: template::digest(template),
+            settings: settings::named(template),
             owner: owner.uid.clone(),
             uid: meta.uid.clone().ok_or(())?,
             name,

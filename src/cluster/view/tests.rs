@@ -246,5 +246,6 @@ fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
         canary: None,
         idle: None,
         owners: Vec::new(),
+        settings: Settings::default(),
     }
 }

@@ -101,9 +101,11 @@ choice!(Owner, "an owner", { "self" => Owner::Own, });
 pub(crate) enum Kept {
     /// The last words of containers.
     Logs,
+    /// What releases name.
+    ConfigMaps,
 }
 
-choice!(Kept, "something to keep", { "logs" => Kept::Logs, });
+choice!(Kept, "something to keep", { "logs" => Kept::Logs, "configmaps" => Kept::ConfigMaps, });
 
 section! {
     /// Workloads of a Kubernetes cluster, exactly as they are.
@@ -134,7 +136,7 @@ section! {
         traffic: Url,
         /// Canary: the Deployment that tries a new release beside `deployment`.
         canary: String,
-        /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; nothing by default.
+        /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; `configmaps`, those that a release names, which then go back with it; nothing by default.
         keep: Vec<At<Kept>>,
         /// The namespace of Argo CD's Applications where a workload's mark names none; `argocd` by default.
         argocd_namespace: String,

@@ -41,6 +41,7 @@ fn keep(raw: &raw::habitat::Kubernetes) -> Keep {
     for one in raw.keep.iter().flat_map(|keep| &keep.value) {
         match one.value {
             raw::habitat::Kept::Logs => keep.logs = true,
+            raw::habitat::Kept::ConfigMaps => keep.configmaps = true,
         }
     }
     keep

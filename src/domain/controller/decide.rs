@@ -121,7 +121,7 @@ impl Controller {
         self.preflight_asked = None;
         let same = self.state.incident.as_ref().is_some_and(|incident| {
             matches!(incident.phase, Phase::Held | Phase::AwaitingApproval)
-                && incident.hold.as_ref().map(Hold::as_str) == Some(hold.as_str())
+                && incident.hold.as_ref().is_some_and(|before| before.is_same_reason(&hold))
         });
         if same {
             return false;
@@ -196,6 +196,10 @@ impl Controller {
             orchestrated.replicas = orchestrated.replicas.max(replicas);
         }
         let mut plan = strategy::build(&self.policy, purpose, attempt, from, goal, &view, now);
+        if let Some(orchestrated) = &view.orchestrated {
+            let from = &self.state.current.as_ref()?.revision;
+            plan.begin_with(strategy::settings::steps(&self.state.ledger, orchestrated, from, &goal.revision));
+        }
         self.note_paused(&mut plan);
         Some(plan)
     }

@@ -86,6 +86,7 @@ impl Controller {
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }

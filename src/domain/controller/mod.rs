@@ -9,10 +9,11 @@ mod operator;
 mod owners;
 mod recorder;
 mod releases;
+mod settings;
 mod view;
 mod whole;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::health::Health;
@@ -29,11 +30,13 @@ use super::observation::{Fault, Observation, ReleaseView, Rollout, Seen};
 use super::policy::{OwnerObject, SmokeTest, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
 use super::response::plan::{Finding, Outcome, Plan, StepKind};
+use super::settings::{Setting, ToKeep};
 use super::time::{Span, Timestamp};
 use super::units::Finite;
 
 use owners::PutBacks;
 use recorder::Asked;
+use settings::SettingsSeen;
 
 pub use operator::{Accepted, Refusal, Request, RequestKind};
 pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, WorkloadView};
@@ -91,6 +94,8 @@ pub enum Work {
     Smoke(SmokeTest),
     /// Keep what there is to see of a release that went bad. Beside any other job.
     Record(Box<Wanted>),
+    /// Keep what the release in place names. Beside any other job.
+    Keep(Box<ToKeep>),
 }
 
 /// How a job ended.
@@ -113,6 +118,8 @@ pub enum JobResult {
     Smoke(bool, String),
     /// What was kept.
     Recorded(Box<Recording>),
+    /// What could not be kept, and why; or why nothing could.
+    Kept(Result<BTreeMap<Setting, String>, String>),
 }
 
 /// What comes out of one input.
@@ -165,6 +172,7 @@ pub struct Controller {
     preflight_asked: Option<Plan>,
     /// The recording that was asked for in this incident.
     recording: Option<Asked>,
+    settings: SettingsSeen,
     healthy_since: Option<Timestamp>,
     stable_since: Option<Timestamp>,
     /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
@@ -202,6 +210,7 @@ impl Controller {
             preflight: None,
             preflight_asked: None,
             recording: None,
+            settings: SettingsSeen::default(),
             healthy_since: None,
             stable_since: None,
             seen_good: BTreeSet::new(),
@@ -240,6 +249,7 @@ impl Controller {
         self.preflight = None;
         self.preflight_asked = None;
         self.recording = None;
+        self.settings = SettingsSeen::default();
         self.stable_since = None;
         if let Some(incident) = &self.state.incident {
             restore_trigger(&mut self.health, incident);
@@ -384,6 +394,7 @@ impl Controller {
         self.ask_edges(now, out);
         if out.refused.is_empty() {
             self.ask_recording(now, out);
+            self.ask_to_keep(now, out);
         }
         reply
     }
@@ -391,6 +402,7 @@ impl Controller {
     fn take_in(&mut self, observation: &Observation) {
         if let Seen::Releases(view) = &observation.seen {
             self.releases = Some((observation.at, view.clone()));
+            self.see_settings(observation.at);
         }
         self.health.observe(observation);
     }
@@ -527,6 +539,9 @@ impl Controller {
         if let JobResult::Recorded(recording) = answer.result {
             return self.take_recording(answer.ticket, recording, now, out);
         }
+        if let JobResult::Kept(kept) = answer.result {
+            return self.take_kept(answer.ticket, kept, now, out);
+        }
         let Some(asked) = self.in_flight.take_if(|in_flight| in_flight.ticket == answer.ticket) else { return };
         match answer.result {
             JobResult::Preflight(findings) => {
@@ -546,8 +561,8 @@ impl Controller {
                     self.record(Event::SmokeFinished { passed, detail }, now, out);
                 }
             }
-            // Taken above: it goes beside the others.
-            JobResult::Recorded(_) => {}
+            // Taken above: they go beside the others.
+            JobResult::Recorded(_) | JobResult::Kept(_) => {}
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
     };
     use crate::domain::response::guard::FleetView;
     use crate::domain::response::plan::Outcome;
+    use crate::domain::settings::Settings;
     use crate::domain::testing;
     use crate::domain::time::Span;
 
@@ -149,6 +150,7 @@ mod tests {
             canary: None,
             idle: None,
             owners: Vec::new(),
+            settings: Settings::default(),
         };
         ReleaseView {
             instances: vec![("well".into(), "v2".into()), ("bad".into(), "v2".into()), ("old".into(), "v1".into())],
@@ -215,6 +217,7 @@ mod tests {
                     let (due, result) = match work {
                         Work::Preflight(_) => (second, JobResult::Preflight(Vec::new())),
                         Work::Step { .. } => (second, JobResult::Step(Outcome::Applied)),
+                        Work::Keep(_) => (second, JobResult::Kept(Err("no".to_owned()))),
                         Work::Smoke(_) => (second, JobResult::Smoke(true, String::new())),
                         Work::Record(what) => {
                             wanted.push(*what);

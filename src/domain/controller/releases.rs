@@ -194,6 +194,7 @@ mod tests {
     use crate::domain::observation::Rollout;
     use crate::domain::policy::{ClusterObject, Mode, ObjectKind, Pin, Strategy, Switch};
     use crate::domain::response::plan::{Purpose, Step};
+    use crate::domain::settings::Settings;
     use crate::domain::time::Span;
 
     fn at(seconds: i64) -> Timestamp {
@@ -223,6 +224,7 @@ mod tests {
             canary: None,
             idle: None,
             owners: Vec::new(),
+            settings: Settings::default(),
         };
         ReleaseView { orchestrated: Some(Box::new(whole)), ..ReleaseView::default() }
     }

@@ -185,7 +185,7 @@ impl Controller {
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
             workload: self.policy.id.clone(),
-            readiness: readiness(plan.as_ref(), &ruling.guards, orchestrated),
+            readiness: readiness(plan.as_ref(), &ruling.guards, &self.state.ledger, orchestrated),
             plan,
             guards: ruling.guards,
             owners: self.owners().to_vec(),

@@ -200,6 +200,7 @@ fn one(record: &Record) -> Option<Again> {
         }
         Event::ReleaseObserved { .. }
         | Event::KnownGood { .. }
+        | Event::SettingsKept { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::OwnerPutBack { .. }

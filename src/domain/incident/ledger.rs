@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{IncidentId, RevisionId};
+use crate::domain::settings::{ContentId, KeptSetting};
 use crate::domain::time::{Span, Timestamp};
 
 /// No release is taken back, or gone back to in vain, twice within this time.
@@ -12,6 +13,9 @@ pub const OSCILLATION_GUARD: Span = Span::from_secs(24 * 3600);
 
 /// Releases remembered per workload; the ones that served longest ago are forgotten first.
 pub const LEDGER_LIMIT: usize = 256;
+
+/// Releases whose settings are kept; so many revisions a Deployment keeps by default.
+pub const SETTINGS_LIMIT: usize = 10;
 
 /// One release's record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,6 +30,9 @@ pub struct Standing {
     pub taken_back: Option<(Timestamp, IncidentId)>,
     /// When it was last gone back to without bringing the service back.
     pub failed_as_goal: Option<Timestamp>,
+    /// What it names besides its template, as that was while it served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Vec<KeptSetting>>,
 }
 
 /// All releases of a workload that were ever current.
@@ -58,6 +65,7 @@ impl Ledger {
                     known_good_since: None,
                     taken_back: None,
                     failed_as_goal: None,
+                    settings: None,
                 };
                 self.0.insert(revision.clone(), standing);
                 self.forget_oldest();
@@ -87,6 +95,24 @@ impl Ledger {
         if let Some(standing) = self.0.get_mut(revision) {
             standing.failed_as_goal = Some(at);
         }
+    }
+
+    /// Notes what a release names, and what of it was kept. Of the releases that served longest ago that is forgotten.
+    pub fn settings_kept(&mut self, revision: &RevisionId, settings: Vec<KeptSetting>) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.settings = Some(settings);
+        }
+        let mut with_settings: Vec<_> = self.0.values_mut().filter(|standing| standing.settings.is_some()).collect();
+        with_settings.sort_by_key(|standing| std::cmp::Reverse(standing.last_current));
+        for standing in with_settings.into_iter().skip(SETTINGS_LIMIT) {
+            standing.settings = None;
+        }
+    }
+
+    /// All that is kept of any release.
+    pub fn contents(&self) -> impl Iterator<Item = &ContentId> {
+        let settings = self.0.values().filter_map(|standing| standing.settings.as_ref()).flatten();
+        settings.filter_map(|kept| kept.content.as_ref())
     }
 
     fn forget_oldest(&mut self) {

@@ -201,6 +201,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         | Event::SmokeFinished { .. }
         | Event::ReleaseObserved { .. }
         | Event::KnownGood { .. }
+        | Event::SettingsKept { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. } => describe(&incident.cause),
     }

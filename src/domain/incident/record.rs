@@ -9,6 +9,7 @@ use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, Plan};
+use crate::domain::settings::KeptSetting;
 use crate::domain::time::{Span, Timestamp};
 
 /// One durable fact.
@@ -50,6 +51,13 @@ pub enum Event {
         revision: RevisionId,
         /// Since when it was healthy without a break.
         since: Timestamp,
+    },
+    /// What a release names besides was kept, as it was while it served.
+    SettingsKept {
+        /// The release.
+        revision: RevisionId,
+        /// What it names.
+        settings: Vec<KeptSetting>,
     },
     /// An operator paused the workload.
     Paused {

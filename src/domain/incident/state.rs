@@ -215,7 +215,11 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         }
         // Over as it begins, whatever else is open; it never comes here.
         Event::Refused { .. } | Event::OwnerPutBack { .. } => return Err("it is an incident of its own".to_owned()),
-        Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
+        Event::ReleaseObserved { .. }
+        | Event::KnownGood { .. }
+        | Event::SettingsKept { .. }
+        | Event::Paused { .. }
+        | Event::Resumed { .. } => {
             return Err("it is not about an incident".to_owned());
         }
     };
@@ -235,6 +239,7 @@ impl Event {
             Event::Restored { .. } | Event::Closed { .. } | Event::Refused { .. } | Event::OwnerPutBack { .. } => true,
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Recorded { .. }
@@ -261,6 +266,7 @@ impl Event {
         match self {
             Event::ReleaseObserved { .. } => "release-observed",
             Event::KnownGood { .. } => "known-good",
+            Event::SettingsKept { .. } => "settings-kept",
             Event::Paused { .. } => "paused",
             Event::Resumed { .. } => "resumed",
             Event::OwnerPutBack { .. } => "owner-put-back",
@@ -311,7 +317,11 @@ impl WorkloadState {
             return Err(illegal(format!("record {} was expected", self.sequence + 1)));
         }
         let applied = match &record.event {
-            Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => {
+            Event::ReleaseObserved { .. }
+            | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
+            | Event::Paused { .. }
+            | Event::Resumed { .. } => {
                 if record.incident.is_some() {
                     return Err(illegal("it is not about an incident".to_owned()));
                 }
@@ -357,6 +367,7 @@ impl WorkloadState {
                 self.current = Some(Running { revision: revision.clone(), image: image.clone(), since: record.at });
             }
             Event::KnownGood { revision, since } => self.ledger.known_good(revision, *since),
+            Event::SettingsKept { revision, settings } => self.ledger.settings_kept(revision, settings.clone()),
             Event::Paused { by, reason } => {
                 self.paused = Some(Pause { by: by.clone(), reason: reason.clone(), since: record.at });
             }
@@ -395,13 +406,20 @@ impl WorkloadState {
             Some(open) => open,
             None => Incident::begin(id.clone(), record, self.current.as_ref())?,
         };
-        let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.as_ref().map(Hold::as_str)));
+        let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.clone()));
         incident.take_in(record);
         self.note_in_ledger(&incident, record);
         owner::note(&mut self.owners_paused, &incident, record);
         incident.phase = next;
-        let told = matches!(&record.event, Event::Detected { .. })
-            || before != Some((next, incident.hold.as_ref().map(Hold::as_str)));
+        let is_same = |(phase, hold): &(Phase, Option<Hold>)| {
+            *phase == next
+                && match (hold, &incident.hold) {
+                    (Some(before), Some(now)) => before.is_same_reason(now),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                }
+        };
+        let told = matches!(&record.event, Event::Detected { .. }) || !before.as_ref().is_some_and(is_same);
         if told {
             incident.notices += 1;
             incident.phase_since = record.at;
@@ -436,6 +454,7 @@ impl WorkloadState {
             } => {}
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::OwnerPutBack { .. }

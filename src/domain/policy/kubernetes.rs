@@ -25,6 +25,8 @@ pub struct Kubernetes {
 pub struct Keep {
     /// The last lines of containers that ended, in an incident.
     pub logs: bool,
+    /// The ConfigMaps that a release names, to go back with it.
+    pub configmaps: bool,
 }
 
 /// What is watched and taken back in a namespace.

@@ -8,7 +8,7 @@ use crate::domain::id::{IncidentId, RevisionId, SignalName, TargetId, WorkloadId
 use crate::domain::policy::{Owner, RolloutTool};
 use crate::domain::time::{Span, Timestamp};
 
-use super::plan::Finding;
+use super::plan::{Aspect, Finding};
 
 /// Why an incident is held instead of acted upon.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -221,6 +221,17 @@ impl Hold {
             | Hold::Rejected { .. }
             | Hold::Preflight { .. } => false,
         }
+    }
+
+    /// Whether people who know of this hold are told nothing new by the other one: numbers in it may have moved, but what a
+    /// human wrote to a release's settings is news, whatever else the look at the place found before.
+    #[must_use]
+    pub fn is_same_reason(&self, other: &Self) -> bool {
+        fn settings(hold: &Hold) -> impl Iterator<Item = &str> {
+            let findings = if let Hold::Preflight { findings } = hold { findings.as_slice() } else { &[] };
+            findings.iter().filter(|finding| finding.aspect == Aspect::Settings).map(|finding| finding.check.as_str())
+        }
+        self.as_str() == other.as_str() && settings(self).eq(settings(other))
     }
 
     /// The reason's name: a label value in metrics, the word that `--force` takes, and what makes two holds the same.

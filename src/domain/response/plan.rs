@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::policy::{Ask, ClusterObject, OwnerObject, Pin, Restart, Strategy, Switch};
+use crate::domain::settings::{ContentId, Setting};
 use crate::domain::time::{Span, Timestamp};
 
 /// Everything that will be done, in order.
@@ -43,6 +44,16 @@ impl Plan {
         self.steps.iter().any(is_down)
     }
 
+    /// Puts steps before all but the pauses of who would undo them, so that what stands in their way is met before anything is
+    /// touched; nowhere where no template goes back.
+    pub fn begin_with(&mut self, steps: Vec<Step>) {
+        if self.steps.iter().any(|step| matches!(step.kind, StepKind::RestoreTemplate { .. })) {
+            let is_pause = |step: &&Step| matches!(step.kind, StepKind::PauseOwner { .. });
+            let after = self.steps.iter().take_while(is_pause).count();
+            self.steps.splice(after..after, steps);
+        }
+    }
+
     /// What is done, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<&StepKind> {
@@ -58,6 +69,7 @@ impl Plan {
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::AwaitRollout { .. }
             | StepKind::AwaitCapacity { .. }
@@ -160,6 +172,19 @@ pub enum StepKind {
         to: RevisionId,
         /// What holds that template.
         source: Pin,
+    },
+    /// Put a ConfigMap or Secret back as it was with a release, only if it says `expect` now, or is not there.
+    RestoreSetting {
+        /// The workload whose release names it.
+        object: ClusterObject,
+        /// What is put back.
+        setting: Setting,
+        /// What it must say before, where it is there; none: it must not be there.
+        expect: Option<ContentId>,
+        /// What it says after.
+        content: ContentId,
+        /// The release with which it was so.
+        release: RevisionId,
     },
     /// Set how many pods a workload in a cluster should have, only while it has the template of `expect`. Safe to do
     /// twice.
@@ -283,6 +308,7 @@ impl StepKind {
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
@@ -313,6 +339,12 @@ impl StepKind {
             }
             StepKind::RestoreTemplate { object, expect, to, source } => {
                 format!("give {object} the template of {to}, kept by {}, in place of that of {expect}", source.name)
+            }
+            StepKind::RestoreSetting { object, setting, release, expect: Some(_), .. } => {
+                format!("give {setting} in {} the content that it had with {release}", object.namespace)
+            }
+            StepKind::RestoreSetting { object, setting, release, expect: None, .. } => {
+                format!("make {setting} in {} again, as it was with {release}", object.namespace)
             }
             StepKind::Scale { object, expect, replicas, only_from: None } => {
                 format!("scale {object} to {replicas} while it is at {expect}")
@@ -410,6 +442,8 @@ pub enum Aspect {
     Place,
     /// What the goal was made of.
     Kept,
+    /// What the goal names besides.
+    Settings,
     /// The daemon's own rights.
     Rights,
     /// Room for what is started.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::guard::Guard;
 use super::hold::Hold;
 use super::plan::{Aspect, Finding, Plan};
+use crate::domain::incident::ledger::Ledger;
 use crate::domain::observation::Orchestrated;
+use crate::domain::settings::{KeptSetting, Setting};
 
 /// What must be so for a rollback.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -17,6 +19,8 @@ pub enum Need {
     KnownGood,
     /// What it was made of is kept.
     Kept,
+    /// The ConfigMaps and Secrets that it names are there as they were, or kept.
+    Settings,
     /// The daemon has every right that it needs.
     Rights,
     /// The steps would be accepted as they are.
@@ -28,7 +32,8 @@ pub enum Need {
 }
 
 /// All of them.
-pub const NEEDS: [Need; 6] = [Need::KnownGood, Need::Kept, Need::Rights, Need::Rehearsal, Need::Quota, Need::Owner];
+pub const NEEDS: [Need; 7] =
+    [Need::KnownGood, Need::Kept, Need::Settings, Need::Rights, Need::Rehearsal, Need::Quota, Need::Owner];
 
 impl Need {
     /// Its label value in metrics.
@@ -37,6 +42,7 @@ impl Need {
         match self {
             Need::KnownGood => "known-good",
             Need::Kept => "kept",
+            Need::Settings => "settings",
             Need::Rights => "rights",
             Need::Rehearsal => "rehearsal",
             Need::Quota => "quota",
@@ -48,6 +54,7 @@ impl Need {
         match aspect {
             Aspect::Place => Need::Rehearsal,
             Aspect::Kept => Need::Kept,
+            Aspect::Settings => Need::Settings,
             Aspect::Rights => Need::Rights,
             Aspect::Quota => Need::Quota,
         }
@@ -84,7 +91,12 @@ pub struct Readiness {
 
 /// Every need, before anybody looked at the place. `orchestrated` is what is known of a workload that an orchestrator runs.
 #[must_use]
-pub fn readiness(plan: Option<&Plan>, guards: &[Guard], orchestrated: Option<&Orchestrated>) -> Vec<Readiness> {
+pub fn readiness(
+    plan: Option<&Plan>,
+    guards: &[Guard],
+    ledger: &Ledger,
+    orchestrated: Option<&Orchestrated>,
+) -> Vec<Readiness> {
     let with_plan = || match plan {
         Some(_) => Met::Yes,
         None => Met::Unknown("there is no release to go back to".to_owned()),
@@ -93,6 +105,11 @@ pub fn readiness(plan: Option<&Plan>, guards: &[Guard], orchestrated: Option<&Or
         Need::KnownGood if plan.is_some() => Met::Yes,
         Need::KnownGood => no_goal(guards),
         Need::Kept => nothing_kept(orchestrated).unwrap_or_else(with_plan),
+        Need::Settings => match (plan, orchestrated) {
+            (Some(plan), Some(orchestrated)) => settings(ledger, orchestrated, plan),
+            (Some(_), None) => Met::Yes,
+            (None, _) => with_plan(),
+        },
         // Those that the policy needs are asked for, whatever the plan.
         Need::Rights => Met::Yes,
         Need::Rehearsal | Need::Quota => with_plan(),
@@ -142,6 +159,36 @@ fn no_goal(guards: &[Guard]) -> Met {
     }
 }
 
+/// Whether each setting that the goal names says what it said when the goal served, or can be put back.
+fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
+    let seen = &orchestrated.settings;
+    let named: Vec<&Setting> = seen.named.get(&plan.to).into_iter().flatten().collect();
+    let standing = ledger.get(&plan.to).and_then(|standing| standing.settings.as_ref());
+    let (mut wrong, mut unknown) = (Vec::new(), Vec::new());
+    for setting in named {
+        let there = seen.there.get(setting);
+        let kept = standing.and_then(|kept| kept.iter().find(|kept| kept.setting == *setting));
+        match (kept, there) {
+            _ if !seen.watched.contains(&setting.kind) => {
+                unknown.push(format!("{setting} is not looked at, by the policy's `keep`"))
+            }
+            (None, None) => wrong.push(format!("{setting} is not there, and nothing is kept of it")),
+            (None, Some(_)) => unknown.push(format!("what {setting} said with {} is not kept", plan.to)),
+            (Some(kept), _) if kept.content.as_ref() == there.map(|there| &there.content) => {}
+            (Some(KeptSetting { unkept: Some(why), .. }), _) => {
+                wrong.push(format!("{setting} is not as it was with {}, and was not kept: {why}", plan.to));
+            }
+            // The plan has a step for it, which is looked over at the place.
+            (Some(_), _) => {}
+        }
+    }
+    match (wrong.is_empty(), unknown.is_empty()) {
+        (false, _) => Met::No(wrong.join("; ")),
+        (true, false) => Met::Unknown(unknown.join("; ")),
+        (true, true) => Met::Yes,
+    }
+}
+
 /// A workload that keeps no history can never be rolled back, which is known as soon as it is seen.
 fn nothing_kept(orchestrated: Option<&Orchestrated>) -> Option<Met> {
     let keeps_none = orchestrated?.history_limit == Some(0);
@@ -186,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_found_is_told_of_the_need_that_it_is_about() {
-        let mut all = readiness(Some(&plan()), &[], None);
+        let mut all = readiness(Some(&plan()), &[], &Ledger::default(), None);
         assert!(all.iter().all(|one| one.met == Met::Yes), "{all:?}");
         let findings = [
             finding(Aspect::Rights, "may not patch"),
@@ -197,6 +244,7 @@ mod tests {
         let expected = [
             "known-good yes",
             "kept yes",
+            "settings yes",
             "rights no: may not patch; may not get",
             "rehearsal unknown: rights are missing",
             "quota no: no room",
@@ -209,10 +257,11 @@ mod tests {
     fn without_a_goal_the_rest_is_not_known() {
         let unseen = guard(Hold::RevisionUnknown { reason: "x".to_owned() });
         let none = guard(Hold::NoKnownGood { candidates: Vec::new() });
-        let all = readiness(None, std::slice::from_ref(&none), None);
+        let all = readiness(None, std::slice::from_ref(&none), &Ledger::default(), None);
         assert_eq!(all[0].met, Met::No("there is no other release".to_owned()));
         assert!(matches!(all[1].met, Met::Unknown(_)), "{all:?}");
-        assert_eq!(all[2].met, Met::Yes);
-        assert!(matches!(readiness(None, &[none, unseen], None)[0].met, Met::Unknown(_)));
+        assert!(matches!(all[2].met, Met::Unknown(_)), "{all:?}");
+        assert_eq!(all[3].met, Met::Yes);
+        assert!(matches!(readiness(None, &[none, unseen], &Ledger::default(), None)[0].met, Met::Unknown(_)));
     }
 }

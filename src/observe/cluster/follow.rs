@@ -1,22 +1,23 @@
 //! One workload, followed: each change of its releases and pods is told at once, and how things are once an interval.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::Sight as Collections;
-use super::collection::Sight;
+use super::collection::{Collection, Sight};
 use super::pods::{Offer, duties};
+use super::{Besides, Sight as Collections};
 use crate::cluster::colours::{Colour, with_colours};
-use crate::cluster::facts::{Kills, Pod, Revision, Workload};
+use crate::cluster::facts::{Kills, Map, Pod, Revision, Workload};
 use crate::cluster::own::OwnPod;
 use crate::cluster::view::{Place, newest_first, releases, with_canary};
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen};
-use crate::domain::policy::ObjectKind;
+use crate::domain::policy::{Keep, ObjectKind};
+use crate::domain::settings::{Present, Setting, SettingKind, Settings};
 use crate::domain::time::{Span, Timestamp};
 use crate::observe::change::Outlook;
 use crate::observe::crew::Crew;
@@ -39,6 +40,7 @@ pub(in crate::observe) struct Subject {
     pub(in crate::observe) kind: ObjectKind,
     pub(in crate::observe) name: String,
     pub(in crate::observe) beside: Beside,
+    pub(in crate::observe) keep: Keep,
     pub(in crate::observe) offer: Offer,
     pub(in crate::observe) interval: Span,
 }
@@ -152,8 +154,9 @@ impl Follower {
         loop {
             pulse.beat();
             let subject = &self.subject;
-            let (context, with_services) = (subject.context.as_deref(), subject.beside.has_service());
-            match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind, with_services).await {
+            let besides = Besides { services: subject.beside.has_service(), maps: subject.keep.configmaps };
+            let context = subject.context.as_deref();
+            match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind, besides).await {
                 Ok(sight) => return Ok(sight),
                 Err(error) => {
                     let fault = Fault { kind: FaultKind::Local, detail: error.line() };
@@ -179,8 +182,11 @@ impl Follower {
         }
         match self.whole_picture(sight) {
             Err(why) => Some(Err(local(why))),
-            Ok(Some(picture)) => {
+            Ok(Some(mut picture)) => {
                 self.unnamed_since = None;
+                if let (Some(maps), Some(whole)) = (&sight.maps, &mut picture.view.orchestrated) {
+                    look_at_settings(maps, &mut whole.settings);
+                }
                 Some(Ok(picture))
             }
             Ok(None) => {
@@ -340,6 +346,22 @@ fn without(view: &ReleaseView, gone: &[InstanceId]) -> ReleaseView {
     view
 }
 
+/// What is there of the ConfigMaps that any of the releases names. Where they can't be seen, no release is held against what
+/// it names: the rest is seen as well as ever.
+fn look_at_settings(maps: &Collection<Map>, settings: &mut Settings) {
+    if maps.sight() != Sight::Clear {
+        return;
+    }
+    settings.watched.insert(SettingKind::ConfigMap);
+    let named: BTreeSet<&Setting> = settings.named.values().flatten().collect();
+    let present = |setting: &Setting| {
+        let found = maps.of(&setting.name).pop()?;
+        Some((setting.clone(), Present { content: found.content, is_immutable: found.is_immutable }))
+    };
+    let there = named.into_iter().filter(|setting| setting.kind == SettingKind::ConfigMap).filter_map(present);
+    settings.there = there.collect();
+}
+
 fn pods_of(sight: &Collections, workload: &Workload, revisions: &[&Revision]) -> Vec<Pod> {
     match workload.kind {
         ObjectKind::Deployment => revisions.iter().flat_map(|revision| sight.pods.of(&revision.uid)).collect(),
@@ -358,6 +380,7 @@ struct Waker {
     revisions: watch::Receiver<u64>,
     pods: watch::Receiver<u64>,
     services: Option<watch::Receiver<u64>>,
+    maps: Option<watch::Receiver<u64>>,
     beat: watch::Receiver<Beat>,
     nudges: u64,
     is_first: bool,
@@ -372,6 +395,7 @@ impl Waker {
             revisions: sight.revisions.changes(),
             pods: sight.pods.changes(),
             services: sight.services.as_ref().map(|services| services.changes()),
+            maps: sight.maps.as_ref().map(|maps| maps.changes()),
             nudges: site.beat.borrow().nudges,
             beat: site.beat.clone(),
             is_first: true,
@@ -392,6 +416,7 @@ impl Waker {
             _ = self.revisions.changed() => {}
             _ = self.pods.changed() => {}
             () = changed(self.services.as_mut()) => {}
+            () = changed(self.maps.as_mut()) => {}
             changed = self.beat.changed() => {
                 if changed.is_err() {
                     // Whoever told the pace is gone, and this task with it in a moment.
@@ -403,7 +428,7 @@ impl Waker {
         }
         sleep(TOGETHER).await;
         let all = [&mut self.workloads, &mut self.revisions, &mut self.pods];
-        for changes in all.into_iter().chain(self.services.as_mut()) {
+        for changes in all.into_iter().chain(self.services.as_mut()).chain(self.maps.as_mut()) {
             changes.mark_unchanged();
         }
         false

@@ -21,7 +21,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::shared::Shared;
-use crate::cluster::facts::{Fact, Pod, Revision, Service, ServiceObject, Workload};
+use crate::cluster::facts::{Fact, Map, Pod, Revision, Service, ServiceObject, Workload};
 use crate::cluster::{Clients, ClusterError};
 use crate::domain::policy::ObjectKind;
 use collection::Collection;
@@ -51,6 +51,7 @@ pub(super) struct Clusters {
     revisions: Known<Keeper, Revision>,
     pods: Known<(), Pod>,
     services: Known<(), Service>,
+    maps: Known<(), Map>,
 }
 
 /// The collections that show one workload.
@@ -61,6 +62,15 @@ pub(super) struct Sight {
     pods: Arc<Collection<Pod>>,
     /// Where a Service says which of two serves.
     services: Option<Arc<Collection<Service>>>,
+    /// Where what releases name is kept.
+    maps: Option<Arc<Collection<Map>>>,
+}
+
+/// What is watched beside a workload, its revisions and its pods.
+#[derive(Clone, Copy, Debug)]
+struct Besides {
+    services: bool,
+    maps: bool,
 }
 
 impl Clusters {
@@ -71,7 +81,7 @@ impl Clusters {
         context: Option<&str>,
         namespace: &str,
         kind: ObjectKind,
-        with_services: bool,
+        besides: Besides,
     ) -> Result<Sight, ClusterError> {
         let client = self.clients.get(context).await?;
         let at = Place { shared, client, context: context.map(str::to_owned), namespace: namespace.to_owned() };
@@ -86,8 +96,9 @@ impl Clusters {
                 at.collection::<ControllerRevision, _, _>(&self.revisions, Keeper::ControllerRevisions)
             }
         };
-        let services = with_services.then(|| at.collection::<ServiceObject, _, _>(&self.services, ()));
-        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()), services })
+        let services = besides.services.then(|| at.collection::<ServiceObject, _, _>(&self.services, ()));
+        let maps = besides.maps.then(|| at.collection::<v1::ConfigMap, _, _>(&self.maps, ()));
+        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()), services, maps })
     }
 }
 

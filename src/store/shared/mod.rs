@@ -7,10 +7,13 @@
 
 mod copy;
 mod maps;
+mod shelves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use kube::Client;
 use tokio::sync::{Mutex, mpsc};
 
@@ -18,12 +21,15 @@ pub(super) use copy::Untold;
 
 use super::Store;
 use super::import::{self, Import};
+use super::shelf;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::Record;
 use crate::domain::incident::state::WorkloadState;
-use crate::engine::ports::{Batch, Journal, JournalError, Leadership, Notice};
+use crate::domain::settings::ContentId;
+use crate::engine::ports::{Batch, Journal, JournalError, Leadership, Notice, Shelf};
 use copy::Copy;
 use maps::{Maps, NotWritten, Read};
+use shelves::Shelves;
 
 /// Writes of one batch that may miss because somebody labelled the ConfigMap.
 const ATTEMPTS: u32 = 3;
@@ -42,6 +48,7 @@ pub struct Books {
 #[derive(Clone)]
 struct Shared {
     maps: Maps,
+    shelves: Shelves,
     leadership: Arc<dyn Leadership>,
     kept: Arc<Mutex<BTreeMap<WorkloadId, Kept>>>,
 }
@@ -73,8 +80,9 @@ impl Books {
     /// The journal of one of several replicas. It is written only while this one leads.
     #[must_use]
     pub fn shared(store: Store, place: Place, leadership: Arc<dyn Leadership>) -> Self {
+        let shelves = Shelves::new(place.client.clone(), &place.namespace);
         let maps = Maps::new(place.client, &place.namespace, &place.lease);
-        Self { store, shared: Some(Shared { maps, leadership, kept: Arc::default() }) }
+        Self { store, shared: Some(Shared { maps, shelves, leadership, kept: Arc::default() }) }
     }
 
     /// Reads everything that is shared, takes it into the journal, and puts what the other replica could not tell any more
@@ -180,6 +188,41 @@ impl Journal for Books {
 
     async fn probe(&self) -> Result<(), JournalError> {
         self.store.probe().await
+    }
+}
+
+impl Shelf for Books {
+    /// In the cluster first, so that what the record says is kept can be found by another replica.
+    fn put(
+        &self,
+        workload: WorkloadId,
+        contents: BTreeMap<ContentId, Vec<u8>>,
+        needed: BTreeSet<ContentId>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        async move {
+            if let Some(shared) = &self.shared {
+                let record = shared.maps.name(&workload);
+                shared.shelves.put(&record, &contents, &needed).await.map_err(JournalError)?;
+            }
+            let put = move |connection: &mut _| shelf::put(connection, workload.as_str(), &contents, &needed);
+            Ok(self.store.writer.call(put).await?)
+        }
+        .boxed()
+    }
+
+    fn find(&self, workload: WorkloadId, content: ContentId) -> BoxFuture<'_, Result<Option<Vec<u8>>, JournalError>> {
+        async move {
+            let (name, id) = (workload.clone(), content.clone());
+            let find = move |connection: &mut _| shelf::find(connection, name.as_str(), id.as_str());
+            let found = self.store.reader.call(find).await?;
+            match (&self.shared, found) {
+                (Some(shared), None) => {
+                    shared.shelves.find(&shared.maps.name(&workload), &content).await.map_err(JournalError)
+                }
+                (_, found) => Ok(found),
+            }
+        }
+        .boxed()
     }
 }
 

@@ -22,6 +22,7 @@ mod rights;
 mod rolling;
 mod selected;
 mod services;
+mod settings;
 mod sidecar;
 mod speed;
 mod stage;

@@ -24,7 +24,8 @@ fn what_a_rollback_needs_is_told_while_all_is_well() {
         let mut watch = Watch::over(cluster, &on_errors()).await;
         cluster.set_image("shop", "shop:v2").await;
         cluster.rolled_out("shop").await;
-        let all = ["known-good=yes", "kept=yes", "rights=yes", "rehearsal=yes", "quota=yes"];
+        let all =
+            ["known-good=yes", "kept=yes", "settings=yes", "rights=yes", "rehearsal=yes", "quota=yes", "owner=yes"];
         watch.until("ready for a rollback", async |watch| readiness(watch).await == all).await;
         // No pod may go before another has come, and there is no room for one more.
         let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "3" } } });

@@ -11,8 +11,9 @@ use rollbackd::cluster::Clients;
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::policy::{ClusterObject, ObjectKind};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::settings::ContentId;
 use rollbackd::domain::time::{Span, Timestamp};
-use rollbackd::engine::ports::{Actuator, Batch, Journal, Leadership, Role};
+use rollbackd::engine::ports::{Actuator, Batch, Journal, Leadership, Role, Shelf};
 use rollbackd::store::{Books, Place, Store};
 use serde_json::json;
 use tempfile::TempDir;
@@ -174,5 +175,26 @@ fn hands_without_the_lead_change_nothing() {
         assert_eq!(found.metadata.generation, created.metadata.generation);
         *open.lock().unwrap() = true;
         assert_eq!(hands.execute(&"shop".into(), &step, Span::from_secs(30)).await, Outcome::Applied);
+    });
+}
+
+#[test]
+fn what_a_release_named_is_found_by_a_replica_that_never_saw_it() {
+    on_cluster(Needs::Api, async |cluster| {
+        let (one, other) = (Writer::new(cluster), Writer::new(cluster));
+        let id = |text: &str| ContentId::new(text);
+        let put = async |name: &str, bytes: usize, needed: &[&str]| {
+            let needed = needed.iter().map(|name| id(name)).collect();
+            one.books.put("shop".into(), [(id(name), vec![7; bytes])].into(), needed).await
+        };
+        put("a", 10, &["a"]).await.unwrap();
+        put("b", 20, &["a", "b"]).await.unwrap();
+        let found = async |name: &str| other.books.find("shop".into(), id(name)).await.unwrap();
+        assert_eq!((found("a").await, found("b").await), (Some(vec![7; 10]), Some(vec![7; 20])));
+        put("c", 30, &["b", "c"]).await.unwrap();
+        assert_eq!((found("a").await, found("c").await), (None, Some(vec![7; 30])));
+        let told = put("d", 1_000_000, &["c", "d"]).await.unwrap_err().to_string();
+        assert!(told.contains("more than the"), "{told}");
+        assert!(found("b").await.is_some(), "nothing of it was written");
     });
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollbackd::cluster::rights::{self, Right};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::policy::{GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
@@ -75,7 +75,7 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["argo-cd", "blue-green", "flux", "logs", "scale", "stuck-pods"]);
+    assert_eq!(extras(), ["argo-cd", "blue-green", "configmaps", "flux", "logs", "scale", "stuck-pods"]);
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
@@ -83,6 +83,11 @@ fn each_extra_grants_what_its_steps_ask_for() {
     assert_eq!(pairs(&objects("extras/scale")), more(&scale));
     assert_eq!(pairs(&objects("extras/stuck-pods")), more(&rights::to_delete_stuck()));
     assert_eq!(pairs(&objects("extras/logs")), more(&[rights::to_read_logs()]));
+    let maps = [
+        &rights::to_restore_maps()[..],
+        &[Right::new("", "configmaps", "list"), Right::new("", "configmaps", "watch")],
+    ];
+    assert_eq!(pairs(&objects("extras/configmaps")), more(&maps.concat()));
     let colours =
         [&rights::to_switch()[..], &[Right::new("", "services", "list"), Right::new("", "services", "watch")]];
     assert_eq!(pairs(&objects("extras/blue-green")), more(&colours.concat()));
@@ -212,6 +217,43 @@ fn of_a_service_the_api_server_lets_the_daemon_write_the_selector_alone() {
             let told = refused(&patch).await.unwrap_or_default();
             assert!(told.contains("rollbackd-services") && told.contains("no other part"), "{patch}: {told}");
         }
+    });
+}
+
+#[test]
+fn of_a_configmap_the_api_server_lets_the_daemon_write_the_content_alone() {
+    on_cluster(Needs::Api, async |cluster| {
+        let account = Account::install(cluster, &["configmaps"]).await;
+        let map = |name: &str| json!({ "metadata": { "name": name }, "data": { "a": "1" } });
+        cluster.create::<ConfigMap>(map("shop")).await;
+        let maps = Api::<ConfigMap>::namespaced(account.client.clone(), cluster.namespace());
+        let write = async |patch: Value| maps.patch("shop", &PatchParams::default(), &Patch::Merge(patch)).await;
+        let refused = async |patch: &Value| write(patch.clone()).await.err().map(|error| error.to_string());
+        let labels = json!({ "metadata": { "labels": { "a": "b" } } });
+        // A policy that was just made takes a moment to be in force.
+        let deadline = Instant::now() + PATIENCE;
+        while !refused(&labels).await.is_some_and(|told| told.contains("nothing else")) {
+            assert!(Instant::now() < deadline, "the policy is not in force");
+            let clean = json!({ "metadata": { "labels": { "a": null } } });
+            let own = cluster.api::<ConfigMap>();
+            own.patch("shop", &PatchParams::default(), &Patch::Merge(clean)).await.unwrap();
+            sleep(LOOK_EVERY).await;
+        }
+        let written = write(json!({ "data": { "a": "2" } })).await.unwrap();
+        assert_eq!(written.data.unwrap()["a"], "2");
+        let immutable = refused(&json!({ "immutable": true })).await.unwrap_or_default();
+        assert!(immutable.contains("rollbackd-configmaps"), "{immutable}");
+        let make = async |object: Value| {
+            let object: ConfigMap = serde_json::from_value(object).unwrap();
+            maps.create(&PostParams::default(), &object).await
+        };
+        make(map("made")).await.unwrap();
+        let mut owned = map("owned");
+        owned["metadata"]["labels"] = json!({ "a": "b" });
+        let told = make(owned).await.unwrap_err().to_string();
+        assert!(told.contains("a name and a content"), "{told}");
+        let gone = maps.delete("made", &DeleteParams::default()).await;
+        assert!(gone.is_err(), "there is no right to delete");
     });
 }
 

@@ -1,5 +1,6 @@
 //! A daemon's inside, on a real socket: the engine, the journal, the server. Time is the test's to move.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use rollbackd::domain::settings::{Setting, ToKeep};
 use rollbackd::domain::time::{Span, Timestamp};
 use rollbackd::engine::ports::{Actuator, Alone, Batch, Journal, Looks, Notice, Pager};
 use rollbackd::engine::{Edges, Engine, OBSERVATION_QUEUE};
@@ -61,6 +63,10 @@ impl Actuator for Nowhere {
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         Outcome::Denied(format!("nothing is here {NASTY}"))
+    }
+
+    async fn keep(&self, _: &WorkloadId, _: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
+        Ok(BTreeMap::new())
     }
 
     async fn record(&self, _: &WorkloadPolicy, _: &Wanted) -> Recording {

@@ -393,7 +393,8 @@ impl World {
                 self.preflights.push((**plan).clone());
                 JobResult::Preflight(self.findings.clone())
             }
-            // A host has no recorder.
+            // A host has no recorder, and its releases name nothing.
+            Work::Keep(_) => JobResult::Kept(Ok(BTreeMap::new())),
             Work::Record(_) => JobResult::Recorded(Box::default()),
             Work::Smoke(_) => JobResult::Smoke(self.smoke_passes, "exit status".to_owned()),
             Work::Step { kind, .. } => JobResult::Step(self.do_step(kind)),
@@ -424,6 +425,7 @@ impl World {
             StepKind::Command { .. }
             | StepKind::Gate { .. }
             | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
             | StepKind::PauseOwner { .. }

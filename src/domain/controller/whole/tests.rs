@@ -13,6 +13,7 @@ use crate::domain::policy::{
 use crate::domain::response::guard::FleetView;
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, StepKind};
 use crate::domain::response::strategy;
+use crate::domain::settings::Settings;
 use crate::domain::testing;
 use crate::domain::time::{Span, Timestamp};
 
@@ -57,6 +58,7 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
             canary: None,
             idle: None,
             owners: Vec::new(),
+            settings: Settings::default(),
         })),
     }
 }
@@ -154,6 +156,7 @@ impl World {
                 JobResult::Step(outcome)
             }
             Work::Smoke(_) => JobResult::Smoke(true, String::new()),
+            Work::Keep(_) => JobResult::Kept(Err("no".to_owned())),
             Work::Record(_) => JobResult::Recorded(Box::default()),
         }
     }

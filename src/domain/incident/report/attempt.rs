@@ -118,6 +118,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         Event::Planned { .. }
         | Event::ReleaseObserved { .. }
         | Event::KnownGood { .. }
+        | Event::SettingsKept { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::OwnerPutBack { .. }

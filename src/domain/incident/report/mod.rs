@@ -258,6 +258,7 @@ impl Telling {
             }
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::OwnerPutBack { .. }

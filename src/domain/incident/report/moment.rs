@@ -93,7 +93,11 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
             let (word, detail) = outcome(how);
             line("owner put back", format!("{owner}: {word} {detail}").trim_end().to_owned())
         }
-        Event::ReleaseObserved { .. } | Event::KnownGood { .. } | Event::Paused { .. } | Event::Resumed { .. } => None,
+        Event::ReleaseObserved { .. }
+        | Event::KnownGood { .. }
+        | Event::SettingsKept { .. }
+        | Event::Paused { .. }
+        | Event::Resumed { .. } => None,
     }
 }
 

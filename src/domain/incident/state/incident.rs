@@ -66,6 +66,7 @@ impl Incident {
             }
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::StillPending { .. }
@@ -157,6 +158,7 @@ impl Incident {
             Event::Closed { .. } => self.progress = Progress::Idle,
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
+            | Event::SettingsKept { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::OwnerPutBack { .. } => {}

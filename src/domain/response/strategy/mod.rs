@@ -4,6 +4,7 @@ mod colours;
 pub mod command;
 mod kubernetes;
 mod release_dir;
+pub mod settings;
 
 use super::plan::{Plan, Purpose, Step, StepKind};
 use crate::domain::id::RevisionId;

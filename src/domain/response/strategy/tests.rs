@@ -5,6 +5,7 @@ use crate::domain::policy::{
     Ask, AskedPage, ClusterObject, CommandHabitat, Gitops, GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind,
     Owner, Pin, ReleaseDir, ReleaseInstance, Restart, Strategy, Switch,
 };
+use crate::domain::settings::Settings;
 use crate::domain::time::Span;
 
 fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
@@ -117,6 +118,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
             idle: None,
             owners: Vec::new(),
+            settings: Settings::default(),
         })),
     }
 }

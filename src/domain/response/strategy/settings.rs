@@ -1,0 +1,140 @@
+//! Putting back what a release names: before its template, and only what nobody changed since the release in place was
+//! judged.
+
+use crate::domain::id::RevisionId;
+use crate::domain::incident::ledger::Ledger;
+use crate::domain::observation::Orchestrated;
+use crate::domain::response::plan::{Step, StepKind};
+use crate::domain::settings::Setting;
+
+use super::kubernetes::WRITE_TIMEOUT;
+
+/// One step for each setting of `to` that is not there any more or says something else than when `to` served, and that was
+/// kept. Each is compared with what it said while `from` served, so that what a human changed since is left alone.
+#[must_use]
+pub fn steps(ledger: &Ledger, orchestrated: &Orchestrated, from: &RevisionId, to: &RevisionId) -> Vec<Step> {
+    let seen = &orchestrated.settings;
+    let kept = ledger.get(to).and_then(|standing| standing.settings.as_deref()).unwrap_or_default();
+    let with_from = |setting: &Setting| {
+        let settings = ledger.get(from)?.settings.as_ref()?;
+        settings.iter().find(|kept| kept.setting == *setting).map(|kept| kept.content.clone())
+    };
+    let mut steps = Vec::new();
+    for kept in kept.iter().filter(|kept| kept.unkept.is_none() && seen.watched.contains(&kept.setting.kind)) {
+        let Some(content) = &kept.content else { continue };
+        let there = seen.there.get(&kept.setting).map(|there| &there.content);
+        if there == Some(content) {
+            continue;
+        }
+        // What is gone is put back, whoever deleted it: nobody's change is lost by that.
+        let expect = there.and_then(|now| with_from(&kept.setting).unwrap_or_else(|| Some(now.clone())));
+        let kind = StepKind::RestoreSetting {
+            object: orchestrated.object.clone(),
+            setting: kept.setting.clone(),
+            expect,
+            content: content.clone(),
+            release: to.clone(),
+        };
+        steps.push(Step { kind, timeout: WRITE_TIMEOUT });
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::observation::Rollout;
+    use crate::domain::policy::{ClusterObject, ObjectKind};
+    use crate::domain::settings::{ContentId, KeptSetting, Present, SettingKind, Settings};
+    use crate::domain::time::Timestamp;
+
+    fn map(name: &str) -> Setting {
+        Setting { kind: SettingKind::ConfigMap, name: name.to_owned() }
+    }
+
+    fn orchestrated(there: &[(&str, &str)]) -> Orchestrated {
+        let there = there
+            .iter()
+            .map(|(name, content)| (map(name), Present { content: ContentId::new(*content), is_immutable: false }));
+        Orchestrated {
+            object: ClusterObject {
+                context: None,
+                namespace: "prod".to_owned(),
+                kind: ObjectKind::Deployment,
+                name: "app".to_owned(),
+                uid: "u1".to_owned(),
+            },
+            desired: "v2".into(),
+            replicas: 1,
+            rollout: Rollout::Complete,
+            serving: Vec::new(),
+            kept: [].into(),
+            is_stateless: true,
+            history_limit: None,
+            canary: None,
+            idle: None,
+            owners: Vec::new(),
+            settings: Settings {
+                watched: [SettingKind::ConfigMap].into(),
+                there: there.collect(),
+                ..Settings::default()
+            },
+        }
+    }
+
+    fn ledger(good: &[(&str, Option<&str>, bool)], bad: &[(&str, Option<&str>)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        let kept = |name: &str, content: Option<&str>, is_kept: bool| KeptSetting {
+            setting: map(name),
+            content: content.map(ContentId::new),
+            unkept: (!is_kept).then(|| "too large".to_owned()),
+        };
+        for release in ["v1", "v2"] {
+            ledger.became_current(&release.into(), None, Timestamp::default());
+        }
+        ledger.settings_kept(&"v1".into(), good.iter().map(|(name, content, is)| kept(name, *content, *is)).collect());
+        ledger.settings_kept(&"v2".into(), bad.iter().map(|(name, content)| kept(name, *content, true)).collect());
+        ledger
+    }
+
+    fn expected(ledger: &Ledger, there: &[(&str, &str)]) -> Vec<(String, Option<String>, String)> {
+        let steps = steps(ledger, &orchestrated(there), &"v2".into(), &"v1".into());
+        let told = |step: &Step| match &step.kind {
+            StepKind::RestoreSetting { setting, expect, content, .. } => {
+                let expect = expect.as_ref().map(|content| content.as_str().to_owned());
+                (setting.name.clone(), expect, content.as_str().to_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        steps.iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_differs_goes_back_and_is_compared_with_what_the_bad_release_had() {
+        let step = |name: &str, expect: Option<&str>, content: &str| {
+            (name.to_owned(), expect.map(str::to_owned), content.to_owned())
+        };
+        let ledger = ledger(
+            &[("changed", Some("1"), true), ("gone", Some("1"), true), ("same", Some("1"), true)],
+            &[("changed", Some("2")), ("same", Some("1"))],
+        );
+        let there = [("changed", "2"), ("same", "1")];
+        assert_eq!(expected(&ledger, &there), [step("changed", Some("2"), "1"), step("gone", None, "1")]);
+        // A human wrote since: the step says what it should have been, and the look at the place finds that it is not so.
+        let there = [("changed", "3"), ("same", "1"), ("gone", "1")];
+        assert_eq!(expected(&ledger, &there), [step("changed", Some("2"), "1")]);
+        let deleted = [("same", "1"), ("gone", "1")];
+        assert_eq!(expected(&ledger, &deleted), [step("changed", None, "1")]);
+    }
+
+    #[test]
+    fn what_was_not_kept_or_not_there_is_left_alone() {
+        let unkept = ledger(&[("large", Some("1"), false), ("optional", None, true)], &[]);
+        assert_eq!(expected(&unkept, &[("large", "2"), ("optional", "2")]), []);
+        let unseen = ledger(&[("a", Some("1"), true)], &[]);
+        assert_eq!(expected(&unseen, &[("a", "2")]), [("a".to_owned(), Some("2".to_owned()), "1".to_owned())]);
+        let mut nothing = orchestrated(&[]);
+        nothing.settings.watched.clear();
+        assert!(steps(&unseen, &nothing, &"v2".into(), &"v1".into()).is_empty());
+    }
+}

@@ -1,0 +1,193 @@
+//! ConfigMaps go back with the release that names them, and what a human wrote since stays.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use rollbackd::act::Hands;
+use rollbackd::cluster::Clients;
+use rollbackd::cluster::settings::Content;
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::policy::{ClusterObject, ObjectKind};
+use rollbackd::domain::response::plan::{Outcome, StepKind};
+use rollbackd::domain::settings::{ContentId, Setting, SettingKind, ToKeep};
+use rollbackd::domain::time::Span;
+use rollbackd::engine::ports::Actuator;
+use rollbackd::store::{Books, Store};
+use serde_json::{Value, json};
+
+use super::manifests::Account;
+use super::namespace::{Cluster, Needs, deployment, on_cluster};
+use super::rolling::{on_errors, template};
+use super::watch::Watch;
+
+/// Said before it is said which workload it is.
+const WITH_MAPS: &str = "keep = [\"configmaps\"], deployment";
+
+/// A Deployment whose container does what a ConfigMap says.
+fn shop(image: &str, map: &str) -> Value {
+    let mut shop = deployment("shop", 2, image);
+    let container = &mut shop["spec"]["template"]["spec"]["containers"][0];
+    container["envFrom"] = json!([{ "configMapRef": { "name": map } }]);
+    shop
+}
+
+async fn create(cluster: &Cluster, name: &str, behaviour: &str) {
+    let map = json!({ "metadata": { "name": name }, "data": { "BEHAVIOUR": behaviour } });
+    cluster.create::<ConfigMap>(map).await;
+}
+
+/// As `kubectl apply` does with another file.
+async fn change(cluster: &Cluster, name: &str, behaviour: &str) {
+    let patch = json!({ "data": { "BEHAVIOUR": behaviour } });
+    let maps = cluster.api::<ConfigMap>();
+    maps.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+}
+
+async fn release(cluster: &Cluster, image: &str, map: &str) {
+    let shop = shop(image, map);
+    // Lists of sources are not merged but replaced.
+    let patch =
+        json!({ "spec": { "template": { "spec": { "containers": shop["spec"]["template"]["spec"]["containers"] } } } });
+    cluster.patch("shop", &patch).await;
+}
+
+async fn behaviour(cluster: &Cluster, name: &str) -> Option<String> {
+    let map = cluster.api::<ConfigMap>().get_opt(name).await.unwrap()?;
+    map.data?.remove("BEHAVIOUR")
+}
+
+/// A daemon that knows the good release and what it names.
+async fn watch(with: &Cluster) -> Watch {
+    let mut watch = Watch::over_kind(with, WITH_MAPS, &on_errors()).await;
+    let is_kept = async |watch: &Watch| {
+        let view = watch.view().await;
+        view["releases"].as_array().into_iter().flatten().any(|release| release["settings"].is_array())
+    };
+    watch.until("keeping what the release names", is_kept).await;
+    watch
+}
+
+#[test]
+fn a_configmap_that_was_changed_with_the_release_goes_back_with_it() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let account = Account::install(cluster, &["configmaps"]).await;
+        create(cluster, "shop-config", "rate20").await;
+        cluster.create::<Deployment>(shop("shop:v1", "shop-config")).await;
+        let before = cluster.rolled_out("shop").await;
+        let mut watch = watch(&cluster.with(account.kubeconfig())).await;
+        change(cluster, "shop-config", "errors40").await;
+        cluster.set_image("shop", "shop:v2").await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("rate20"));
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
+        let started = alerts.iter().find(|alert| alert.phase == Phase::Started).unwrap();
+        let steps =
+            ["give ConfigMap shop-config in ", "the template of "].map(|part| started.reason.find(part).unwrap());
+        assert!(steps[0] < steps[1], "the ConfigMap goes first: {}", started.reason);
+    });
+}
+
+#[test]
+fn a_configmap_that_was_deleted_is_made_again() {
+    on_cluster(Needs::Pods, async |cluster| {
+        create(cluster, "shop-1", "rate20").await;
+        create(cluster, "shop-2", "errors40-after6s").await;
+        cluster.create::<Deployment>(shop("shop:v1", "shop-1")).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = watch(cluster).await;
+        release(cluster, "shop:v2", "shop-2").await;
+        cluster.api::<ConfigMap>().delete("shop-1", &DeleteParams::default()).await.unwrap();
+        let stored = async |watch: &Watch| {
+            let plan: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop/plan").await).unwrap_or_default();
+            let says = |need: &Value| need["need"] == "settings" && need["is"] == "yes";
+            let makes = plan["plan"].to_string().contains("restore-setting");
+            makes && plan["readiness"].as_array().into_iter().flatten().any(says)
+        };
+        watch.until("ready to make it again", stored).await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        assert_eq!(behaviour(cluster, "shop-1").await.as_deref(), Some("rate20"));
+        assert_eq!(
+            behaviour(cluster, "shop-2").await.as_deref(),
+            Some("errors40-after6s"),
+            "what it does not name stays"
+        );
+    });
+}
+
+#[test]
+fn what_a_human_wrote_in_the_middle_of_it_stays_and_the_rollback_is_held() {
+    on_cluster(Needs::Pods, async |cluster| {
+        create(cluster, "shop-config", "rate20").await;
+        cluster.create::<Deployment>(shop("shop:v1", "shop-config")).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = watch(cluster).await;
+        change(cluster, "shop-config", "errors40").await;
+        cluster.set_image("shop", "shop:v2").await;
+        let bad = cluster.rolled_out("shop").await;
+        // What is paused holds, so that there is time to write.
+        cluster.patch("shop", &json!({ "spec": { "paused": true } })).await;
+        let held = async |watch: &Watch| watch.view().await["incident"]["hold"].to_string().contains("is paused");
+        watch.until("held", held).await;
+        change(cluster, "shop-config", "rate40").await;
+        cluster.patch("shop", &json!({ "spec": { "paused": false } })).await;
+        let told =
+            async |watch: &Watch| watch.view().await["incident"]["hold"].to_string().contains("somebody changed it");
+        watch.until("held for what a human wrote", told).await;
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("rate40"));
+        assert_eq!(template(&cluster.api::<Deployment>().get("shop").await.unwrap()), template(&bad));
+    });
+}
+
+#[test]
+fn a_write_is_fenced_by_what_was_there_and_one_that_is_immutable_is_told() {
+    on_cluster(Needs::Api, async |cluster| {
+        create(cluster, "m", "rate20").await;
+        let dir = tempfile::tempdir().unwrap();
+        let books = Arc::new(Books::alone(Store::open(dir.path()).unwrap()));
+        let hands = Hands::default().with_clients(Clients::default()).with_shelf(books);
+        let object = ClusterObject {
+            context: None,
+            namespace: cluster.namespace().to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+        };
+        let setting = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+        let now = async || Content::of(&cluster.api::<ConfigMap>().get("m").await.unwrap()).id();
+        let good = now().await;
+        let wanted = ToKeep {
+            object: object.clone(),
+            release: "v1".into(),
+            settings: [(setting.clone(), Some(good.clone()))].into(),
+            needed: [good.clone()].into(),
+        };
+        assert_eq!(hands.keep(&"shop".into(), &wanted).await, Ok([].into()));
+        let restore = async |expect: Option<ContentId>| {
+            let (object, setting, content) = (object.clone(), setting.clone(), good.clone());
+            let step = StepKind::RestoreSetting { object, setting, expect, content, release: "v1".into() };
+            hands.execute(&"shop".into(), &step, Span::from_secs(10)).await
+        };
+        assert_eq!(restore(None).await, Outcome::AlreadyInEffect);
+        change(cluster, "m", "errors40").await;
+        let bad = now().await;
+        let other = restore(Some(ContentId::new("other"))).await;
+        assert!(matches!(&other, Outcome::Conflict(why) if why.contains("somebody changed it")), "{other:?}");
+        assert!(matches!(restore(None).await, Outcome::Conflict(_)));
+        assert_eq!(now().await, bad);
+        assert_eq!(restore(Some(bad.clone())).await, Outcome::Applied);
+        assert_eq!(restore(Some(bad.clone())).await, Outcome::AlreadyInEffect);
+        let maps = cluster.api::<ConfigMap>();
+        maps.delete("m", &DeleteParams::default()).await.unwrap();
+        assert_eq!(restore(None).await, Outcome::Applied);
+        maps.delete("m", &DeleteParams::default()).await.unwrap();
+        let fixed = json!({ "metadata": { "name": "m" }, "data": { "BEHAVIOUR": "errors40" }, "immutable": true });
+        let fixed: ConfigMap = serde_json::from_value(fixed).unwrap();
+        maps.create(&PostParams::default(), &fixed).await.unwrap();
+        let told = restore(Some(bad)).await;
+        assert!(matches!(&told, Outcome::Denied(why) if why.contains("is immutable")), "{told:?}");
+    });
+}
