@@ -51,7 +51,7 @@ fn show(report: &CheckReport, as_json: bool) -> u8 {
     } else if report.valid {
         print::line(&report.render(false));
     } else {
-        print::error_text(&report.render(std::io::stderr().is_terminal()));
+        print::error_text(&format!("{}\n", report.render(std::io::stderr().is_terminal())));
     }
     if report.valid { YES } else { NO }
 }

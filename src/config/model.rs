@@ -31,12 +31,16 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let acts = self.workloads.values().any(|workload| workload.policy.mode != Mode::Observe);
         let locked = acts && self.daemon.token_file.is_none();
-        locked.then(|| NO_TOKEN.to_owned()).into_iter().collect()
+        let idle = self.workloads.is_empty().then(|| NO_WORKLOAD.to_owned());
+        locked.then(|| NO_TOKEN.to_owned()).into_iter().chain(idle).collect()
     }
 }
 
 /// Said wherever a daemon that may change something has no token.
 pub const NO_TOKEN: &str = "no `token_file` in [daemon]: nobody can pause, approve or reject what this daemon does";
+
+/// Said where nothing is watched: a policy that lost its workloads looks as well as one that is waited for.
+pub const NO_WORKLOAD: &str = "no [workload.NAME] section: nothing is watched";
 
 /// The daemon itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -67,11 +67,11 @@ pub fn look(path: &Path, content: Content) -> Result<(), FileFault> {
         }
     };
     if !metadata.is_file() {
-        fault("is not a regular file", None)
+        fault("is not a regular file", Some("write the path of the file itself"))
     } else if metadata.permissions().mode() & WRITABLE_BY_ALL != 0 {
         fault("may be written by anyone", Some("chmod o-w it"))
     } else if metadata.len() == 0 {
-        fault("is empty", None)
+        fault("is empty", Some(EMPTY))
     } else if metadata.len() > largest {
         fault(&format!("is larger than {} KiB", largest / 1024), Some("is this the right file?"))
     } else {
@@ -81,6 +81,9 @@ pub fn look(path: &Path, content: Content) -> Result<(), FileFault> {
         }
     }
 }
+
+/// What to do about a file without a content.
+const EMPTY: &str = "write the secret there, and nothing else";
 
 fn examine(file: File, content: Content) -> Result<(), FileFault> {
     let form: fn(&str) -> Result<(), Malformed> = match content {
@@ -96,12 +99,12 @@ fn examine(file: File, content: Content) -> Result<(), FileFault> {
     let text = SecretString::from(text);
     match read {
         Ok(_) if text.expose_secret().trim().is_empty() => {
-            Err(FileFault { message: "holds nothing but white space".to_owned(), hint: None })
+            Err(FileFault { message: "holds nothing but white space".to_owned(), hint: Some(EMPTY) })
         }
         Ok(_) => form(text.expose_secret())
             .map_err(|Malformed { what, hint }| FileFault { message: what.to_owned(), hint: Some(hint) }),
         Err(why) if why.kind() == io::ErrorKind::InvalidData => {
-            Err(FileFault { message: "is not UTF-8 text".to_owned(), hint: None })
+            Err(FileFault { message: "is not UTF-8 text".to_owned(), hint: Some("is it the right file?") })
         }
         Err(why) => Err(FileFault { message: format!("can't be read: {why}"), hint: None }),
     }

@@ -71,7 +71,7 @@ impl FromText for String {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if text.trim().is_empty() {
-            return Err(Refusal { message: "the string is empty".to_owned(), hint: None });
+            return Err(Refusal::new("the string is empty", "leave the key out where nothing is meant"));
         }
         Ok(text.to_owned())
     }
@@ -86,7 +86,10 @@ impl FromText for PathBuf {
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() || text.contains('\0') {
-            return Err(Refusal { message: "the path is empty or has a zero byte in it".to_owned(), hint: None });
+            return Err(Refusal::new(
+                "the path is empty or has a zero byte in it",
+                "leave the key out where no file is meant",
+            ));
         }
         Ok(PathBuf::from(text))
     }
@@ -178,7 +181,7 @@ fn absolute_url(text: &str) -> Result<Url, Refusal> {
     let url = match Url::parse(text) {
         Ok(url) if url.has_host() => url,
         Ok(_) => return Err(Refusal::new("a URL without a host", "write `http://HOST:PORT/PATH`")),
-        Err(why) => return Err(Refusal { message: format!("not a URL: {why}"), hint: None }),
+        Err(why) => return Err(Refusal::new(format!("not a URL: {why}"), "write `http://HOST:PORT/PATH`")),
     };
     if url.username().is_empty() && url.password().is_none() {
         return Ok(url);
@@ -193,9 +196,13 @@ impl FromText for Selector {
     const TAKES: &'static str = "a selector such as 'http_requests_total{code=~\"5..\"}'";
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
-        Selector::parse(text).map_err(|why| Refusal { message: first_line(&why.to_string()), hint: None })
+        Selector::parse(text)
+            .map_err(|why| Refusal { message: first_line(&why.to_string()), hint: Some(SELECTOR.to_owned()) })
     }
 }
+
+/// What a selector looks like.
+const SELECTOR: &str = "write a metric's name and matchers, for example 'http_requests_total{code=~\"5..\"}'";
 
 /// A problem is one line.
 pub(crate) fn first_line(text: &str) -> String {

@@ -49,7 +49,7 @@ impl Fields<'_, '_> {
             }
             None => {
                 if required && !self.lost.borrow().may_be(&[name]) {
-                    cx.problems.absent(self.key, format!("`{name}` is missing"));
+                    cx.problems.absent(self.key, format!("`{name}` is missing")).hint(format!("add `{name} = …`"));
                 }
                 None
             }

@@ -40,7 +40,9 @@ impl Decode for Argv {
             argv.push(argument.to_owned());
         }
         if argv.first().is_none_or(String::is_empty) || argv.iter().any(|argument| argument.contains('\0')) {
-            cx.problems.wrong(place, format!("`{}` names no program", node.name));
+            cx.problems
+                .wrong(place, format!("`{}` names no program", node.name))
+                .hint("write the program and each of its arguments: [\"program\", \"argument\"]");
             return None;
         }
         Some(Self(argv))

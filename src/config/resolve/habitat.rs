@@ -152,6 +152,7 @@ fn several(
         r.problems.wrong(written.at, "`instances` is empty").hint("leave it out where there is one copy");
     }
     let mut links: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut units: BTreeMap<String, String> = BTreeMap::new();
     let mut names = Names::default();
     let mut instances = Vec::new();
     for at in &written.value {
@@ -166,6 +167,13 @@ fn several(
                     .wrong(current.at, format!("`{}` and `{first}` share a symlink", name.value))
                     .hint("each instance has its own, so that one can be taken back before the other");
             }
+        }
+        if let Some(unit) = &raw.unit
+            && let Some(first) = units.insert(unit.value.clone(), name.value.clone())
+        {
+            r.problems
+                .wrong(unit.at, format!("`{}` and `{first}` share a unit", name.value))
+                .hint("each instance has its own, so that one can be restarted while the other serves");
         }
         let id = InstanceId::new(&name.value);
         let instance = ReleaseInstance {
@@ -187,7 +195,9 @@ impl Names {
     fn check(&mut self, r: &mut Resolver<'_>, name: &At<String>) {
         name::check_word(r, "an instance", &name.value, name.at);
         if self.0.contains(&name.value) {
-            r.problems.wrong(name.at, format!("the instance {} a second time", suggest::quoted(&name.value)));
+            r.problems
+                .wrong(name.at, format!("the instance {} a second time", suggest::quoted(&name.value)))
+                .hint("each has a name of its own: the record and the alerts tell them apart by it");
         }
         self.0.push(name.value.clone());
     }

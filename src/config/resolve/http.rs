@@ -11,6 +11,9 @@ use crate::config::raw::decode::value;
 use crate::config::referenced::Content;
 use crate::config::suggest;
 
+/// What a header's name may be made of.
+pub(super) const HEADER_NAME: &str = "it is made of letters, digits and hyphens, for example X-Team";
+
 /// Headers that the client sets itself, or that carry secrets.
 const RESERVED: [&str; 10] = [
     "accept-encoding",
@@ -78,12 +81,18 @@ fn headers(r: &mut Resolver<'_>, raw: &raw::http::Http) -> BTreeMap<String, Stri
                 _ => problem.hint("the client sets it itself"),
             }
         } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            r.problems.wrong(entry.key, format!("{} is not a header's name", suggest::quoted(&entry.name)));
+            r.problems
+                .wrong(entry.key, format!("{} is not a header's name", suggest::quoted(&entry.name)))
+                .hint(HEADER_NAME);
         } else if HeaderValue::from_str(&entry.value).is_err() {
-            r.problems.wrong(entry.key, format!("the value of the header `{name}` can't be sent"));
+            r.problems
+                .wrong(entry.key, format!("the value of the header `{name}` can't be sent"))
+                .hint("it is one line of visible ASCII characters and blanks");
         }
         if headers.insert(name.clone(), entry.value.clone()).is_some() {
-            r.problems.wrong(entry.key, format!("the header `{name}` a second time"));
+            r.problems
+                .wrong(entry.key, format!("the header `{name}` a second time"))
+                .hint("upper and lower case are the same to a server: keep one");
         }
     }
     headers

@@ -124,7 +124,9 @@ pub(super) fn revision(r: &mut Resolver<'_>, raw: &raw::sources::Health) -> Opti
     match (&raw.revision_header, &raw.revision_json) {
         (Some(header), None) => {
             if HeaderName::from_bytes(header.value.as_bytes()).is_err() {
-                r.problems.wrong(header.at, format!("{} is not a header's name", suggest::quoted(&header.value)));
+                r.problems
+                    .wrong(header.at, format!("{} is not a header's name", suggest::quoted(&header.value)))
+                    .hint(super::http::HEADER_NAME);
             }
             Some(RevisionFrom::Header(header.value.clone()))
         }

@@ -1,7 +1,7 @@
 //! One workload's policy, and what holds between workloads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::habitat;
@@ -16,7 +16,9 @@ use crate::config::raw::text::Port;
 use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::{ReceiverName, WorkloadId};
-use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Strategy, WorkloadPolicy};
+use crate::domain::policy::{
+    Habitat, Kubernetes, KubernetesSubject, Mode, ObjectKind, Restart, Strategy, WorkloadPolicy,
+};
 use crate::domain::time::Span;
 
 /// Time between two looks, where the policy does not say.
@@ -81,10 +83,11 @@ pub(super) fn resolve_all(
     for entry in written {
         let Some(workload) = resolve(r, entry, around) else { continue };
         for spot in spots(&workload.policy.habitat) {
+            let message = spot.is_shared(&entry.name);
             if let Some(first) = taken.insert(spot, entry.key).filter(|first| *first != entry.key) {
                 let first = locate(r.sources, first);
                 r.problems
-                    .wrong(entry.key, format!("the workload `{}` is where another one is", entry.name))
+                    .wrong(entry.key, message)
                     .hint(format!("the other is in {first}; one place has one workload, or two rollbacks would fight"));
                 break;
             }
@@ -98,12 +101,38 @@ pub(super) fn resolve_all(
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Spot {
     Link(PathBuf),
+    Unit(String),
     Command(Vec<String>),
     /// Context, namespace, kind and name.
     Object(Option<String>, Option<String>, ObjectKind, String),
     /// Context and namespace of a selector, and the selector.
     Selected(Option<String>, Option<String>, String),
     OwnerOfPod,
+}
+
+impl Spot {
+    /// What is wrong with a workload that shares it with another one.
+    fn is_shared(&self, workload: &str) -> String {
+        match self {
+            Spot::Unit(unit) => format!("the workload `{workload}` restarts the unit of another one, `{unit}`"),
+            Spot::Link(_) | Spot::Command(_) | Spot::Object(..) | Spot::Selected(..) | Spot::OwnerOfPod => {
+                format!("the workload `{workload}` is where another one is")
+            }
+        }
+    }
+}
+
+/// A path with `.` and `..` worked out by its text alone, without a look at the disk.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn spots(habitat: &Habitat) -> Vec<Spot> {
@@ -113,7 +142,14 @@ fn spots(habitat: &Habitat) -> Vec<Spot> {
         Habitat::ReleaseDir(dir) => dir
             .instances
             .iter()
-            .map(|instance| Spot::Link(dir.root.join(&instance.current).components().collect()))
+            .flat_map(|instance| {
+                let link = Spot::Link(plain(&dir.root.join(&instance.current)));
+                let unit = match &instance.restart {
+                    Restart::Unit(unit) if !unit.is_empty() => Some(Spot::Unit(unit.clone())),
+                    Restart::Unit(_) | Restart::Command(_) => None,
+                };
+                [Some(link), unit].into_iter().flatten()
+            })
             .collect(),
         Habitat::Command(command) if command.rollback.is_empty() => Vec::new(),
         Habitat::Command(command) => vec![Spot::Command(command.rollback.clone())],
@@ -344,7 +380,9 @@ fn receivers(r: &mut Resolver<'_>, raw: &raw::workload::Policy, known: &[&str]) 
         }
         let name = ReceiverName::new(name);
         if names.contains(&name) {
-            r.problems.wrong(written.at, format!("the receiver `{name}` a second time"));
+            r.problems
+                .wrong(written.at, format!("the receiver `{name}` a second time"))
+                .hint("name each once: nobody is told twice");
         } else {
             names.push(name);
         }

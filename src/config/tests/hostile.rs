@@ -111,7 +111,7 @@ fn what_many_workloads_inherit_is_reported_once() {
     for index in 0..200 {
         let _ = writeln!(
             text,
-            "[workload.w{index}]\nscrape.port = 80\nrelease_dir = {{ path = \"/srv/{index}\", unit = \"u.service\" }}"
+            "[workload.w{index}]\nscrape.port = 80\nrelease_dir = {{ path = \"/srv/{index}\", unit = \"u{index}.service\" }}"
         );
     }
     assert_eq!(refused(&text), ["test.toml:2:11: there is no receiver `nobody` (add a section [notify.nobody])"]);
