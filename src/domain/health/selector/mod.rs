@@ -137,12 +137,14 @@ fn other_kind(expr: &Expr) -> &'static str {
 }
 
 /// Whether a metric name can be written without quotes.
-fn is_plain_metric_name(name: &str) -> bool {
+#[must_use]
+pub fn is_plain_metric_name(name: &str) -> bool {
     is_plain(name, |byte| byte == b'_' || byte == b':')
 }
 
 /// Whether a label name can be written without quotes.
-fn is_plain_label_name(name: &str) -> bool {
+#[must_use]
+pub fn is_plain_label_name(name: &str) -> bool {
     is_plain(name, |byte| byte == b'_')
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Inspection, Match, special};
+use crate::domain::health::selector::{is_plain_label_name, is_plain_metric_name};
 
 /// Characters of a help text that a row shows.
 const HELP_CHARACTERS: usize = 60;
@@ -55,14 +56,19 @@ impl fmt::Display for Inspection {
 
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&plain(&self.name))?;
-        for (index, (name, value)) in self.labels.iter().enumerate() {
-            f.write_str(if index == 0 { "{" } else { "," })?;
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            write!(f, "{}=\"{}\"", plain(name), plain(&value))?;
+        // As PromQL writes it, so that it can be taken over into a policy.
+        let mut within: Vec<String> = Vec::with_capacity(self.labels.len() + 1);
+        if is_plain_metric_name(&self.name) {
+            f.write_str(&self.name)?;
+        } else {
+            within.push(quoted(&self.name));
         }
-        if !self.labels.is_empty() {
-            f.write_str("}")?;
+        within.extend(self.labels.iter().map(|(name, value)| {
+            let name = if is_plain_label_name(name) { name.clone() } else { quoted(name) };
+            format!("{name}={}", quoted(value))
+        }));
+        if !within.is_empty() {
+            write!(f, "{{{}}}", within.join(","))?;
         }
         match special(self.value) {
             Some(text) => write!(f, " {text}")?,
@@ -73,6 +79,10 @@ impl fmt::Display for Match {
             None => Ok(()),
         }
     }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", plain(&text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// Text without control characters and without marks that reorder what stands around them.

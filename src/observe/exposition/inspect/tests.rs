@@ -79,6 +79,21 @@ fn hostile_text_can_not_leave_its_place() {
     assert!(shown.contains(r#"a{b="\u{1b}[31mred\nnew line\u{202e}",c="q\"b\\s"} 1"#), "{shown}");
 }
 
+/// What is shown of a series can be taken over as a selector, which matches it and nothing else.
+#[test]
+fn names_that_need_quotes_are_quoted() {
+    let page = "{\"my.metric\",\"code.class\"=\"5xx\",host=\"a\"} 1\nplain{\"l\u{e4}nge\"=\"1\"} 2\n";
+    for (select, series) in [
+        ("{\"my.metric\"}", "{\"my.metric\",\"code.class\"=\"5xx\",host=\"a\"}"),
+        ("plain", "plain{\"l\u{e4}nge\"=\"1\"}"),
+    ] {
+        let shown = inspect(page.as_bytes(), Format::Text, &selectors(&[select])).unwrap().to_string();
+        assert!(shown.contains(&format!("  {series} ")), "{shown}");
+        let again = inspect(page.as_bytes(), Format::Text, &selectors(&[series])).unwrap();
+        assert_eq!(again.matches[0].series.len(), 1, "{series}");
+    }
+}
+
 #[test]
 fn the_type_may_come_after_the_series() {
     let page = "rpc_sum 1\nrpc_count 2\n# TYPE rpc summary\nrpc{quantile=\"0.5\"} 3\nrpc_total 4\n";
