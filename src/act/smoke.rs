@@ -24,7 +24,7 @@ pub(super) async fn smoke(workload: &WorkloadId, habitat: &Habitat, smoke: &Smok
         variables: variables(workload, None, None),
         directory,
         limit: smoke.timeout.into(),
-        leftovers: Leftovers::Killed,
+        leftovers: Leftovers::Hunted,
     })
     .await;
     match run {

@@ -4,6 +4,7 @@
 //! daemon which it leaves behind and which keeps the pipe can't hold up the caller.
 
 mod capture;
+mod hunt;
 
 use std::fmt;
 use std::io;
@@ -46,14 +47,18 @@ pub struct Invocation<'a> {
     pub leftovers: Leftovers,
 }
 
-/// What becomes of processes of the group that outlive the program itself.
+/// What becomes of processes that outlive the program itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
     /// They stay: a restart command may start the service as its child. What they print from then on is passed on to the
     /// daemon's own log.
     Stay,
-    /// They are killed: nothing of a question or a test should outlive it.
+    /// Those of the group are killed, and where the program did not end in its time also those that left it: nothing of a
+    /// question should outlive it.
     Killed,
+    /// As [`Leftovers::Killed`], and those that left the group are looked for in any case: nothing of a test should outlive
+    /// it.
+    Hunted,
 }
 
 /// How a program ended.
@@ -163,8 +168,7 @@ impl StartError {
 ///
 /// Where it could not be started. Whatever it does then is in the [`Run`].
 pub async fn run(what: &Invocation<'_>) -> Result<Run, StartError> {
-    let (program, pipes) = start(what, Streams::Together)?;
-    let mut running = Running::new(program, pipes, what)?;
+    let mut running = Running::new(start(what, Streams::Together)?, what)?;
     let end = running.supervise(what).await;
     Ok(Run { end, output: running.output.text() })
 }
@@ -175,8 +179,7 @@ pub async fn run(what: &Invocation<'_>) -> Result<Run, StartError> {
 ///
 /// As [`run`].
 pub async fn ask(what: &Invocation<'_>) -> Result<Reply, StartError> {
-    let (program, pipes) = start(what, Streams::Apart)?;
-    let mut running = Running::new(program, pipes, what)?;
+    let mut running = Running::new(start(what, Streams::Apart)?, what)?;
     let end = running.supervise(what).await;
     Ok(Reply { end, answer: running.output.text(), cut: running.output.is_cut(), complaint: running.errors.text() })
 }
@@ -218,7 +221,14 @@ struct Pipes {
     errors: Option<OwnedFd>,
 }
 
-fn start(what: &Invocation<'_>, streams: Streams) -> Result<(tokio::process::Child, Pipes), StartError> {
+/// A program that was just started.
+struct Started {
+    child: tokio::process::Child,
+    mark: Option<String>,
+    pipes: Pipes,
+}
+
+fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError> {
     let (name, arguments) = what.argv.split_first().ok_or(StartError::Empty)?;
     let program = find_program(name, what.directory.as_deref())?;
     let refused = |source| StartError::System { program: text::printable(name.as_bytes()), source };
@@ -230,6 +240,10 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<(tokio::process::Chi
             (Some(OwnedFd::from(errors)), error_writer)
         }
     };
+    let mark = match what.leftovers {
+        Leftovers::Stay => None,
+        Leftovers::Killed | Leftovers::Hunted => Some(hunt::mark()),
+    };
     let mut command = tokio::process::Command::new(program);
     command
         .args(arguments)
@@ -238,6 +252,7 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<(tokio::process::Chi
         .env("PATH", search_path())
         .env("LANG", "C.UTF-8")
         .envs(what.variables.iter().map(|(key, value)| (key, value)))
+        .envs(mark.iter().map(|mark| (hunt::MARK, mark)))
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(error_writer)
@@ -248,7 +263,7 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<(tokio::process::Chi
     }
     let child = command.spawn().map_err(refused)?;
     let output = OwnedFd::from(output);
-    Ok((child, Pipes { output, errors }))
+    Ok(Started { child, mark, pipes: Pipes { output, errors } })
 }
 
 /// The process group of a program that has not been waited for: killed when dropped, so that a cancelled caller leaves
@@ -277,12 +292,15 @@ struct Running {
     /// makes no difference.
     exit: Receiver,
     child: tokio::process::Child,
+    /// What its children inherit, where none of them is to stay.
+    mark: Option<String>,
     output: Capture,
     errors: Capture,
 }
 
 impl Running {
-    fn new(child: tokio::process::Child, pipes: Pipes, what: &Invocation<'_>) -> Result<Self, StartError> {
+    fn new(started: Started, what: &Invocation<'_>) -> Result<Self, StartError> {
+        let Started { child, mark, pipes } = started;
         let refused =
             |source: io::Error| StartError::System { program: what.argv.first().cloned().unwrap_or_default(), source };
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -294,6 +312,7 @@ impl Running {
             group,
             exit: Receiver::from_owned_fd_unchecked(pidfd).map_err(refused)?,
             child,
+            mark,
             output: Capture::new(Some(pipes.output), MAX_OUTPUT - complaints).map_err(refused)?,
             errors: Capture::new(pipes.errors, complaints).map_err(refused)?,
         })
@@ -305,8 +324,14 @@ impl Running {
             self.group.signal(Signal::TERM);
             self.listen_until(Instant::now() + GRACE).await;
         }
-        if !in_time || what.leftovers == Leftovers::Killed {
+        if !in_time || what.leftovers != Leftovers::Stay {
             self.group.signal(Signal::KILL);
+        }
+        if let Some(mark) = self.mark.take().filter(|_| !in_time || what.leftovers == Leftovers::Hunted) {
+            let hunt = tokio::task::spawn_blocking(move || hunt::kill_marked(&mark));
+            if timeout(REAP, hunt).await.is_err() {
+                tracing::warn!(program = what.argv.first(), "what it left behind could not be looked for in time");
+            }
         }
         let status = timeout(REAP, self.child.wait()).await;
         if matches!(status, Ok(Ok(_))) {

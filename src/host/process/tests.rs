@@ -104,6 +104,27 @@ async fn nothing_of_a_test_outlives_it() {
     eventually("death of the leftover", || !alive(&run.output)).await;
 }
 
+/// A child in a session of its own is in no group that could be told.
+#[tokio::test]
+async fn what_leaves_the_group_is_found_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let child =
+        format!("setsid sh -c 'echo $$ > {0}; sleep 300' & while [ ! -s {0} ]; do sleep 0.01; done", file.display());
+    let (ends, hangs) = (sh(&child), sh(&format!("{child}; sleep 300")));
+    for (argv, leftovers, limit) in [
+        (&ends, Leftovers::Hunted, LONG),
+        (&hangs, Leftovers::Killed, Duration::from_millis(700)),
+        (&hangs, Leftovers::Hunted, Duration::from_millis(700)),
+    ] {
+        let _ = fs::remove_file(&file);
+        let run = run(&Invocation { leftovers, ..invocation(argv, limit) }).await.unwrap();
+        assert_eq!(run.succeeded(), limit == LONG, "{run:?}");
+        let pid = fs::read_to_string(&file).unwrap();
+        eventually("death of the child that left", || !alive(&pid)).await;
+    }
+}
+
 #[tokio::test]
 async fn one_that_ignores_sigterm_is_killed_with_its_grandchildren() {
     let dir = tempfile::tempdir().unwrap();
