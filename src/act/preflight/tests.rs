@@ -8,7 +8,7 @@ use crate::domain::incident::record::Goal;
 use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Mode, Operands, ReleaseDir, ReleaseInstance, Strategy, Verify};
 use crate::domain::response::plan::Purpose;
-use crate::domain::response::strategy;
+use crate::domain::response::strategy::{self, Ground};
 use crate::domain::time::{Span, Timestamp};
 
 fn policy(habitat: Habitat) -> WorkloadPolicy {
@@ -39,7 +39,10 @@ async fn found(habitat: Habitat, dir: &tempfile::TempDir) -> Vec<String> {
     let policy = policy(habitat);
     let goal = Goal { revision: RevisionId::new("v1"), image: None, known_good_since: None };
     let from = RevisionId::new("v2");
-    let plan = strategy::build(&policy, Purpose::First, 1, &from, &goal, &ReleaseView::default(), Timestamp::default());
+    let plan = {
+        let ground = Ground { from: &from, goal: &goal, view: &ReleaseView::default(), well: &[] };
+        strategy::build(&policy, Purpose::First, 1, ground, Timestamp::default())
+    };
     findings("/no/systemctl", &Clients::default(), None, &policy, &plan)
         .await
         .into_iter()

@@ -1,8 +1,8 @@
 //! From judgement to decision: opening an incident, watching it, and asking the guards.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{TriggerState, TriggerStatus};
-use crate::domain::id::TriggerName;
+use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
+use crate::domain::id::{InstanceId, RevisionId, TriggerName};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
@@ -11,7 +11,7 @@ use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation}
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
 use crate::domain::response::plan::{Plan, Purpose};
-use crate::domain::response::strategy;
+use crate::domain::response::strategy::{self, Ground};
 use crate::domain::time::{Span, Timestamp};
 
 /// How long a preflight's result counts.
@@ -195,13 +195,26 @@ impl Controller {
         if let (Some(orchestrated), Some(replicas)) = (&mut view.orchestrated, last.and_then(Plan::most_replicas)) {
             orchestrated.replicas = orchestrated.replicas.max(replicas);
         }
-        let mut plan = strategy::build(&self.policy, purpose, attempt, from, goal, &view, now);
+        let well = self.brought_back(&goal.revision, now);
+        let ground = Ground { from, goal, view: &view, well: &well };
+        let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
         if let Some(orchestrated) = &view.orchestrated {
             let from = &self.state.current.as_ref()?.revision;
             plan.begin_with(strategy::settings::steps(&self.state.ledger, orchestrated, from, &goal.revision));
         }
         self.note_paused(&mut plan);
         Some(plan)
+    }
+
+    /// The instances that the attempt before brought to this release, and that answer well from there.
+    fn brought_back(&self, goal: &RevisionId, now: Timestamp) -> Vec<InstanceId> {
+        let Some(incident) = &self.state.incident else { return Vec::new() };
+        let Some(last) = incident.plan.as_ref().filter(|plan| plan.to == *goal) else { return Vec::new() };
+        let is_well = |id: &&InstanceId| {
+            let verdict = self.health.gate(std::slice::from_ref(*id), goal, 1, incident.attempt_since, now);
+            verdict == Verdict::Ok
+        };
+        last.gated_by(incident.steps_done).into_iter().filter(is_well).cloned().collect()
     }
 
     pub(super) fn rule(&self, incident: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {

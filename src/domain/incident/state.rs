@@ -101,6 +101,9 @@ pub struct Incident {
     /// When the present plan was made.
     #[serde(default)]
     pub attempt_since: Timestamp,
+    /// How many of the present plan's steps are done, those after it not being begun or not ended well.
+    #[serde(default)]
+    pub steps_done: u32,
     /// When what happened.
     pub times: Times,
     /// When it entered its phase, or came to be held for its present reason.

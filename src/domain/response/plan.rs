@@ -54,6 +54,30 @@ impl Plan {
         }
     }
 
+    /// The instances that were seen well at the release that comes back, by the gates among the first `done` steps.
+    #[must_use]
+    pub fn gated_by(&self, done: u32) -> Vec<&InstanceId> {
+        let done = usize::try_from(done).ok().and_then(|done| self.steps.get(..done)).unwrap_or_default();
+        let gates = done.iter().filter_map(|step| match &step.kind {
+            StepKind::Gate { instances, .. } => Some(instances),
+            StepKind::SwitchLink { .. }
+            | StepKind::Restart { .. }
+            | StepKind::Command { .. }
+            | StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
+            | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. } => None,
+        });
+        gates.flatten().collect()
+    }
+
     /// What is done, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<&StepKind> {
@@ -322,6 +346,9 @@ impl StepKind {
     #[must_use]
     pub fn title(&self) -> String {
         match self {
+            StepKind::SwitchLink { root, link, expect, to, .. } if expect == to => {
+                format!("make sure that {} names {to}", root.join(link).display())
+            }
             StepKind::SwitchLink { root, link, expect, to, .. } => {
                 format!("switch {} from {expect} to {to}", root.join(link).display())
             }

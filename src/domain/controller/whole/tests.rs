@@ -12,7 +12,7 @@ use crate::domain::policy::{
 };
 use crate::domain::response::guard::FleetView;
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, StepKind};
-use crate::domain::response::strategy;
+use crate::domain::response::strategy::{self, Ground};
 use crate::domain::settings::Settings;
 use crate::domain::testing;
 use crate::domain::time::{Span, Timestamp};
@@ -77,7 +77,10 @@ struct World {
 impl World {
     fn scaled_down() -> Self {
         let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
-        let plan = strategy::build(&policy(), Purpose::First, 1, &"v2".into(), &goal, &view("v2", 3), at(10));
+        let plan = {
+            let ground = Ground { from: &"v2".into(), goal: &goal, view: &view("v2", 3), well: &[] };
+            strategy::build(&policy(), Purpose::First, 1, ground, at(10))
+        };
         let known = |revision: &str, previous: Option<&str>| Event::ReleaseObserved {
             revision: revision.into(),
             image: None,

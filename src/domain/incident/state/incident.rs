@@ -32,6 +32,7 @@ impl Incident {
             checks: Vec::new(),
             smoke_owed: false,
             attempt_since: now,
+            steps_done: 0,
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
@@ -126,7 +127,12 @@ impl Incident {
             }
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
-            Event::StepFinished { step, outcome } => self.progress = after_step(*step, outcome, at),
+            Event::StepFinished { step, outcome } => {
+                self.progress = after_step(*step, outcome, at);
+                if let Progress::Next { step } = self.progress {
+                    self.steps_done = step;
+                }
+            }
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
             Event::SmokeStarted => {
                 self.set_smoke(Smoke::Running);
@@ -188,6 +194,7 @@ impl Incident {
         self.plan = Some(plan.clone());
         self.smoke_owed = false;
         self.attempt_since = at;
+        self.steps_done = 0;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
     }

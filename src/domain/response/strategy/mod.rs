@@ -7,7 +7,7 @@ mod release_dir;
 pub mod settings;
 
 use super::plan::{Plan, Purpose, Step, StepKind};
-use crate::domain::id::RevisionId;
+use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::record::Goal;
 use crate::domain::observation::ReleaseView;
 use crate::domain::policy::{Gitops, Habitat, Kubernetes, OwnerObject, WorkloadPolicy};
@@ -19,23 +19,25 @@ pub const GATE_ANSWERS: u32 = 2;
 /// Good answers in a row, all from the goal, that prove where the traffic goes after a switch.
 pub const TRAFFIC_ANSWERS: u32 = 10;
 
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The release that goes.
+    pub from: &'a RevisionId,
+    /// The release that comes back.
+    pub goal: &'a Goal,
+    /// What each instance is at, as observed; the steps compare with it before they write.
+    pub view: &'a ReleaseView,
+    /// Instances that the attempt before brought to the goal, and that are well there.
+    pub well: &'a [InstanceId],
+}
+
 /// Builds the plan that takes `from` back to `goal`.
-///
-/// `view` says what each instance is at, as observed; the steps compare with it before they write.
 #[must_use]
-pub fn build(
-    policy: &WorkloadPolicy,
-    purpose: Purpose,
-    attempt: u32,
-    from: &RevisionId,
-    goal: &Goal,
-    view: &ReleaseView,
-    now: Timestamp,
-) -> Plan {
+pub fn build(policy: &WorkloadPolicy, purpose: Purpose, attempt: u32, ground: Ground<'_>, now: Timestamp) -> Plan {
+    let Ground { from, goal, view, .. } = ground;
     let steps: Vec<Step> = match &policy.habitat {
-        Habitat::ReleaseDir(habitat) => {
-            release_dir::steps(policy, habitat, purpose, from, &goal.revision, &view.instances)
-        }
+        Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, purpose, ground),
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
         // A replay of recorded samples knows no objects: it decides and takes no step.
         Habitat::Kubernetes(cluster) => {

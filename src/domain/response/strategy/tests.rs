@@ -41,10 +41,17 @@ fn command(instances: &[&str]) -> Habitat {
 }
 
 fn titles(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)]) -> Vec<String> {
+    titles_with(policy, purpose, at, &[])
+}
+
+fn titles_with(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)], well: &[InstanceId]) -> Vec<String> {
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let at = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
     let view = ReleaseView { instances: at, ..ReleaseView::default() };
-    let plan = build(policy, purpose, 1, &"v2".into(), &goal, &view, Timestamp::default());
+    let plan = {
+        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well };
+        build(policy, purpose, 1, ground, Timestamp::default())
+    };
     plan.steps.iter().map(|step| step.kind.title()).collect()
 }
 
@@ -75,6 +82,13 @@ fn rolling_takes_one_instance_at_a_time_and_leaves_alone_what_is_at_the_goal() {
     assert_eq!(titles(&policy, Purpose::First, &[("a", "v2"), ("b", "v2")]).len(), 6);
     let again = titles(&policy, Purpose::Retry, &[("a", "v1"), ("b", "v1")]);
     assert_eq!(again.len(), 6, "a retry restarts what is at the goal as well: {again:?}");
+    assert_eq!(again[0], "make sure that /srv/app/current-a names v1");
+    let [a, b] = ["a", "b"].map(InstanceId::new);
+    let there = [("a", "v1"), ("b", "v1")];
+    let other = titles_with(&policy, Purpose::Retry, &there, std::slice::from_ref(&a));
+    assert_eq!(other, again[3..], "what came back well is left alone");
+    let all = titles_with(&policy, Purpose::Retry, &there, &[a, b]);
+    assert_eq!(all, again, "where all are well, none is to blame");
 }
 
 #[test]
@@ -138,7 +152,10 @@ fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: 
     };
     let policy = policy(strategy, Habitat::Kubernetes(habitat));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
-    let plan = build(&policy, Purpose::First, 1, &from.into(), &goal, view, Timestamp::default());
+    let plan = {
+        let ground = Ground { from: &from.into(), goal: &goal, view, well: &[] };
+        build(&policy, Purpose::First, 1, ground, Timestamp::default())
+    };
     plan.steps.iter().map(|step| step.kind.title()).collect()
 }
 
@@ -272,12 +289,15 @@ fn whoever_would_undo_it_is_paused_first_where_the_policy_says_so() {
     let mut policy = policy(Strategy::Rolling, Habitat::Kubernetes(habitat));
     policy.gitops = Gitops::Pause;
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
-    let plan = build(&policy, Purpose::First, 1, &"v2".into(), &goal, &view, Timestamp::default());
+    let from = "v2".into();
+    let ground = Ground { from: &from, goal: &goal, view: &view, well: &[] };
+    let plan = build(&policy, Purpose::First, 1, ground, Timestamp::default());
     let titles: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
     let pauses =
         ["pause Argo CD Application argocd/web for 1h at most", "pause Flux HelmRelease prod/app for 1h at most"];
     assert_eq!(titles[..2], pauses);
     assert_eq!(titles[2..], unpaused);
-    let none = build(&policy, Purpose::First, 1, &"v2".into(), &goal, &ReleaseView::default(), Timestamp::default());
+    let ground = Ground { view: &ReleaseView::default(), ..ground };
+    let none = build(&policy, Purpose::First, 1, ground, Timestamp::default());
     assert!(none.steps.is_empty(), "nothing is paused for nothing");
 }
