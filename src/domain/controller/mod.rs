@@ -50,6 +50,9 @@ pub const FAST_FACTOR: u64 = 5;
 /// Shortest time between two judgements.
 const SHORTEST_PACE: Span = Span::from_millis(100);
 
+/// A step that begins just before its plan's deadline has this long all the same: cut off sooner, nothing could be done.
+const SHORTEST_STEP: Span = Span::from_secs(10);
+
 /// What goes in.
 #[derive(Debug)]
 pub enum Input {
@@ -520,11 +523,13 @@ impl Controller {
 
     fn work_of(&self, incident: &Incident) -> Option<Work> {
         match &incident.progress {
-            Progress::Running { step, .. } => {
-                let step = incident.plan.as_ref()?.steps.get(usize::try_from(*step).ok()?)?;
+            Progress::Running { step, since } => {
+                let plan = incident.plan.as_ref()?;
+                let step = plan.steps.get(usize::try_from(*step).ok()?)?;
                 // After a start nobody does it any more; who paused the workload meant this one too.
                 let may_begin = !step.kind.is_judged() && self.state.paused.is_none();
-                may_begin.then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout })
+                let left = plan.deadline.since(*since).max(SHORTEST_STEP);
+                may_begin.then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout.min(left) })
             }
             Progress::Proving { smoke: Smoke::Running, .. } => self.policy.verify.smoke.clone().map(Work::Smoke),
             Progress::Idle
