@@ -105,6 +105,8 @@ impl Controller {
         match (hold, goal) {
             // Proof comes and goes where there is little traffic: that is no news of what is held anyway.
             (Some(Hold::EvidenceUnknown { .. }), _) if self.is_held_by_others() => false,
+            // Nor is it that after a restart nothing was seen yet.
+            (Some(Hold::StaleEvidence { .. }), _) if self.is_held_by_others() && self.has_just_begun(now) => false,
             (Some(hold), goal) => self.hold(hold, goal, now, out),
             (None, Some(goal)) => self.plan(Purpose::First, 1, goal, forced, now, out),
             (None, None) => false,
@@ -114,6 +116,10 @@ impl Controller {
     fn is_held_by_others(&self) -> bool {
         let hold = self.state.incident.as_ref().and_then(|incident| incident.hold.as_ref());
         hold.is_some_and(|hold| !matches!(hold, Hold::Paused { .. } | Hold::EvidenceUnknown { .. }))
+    }
+
+    fn has_just_begun(&self, now: Timestamp) -> bool {
+        self.began.is_none_or(|began| now.since(began) <= self.health.patience())
     }
 
     /// Holds, unless it is held for the same reason already.
@@ -281,7 +287,7 @@ impl Controller {
     fn has_subsided(&self, incident: &Incident) -> bool {
         match &incident.cause {
             Cause::Trigger { name, .. } => !self.is_breached(name),
-            Cause::Blind { .. } => self.assessment.blind.is_none(),
+            Cause::Blind { .. } => self.assessment.blind.is_none() && self.health.has_sight() && self.view().is_ok(),
             Cause::Manual { .. } | Cause::External { .. } => false,
         }
     }

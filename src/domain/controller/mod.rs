@@ -163,9 +163,13 @@ pub struct Controller {
     state: WorkloadState,
     health: Health,
     releases: Option<(Timestamp, Result<ReleaseView, Fault>)>,
+    /// Since when the releases can't be looked at; none while they can.
+    unread_since: Option<Timestamp>,
     /// What each instance was at in the last look that was followed.
     followed: Option<Vec<(InstanceId, RevisionId)>>,
     assessment: Assessment,
+    /// When it judged first.
+    began: Option<Timestamp>,
     ruling: Option<Ruling>,
     /// The brakes over all workloads as the guards saw them last, and what was asked.
     asked: (FleetView, Question),
@@ -204,8 +208,10 @@ impl Controller {
             state,
             health,
             releases: None,
+            unread_since: None,
             followed: None,
             assessment,
+            began: None,
             ruling: None,
             asked: (FleetView::default(), Question::Guards),
             tickets: 0,
@@ -234,6 +240,7 @@ impl Controller {
             restore_trigger(&mut self.health, incident);
         }
         self.policy = policy;
+        self.began = None;
         self.healthy_since = None;
         self.stable_since = None;
     }
@@ -411,8 +418,15 @@ impl Controller {
     }
 
     fn assess(&mut self, now: Timestamp) {
+        self.began.get_or_insert(now);
         let subject = self.subject();
         self.assessment = self.health.assess(subject.as_ref(), now);
+        if let Some(unread) = self.releases_lost(now) {
+            // Whatever serves, it is not known what it is.
+            self.assessment.healthy = false;
+            let blind = self.assessment.blind.take().filter(|blind| blind.since <= unread.since);
+            self.assessment.blind = Some(blind.unwrap_or(unread));
+        }
         let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
         let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);

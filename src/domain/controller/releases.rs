@@ -1,7 +1,7 @@
 //! Following which release is in service, and noticing when a human changed it.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{TriggerState, TriggerStatus};
+use crate::domain::health::verdict::{Blindness, TriggerState, TriggerStatus, Unseen};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Closing, Event, OlderFault};
@@ -131,6 +131,22 @@ impl Controller {
             Some((_, Err(fault))) => Err(fault.to_string()),
             None => Err("not looked at yet".to_owned()),
         }
+    }
+
+    /// That the releases can't be looked at, once that has lasted for longer than a passing fault does.
+    pub(super) fn releases_lost(&mut self, now: Timestamp) -> Option<Blindness> {
+        let Err(why) = self.view().map(drop) else {
+            self.unread_since = None;
+            return None;
+        };
+        let since = *self.unread_since.get_or_insert(now);
+        let is_lost = now.since(since) > self.health.patience();
+        is_lost.then(|| Blindness {
+            since,
+            unseen: Unseen::Releases,
+            triggers: Vec::new(),
+            reason: format!("which release is in place can't be read: {why}"),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::rollout;
 use super::terms::{self, Terms};
 use super::trigger::MAX_UNKNOWN_INTERVALS;
 use super::verdict::{
-    Assessment, Blindness, Combined, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Verdict,
+    Assessment, Blindness, Combined, Compared, Evidence, Subject, TriggerStatus, UnknownReason, Unseen, Verdict,
 };
 use super::watch::Watch;
 use super::{Health, Instances};
@@ -98,6 +98,7 @@ impl Health {
             blind: blindness(&judged, now, self.patience()),
             healthy: is_healthy(&judged) && is_replaced,
         };
+        self.has_sight = that_matter(&judged).all(|one| one.sightless_since.is_none());
         self.watches = watches;
         self.remember(&assessment);
         assessment
@@ -138,7 +139,14 @@ impl Health {
         }
     }
 
-    fn patience(&self) -> Span {
+    /// Whether everything that may act could be seen at the last judgement. Lost sight is over then, and not before: after a
+    /// restart nothing was seen yet.
+    pub(in crate::domain) fn has_sight(&self) -> bool {
+        self.has_sight
+    }
+
+    /// How long sight may be gone before it counts as lost.
+    pub(in crate::domain) fn patience(&self) -> Span {
         self.policy.interval.times(MAX_UNKNOWN_INTERVALS).max(MIN_PATIENCE)
     }
 
@@ -240,6 +248,7 @@ fn blindness(judged: &[Judged<'_>], now: Timestamp, patience: Span) -> Option<Bl
     let (since, first, reason) = lost().min_by_key(|(since, _, _)| *since)?;
     Some(Blindness {
         since,
+        unseen: Unseen::Signals,
         triggers: lost().map(|(_, one, _)| one.trigger.name.clone()).collect(),
         reason: format!("{}: {reason}", first.signal.name),
     })

@@ -99,6 +99,8 @@ pub struct Health {
     judged: Option<(RevisionId, Timestamp)>,
     /// Since when the release in question has been judged.
     judging_since: Option<Timestamp>,
+    /// Whether all that may act could be seen at the last judgement.
+    has_sight: bool,
     pruned: Option<Timestamp>,
 }
 
@@ -125,6 +127,7 @@ impl Health {
             deltas: vec![Delta::default(); operands],
             judged: None,
             judging_since: None,
+            has_sight: false,
             pruned: None,
             policy,
         }

@@ -447,12 +447,26 @@ pub struct Assessment {
     pub healthy: bool,
 }
 
+/// What is not seen where own sight is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unseen {
+    /// The signal of a critical trigger.
+    #[default]
+    Signals,
+    /// Which releases there are, and which one is in place: no fault can be put down to one, and none taken back.
+    Releases,
+}
+
 /// Own sight is lost.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Blindness {
     /// Since when nothing could be judged.
     pub since: Timestamp,
-    /// The triggers that can't be judged.
+    /// What can't be seen.
+    #[serde(default)]
+    pub unseen: Unseen,
+    /// The triggers that can't be judged; none where it is the releases that can't be seen.
     pub triggers: Vec<TriggerName>,
     /// Why, in one line.
     pub reason: String,

@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) smoke_passes: bool,
     pub(crate) smoke_hangs: bool,
     pub(crate) restarts_fail: bool,
+    /// The directory of releases can't be read.
+    pub(crate) releases_hidden: bool,
     pub(crate) job_delay: Span,
     pub(crate) findings: Vec<rollbackd::domain::response::plan::Finding>,
     /// Plans that were looked over.
@@ -132,6 +134,7 @@ impl World {
             smoke_passes: true,
             smoke_hangs: false,
             restarts_fail: false,
+            releases_hidden: false,
             job_delay: Span::from_millis(300),
             findings: Vec::new(),
             preflights: Vec::new(),
@@ -304,6 +307,10 @@ impl World {
     }
 
     fn look_at_releases(&mut self) {
+        if self.releases_hidden {
+            let detail = "/srv/app: Permission denied (os error 13)".to_owned();
+            return self.observe(Seen::Releases(Err(Fault { kind: FaultKind::Local, detail })));
+        }
         let view = ReleaseView {
             instances: self.instances.iter().map(|(id, instance)| (id.clone(), instance.link.clone())).collect(),
             available: self.releases.iter().map(|r| Release { revision: r.clone(), image: None }).collect(),
