@@ -1,11 +1,12 @@
 //! Alertmanager as a source of triggers: its webhook, format version 4
 //! (<https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>).
 //!
-//! Alertmanager repeats itself: at every change of a group, and every few hours. An alert is taken once; told again, it
-//! would overrule a human's no. An alert that began before the release in service did is not that release's.
+//! Alertmanager repeats itself: at every change of a group, and every few hours. An alert is taken once, and that is on
+//! record; told again, it would overrule a human's no. An alert that began before the release in service did is not that
+//! release's. What can't be recorded now is answered with a 503, at which Alertmanager tries again.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
@@ -15,16 +16,13 @@ use super::AppState;
 use super::body::Body;
 use super::problem::Problem;
 use super::write::{KIND_LIMIT, REASON_LIMIT};
-use crate::domain::controller::{Request as Ask, RequestKind};
+use crate::domain::controller::{Refusal, Request as Ask, RequestKind};
 use crate::domain::id::WorkloadId;
 use crate::domain::time::Timestamp;
 use crate::markup;
 
 /// Alerts taken of one call.
 const ALERT_LIMIT: usize = 64;
-
-/// Alerts remembered as taken.
-const SEEN_LIMIT: usize = 4_096;
 
 /// The webhook's body. Fields that nothing is made of are left out; new ones do no harm.
 #[derive(Deserialize)]
@@ -60,24 +58,6 @@ pub(super) struct Taken {
 #[derive(Serialize)]
 pub(super) struct AllTaken {
     alerts: Vec<Taken>,
-}
-
-/// Alerts that were taken, oldest first.
-#[derive(Default)]
-pub(super) struct Seen(Mutex<VecDeque<(String, Timestamp)>>);
-
-impl Seen {
-    fn contains(&self, alert: &(String, Timestamp)) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(alert)
-    }
-
-    fn remember(&self, alert: (String, Timestamp)) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= SEEN_LIMIT {
-            seen.pop_front();
-        }
-        seen.push_back(alert);
-    }
 }
 
 /// `POST /api/v1/alertmanager`.
@@ -118,19 +98,18 @@ async fn take(state: &AppState, by: &str, alert: &Alert) -> Result<Taken, Proble
         return taken("ignored", message);
     }
     let kind = cut(label("rollbackd_kind").unwrap_or(&name), KIND_LIMIT);
-    let key = (format!("{workload} {kind} {}", cut(&alert.fingerprint, KIND_LIMIT)), alert.starts_at);
-    if state.internal.seen.contains(&key) {
-        return taken("ignored", "it was taken before".to_owned());
-    }
+    let key = Some(format!("{kind} {} {}", cut(&alert.fingerprint, KIND_LIMIT), alert.starts_at));
     let said = ["summary", "description", "message"].iter().find_map(|key| alert.annotations.get(*key));
     let reason = cut(said.unwrap_or(&name), REASON_LIMIT);
-    let request = Ask { by: by.to_owned(), kind: RequestKind::Trigger { kind, reason } };
+    let request = Ask { by: by.to_owned(), kind: RequestKind::Trigger { kind, reason, key } };
     match state.engine.ask(id, request).await? {
-        Ok(accepted) => {
-            state.internal.seen.remember(key);
-            taken("accepted", accepted.message)
+        Ok(accepted) => taken("accepted", accepted.message),
+        Err(refusal @ Refusal::Repeated) => taken("ignored", refusal.to_string()),
+        Err(refusal) => {
+            let message = refusal.to_string();
+            let problem = Problem::from(refusal);
+            if problem.is_passing() { Err(problem) } else { taken("refused", message) }
         }
-        Err(refusal) => taken("refused", refusal.to_string()),
     }
 }
 

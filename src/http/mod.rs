@@ -64,11 +64,10 @@ pub struct AppState {
     pub internal: Internal,
 }
 
-/// What the server keeps for itself: who asks how often, who listens, what was taken already.
+/// What the server keeps for itself: who asks how often, and who listens.
 pub struct Internal {
     rate: rate::Limiter,
     listeners: Arc<Semaphore>,
-    seen: alertmanager::Seen,
     stop: tokio_util::sync::CancellationToken,
 }
 
@@ -76,11 +75,6 @@ impl Internal {
     /// Nobody has asked yet. Streams of events end when `stop` is cancelled.
     #[must_use]
     pub fn new(stop: tokio_util::sync::CancellationToken) -> Self {
-        Self {
-            rate: rate::Limiter::default(),
-            listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)),
-            seen: alertmanager::Seen::default(),
-            stop,
-        }
+        Self { rate: rate::Limiter::default(), listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)), stop }
     }
 }

@@ -50,6 +50,11 @@ impl Problem {
         self
     }
 
+    /// Whether it is the daemon's own trouble, which passes: whoever asked should ask again.
+    pub(super) fn is_passing(&self) -> bool {
+        self.0.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     fn of_guard(mut self, guard: String) -> Self {
         self.0.guard = Some(guard);
         self
@@ -116,7 +121,7 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::NotFound(_) => Self::not_found(detail),
-            Refusal::Conflict(_) => Self::new(StatusCode::CONFLICT, detail),
+            Refusal::Conflict(_) | Refusal::Repeated => Self::new(StatusCode::CONFLICT, detail),
             Refusal::Invalid(_) => Self::unprocessable(detail),
             Refusal::Held { guard, .. } if guard == JOURNAL_BROKEN || guard == STANDBY => {
                 Self::unavailable(detail).of_guard(guard)

@@ -119,6 +119,7 @@ pub(super) async fn trigger(State(state): State<Arc<AppState>>, request: Request
     let kind = RequestKind::Trigger {
         kind: text("kind", &body.kind, KIND_LIMIT)?,
         reason: text("reason", &body.reason, REASON_LIMIT)?,
+        key: None,
     };
     ask(&state, WorkloadId::new(body.workload), by, kind).await
 }

@@ -273,7 +273,7 @@ impl Drop for Stage {
 #[tokio::test]
 async fn a_new_policy_waits_until_the_journal_can_be_written() {
     let stage = stage(&["app"]).await;
-    let trigger = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned() };
+    let trigger = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None };
     stage.ask("app", trigger).await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
     stage.pause("app").await.unwrap_err();

@@ -154,7 +154,7 @@ fn a_report_from_outside_that_is_rejected_is_over() {
     let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
     world.run(Span::from_secs(60));
     // Nothing to go back to: it is held.
-    world.ask(RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned() }).unwrap();
+    world.ask(RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None }).unwrap();
     world.run(Span::from_secs(5));
     let incident = world.incident().expect("it is open");
     world.ask(RequestKind::Reject { incident, reason: "false alarm".to_owned() }).unwrap();
@@ -320,7 +320,7 @@ fn no_word_makes_a_goal_of_what_is_not_there() {
 fn nothing_is_held_without_an_end() {
     let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(|_: &str, _: Timestamp| WELL));
     world.run(Span::from_secs(30));
-    let leak = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned() };
+    let leak = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None };
     world.ask(leak).unwrap();
     world.run(Span::from_secs(3500));
     assert_eq!(world.phases().last(), Some(&Phase::Held));

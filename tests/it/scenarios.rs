@@ -203,7 +203,7 @@ fn happen(world: &mut World, what: &What) {
             ask(world, RequestKind::Rollback { reason: reason.clone(), to: None, force: Vec::new() });
         }
         What::Trigger(kind) => {
-            ask(world, RequestKind::Trigger { kind: kind.clone(), reason: "reported".to_owned() });
+            ask(world, RequestKind::Trigger { kind: kind.clone(), reason: "reported".to_owned(), key: None });
         }
     }
 }

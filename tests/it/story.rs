@@ -329,3 +329,90 @@ fn a_known_good_release_that_is_gone_from_the_disk_is_no_goal() {
     );
     assert_eq!(world.switches, []);
 }
+
+fn report(reason: &str, key: Option<&str>) -> RequestKind {
+    RequestKind::Trigger { kind: "data".to_owned(), reason: reason.to_owned(), key: key.map(str::to_owned) }
+}
+
+/// A source that repeats itself must not overrule who said no, nor may a restart make it.
+#[test]
+fn what_was_reported_under_a_key_is_taken_once() {
+    let mut world = World::new(
+        rollbackd::domain::policy::WorkloadPolicy { mode: Mode::Approve, ..policy(Strategy::Direct, &["a"]) },
+        only_bad("v9", ERRORS),
+    );
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    world.ask(report("rows are missing", Some("a 1"))).expect("it is taken");
+    let incident = world.incident().expect("open");
+    assert_eq!(world.ask(report("rows are missing", Some("a 1"))), Err(Refusal::Repeated));
+    world.ask(RequestKind::Reject { incident, reason: "known".to_owned() }).expect("closed");
+    world.crash(true);
+    world.run(SETTLE);
+    let told = world.alerts.len();
+    assert_eq!(world.ask(report("rows are missing", Some("a 1"))), Err(Refusal::Repeated));
+    assert_eq!(world.alerts.len(), told);
+    world.ask(report("rows are missing", Some("a 2"))).expect("another report");
+    assert!(world.incident().is_some());
+}
+
+#[test]
+fn what_people_report_twice_is_told_once() {
+    let mut world = World::new(
+        rollbackd::domain::policy::WorkloadPolicy { mode: Mode::Approve, ..policy(Strategy::Direct, &["a"]) },
+        only_bad("v9", ERRORS),
+    );
+    world.run(SETTLE);
+    world.deploy("v2");
+    world.run(SETTLE);
+    let first = world.ask(report("rows are missing", None)).expect("it is taken");
+    let told = world.alerts.len();
+    let again = world.ask(report("rows are missing", None)).expect("it is known");
+    assert_eq!(again.incident, first.incident);
+    assert_eq!(again.message, "reported already; held: waiting for approval: the mode is approve");
+    assert_eq!(world.alerts.len(), told);
+    world.ask(report("columns as well", None)).expect("that is news");
+    assert!(world.alerts.len() > told);
+}
+
+/// Healthy signals alone do not end an incident about releases that can't be read, and make none known good.
+#[test]
+fn what_release_serves_must_be_known_for_the_service_to_be_well() {
+    let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v9", ERRORS));
+    world.releases_hidden = true;
+    world.run(Span::from_secs(4000));
+    use Phase::{Closed, Detected, Escalated, Held};
+    assert_eq!(world.phases(), [Detected, Held, Escalated]);
+    assert!(
+        world
+            .journal
+            .iter()
+            .all(|record| !matches!(&record.event, Event::KnownGood { revision, .. } if revision.as_str() == "v2"))
+    );
+    let view = world.fleet.view_of(&world.policy.id, world.now).expect("it is watched");
+    let blind = view.assessment.blind.expect("it is blind");
+    assert_eq!(blind.unseen, rollbackd::domain::health::verdict::Unseen::Releases);
+    world.releases_hidden = false;
+    assert!(world.run_until(PATIENCE, |world| world.phases().last() == Some(&Closed)), "{:?}", world.phases());
+}
+
+/// A held incident is held after a restart as before it: that nothing was seen yet is no news.
+#[test]
+fn a_restart_says_nothing_new_of_what_is_held() {
+    for mode in [Mode::Observe, Mode::Approve] {
+        let mut world = World::new(
+            rollbackd::domain::policy::WorkloadPolicy { mode, ..policy(Strategy::Direct, &["a"]) },
+            only_bad("v2", ERRORS),
+        );
+        world.run(SETTLE);
+        world.deploy("v2");
+        world.run(SETTLE);
+        let told = world.phases();
+        for lost in [true, false] {
+            world.crash(lost);
+            world.run(SETTLE);
+            assert_eq!(world.phases(), told, "{mode}");
+        }
+    }
+}

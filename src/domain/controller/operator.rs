@@ -57,6 +57,8 @@ pub enum RequestKind {
         kind: String,
         /// Why.
         reason: String,
+        /// The report's name at its source, where that one repeats itself.
+        key: Option<String>,
     },
 }
 
@@ -78,6 +80,9 @@ pub enum Refusal {
     /// Does not fit the present state.
     #[error("{0}")]
     Conflict(String),
+    /// The same was reported before, under this key, and what came of it stands.
+    #[error("it was taken before")]
+    Repeated,
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -106,14 +111,19 @@ impl Controller {
                 }
                 self.begin(Cause::Manual { by, reason, to, force }, now, fleet, out)
             }
-            RequestKind::Trigger { kind, reason } => self.begin(Cause::External { by, kind, reason }, now, fleet, out),
+            RequestKind::Trigger { kind, reason, key } => {
+                self.report(Cause::External { by, kind, reason, key }, now, fleet, out)
+            }
         }
     }
 
     fn pause(&mut self, by: String, reason: String, now: Timestamp, out: &mut Output) -> Reply {
-        if self.state.paused.is_none() {
-            self.note(Event::Paused { by, reason }, now, out);
+        if let Some(pause) = &self.state.paused {
+            let message =
+                format!("paused already, by {} since {}: {}; that stays as it is", pause.by, pause.since, pause.reason);
+            return Ok(self.accepted(&message));
         }
+        self.note(Event::Paused { by, reason }, now, out);
         Ok(self.accepted("paused: nothing will be changed until it is resumed"))
     }
 
@@ -163,6 +173,24 @@ impl Controller {
             Some(incident) if incident.id == *id => Ok(incident.phase),
             Some(_) | None => Err(Refusal::NotFound(format!("{id} is not open"))),
         }
+    }
+
+    /// Takes a report from outside. What was reported before is no news: it would page people again, and overrule who said
+    /// no to it.
+    fn report(&mut self, cause: Cause, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Reply {
+        if let Cause::External { key: Some(key), .. } = &cause
+            && self.state.reported.contains(key)
+        {
+            return Err(Refusal::Repeated);
+        }
+        if let Some(open) = self.state.incident.as_ref().filter(|open| is_same_report(&open.cause, &cause)) {
+            let message = match &open.hold {
+                Some(hold) => format!("reported already; held: {hold}"),
+                None => format!("reported already; the incident is {}", open.phase),
+            };
+            return Ok(self.accepted(&message));
+        }
+        self.begin(cause, now, fleet, out)
     }
 
     /// Opens an incident, or takes the open one over, and says at once whether a guard holds.
@@ -225,4 +253,10 @@ impl Controller {
         let incident = self.state.incident.as_ref().map(|incident| incident.id.clone());
         Accepted { incident, message: message.to_owned() }
     }
+}
+
+/// Whether somebody reports once more what the open incident is about. What has a key of its own is another report.
+fn is_same_report(open: &Cause, again: &Cause) -> bool {
+    let Cause::External { kind, reason, .. } = open else { return false };
+    matches!(again, Cause::External { kind: k, reason: r, key: None, .. } if k == kind && r == reason)
 }

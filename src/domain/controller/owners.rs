@@ -123,7 +123,8 @@ mod tests {
         let (argocd_namespace, keep) = ("argocd".to_owned(), Keep::default());
         let place = Kubernetes { context: None, namespace: None, subject, argocd_namespace, keep };
         let policy = testing::policy(Strategy::Rolling, Habitat::Kubernetes(place));
-        let cause = Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned() };
+        let cause =
+            Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };
         let assessment = Box::new(Assessment {
             at: at(9),
             revision: None,

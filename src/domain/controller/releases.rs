@@ -269,7 +269,7 @@ mod tests {
             steps: kinds.into_iter().map(|kind| Step { kind, timeout: Span::from_secs(30) }).collect(),
             deadline: at(600),
         };
-        let cause = Cause::External { by: String::new(), kind: String::new(), reason: String::new() };
+        let cause = Cause::External { by: String::new(), kind: String::new(), reason: String::new(), key: None };
         let fresh = Incident::hypothetical(cause, None, Mode::Enforce, Strategy::BlueGreen, at(0));
         Incident { plan: Some(plan), progress, ..fresh }
     }

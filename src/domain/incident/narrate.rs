@@ -161,7 +161,7 @@ pub fn describe(cause: &Cause) -> String {
         }
         Cause::Blind { reason } => format!("nothing can be judged: {reason}"),
         Cause::Manual { by, reason, .. } => format!("rollback asked for by {by}: {reason}"),
-        Cause::External { by, kind, reason } => format!("{kind} reported by {by}: {reason}"),
+        Cause::External { by, kind, reason, .. } => format!("{kind} reported by {by}: {reason}"),
     }
 }
 

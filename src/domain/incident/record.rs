@@ -267,6 +267,9 @@ pub enum Cause {
         kind: String,
         /// Why.
         reason: String,
+        /// The report's name at its source, where that one repeats itself: a report is taken once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
 }
 

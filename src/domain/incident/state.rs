@@ -21,6 +21,9 @@ use crate::domain::time::{Span, Timestamp};
 /// Rollbacks remembered per workload: more than any daily limit looks back at.
 pub const ROLLBACKS_REMEMBERED: usize = 64;
 
+/// Reports remembered per workload: more than a source repeats at a time.
+pub const REPORTS_REMEMBERED: usize = 128;
+
 /// Everything about one workload that survives a restart.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct WorkloadState {
@@ -46,6 +49,9 @@ pub struct WorkloadState {
     /// What was paused for a rollback and is not let go on yet.
     #[serde(default)]
     pub owners_paused: Vec<PausedOwner>,
+    /// Keys of reports that were taken, oldest first: their sources repeat themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reported: Vec<String>,
 }
 
 /// An operator's pause.
@@ -442,6 +448,12 @@ impl WorkloadState {
                 self.rollbacks.push(record.at);
                 if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
                     self.rollbacks.remove(0);
+                }
+            }
+            Event::Detected { cause: Cause::External { key: Some(key), .. }, .. } => {
+                self.reported.push(key.clone());
+                if self.reported.len() > REPORTS_REMEMBERED {
+                    self.reported.remove(0);
                 }
             }
             Event::Closed { how: Closing::Subsided } => {

@@ -96,7 +96,8 @@ impl World {
             blind: None,
             healthy: false,
         };
-        let cause = Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned() };
+        let cause =
+            Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };
         let events = [
             known("v1", None),
             Event::KnownGood { revision: "v1".into(), since: at(0) },

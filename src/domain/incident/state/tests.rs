@@ -11,7 +11,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn cause() -> Cause {
-    Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "reported".to_owned() }
+    Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "reported".to_owned(), key: None }
 }
 
 fn goal() -> Goal {
