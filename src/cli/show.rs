@@ -27,6 +27,7 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
             });
         }
         standby(&client.get(&["leadership"], &[]).await?);
+        standstill(&views);
         match (workload, views.first()) {
             (Some(_), Some(view)) => in_detail(view),
             _ => overview(&views),
@@ -40,6 +41,14 @@ fn standby(leadership: &Value) {
     if leadership["role"] == "standby" {
         let leader = leadership["leader"].as_str().unwrap_or("nobody");
         print::line(&print::clean(&format!("this replica stands by: {leader} leads\n")));
+    }
+}
+
+/// Says that nothing is begun, whatever the table below shows.
+fn standstill(views: &[WorkloadView]) {
+    if let Some(standstill) = views.iter().find_map(|view| view.standstill.as_ref()) {
+        let line = format!("nothing is done since {}: {}\n", standstill.since, standstill.reason);
+        print::line(&print::clean(&line));
     }
 }
 
@@ -67,13 +76,14 @@ fn rollback_goes_to(view: &WorkloadView) -> String {
 
 fn state(view: &WorkloadView) -> String {
     let paused = if view.paused.is_some() { ", paused" } else { "" };
+    let idle = if view.standstill.is_some() { ", nothing is done" } else { "" };
     let state = match (&view.incident, &view.assessment.blind) {
         (Some(incident), _) => incident.phase.to_string(),
         (None, Some(_)) => "blind".to_owned(),
         (None, None) if view.assessment.healthy => "healthy".to_owned(),
         (None, None) => "not judged yet".to_owned(),
     };
-    format!("{state}{paused}")
+    format!("{state}{paused}{idle}")
 }
 
 fn in_detail(view: &WorkloadView) {

@@ -1,14 +1,18 @@
-//! The time in which no record can be written: nothing is done, people are told, and the same batch is tried again.
+//! The time in which no record can be written: nothing is begun, people are told, and the same batch is tried again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::{Duration, Instant};
 
 use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
 use super::{Engine, Input};
-use crate::domain::controller::{Answer, Job};
+use crate::domain::controller::{
+    Accepted, Explanation, Job, Refusal, Reply, Request, RequestKind, Standstill, WorkloadView,
+};
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::narrate;
+use crate::domain::incident::state::Pause;
+use crate::domain::time::Timestamp;
 
 /// Time between two tries of the batch that could not be written.
 const RETRY: Duration = Duration::from_secs(2);
@@ -22,13 +26,19 @@ pub(super) const PAGE_AGAIN: Duration = Duration::from_secs(900);
 /// A job that waited no longer than this is begun as if nothing had been; after that what called for it may be over.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// The guard's name for a request that can't be recorded.
+const JOURNAL_BROKEN: &str = "journal-broken";
+
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
     pub(super) error: JournalError,
     workload: WorkloadId,
     batch: Batch,
     jobs: Vec<Job>,
-    pub(super) answers: Vec<(WorkloadId, Answer)>,
+    pub(super) inputs: Vec<(WorkloadId, Input)>,
+    /// What operators want paused from the first moment on at which something could be done again, and since when.
+    pauses: BTreeMap<WorkloadId, (Request, Timestamp)>,
+    began: Timestamp,
     since: Instant,
     retry_at: Instant,
     page_at: Instant,
@@ -46,7 +56,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             workload: id.clone(),
             batch,
             jobs,
-            answers: Vec::new(),
+            inputs: Vec::new(),
+            pauses: BTreeMap::new(),
+            began: self.now(),
             since: now,
             retry_at: now + RETRY,
             page_at: now,
@@ -79,16 +91,89 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 let Some(broken) = self.broken.take() else { return };
                 tracing::info!(workload = %broken.workload, "the journal can be written again");
                 self.edges.witness.journal(None);
-                if broken.since.elapsed() <= FRESH || broken.jobs.is_empty() {
-                    self.after_commit(&batch, broken.jobs);
-                } else {
-                    self.after_commit(&batch, Vec::new());
-                    let why = "it could not be recorded in time, and was not begun".to_owned();
-                    self.feed(&broken.workload, Input::NotBegun(why)).await;
-                }
-                self.catch_up(broken.answers).await;
+                self.go_on(broken).await;
             }
         }
+    }
+
+    /// What waited, now that the batch is written: pauses first, so that nothing is begun in spite of one.
+    async fn go_on(&mut self, broken: Broken) {
+        let Broken { workload, batch, jobs, inputs, pauses, since, .. } = broken;
+        let why_not = match (pauses.contains_key(&workload), since.elapsed() > FRESH) {
+            _ if jobs.is_empty() => None,
+            (true, _) => Some("the workload was paused before it could be recorded, and it was not begun"),
+            (false, true) => Some("it could not be recorded in time, and was not begun"),
+            (false, false) => None,
+        };
+        self.after_commit(&batch, if why_not.is_none() { jobs } else { Vec::new() });
+        for (id, (request, at)) in pauses {
+            match &mut self.broken {
+                Some(broken) => drop(broken.pauses.insert(id, (request, at))),
+                None => drop(self.feed(&id, Input::Asked(request)).await),
+            }
+        }
+        let not_begun = why_not.map(|why| (workload, Input::NotBegun(why.to_owned())));
+        self.catch_up(not_begun.into_iter().chain(inputs)).await;
+    }
+
+    /// An operator's word while nothing can be recorded. Nothing is begun now anyway; a pause is kept, so that it stays so.
+    pub(super) fn ask_while_broken(&mut self, id: &WorkloadId, request: Request) -> Reply {
+        let now = self.now();
+        let incident = self.fleet.get(id).and_then(|controller| controller.state().incident.as_ref());
+        let incident = incident.map(|incident| incident.id.clone());
+        let is_known = self.fleet.get(id).is_some();
+        let Some(broken) = self.broken.as_mut().filter(|_| is_known) else {
+            return Err(Refusal::NotFound(format!("no workload {id}")));
+        };
+        match &request.kind {
+            RequestKind::Pause { .. } => {
+                tracing::warn!(workload = %id, by = request.by, "paused, in memory only: the journal can't be written");
+                let message = paused_in_memory(&broken.error);
+                broken.pauses.entry(id.clone()).or_insert((request, now));
+                Ok(Accepted { incident, message })
+            }
+            RequestKind::Resume if broken.pauses.remove(id).is_some() => {
+                let message = "the pause that was not on record yet is lifted; nothing is begun while the journal can't be written";
+                Ok(Accepted { incident, message: message.to_owned() })
+            }
+            RequestKind::Resume
+            | RequestKind::Approve { .. }
+            | RequestKind::Reject { .. }
+            | RequestKind::Rollback { .. }
+            | RequestKind::Trigger { .. } => Err(not_recorded(broken.error.to_string())),
+        }
+    }
+
+    /// What is said to a request whose own record broke the journal: it is the first that is written again.
+    pub(super) fn kept(&self, is_pause: bool, id: &WorkloadId) -> Option<Reply> {
+        let broken = self.broken.as_ref().filter(|_| self.leads())?;
+        if !is_pause {
+            return Some(Err(not_recorded(format!(
+                "{}; the request is kept, and counts once it can be",
+                broken.error
+            ))));
+        }
+        let incident = self.fleet.get(id).and_then(|controller| controller.state().incident.as_ref());
+        let incident = incident.map(|incident| incident.id.clone());
+        Some(Ok(Accepted { incident, message: paused_in_memory(&broken.error) }))
+    }
+
+    /// Says of a workload that nothing new is begun, and what is paused until then.
+    pub(super) fn note_standstill(&self, mut view: WorkloadView) -> WorkloadView {
+        let Some(broken) = &self.broken else { return view };
+        view.standstill = Some(Standstill { since: broken.began, reason: broken.error.to_string() });
+        if let Some((Request { by, kind: RequestKind::Pause { reason } }, since)) = broken.pauses.get(&view.workload) {
+            let pause = Pause { by: by.clone(), reason: reason.clone(), since: *since };
+            view.paused.get_or_insert(pause);
+        }
+        view
+    }
+
+    /// As [`Self::note_standstill`], for who asks why.
+    pub(super) fn explain_standstill(&self, explanation: &mut Explanation) {
+        let Some(broken) = &self.broken else { return };
+        explanation.decision = format!("nothing is done since {}: {}", broken.began, broken.error);
+        explanation.would_change.insert(0, format!("nothing is done while {JOURNAL_BROKEN}: {}", broken.error));
     }
 
     /// Finds out whether the journal can still be written when nothing was for a while: at the next incident is too late.
@@ -108,14 +193,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if batch.is_empty() { self.edges.journal.probe().await } else { self.edges.journal.commit(batch).await }
     }
 
-    /// Takes the answers that came meanwhile. Where the journal breaks again, the rest of them waits again.
-    async fn catch_up(&mut self, answers: Vec<(WorkloadId, Answer)>) {
-        for (id, answer) in answers {
+    /// Takes what came meanwhile. Where the journal breaks again, the rest of them waits again.
+    async fn catch_up(&mut self, inputs: impl Iterator<Item = (WorkloadId, Input)>) {
+        for (id, input) in inputs {
             match &mut self.broken {
-                Some(broken) => broken.answers.push((id, answer)),
-                None => {
-                    self.feed(&id, Input::Done(answer)).await;
-                }
+                Some(broken) => broken.inputs.push((id, input)),
+                None => drop(self.feed(&id, input).await),
             }
         }
     }
@@ -140,4 +223,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let alert = narrate::journal_broken(controller.policy(), &broken.error.to_string(), broken.pages, now);
         self.edges.pager.page(Notice { alert, receivers });
     }
+}
+
+fn not_recorded(reason: String) -> Refusal {
+    Refusal::Held { guard: JOURNAL_BROKEN.to_owned(), reason }
+}
+
+fn paused_in_memory(error: &JournalError) -> String {
+    format!(
+        "paused, in memory only: {error}. Nothing is begun until it can be, and then this goes on record before anything \
+         else; a restart of the daemon forgets it"
+    )
 }

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ports::{Actuator, Journal, JournalError};
 use super::{Engine, Input};
-use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, WorkloadView};
+use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, RequestKind, WorkloadView};
 use crate::domain::health::memory::Memory;
 use crate::domain::id::{SignalName, WorkloadId};
 use crate::domain::incident::state::WorkloadState;
@@ -189,10 +189,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         match call {
             Call::Ping(answer) => answered(answer.send(())),
             Call::List(answer) => {
-                let all = self.fleet.iter().map(|(_, controller)| controller.view_of(now)).collect();
+                let all = self.fleet.iter().map(|(_, controller)| self.note_standstill(controller.view_of(now)));
+                let all = all.collect();
                 answered(answer.send(all));
             }
-            Call::View(id, answer) => answered(answer.send(self.fleet.view_of(&id, now))),
+            Call::View(id, answer) => {
+                answered(answer.send(self.fleet.view_of(&id, now).map(|view| self.note_standstill(view))));
+            }
             Call::Explain(id, answer) => answered(answer.send(self.explain(&id, now))),
             Call::Preview(id, answer) => self.preview(&id, answer),
             Call::Curves(id, answer) => answered(answer.send(self.curves_of(&id))),
@@ -224,23 +227,18 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             explanation.decision = format!("nothing is done: {why}");
             explanation.would_change.insert(0, format!("nothing is done on standby: {why}"));
         }
-        if let Some(broken) = &self.broken {
-            explanation.decision = format!("nothing is done: {}", broken.error);
-            explanation.would_change.insert(0, format!("nothing is done while journal-broken: {}", broken.error));
-        }
+        self.explain_standstill(&mut explanation);
         Some(explanation)
     }
 
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
-        let held = |reason| Err(Refusal::Held { guard: "journal-broken".to_owned(), reason });
-        if let Some(broken) = self.broken.as_ref().filter(|_| self.leads()) {
-            return held(broken.error.to_string());
+        if self.broken.is_some() && self.leads() {
+            return self.ask_while_broken(id, request);
         }
+        let is_pause = matches!(request.kind, RequestKind::Pause { .. });
         let reply = self.feed(id, Input::Asked(request)).await;
-        match self.broken.as_ref().filter(|_| self.leads()) {
-            Some(broken) => held(format!("{}; the request is kept, and counts once it can be", broken.error)),
-            None => reply.unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}")))),
-        }
+        let kept = self.kept(is_pause, id);
+        kept.or(reply).unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}"))))
     }
 
     /// The look at the place takes its time; the loop does not wait for it.

@@ -194,7 +194,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     async fn take_answer(&mut self, id: WorkloadId, answer: Answer) {
         match &mut self.broken {
-            Some(broken) => broken.answers.push((id, answer)),
+            Some(broken) => broken.inputs.push((id, Input::Done(answer))),
             None => {
                 self.feed(&id, Input::Done(answer)).await;
                 self.edges.looks.nudge(&id);

@@ -88,7 +88,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if self.edges.leadership.role().term() != Some(term) {
             return false;
         }
-        self.broken = None;
+        if self.broken.take().is_some() {
+            self.edges.witness.journal(None);
+        }
         self.fleet.continue_from(states);
         self.term = Some(term);
         self.tick_all().await;

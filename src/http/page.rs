@@ -93,7 +93,7 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
         version => env!("CARGO_PKG_VERSION"),
         warning => without_token(&state, &views),
         standby => standby(&state),
-        journal_broken => state.metrics.is_journal_broken(),
+        standstill => standstill(&state, &views),
         workloads => Value::from(Serde(workloads)),
         left_out => left_out,
         incidents => Value::from(Serde(past)),
@@ -104,6 +104,14 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
         .and_then(|template| template.render(context))
         .map_err(|error| Problem::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response())
+}
+
+/// That nothing is begun, since when and why.
+fn standstill(state: &AppState, views: &[WorkloadView]) -> Option<String> {
+    match views.iter().find_map(|view| view.standstill.as_ref()) {
+        Some(still) => Some(format!("Nothing is done since {}: {}.", report::moment(still.since), still.reason)),
+        None => state.metrics.is_journal_broken().then(|| "The journal can't be written: nothing is done.".to_owned()),
+    }
 }
 
 /// Who acts instead, where this is a replica that stands by.
@@ -142,6 +150,7 @@ impl Workload {
 /// The workload in a word, and its colour.
 fn state(view: &WorkloadView) -> (String, &'static str) {
     match (&view.incident, &view.assessment.blind) {
+        _ if view.standstill.is_some() => ("nothing is done".to_owned(), "bad"),
         (Some(incident), _) => (incident.phase.to_string(), report::tone(incident.phase.as_str())),
         (None, Some(_)) => ("blind".to_owned(), "bad"),
         (None, None) if view.paused.is_some() => ("paused".to_owned(), "busy"),

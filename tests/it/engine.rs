@@ -273,10 +273,9 @@ impl Drop for Stage {
 #[tokio::test]
 async fn a_new_policy_waits_until_the_journal_can_be_written() {
     let stage = stage(&["app"]).await;
-    let trigger = RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None };
-    stage.ask("app", trigger).await.unwrap();
+    stage.ask("app", leak()).await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
-    stage.pause("app").await.unwrap_err();
+    stage.pause("app").await.unwrap();
     let refused = stage.engine.adopt(Vec::new()).await.unwrap_err();
     assert_eq!(refused.to_string(), "the journal could not be written: disk full");
     assert_eq!(stage.engine.list().await.unwrap().len(), 1);
@@ -293,7 +292,7 @@ async fn every_answer_counts_though_the_journal_breaks_again_between_two() {
     stage.roll_back("x").await.unwrap();
     stage.roll_back("y").await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
-    stage.pause("z").await.unwrap_err();
+    stage.pause("z").await.unwrap();
     stage.hands.0.add_permits(2);
     stage.until("both plans are looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 2).await;
     stage.settle().await;
@@ -305,20 +304,60 @@ async fn every_answer_counts_though_the_journal_breaks_again_between_two() {
     }
 }
 
+/// A request of which nothing happens without a record.
+fn leak() -> RequestKind {
+    RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None }
+}
+
 #[tokio::test]
 async fn a_request_that_could_not_be_written_says_that_it_is_kept() {
     let stage = stage(&["app"]).await;
     stage.journal.full.store(true, Ordering::SeqCst);
-    let Refusal::Held { guard, reason } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
+    let Refusal::Held { guard, reason } = stage.ask("app", leak()).await.unwrap_err() else { panic!("not held") };
     assert_eq!(guard, "journal-broken");
     assert_eq!(reason, "the journal could not be written: disk full; the request is kept, and counts once it can be");
     let explanation = stage.engine.explain(WorkloadId::new("app")).await.unwrap().unwrap();
-    assert_eq!(explanation.decision, "nothing is done: the journal could not be written: disk full");
+    assert!(explanation.decision.starts_with("nothing is done since 2027-"), "{}", explanation.decision);
+    assert!(
+        explanation.decision.ends_with(": the journal could not be written: disk full"),
+        "{}",
+        explanation.decision
+    );
+    let view = stage.engine.view(WorkloadId::new("app")).await.unwrap().unwrap();
+    assert_eq!(view.standstill.unwrap().reason, "the journal could not be written: disk full");
     // Nothing is even looked at now.
-    let Refusal::Held { reason, .. } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
+    let Refusal::Held { reason, .. } = stage.ask("app", leak()).await.unwrap_err() else { panic!("not held") };
     assert_eq!(reason, "the journal could not be written: disk full");
     stage.journal.full.store(false, Ordering::SeqCst);
-    stage.until("the pause is written", |stage| stage.journal.names("app") == ["paused"]).await;
+    stage.until("the report is written", |stage| stage.journal.names("app").contains(&"detected")).await;
+    stage.engine.ping().await.unwrap();
+    let view = stage.engine.view(WorkloadId::new("app")).await.unwrap().unwrap();
+    assert_eq!(view.standstill, None);
+}
+
+/// Who can't have it on record can have it all the same: nothing is begun that was not, when the journal can be written again.
+#[tokio::test]
+async fn a_pause_counts_before_anything_else_though_the_journal_was_broken() {
+    let stage = stage(&["app", "other"]).await;
+    stage.roll_back("app").await.unwrap();
+    stage.journal.full.store(true, Ordering::SeqCst);
+    stage.hands.0.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    stage.until_decided("the journal is found broken", |decision| decision.contains("disk full")).await;
+    for workload in ["app", "other"] {
+        let said = stage.pause(workload).await.unwrap();
+        assert!(said.starts_with("paused, in memory only: the journal could not be written: disk full. "), "{said}");
+    }
+    let view = stage.engine.view(WorkloadId::new("app")).await.unwrap().unwrap();
+    assert_eq!(view.paused.unwrap().reason, "looking");
+    let lifted = stage.ask("other", RequestKind::Resume).await.unwrap();
+    assert!(lifted.starts_with("the pause that was not on record yet is lifted"), "{lifted}");
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.until("it is paused", |stage| stage.journal.names("app").contains(&"paused")).await;
+    stage.until("it is held", |stage| stage.journal.names("app").contains(&"held")).await;
+    stage.settle().await;
+    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0, "no step was begun");
+    assert!(stage.journal.names("other").is_empty());
 }
 
 const STANDBY: Role = Role::Standby { leader: None };
@@ -391,7 +430,7 @@ async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
     let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
     assert!(stage.engine.lead(1, known()).await.unwrap());
     stage.journal.full.store(true, Ordering::SeqCst);
-    stage.pause("app").await.unwrap_err();
+    stage.pause("app").await.unwrap();
     stage.sits(STANDBY);
     stage.is_told_to_ask_the_leader().await;
     stage.journal.full.store(false, Ordering::SeqCst);
@@ -444,9 +483,9 @@ async fn what_could_not_be_recorded_in_time_is_not_begun_late() {
 async fn that_the_journal_can_not_be_written_is_found_out_while_nothing_happens() {
     let stage = stage(&["app"]).await;
     stage.journal.full.store(true, Ordering::SeqCst);
-    let told = "nothing is done: the journal could not be written: disk full";
-    stage.until_decided("the journal is found broken", |decision| decision == told).await;
+    let told = ": the journal could not be written: disk full";
+    stage.until_decided("the journal is found broken", |decision| decision.ends_with(told)).await;
     stage.journal.full.store(false, Ordering::SeqCst);
-    stage.until_decided("the journal is found whole", |decision| decision != told).await;
+    stage.until_decided("the journal is found whole", |decision| !decision.ends_with(told)).await;
     stage.pause("app").await.unwrap();
 }

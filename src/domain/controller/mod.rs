@@ -39,7 +39,7 @@ use recorder::Asked;
 use settings::SettingsSeen;
 
 pub use operator::{Accepted, Refusal, Request, RequestKind};
-pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, WorkloadView};
+pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, Standstill, WorkloadView};
 
 /// Transitions that one input may cause. The longest chain is a dozen; more is a loop.
 const MAX_TRANSITIONS: usize = 64;

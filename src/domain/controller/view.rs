@@ -44,6 +44,9 @@ pub struct WorkloadView {
     /// What is paused for a rollback, and until when.
     #[serde(default)]
     pub owners_paused: Vec<PausedOwner>,
+    /// Set while nothing new is begun, whatever the workload's state calls for.
+    #[serde(default)]
+    pub standstill: Option<Standstill>,
     /// The open incident.
     pub incident: Option<IncidentView>,
     /// The latest judgement.
@@ -52,6 +55,15 @@ pub struct WorkloadView {
     pub sources: Vec<SignalSource>,
     /// Every release that is known.
     pub releases: Vec<ReleaseStanding>,
+}
+
+/// That nothing new is begun on any workload: the daemon itself is not able to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Standstill {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 /// A release and what is known of it.
@@ -217,6 +229,7 @@ impl Controller {
             paused: self.state.paused.clone(),
             owners: self.owners().to_vec(),
             owners_paused: self.state.owners_paused.clone(),
+            standstill: None,
             incident: self.state.incident.as_ref().map(IncidentView::from),
             assessment: self.assessment.clone(),
             sources: self.health.sources(now),

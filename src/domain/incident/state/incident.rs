@@ -225,5 +225,5 @@ fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
 
 fn put_back_cause(owner: &OwnerObject) -> Cause {
     let reason = format!("{owner} was paused for a rollback");
-    Cause::External { by: "rollbackd".to_owned(), kind: "gitops".to_owned(), reason }
+    Cause::External { by: "rollbackd".to_owned(), kind: "gitops".to_owned(), reason, key: None }
 }
