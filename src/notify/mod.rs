@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use drain::drain;
-pub use pager::{DirectPager, PAGE_QUEUE, pager};
+pub use pager::{DirectPager, PAGE_QUEUE, pager, tell_at_once};
 pub use sender::{Attempt, REQUEST_DEADLINE, Sender};
 
 use crate::config::model::Receiver;

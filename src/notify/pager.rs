@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sender::{Attempt, Sender};
 use super::{Clock, Receivers};
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Notice, Pager};
 
 /// Messages that wait to be sent; past this the newest are let go, since the first ones say what matters.
@@ -46,17 +46,23 @@ pub fn pager(
             };
             let Some(notice) = notice else { return };
             let current = receivers.borrow().clone();
-            let senders: Vec<Sender> =
-                notice.receivers.iter().filter_map(|name| current.get(name)).map(Sender::new).collect();
-            join_all(senders.iter().map(|sender| tell(sender, &notice, &wall))).await;
+            tell_at_once(&current, &notice, wall()).await;
         }
     };
     (DirectPager { queue }, task)
 }
 
-async fn tell(sender: &Sender, notice: &Notice, wall: &Clock) {
+/// One attempt for each receiver that the notice names, all at the same time; `wall` is the wall clock's time. Takes as long
+/// as one attempt may. What does not arrive is logged.
+pub async fn tell_at_once(receivers: &Receivers, notice: &Notice, wall: Timestamp) {
+    let senders: Vec<Sender> =
+        notice.receivers.iter().filter_map(|name| receivers.get(name)).map(Sender::new).collect();
+    join_all(senders.iter().map(|sender| tell(sender, notice, wall))).await;
+}
+
+async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) {
     let (receiver, message) = (sender.name(), &notice.alert.id);
-    match sender.attempt(&notice.alert, wall(), FIRES_FOR).await {
+    match sender.attempt(&notice.alert, wall, FIRES_FOR).await {
         Attempt::Delivered => tracing::info!(%receiver, %message, "told directly"),
         Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, %error, "could not be told directly"),
         Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),

@@ -10,6 +10,7 @@ mod plots;
 mod readiness;
 mod reload;
 mod terms;
+mod unstarted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::telemetry::{self, Metrics, Stream, Telemetry};
 
 use memory::Keeper;
 use reload::{InForce, Reloader};
+use unstarted::Unstarted;
 
 /// Time between two looks at the parts' own state for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -104,22 +106,17 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(fail)?;
     let notifier = Notifier::from_environment(|name| std::env::var_os(name), std::process::id());
     let notifier = Arc::new(notifier.map_err(|error| fail(anyhow!(error)))?);
-    // Before the address: who holds the state directory is the better answer where both are taken.
-    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened").map_err(fail)?;
-    let listener = TcpListener::bind(config.daemon.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", config.daemon.listen))
-        .map_err(fail)?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
-    // Port 0 is any free one: the log says which it became.
-    let listen = listener.local_addr().context("the address that was taken is not known").map_err(fail)?;
-    let mut reloader = Reloader::begin(args.clone(), config).await;
-    let mut daemon = assemble(&reloader, store, listener, Arc::clone(&notifier)).await.map_err(fail)?;
-    let status = status_line(reloader.config());
-    tracing::info!(%listen, workloads = reloader.config().workloads.len(), mode = %reloader.config().daemon.mode, "ready");
-    notifier.ready(&status);
+    let unstarted = Unstarted::new(&config, std::env::var_os("RUNTIME_DIRECTORY"));
+    let (mut reloader, mut daemon) = match begin(args, config, &notifier).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            notifier.status(&format!("does not start: {error:#}"));
+            unstarted.tell(&error).await;
+            return Err(fail(error));
+        }
+    };
+    unstarted.is_over();
+    notifier.ready(&status_line(reloader.config()));
     let code = loop {
         tokio::select! {
             steer = signals.next() => match steer {
@@ -143,6 +140,23 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
             Ok(code)
         }
     }
+}
+
+async fn begin(args: &RunArgs, config: Config, notifier: &Arc<Notifier>) -> anyhow::Result<(Reloader, Daemon)> {
+    // Before the address: who holds the state directory is the better answer where both are taken.
+    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened")?;
+    let listen = config.daemon.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    // Port 0 is any free one: the log says which it became.
+    let listen = listener.local_addr().context("the address that was taken is not known")?;
+    let reloader = Reloader::begin(args.clone(), config).await;
+    let daemon = assemble(&reloader, store, listener, Arc::clone(notifier)).await?;
+    let Config { workloads, daemon: terms, .. } = reloader.config();
+    tracing::info!(%listen, workloads = workloads.len(), mode = %terms.mode, "ready");
+    Ok((reloader, daemon))
 }
 
 fn status_line(config: &Config) -> String {

@@ -71,6 +71,14 @@ pub fn nobody_leads(policy: &WorkloadPolicy, count: u64, now: Timestamp) -> Aler
     own_trouble(policy, "lease", reason.to_owned(), "try to hold it again", count, now)
 }
 
+/// The message that is sent without the outbox where the daemon can't start: nothing is watched.
+#[must_use]
+pub fn not_started(policy: &WorkloadPolicy, error: &str, now: Timestamp) -> Alert {
+    let reason = shorten(&format!("{error}; nothing is watched, and nothing rolled back, until it starts"));
+    let summary = format!("rollbackd does not start: {reason}.");
+    Alert { summary, ..own_trouble(policy, "start", reason, "start again, where its service manager says so", 1, now) }
+}
+
 fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str, count: u64, now: Timestamp) -> Alert {
     let incident = IncidentId::new(format!("rollbackd-{what}"));
     Alert {

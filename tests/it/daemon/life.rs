@@ -5,8 +5,10 @@ use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::store::Store;
 use rustix::process::Signal;
+use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
+use super::host::Host;
 use super::process::{Daemon, ended};
 
 /// A daemon in the middle of a step: the first instance's restart, which goes on for as long as there is a file `hold`.
@@ -180,4 +182,44 @@ async fn the_service_manager_is_told_of_a_life() {
     daemon.hears("STOPPING=1").await;
     assert_eq!(daemon.ends().await, 0);
     daemon.start_again().await;
+}
+
+/// Nothing is watched where the journal can't be opened, and the outbox can't tell.
+#[tokio::test]
+async fn a_daemon_that_cant_start_tells_people_once_and_is_never_ready() {
+    rollbackd::net::tls::install();
+    let host = Host::start().await;
+    let manager = UnixDatagram::bind(host.path("notify")).unwrap();
+    let policy = host.path("policy.toml");
+    std::fs::write(&policy, host.policy("listen = \"127.0.0.1:0\"", "app", "")).unwrap();
+    std::fs::write(host.path("state"), "").unwrap();
+    std::fs::create_dir(host.path("runtime")).unwrap();
+    let start = async || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+        command.args(["run", "--config"]).arg(&policy);
+        command.env("NOTIFY_SOCKET", host.path("notify")).env("RUNTIME_DIRECTORY", host.path("runtime"));
+        ended(&mut command).await
+    };
+    for _ in 0..2 {
+        let end = start().await;
+        assert_eq!(end.code, 1, "{end:?}");
+        assert!(end.err.contains("the journal can't be opened: state directory "), "{end:?}");
+        let mut heard = [0; 2048];
+        let length = manager.try_recv(&mut heard).unwrap();
+        let heard = String::from_utf8_lossy(&heard[..length]);
+        assert!(heard.starts_with("STATUS=does not start: the journal can't be opened"), "{heard}");
+        assert!(manager.try_recv(&mut [0; 1]).is_err(), "and nothing else");
+    }
+    let told: Vec<String> = host.alerts().into_iter().map(|alert| alert.summary).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("rollbackd does not start: the journal can't be opened: state directory "), "{told:?}");
+
+    drop(manager);
+    for file in ["state", "notify"] {
+        std::fs::remove_file(host.path(file)).unwrap();
+    }
+    let mut daemon = Daemon::start_on(host, "", "").await;
+    assert!(daemon.log().contains("\"message\":\"ready\""));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
 }

@@ -1,0 +1,74 @@
+//! A daemon that can't start watches nothing, and nobody would know: people are told at once, past the outbox, which may
+//! be what is missing.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::model::Config;
+use crate::domain::id::ReceiverName;
+use crate::domain::incident::narrate;
+use crate::domain::policy::WorkloadPolicy;
+use crate::engine::ports::Notice;
+use crate::notify::{self, Receivers};
+use crate::store::StoreError;
+
+/// Time between two messages about it, however often the service manager starts the daemon anew.
+const TELL_AGAIN: Duration = Duration::from_secs(900);
+
+/// The file in the runtime directory that says when people were told last.
+const TOLD: &str = "told-of-no-start";
+
+/// Whom to tell where the daemon can't start.
+pub(super) struct Unstarted {
+    policies: Vec<Arc<WorkloadPolicy>>,
+    receivers: Receivers,
+    told: Option<PathBuf>,
+}
+
+impl Unstarted {
+    /// Everybody who is told of a workload. `runtime` is what the service manager keeps between two starts, as it says in
+    /// `RUNTIME_DIRECTORY`; without it people are told at every start.
+    pub(super) fn new(config: &Config, runtime: Option<OsString>) -> Self {
+        let policies = config.workloads.values().map(|workload| Arc::clone(&workload.policy)).collect();
+        let first = runtime.and_then(|paths| std::env::split_paths(&paths).next());
+        Self { policies, receivers: Arc::new(config.receivers.clone()), told: first.map(|dir| dir.join(TOLD)) }
+    }
+
+    /// Tells why it does not start. That another daemon has the state directory is told to whoever started this one: the
+    /// other one watches.
+    pub(super) async fn tell(&self, error: &anyhow::Error) {
+        let is_watched = matches!(error.downcast_ref(), Some(StoreError::InUse { .. }));
+        let Some(first) = self.policies.first().filter(|_| !is_watched) else { return };
+        if self.told.as_deref().is_some_and(is_recent) {
+            tracing::warn!(within = ?TELL_AGAIN, "people were told a short while ago: not again");
+            return;
+        }
+        let receivers: BTreeSet<ReceiverName> = self.policies.iter().flat_map(|policy| policy.notify.clone()).collect();
+        let alert = narrate::not_started(first, &format!("{error:#}"), clock::wall());
+        let notice = Notice { alert, receivers: receivers.into_iter().collect() };
+        notify::tell_at_once(&self.receivers, &notice, clock::wall()).await;
+        if let Some(told) = &self.told
+            && let Err(error) = fs::write(told, "")
+        {
+            tracing::warn!(%error, "that people were told can't be noted: they are told again at the next start");
+        }
+    }
+
+    /// It has started: the next trouble is told at once.
+    pub(super) fn is_over(&self) {
+        if let Some(told) = &self.told {
+            // Mostly it is not there.
+            let _ = fs::remove_file(told);
+        }
+    }
+}
+
+fn is_recent(told: &Path) -> bool {
+    let modified = fs::metadata(told).and_then(|metadata| metadata.modified()).ok();
+    modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age < TELL_AGAIN)
+}
