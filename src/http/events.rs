@@ -1,10 +1,15 @@
 //! Server-sent events: every record and every message, as they become durable.
+//!
+//! Records carry an id. Who comes back with the last one in `Last-Event-ID` is told the records since, from the journal;
+//! messages are not told again, receivers are for that.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
@@ -13,47 +18,108 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::{AppState, LISTENER_LIMIT};
-use crate::telemetry::Announcement;
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::record::Record;
+use crate::telemetry::{Announcement, Position};
 
 /// Time between two comments on a quiet stream, so that nobody between takes it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Records that are told again at most: more than a night of incidents.
+const AGAIN_LIMIT: usize = 2_000;
+
+/// Where a listener was when it left.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// `GET /api/v1/events`.
 pub(super) async fn events(
     State(state): State<Arc<AppState>>,
+    headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let last = last_seen(&headers)?;
     let permit = Arc::clone(&state.internal.listeners)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable(format!("{LISTENER_LIMIT} listeners are there already")))?;
     let stop = state.internal.stop.clone();
-    let told = stream::unfold(Listening { receiver: state.stream.listen(), stop }, |mut listening| async move {
-        listening.next().await.map(|event| (Ok(event), listening))
-    });
+    // Before the journal is read, so that nothing falls between.
+    let mut listening = Listening { receiver: state.stream.listen(), stop, told: BTreeMap::new() };
+    let again = match last {
+        Some(last) => listening.again(&state, &last).await?,
+        None => Vec::new(),
+    };
+    let told =
+        stream::unfold(
+            listening,
+            |mut listening| async move { listening.next().await.map(|event| (Ok(event), listening)) },
+        );
     // The permit lives as long as the stream.
     let told = told.inspect(move |_| {
         let _ = &permit;
     });
     let hello = stream::once(async { Ok(Event::default().comment("listening")) });
-    Ok(Sse::new(hello.chain(told)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("still here")))
+    let all = hello.chain(stream::iter(again.into_iter().map(Ok))).chain(told);
+    Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("still here")))
+}
+
+fn last_seen(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
+    let Some(header) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let wrong = |why: String| Problem::bad_request(format!("Last-Event-ID {header:?}: {why}"));
+    let text = header.to_str().map_err(|error| wrong(error.to_string()))?;
+    text.parse().map(Some).map_err(|error: crate::telemetry::NotAPosition| wrong(error.to_string()))
 }
 
 struct Listening {
     receiver: Receiver<Announcement>,
     stop: CancellationToken,
+    /// The newest record of each workload that was told from the journal; the stream may hold it as well.
+    told: BTreeMap<WorkloadId, u64>,
 }
 
 impl Listening {
+    /// The records since `last`. Of those with the very same time none is left out, and one may come twice.
+    async fn again(&mut self, state: &AppState, last: &Position) -> Result<Vec<Event>, Problem> {
+        let (records, is_cut) = state.history.records_from(last.at, AGAIN_LIMIT).await?;
+        let mut events = Vec::with_capacity(records.len());
+        if is_cut {
+            events.push(Event::default().event("lagged").data("{\"missed\":null}"));
+        }
+        let is_new = |record: &&Record| record.workload != last.workload || record.sequence > last.sequence;
+        for record in records.iter().filter(is_new) {
+            let data = serde_json::to_string(record).map_err(|error| Problem::internal(&error))?;
+            events.push(with_id(Event::default().event("record").data(data), &Position::of(record)));
+            self.told.insert(record.workload.clone(), record.sequence);
+        }
+        Ok(events)
+    }
+
+    fn is_told(&self, position: &Position) -> bool {
+        self.told.get(&position.workload).is_some_and(|told| position.sequence <= *told)
+    }
+
     /// The next event; none once the daemon stops.
     async fn next(&mut self) -> Option<Event> {
-        tokio::select! {
-            () = self.stop.cancelled() => None,
-            received = self.receiver.recv() => match received {
-                Ok(announcement) => Some(Event::default().event(announcement.kind).data(&announcement.data)),
+        loop {
+            let received = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                received = self.receiver.recv() => received,
+            };
+            return match received {
+                Ok(Announcement { position: Some(position), .. }) if self.is_told(&position) => continue,
+                Ok(Announcement { position, kind, data }) => {
+                    let event = Event::default().event(kind).data(&data);
+                    Some(position.iter().fold(event, with_id))
+                }
                 Err(RecvError::Lagged(missed)) => {
                     Some(Event::default().event("lagged").data(format!("{{\"missed\":{missed}}}")))
                 }
                 Err(RecvError::Closed) => None,
-            },
+            };
         }
     }
+}
+
+/// An id is one line; a workload whose name is not has no id.
+fn with_id(event: Event, position: &Position) -> Event {
+    let id = position.to_string();
+    if id.contains(['\n', '\r', '\0']) { event } else { event.id(id) }
 }

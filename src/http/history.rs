@@ -46,6 +46,10 @@ pub trait History: Send + Sync + 'static {
     /// The records of an incident, oldest first; empty where it is not known.
     fn records(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<Record>, HistoryError>>;
 
+    /// The newest records of all workloads that are not older than `from`, oldest first, at most `limit`; and whether there
+    /// are more of them.
+    fn records_from(&self, from: Timestamp, limit: usize) -> BoxFuture<'_, Result<(Vec<Record>, bool), HistoryError>>;
+
     /// The kept readings of an incident's signals.
     fn readings(&self, incident: IncidentId) -> BoxFuture<'_, Result<Readings, HistoryError>>;
 
@@ -68,6 +72,10 @@ impl History for Reader {
 
     fn records(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<Record>, HistoryError>> {
         Box::pin(async move { Ok(self.incident_records(&incident).await?) })
+    }
+
+    fn records_from(&self, from: Timestamp, limit: usize) -> BoxFuture<'_, Result<(Vec<Record>, bool), HistoryError>> {
+        Box::pin(async move { Ok(Reader::records_from(self, from, limit).await?) })
     }
 
     fn readings(&self, incident: IncidentId) -> BoxFuture<'_, Result<Readings, HistoryError>> {

@@ -64,6 +64,16 @@ impl Reader {
             .await
     }
 
+    /// The newest records of all workloads that are not older than `from`, oldest first, at most `limit`; and whether there
+    /// are more of them.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal can't be read or an entry is damaged.
+    pub async fn records_from(&self, from: Timestamp, limit: usize) -> Result<(Vec<Record>, bool), StoreError> {
+        let workloads = self.workloads().await?;
+        self.worker.call(move |connection| records_from(connection, &workloads, from, limit)).await
+    }
+
     /// The records of an incident, oldest first, [`INCIDENT_RECORDS_LIMIT`] at most; empty where it is not known.
     ///
     /// # Errors
@@ -200,6 +210,35 @@ impl Reader {
 /// A caller's limit as SQLite counts.
 pub(super) fn bound(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A workload's records are in the order of their times, so that each is walked from its newest back.
+fn records_from(
+    connection: &Connection,
+    workloads: &[WorkloadId],
+    from: Timestamp,
+    limit: usize,
+) -> Result<(Vec<Record>, bool), StoreError> {
+    let reading = StoreError::failed("reading records");
+    let sql =
+        "SELECT workload, sequence, body, digest FROM records WHERE workload = ?1 ORDER BY sequence DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
+    let mut found = Vec::new();
+    for workload in workloads {
+        let mut rows = statement.query(params![workload.as_str(), bound(limit.saturating_add(1))]).map_err(&reading)?;
+        while let Some(row) = rows.next().map_err(&reading)? {
+            let record = record(row)?;
+            if record.at < from {
+                break;
+            }
+            found.push(record);
+        }
+    }
+    found.sort_by_key(|record| std::cmp::Reverse((record.at, record.sequence)));
+    let is_cut = found.len() > limit;
+    found.truncate(limit);
+    found.reverse();
+    Ok((found, is_cut))
 }
 
 /// Rows of workload, sequence, body and digest.

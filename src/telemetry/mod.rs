@@ -16,7 +16,7 @@ use crate::engine::ports::{Batch, JournalError, Witness};
 pub use exposition::Exposition;
 pub use log::{LogFormat, LogSetupError, init};
 pub use metrics::{Metrics, OutboxLevel};
-pub use stream::{Announcement, LIVE_QUEUE, Stream};
+pub use stream::{Announcement, LIVE_QUEUE, NotAPosition, Position, Stream};
 
 /// Tells of everything that became durable. Never blocks.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Witness for Telemetry {
         for record in &batch.records {
             log_record(record);
             self.metrics.record(record);
-            self.stream.announce("record", || serde_json::to_string(record));
+            self.stream.announce_record(record);
         }
         for notice in &batch.notices {
             let alert = &notice.alert;

@@ -104,6 +104,8 @@ async fn every_answer_that_the_contract_promises_happens_and_no_other() {
     let stream = super::listen(&server).await;
     answered.insert(("get".to_owned(), "/api/v1/events".to_owned(), 200));
     drop(stream);
+    let request = "GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nlast-event-id: 7\r\n\r\n";
+    answered.insert(("get".to_owned(), "/api/v1/events".to_owned(), server.send(request).await.status));
     let mut asked = Asked { server: &server, answered };
     reads(&mut asked).await;
     writes(&mut asked).await;

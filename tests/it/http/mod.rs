@@ -212,8 +212,13 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
 }
 
 async fn listen(server: &Server) -> TcpStream {
+    listen_with(server, "").await
+}
+
+async fn listen_with(server: &Server, header: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_until(&mut stream, ": listening").await;
     assert!(head.contains("text/event-stream"), "{head}");
     stream
@@ -234,6 +239,58 @@ async fn events_come_as_they_become_durable_and_end_with_the_daemon() {
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it ends").unwrap();
     tokio::time::timeout(Duration::from_secs(20), server.serving).await.expect("the server ends").unwrap();
+}
+
+/// The ids of the records in a stream.
+fn ids(told: &str) -> Vec<&str> {
+    told.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+#[tokio::test]
+async fn who_listens_again_is_told_what_was_missed() {
+    let server = Server::start().await;
+    let mut stream = listen(&server).await;
+    let body = "{\"workload\":\"gated\",\"kind\":\"data\",\"reason\":\"rows\"}";
+    assert_eq!(server.post("/api/v1/triggers", body).await.status, 200);
+    let told = read_until(&mut stream, "\"phase\":\"awaiting-approval\"").await;
+    let seen = ids(&told);
+    assert_eq!(seen.len(), 2, "{told}");
+    drop(stream);
+    assert_eq!(server.post("/api/v1/workloads/odd/pause", "{\"reason\":\"looking\"}").await.status, 200);
+    let mut again = listen_with(&server, &format!("last-event-id: {}\r\n", seen[0])).await;
+    let missed = read_until(&mut again, "\"event\":\"paused\"").await;
+    let missed = ids(&missed);
+    assert_eq!(missed.first(), seen.get(1), "the second one was told, but not seen");
+    assert!(missed.iter().all(|id| *id != seen[0]), "{missed:?}");
+    assert!(missed.last().is_some_and(|id| id.ends_with("/odd")), "{missed:?}");
+    // What comes from now on comes once.
+    assert_eq!(server.post("/api/v1/workloads/odd/resume", "{}").await.status, 200);
+    let live = read_until(&mut again, "\"event\":\"resumed\"").await;
+    assert_eq!(ids(&live).len(), 1, "{live}");
+}
+
+#[tokio::test]
+async fn an_alert_that_cant_be_recorded_is_asked_for_again() {
+    let server = Server::start().await;
+    let now = server.now().to_string();
+    let alert = serde_json::json!({
+        "version": "4", "receiver": "rollbackd", "alerts": [{
+            "status": "firing", "labels": { "alertname": "DataLoss", "workload": "gated" }, "startsAt": now,
+            "fingerprint": "1",
+        }],
+    });
+    let journal = server.locks_the_journal();
+    let answer = server.post("/api/v1/alertmanager", &alert.to_string()).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("journal-broken"), "{answer:?}");
+    let standstill = server.get("/api/v1/workloads/odd").await.json()["standstill"].clone();
+    assert!(standstill["reason"].as_str().is_some_and(|reason| reason.contains("locked")), "{standstill}");
+    let page = server.get("/").await.body;
+    assert!(page.contains("Nothing is done since "), "{page}");
+    drop(journal);
+    server.until("/api/v1/workloads/odd", |answer| answer.json()["standstill"].is_null()).await;
+    let answer = server.post("/api/v1/alertmanager", &alert.to_string()).await;
+    assert_eq!(answer.json()["alerts"][0]["message"], "it was taken before", "{answer:?}");
 }
 
 #[tokio::test]

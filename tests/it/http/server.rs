@@ -97,7 +97,7 @@ pub(crate) struct Server {
     engine_stop: CancellationToken,
     turning: JoinHandle<()>,
     now: Arc<AtomicI64>,
-    _directory: TempDir,
+    directory: TempDir,
     // The engine's source of observations must not end.
     _observe: mpsc::Sender<Observation>,
 }
@@ -167,17 +167,8 @@ impl Server {
             let at = Timestamp::from_millis(BEGIN);
             observe.send(Observation { workload: workload.into(), at, seen: Seen::Releases(Ok(view)) }).await.unwrap();
         }
-        let server = Self {
-            address,
-            token_file,
-            stop,
-            serving,
-            engine_stop,
-            turning,
-            now: time,
-            _directory: directory,
-            _observe: observe,
-        };
+        let server =
+            Self { address, token_file, stop, serving, engine_stop, turning, now: time, directory, _observe: observe };
         server.until("/api/v1/workloads/odd", |answer| answer.json()["goal"].is_object()).await;
         server
     }
@@ -189,6 +180,13 @@ impl Server {
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    /// Somebody else has the journal locked for as long as this lives.
+    pub(crate) fn locks_the_journal(&self) -> rusqlite::Connection {
+        let journal = rusqlite::Connection::open(self.directory.path().join("state/journal.db")).unwrap();
+        journal.execute_batch("BEGIN IMMEDIATE").unwrap();
+        journal
     }
 
     /// Stops the engine, and nothing else.
