@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::Clients;
 use crate::cluster::rights::Granted;
+use crate::cluster::settings::Keyring;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Gitops, Habitat, Owner, SmokeTest, WorkloadPolicy};
@@ -35,6 +36,8 @@ pub struct Hands {
     granted: Granted,
     /// Where what is kept of settings lies.
     shelf: Option<Arc<dyn Shelf>>,
+    /// What it takes to keep Secrets.
+    keyring: Keyring,
     /// One step of a workload at a time. As many as there are workloads in the policy.
     lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -54,6 +57,7 @@ impl Hands {
             clients: Clients::default(),
             granted: Granted::default(),
             shelf: None,
+            keyring: Keyring::default(),
             lanes: Mutex::default(),
         }
     }
@@ -64,10 +68,14 @@ impl Hands {
         Self { clients, ..self }
     }
 
-    /// With a place for what is kept of ConfigMaps.
+    /// With a place for what is kept of ConfigMaps and, with a key, of Secrets.
     #[must_use]
-    pub fn with_shelf(self, shelf: Arc<dyn Shelf>) -> Self {
-        Self { shelf: Some(shelf), ..self }
+    pub fn with_shelf(self, shelf: Arc<dyn Shelf>, keyring: Keyring) -> Self {
+        Self { shelf: Some(shelf), keyring, ..self }
+    }
+
+    fn store(&self) -> Option<cluster::Store<'_>> {
+        self.shelf.as_deref().map(|shelf| cluster::Store { shelf, keyring: &self.keyring })
     }
 
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
@@ -81,7 +89,7 @@ impl Hands {
 
 impl Actuator for Hands {
     async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
-        preflight::findings(&self.systemctl, &self.clients, self.shelf.as_deref(), policy, plan).await
+        preflight::findings(&self.systemctl, &self.clients, self.store(), policy, plan).await
     }
 
     async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>, owners: &[Owner]) -> Vec<Finding> {
@@ -127,7 +135,7 @@ impl Actuator for Hands {
             }
             StepKind::RestoreSetting { object, setting, expect, content, release } => {
                 let what = cluster::Restored { workload, object, setting, expect: expect.as_ref(), content, release };
-                cluster::restore_setting(&self.clients, self.shelf.as_deref(), what, limit).await
+                cluster::restore_setting(&self.clients, self.store(), what, limit).await
             }
             StepKind::Scale { object, expect, replicas, only_from } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };
@@ -166,8 +174,8 @@ impl Actuator for Hands {
     }
 
     async fn keep(&self, workload: &WorkloadId, wanted: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
-        let shelf = self.shelf.as_deref().ok_or_else(|| "there is no place for it".to_owned())?;
-        cluster::keep(&self.clients, shelf, workload, wanted).await
+        let store = self.store().ok_or_else(|| "there is no place for it".to_owned())?;
+        cluster::keep(&self.clients, store, workload, wanted).await
     }
 
     async fn smoke(&self, workload: &WorkloadId, habitat: &Habitat, smoke: &SmokeTest) -> (bool, String) {

@@ -12,7 +12,6 @@ use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{CommandHabitat, Habitat, Restart, WorkloadPolicy};
 use crate::domain::response::plan::{Aspect, CommandPurpose, Finding, Plan, StepKind};
 use crate::domain::response::strategy::command::fill;
-use crate::engine::ports::Shelf;
 use crate::host::command::{MAX_DETAIL, current, releases, shown, variables};
 use crate::host::process::{self, Invocation, Leftovers};
 use crate::host::release_dir::{ReleaseDirError, Root};
@@ -25,7 +24,7 @@ const HOST_LIMIT: Duration = Duration::from_secs(5);
 pub(super) async fn findings(
     systemctl: &str,
     clients: &Clients,
-    shelf: Option<&dyn Shelf>,
+    store: Option<cluster::Store<'_>>,
     policy: &WorkloadPolicy,
     plan: &Plan,
 ) -> Vec<Finding> {
@@ -40,7 +39,7 @@ pub(super) async fn findings(
             findings.push(Finding { aspect: Aspect::Kept, ..finding("plan", problem) });
         }
         Habitat::Kubernetes(_) => {
-            findings.extend(cluster::findings(clients, shelf, &policy.id, &plan.kinds()).await);
+            findings.extend(cluster::findings(clients, store, &policy.id, &plan.kinds()).await);
         }
         Habitat::ReleaseDir(_) => {}
     }

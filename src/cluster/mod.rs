@@ -13,6 +13,7 @@ pub mod own;
 pub mod rights;
 pub mod settings;
 pub mod template;
+pub mod vault;
 pub mod view;
 
 pub use client::{Clients, Gate};

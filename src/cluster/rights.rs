@@ -14,6 +14,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::Instant;
 
 use crate::domain::policy::{GitopsTool, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use crate::domain::settings::SettingKind;
 
 /// How long a right that was granted is taken to be so still.
 const FRESH: Duration = Duration::from_secs(300);
@@ -146,10 +147,26 @@ pub const fn to_pause(tool: GitopsTool) -> [Right; 2] {
     [Right::new(group, plural, "get"), Right::new(group, plural, "patch")]
 }
 
-/// What it takes to keep the ConfigMaps that releases name, and to put one back.
+/// What it takes to keep the settings of a sort that releases name, and to put one back.
 #[must_use]
-pub const fn to_restore_maps() -> [Right; 3] {
-    [Right::new("", "configmaps", "get"), Right::new("", "configmaps", "patch"), Right::new("", "configmaps", "create")]
+pub const fn to_restore_setting(kind: SettingKind) -> [Right; 3] {
+    let plural = plural(kind);
+    [Right::new("", plural, "get"), Right::new("", plural, "patch"), Right::new("", plural, "create")]
+}
+
+/// What it takes to see them.
+#[must_use]
+pub const fn to_watch_settings(kind: SettingKind) -> [Right; 2] {
+    [Right::new("", plural(kind), "list"), Right::new("", plural(kind), "watch")]
+}
+
+/// A sort of settings in the plural.
+#[must_use]
+pub const fn plural(kind: SettingKind) -> &'static str {
+    match kind {
+        SettingKind::ConfigMap => "configmaps",
+        SettingKind::Secret => "secrets",
+    }
 }
 
 /// What it takes to see whether there is room for the pods of a rollout.
@@ -192,9 +209,9 @@ pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
     if cluster.keep.logs {
         needed.insert(to_read_logs());
     }
-    if cluster.keep.configmaps {
-        needed.extend(["list", "watch"].map(|verb| Right::new("", "configmaps", verb)));
-        needed.extend(to_restore_maps());
+    for kind in cluster.keep.settings() {
+        needed.extend(to_watch_settings(kind));
+        needed.extend(to_restore_setting(kind));
     }
     for kind in kinds {
         needed.extend(to_watch(*kind));

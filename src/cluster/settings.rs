@@ -1,12 +1,13 @@
 //! ConfigMaps and Secrets: which of them a template names, and what one says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::vault::Vault;
 use crate::domain::settings::{ContentId, Setting, SettingKind};
 
 /// Bytes of one content that are kept at most: a quarter of what a ConfigMap can hold.
@@ -41,25 +42,77 @@ fn descend(value: &Value, found: &mut BTreeSet<Setting>) {
     }
 }
 
-/// What a ConfigMap says, less what it is called and who wrote it.
+/// What a ConfigMap or a Secret says, less what it is called and who wrote it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Content {
-    /// Text by key.
+    /// By key: text, in a Secret in base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
     /// Anything by key, in base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binary_data: BTreeMap<String, String>,
+    /// A Secret's type.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
 }
 
-impl Content {
-    /// That of a ConfigMap.
+/// What stands for contents, and how they are kept: a Secret's only with a key.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring(Option<Arc<Vault>>);
+
+impl Keyring {
+    /// With a vault for Secrets.
     #[must_use]
-    pub fn of(map: &ConfigMap) -> Self {
-        let read = |map: Value| serde_json::from_value(map).unwrap_or_default();
+    pub const fn new(vault: Option<Arc<Vault>>) -> Self {
+        Self(vault)
+    }
+
+    /// What stands for a content; nothing where that takes a key that is not there.
+    #[must_use]
+    pub fn id(&self, kind: SettingKind, content: &Content) -> Option<ContentId> {
+        match kind {
+            SettingKind::ConfigMap => Some(content.id()),
+            SettingKind::Secret => self.0.as_ref().map(|vault| vault.id(&content.encode())),
+        }
+    }
+
+    /// A content as it is kept.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub fn close(&self, kind: SettingKind, id: &ContentId, content: &Content) -> Result<Vec<u8>, String> {
+        match (kind, &self.0) {
+            (SettingKind::ConfigMap, _) => Ok(content.encode()),
+            (SettingKind::Secret, Some(vault)) => vault.seal(id, &content.encode()),
+            (SettingKind::Secret, None) => Err(NO_KEY.to_owned()),
+        }
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// It is not what it was, or it takes another key.
+    pub fn open(&self, kind: SettingKind, id: &ContentId, kept: &[u8]) -> Result<Content, String> {
+        let unreadable = |error: serde_json::Error| format!("it can't be read: {error}");
+        match (kind, &self.0) {
+            (SettingKind::ConfigMap, _) => Content::decode(kept, id),
+            (SettingKind::Secret, Some(vault)) => serde_json::from_slice(&vault.open(id, kept)?).map_err(unreadable),
+            (SettingKind::Secret, None) => Err(NO_KEY.to_owned()),
+        }
+    }
+}
+
+/// Why nothing is known of Secrets.
+const NO_KEY: &str = "Secrets are kept only with `keep_key_file`";
+
+impl Content {
+    /// That of a ConfigMap or a Secret.
+    #[must_use]
+    pub fn of(object: &impl Serialize) -> Self {
         // Bytes are written as base64.
-        read(serde_json::to_value(map).unwrap_or_default())
+        let read = |object: Value| serde_json::from_value(object).unwrap_or_default();
+        read(serde_json::to_value(object).unwrap_or_default())
     }
 
     /// As it is kept: the same for the same content.
@@ -87,6 +140,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::core::v1::{ConfigMap, Secret};
     use serde_json::json;
 
     use super::*;
@@ -144,5 +198,23 @@ mod tests {
         assert_eq!(content.binary_data["b"], "AP8=");
         assert_eq!(Content::decode(&content.encode(), &content.id()), Ok(content.clone()));
         assert!(Content::decode(b"{}", &content.id()).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_kept_only_with_a_key_and_then_sealed() {
+        let secret = Secret {
+            data: Some([("password".to_owned(), ByteString(b"hunter2".to_vec()))].into()),
+            type_: Some("Opaque".to_owned()),
+            ..Secret::default()
+        };
+        let content = Content::of(&secret);
+        assert_eq!((content.data["password"].as_str(), content.sort.as_deref()), ("aHVudGVyMg==", Some("Opaque")));
+        assert_eq!(Keyring::default().id(SettingKind::Secret, &content), None);
+        let keyring = Keyring::new(Some(Arc::new(Vault::new(&"k".repeat(40)).unwrap())));
+        let id = keyring.id(SettingKind::Secret, &content).unwrap();
+        let kept = keyring.close(SettingKind::Secret, &id, &content).unwrap();
+        assert!(!String::from_utf8_lossy(&kept).contains("aHVudGVyMg"));
+        assert_eq!(keyring.open(SettingKind::Secret, &id, &kept), Ok(content));
+        assert!(Keyring::default().open(SettingKind::Secret, &id, &kept).is_err());
     }
 }

@@ -53,6 +53,8 @@ pub struct Daemon {
     pub mode: Mode,
     /// Bearer token for calls that change something; none: such calls are refused.
     pub token_file: Option<PathBuf>,
+    /// Key with which Secrets are sealed that are kept; none: none is kept.
+    pub keep_key_file: Option<PathBuf>,
     /// The address at which people reach the daemon, for links in alerts; none: no links.
     pub external_url: Option<String>,
     /// Who of several replicas acts; none: there is only this daemon.

@@ -60,6 +60,13 @@ impl ContentId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether two that differ stand for contents that differ: what comes before the `-` says how they were made.
+    #[must_use]
+    pub fn is_comparable(&self, other: &Self) -> bool {
+        let scheme = |id: &Self| id.0.split_once('-').map(|(scheme, _)| scheme.to_owned());
+        scheme(self) == scheme(other)
+    }
 }
 
 /// What is seen of settings.

@@ -13,6 +13,7 @@ use super::pulse::Stalled;
 use super::shared::{Shared, Site};
 use super::stats::ObserveStats;
 use crate::clock::Clock;
+use crate::cluster::settings::Keyring;
 use crate::config::model::{Config, Sources, Workload};
 use crate::domain::id::{InstanceId, WorkloadId};
 use crate::domain::observation::Observation;
@@ -38,7 +39,18 @@ impl Observers {
     /// No looks yet. What is seen goes to `out`; while it is full, rounds are left out and counted.
     #[must_use]
     pub fn new(clock: Clock, out: mpsc::Sender<Observation>, stats: Arc<ObserveStats>) -> Self {
-        Self { shared: Arc::new(Shared::new(clock, out, stats)), watched: Mutex::default() }
+        Self::with_keyring(clock, out, stats, Keyring::default())
+    }
+
+    /// The same, with what it takes to tell Secrets apart.
+    #[must_use]
+    pub fn with_keyring(
+        clock: Clock,
+        out: mpsc::Sender<Observation>,
+        stats: Arc<ObserveStats>,
+        keyring: Keyring,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(clock, out, stats, keyring)), watched: Mutex::default() }
     }
 
     /// Looks at what the configuration names: new targets are started, those that are gone end, and those that did not

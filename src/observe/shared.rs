@@ -14,6 +14,7 @@ use super::exposition::SeriesTable;
 use super::pulse::Pulses;
 use super::stats::ObserveStats;
 use crate::clock::Clock;
+use crate::cluster::settings::Keyring;
 use crate::config::model::HttpOptions;
 use crate::domain::id::WorkloadId;
 use crate::domain::observation::Observation;
@@ -58,7 +59,12 @@ pub(super) struct Site {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, out: mpsc::Sender<Observation>, stats: Arc<ObserveStats>) -> Self {
+    pub(super) fn new(
+        clock: Clock,
+        out: mpsc::Sender<Observation>,
+        stats: Arc<ObserveStats>,
+        keyring: Keyring,
+    ) -> Self {
         Self {
             clock,
             out,
@@ -68,7 +74,7 @@ impl Shared {
             pulses: Pulses::new(),
             systemctl: "systemctl".to_owned(),
             cgroups: PathBuf::from("/sys/fs/cgroup"),
-            clusters: Clusters::default(),
+            clusters: Clusters::with_keyring(keyring),
             callers: Mutex::default(),
         }
     }

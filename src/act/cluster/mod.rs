@@ -20,7 +20,7 @@ mod write;
 pub(super) use owner::Wish;
 pub(super) use preflight::{findings, survey, survey_owners};
 pub(super) use record::record;
-pub(super) use setting::Restored;
+pub(super) use setting::{Restored, Store};
 pub(super) use traffic::Proof;
 
 use std::collections::BTreeMap;
@@ -34,7 +34,6 @@ use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::policy::{ClusterObject, OwnerObject, Pin, Switch};
 use crate::domain::response::plan::Outcome;
 use crate::domain::settings::{Setting, ToKeep};
-use crate::engine::ports::Shelf;
 pub(super) use object::Number;
 use object::{Change, Place};
 
@@ -67,14 +66,14 @@ pub(super) async fn scale(
 /// Puts what a release names back as it was with it, if nobody changed it since.
 pub(super) async fn restore_setting(
     clients: &Clients,
-    shelf: Option<&dyn Shelf>,
+    store: Option<Store<'_>>,
     what: Restored<'_>,
     limit: Duration,
 ) -> Outcome {
-    let Some(shelf) = shelf else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
+    let Some(store) = store else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
     let work = async {
         match client(clients, what.object).await {
-            Ok(client) => setting::restore(&client, shelf, what).await,
+            Ok(client) => setting::restore(&client, store, what).await,
             Err(outcome) => outcome,
         }
     };
@@ -84,13 +83,13 @@ pub(super) async fn restore_setting(
 /// Keeps what the release in place names.
 pub(super) async fn keep(
     clients: &Clients,
-    shelf: &dyn Shelf,
+    store: Store<'_>,
     workload: &WorkloadId,
     wanted: &ToKeep,
 ) -> Result<BTreeMap<Setting, String>, String> {
     let work = async {
         let client = clients.get(wanted.object.context.as_deref()).await.map_err(|error| error.line())?;
-        setting::keep(&client, shelf, workload, wanted).await
+        setting::keep(&client, store, workload, wanted).await
     };
     timeout(KEEP_LIMIT, work).await.unwrap_or_else(|_| Err("the API server did not answer in time".to_owned()))
 }

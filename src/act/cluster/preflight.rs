@@ -6,7 +6,7 @@ use kube::Client;
 use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
-use super::setting::{self, Restored};
+use super::setting::{self, Restored, Store};
 use super::write::rehearse;
 use super::{owner, quota, switch};
 use crate::cluster::rights::{self, Granted, Right};
@@ -14,7 +14,6 @@ use crate::cluster::{Clients, describe};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
 use crate::domain::response::plan::{Aspect, Finding, StepKind};
-use crate::engine::ports::Shelf;
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -22,14 +21,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// What stands in the way of the steps that are done in a cluster.
 pub(in crate::act) async fn findings(
     clients: &Clients,
-    shelf: Option<&dyn Shelf>,
+    store: Option<Store<'_>>,
     workload: &WorkloadId,
     steps: &[&StepKind],
 ) -> Vec<Finding> {
     within(async {
         let mut findings = Vec::new();
         for step in steps {
-            findings.extend(of_step(clients, shelf, workload, step).await);
+            findings.extend(of_step(clients, store, workload, step).await);
         }
         findings.dedup();
         findings
@@ -123,7 +122,7 @@ async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     })
 }
 
-async fn of_step(clients: &Clients, shelf: Option<&dyn Shelf>, workload: &WorkloadId, step: &StepKind) -> Vec<Finding> {
+async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &WorkloadId, step: &StepKind) -> Vec<Finding> {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
         StepKind::RestoreTemplate { object, expect, source, to: _ } => {
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
@@ -131,7 +130,7 @@ async fn of_step(clients: &Clients, shelf: Option<&dyn Shelf>, workload: &Worklo
         }
         StepKind::RestoreSetting { object, setting, expect, content, release } => {
             let what = Restored { workload, object, setting, expect: expect.as_ref(), content, release };
-            (object, Rehearsal::Setting(what), rights::to_restore_maps().into())
+            (object, Rehearsal::Setting(what), rights::to_restore_setting(setting.kind).into())
         }
         // Which release it is about is settled by the steps before it.
         StepKind::Scale { object, replicas, only_from, expect: _ } => {
@@ -154,7 +153,7 @@ async fn of_step(clients: &Clients, shelf: Option<&dyn Shelf>, workload: &Worklo
         | StepKind::AwaitWell { .. }
         | StepKind::Gate { .. } => return Vec::new(),
     };
-    look(clients, shelf, object, rehearsal, &needed).await
+    look(clients, store, object, rehearsal, &needed).await
 }
 
 /// What of a step can be tried without doing it.
@@ -167,7 +166,7 @@ enum Rehearsal<'a> {
 
 async fn look(
     clients: &Clients,
-    shelf: Option<&dyn Shelf>,
+    store: Option<Store<'_>>,
     object: &ClusterObject,
     rehearsal: Rehearsal<'_>,
     needed: &[Right],
@@ -193,8 +192,8 @@ async fn look(
             (format!("Service {}", switch.service.name), switch::rehearse(&client, object, switch).await)
         }
         Rehearsal::Setting(what) => {
-            let rehearsed = match shelf {
-                Some(shelf) => setting::rehearse(&client, shelf, *what).await,
+            let rehearsed = match store {
+                Some(store) => setting::rehearse(&client, store, *what).await,
                 None => Err("what it said is kept nowhere".to_owned()),
             };
             return rehearsed

@@ -1,18 +1,19 @@
-//! ConfigMaps that go back with a release: read, compared, written as they were read, and read again.
+//! ConfigMaps and Secrets that go back with a release: read, compared, written as they were read, and read again.
 //!
-//! A ConfigMap has no generation. What is compared is its content; what fences the write is its uid and version.
+//! Neither has a generation. What is compared is its content; what fences the write is its uid and version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::object::{Earnest, FIELD_MANAGER, LAST_APPLIED, pointer};
 use super::write::{is_refusal, refused, unsettled};
 use crate::cluster::describe;
-use crate::cluster::settings::{Content, LARGEST};
+use crate::cluster::rights::plural;
+use crate::cluster::settings::{Content, Keyring, LARGEST};
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::policy::ClusterObject;
 use crate::domain::response::plan::Outcome;
@@ -33,24 +34,28 @@ pub(in crate::act) struct Restored<'a> {
     pub(in crate::act) release: &'a RevisionId,
 }
 
+/// Where contents lie, and what it takes to read them.
+#[derive(Clone, Copy)]
+pub(in crate::act) struct Store<'a> {
+    pub(in crate::act) shelf: &'a dyn Shelf,
+    pub(in crate::act) keyring: &'a Keyring,
+}
+
 /// Where it is on the way.
 enum Standing {
     There,
-    Before(Box<ConfigMap>),
+    Before(Box<DynamicObject>),
     Gone,
     Elsewhere,
 }
 
 impl Restored<'_> {
-    fn api(&self, client: &Client) -> Api<ConfigMap> {
-        Api::namespaced(client.clone(), &self.object.namespace)
-    }
-
-    async fn standing(&self, api: &Api<ConfigMap>) -> Result<Standing, Outcome> {
+    async fn standing(&self, api: &Api<DynamicObject>, keyring: &Keyring) -> Result<Standing, Outcome> {
         let found = api.get_opt(&self.setting.name).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.setting, describe(&error))))?;
         let Some(map) = found else { return Ok(Standing::Gone) };
-        let content = Content::of(&map).id();
+        let content = keyring.id(self.setting.kind, &Content::of(&map));
+        let content = content.ok_or_else(|| Outcome::Denied(format!("there is no key for {}", self.setting)))?;
         Ok(match self.expect {
             _ if content == *self.content => Standing::There,
             Some(expect) if content == *expect => Standing::Before(Box::new(map)),
@@ -58,12 +63,12 @@ impl Restored<'_> {
         })
     }
 
-    async fn kept(&self, shelf: &dyn Shelf) -> Result<Content, Outcome> {
-        let found = shelf.find(self.workload.clone(), self.content.clone()).await;
+    async fn kept(&self, store: Store<'_>) -> Result<Content, Outcome> {
+        let found = store.shelf.find(self.workload.clone(), self.content.clone()).await;
         let found = found.map_err(|error| Outcome::Transient(error.0))?;
         let lost = |why: String| Outcome::Denied(format!("what {} said with {}: {why}", self.setting, self.release));
         let bytes = found.ok_or_else(|| lost("it is not kept any more".to_owned()))?;
-        Content::decode(&bytes, self.content).map_err(lost)
+        store.keyring.open(self.setting.kind, self.content, &bytes).map_err(lost)
     }
 
     fn elsewhere(&self) -> Outcome {
@@ -75,8 +80,8 @@ impl Restored<'_> {
 }
 
 /// Puts it back. The outcome is found by reading.
-pub(in crate::act) async fn restore(client: &Client, shelf: &dyn Shelf, what: Restored<'_>) -> Outcome {
-    match attempt(client, shelf, what, Earnest::Write).await {
+pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Restored<'_>) -> Outcome {
+    match attempt(client, store, what, Earnest::Write).await {
         Ok(outcome) | Err(outcome) => outcome,
     }
 }
@@ -85,8 +90,8 @@ pub(in crate::act) async fn restore(client: &Client, shelf: &dyn Shelf, what: Re
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn rehearse(client: &Client, shelf: &dyn Shelf, what: Restored<'_>) -> Result<(), String> {
-    match attempt(client, shelf, what, Earnest::DryRun).await {
+pub(super) async fn rehearse(client: &Client, store: Store<'_>, what: Restored<'_>) -> Result<(), String> {
+    match attempt(client, store, what, Earnest::DryRun).await {
         Ok(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(()),
         Ok(Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why))
         | Err(Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why)) => {
@@ -96,24 +101,26 @@ pub(super) async fn rehearse(client: &Client, shelf: &dyn Shelf, what: Restored<
     }
 }
 
-async fn attempt(client: &Client, shelf: &dyn Shelf, what: Restored<'_>, earnest: Earnest) -> Result<Outcome, Outcome> {
-    let api = what.api(client);
-    let mut standing = what.standing(&api).await?;
+async fn attempt(client: &Client, store: Store<'_>, what: Restored<'_>, earnest: Earnest) -> Result<Outcome, Outcome> {
+    let api = api(client, &what.object.namespace, what.setting.kind);
+    let mut standing = what.standing(&api, store.keyring).await?;
     if let Standing::There = standing {
         return Ok(Outcome::AlreadyInEffect);
     }
-    let content = what.kept(shelf).await?;
+    let content = what.kept(store).await?;
     for _ in 0..ATTEMPTS {
         let error = match &standing {
             Standing::There => return Ok(Outcome::AlreadyInEffect),
             Standing::Elsewhere => return Err(what.elsewhere()),
-            Standing::Before(map) if map.immutable == Some(true) => return Err(immutable(what)),
-            Standing::Before(map) => write(&api, map, &content, earnest).await.err(),
+            Standing::Before(map) if map.data.get("immutable") == Some(&Value::Bool(true)) => {
+                return Err(immutable(what));
+            }
+            Standing::Before(map) => write(&api, (what.setting.kind, map), &content, earnest).await.err(),
             Standing::Gone => create(&api, what, &content, earnest).await.err(),
         };
         let Some(error) = error else { return Ok(Outcome::Applied) };
         let before = version(&standing);
-        standing = what.standing(&api).await.map_err(|unread| unsettled(&error, unread))?;
+        standing = what.standing(&api, store.keyring).await.map_err(|unread| unsettled(&error, unread))?;
         match &standing {
             Standing::There if is_refusal(&error) => return Ok(Outcome::AlreadyInEffect),
             Standing::There => return Ok(Outcome::Applied),
@@ -138,34 +145,46 @@ fn immutable(what: Restored<'_>) -> Outcome {
     ))
 }
 
-async fn write(api: &Api<ConfigMap>, map: &ConfigMap, content: &Content, earnest: Earnest) -> Result<(), kube::Error> {
-    let operations = Value::Array(change(map, content));
+async fn write(
+    api: &Api<DynamicObject>,
+    (kind, map): (SettingKind, &DynamicObject),
+    content: &Content,
+    earnest: Earnest,
+) -> Result<(), kube::Error> {
+    let operations = Value::Array(change(kind, map, content));
     let patch = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
     let params = PatchParams {
         dry_run: earnest == Earnest::DryRun,
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(&map.name_any(), &params, &Patch::Json::<ConfigMap>(patch)).await.map(|_| ())
+    api.patch(&map.name_any(), &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
 }
 
 /// The operations that give it this content, only as it was read. What `kubectl apply` remembers follows: it would otherwise
 /// leave in place what this content has and the next manifest has not.
-fn change(map: &ConfigMap, content: &Content) -> Vec<Value> {
+fn change(kind: SettingKind, map: &DynamicObject, content: &Content) -> Vec<Value> {
     let mut operations = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": map.uid()}),
         json!({"op": "test", "path": "/metadata/resourceVersion", "value": map.resource_version()}),
-        json!({"op": "add", "path": "/data", "value": content.data}),
-        json!({"op": "add", "path": "/binaryData", "value": content.binary_data}),
     ];
+    let parts = match kind {
+        SettingKind::ConfigMap => vec![("data", &content.data), ("binaryData", &content.binary_data)],
+        SettingKind::Secret => vec![("data", &content.data)],
+    };
+    for (key, value) in &parts {
+        operations.push(json!({"op": "add", "path": format!("/{key}"), "value": value}));
+    }
     let remembered = map.annotations().get(LAST_APPLIED).and_then(|text| {
         let mut manifest: Value = serde_json::from_str(text).ok()?;
         let fields = manifest.as_object_mut()?;
-        for (key, parts) in [("data", &content.data), ("binaryData", &content.binary_data)] {
-            if parts.is_empty() {
-                fields.remove(key);
+        // Text in a Secret's manifest is written over its data.
+        fields.remove("stringData");
+        for (key, value) in &parts {
+            if value.is_empty() {
+                fields.remove(*key);
             } else {
-                fields.insert(key.to_owned(), json!(parts));
+                fields.insert((*key).to_owned(), json!(value));
             }
         }
         Some(format!("{manifest}\n"))
@@ -177,16 +196,23 @@ fn change(map: &ConfigMap, content: &Content) -> Vec<Value> {
 }
 
 async fn create(
-    api: &Api<ConfigMap>,
+    api: &Api<DynamicObject>,
     what: Restored<'_>,
     content: &Content,
     earnest: Earnest,
 ) -> Result<(), kube::Error> {
-    let object = json!({ "data": content.data, "binaryData": content.binary_data });
-    let map: ConfigMap = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-    let metadata = ObjectMeta { name: Some(what.setting.name.clone()), ..ObjectMeta::default() };
+    let mut object = DynamicObject::new(&what.setting.name, &resource(what.setting.kind));
+    object.data = serde_json::to_value(content).map_err(kube::Error::SerdeError)?;
     let params = PostParams { dry_run: earnest == Earnest::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
-    api.create(&params, &ConfigMap { metadata, ..map }).await.map(|_| ())
+    api.create(&params, &object).await.map(|_| ())
+}
+
+fn api(client: &Client, namespace: &str, kind: SettingKind) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &resource(kind))
+}
+
+fn resource(kind: SettingKind) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", &kind.to_string()), plural(kind))
 }
 
 /// Reads what is to be kept and puts it on the shelf: of each setting that could not be kept, why.
@@ -195,20 +221,20 @@ async fn create(
 /// Why nothing could be kept.
 pub(in crate::act) async fn keep(
     client: &Client,
-    shelf: &dyn Shelf,
+    store: Store<'_>,
     workload: &WorkloadId,
     wanted: &ToKeep,
 ) -> Result<BTreeMap<Setting, String>, String> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &wanted.object.namespace);
     let (mut unkept, mut contents) = (BTreeMap::new(), BTreeMap::new());
     let mut needed: BTreeSet<ContentId> = wanted.needed.clone();
     for (setting, content) in &wanted.settings {
         let Some(id) = content else { continue };
-        let known = shelf.find(workload.clone(), id.clone()).await.map_err(|error| error.0)?;
+        let known = store.shelf.find(workload.clone(), id.clone()).await.map_err(|error| error.0)?;
         if known.is_some() {
             continue;
         }
-        match read(&api, setting, id).await? {
+        let api = api(client, &wanted.object.namespace, setting.kind);
+        match read(&api, store.keyring, setting, id).await? {
             Ok(bytes) => {
                 contents.insert(id.clone(), bytes);
             }
@@ -218,20 +244,25 @@ pub(in crate::act) async fn keep(
             }
         }
     }
-    shelf.put(workload.clone(), contents, needed).await.map_err(|error| error.0)?;
+    store.shelf.put(workload.clone(), contents, needed).await.map_err(|error| error.0)?;
     Ok(unkept)
 }
 
 /// What one says, if it still says what was seen; or why it is not kept.
-async fn read(api: &Api<ConfigMap>, setting: &Setting, id: &ContentId) -> Result<Result<Vec<u8>, String>, String> {
-    match setting.kind {
-        SettingKind::ConfigMap => {}
-        SettingKind::Secret => return Ok(Err("Secrets are not kept".to_owned())),
-    }
+async fn read(
+    api: &Api<DynamicObject>,
+    keyring: &Keyring,
+    setting: &Setting,
+    id: &ContentId,
+) -> Result<Result<Vec<u8>, String>, String> {
     let found = api.get_opt(&setting.name).await.map_err(|error| describe(&error))?;
-    let content = found.as_ref().map(Content::of).filter(|content| content.id() == *id);
-    let Some(bytes) = content.map(|content| content.encode()) else {
+    let is_as_seen = |content: &Content| keyring.id(setting.kind, content).as_ref() == Some(id);
+    let Some(content) = found.as_ref().map(Content::of).filter(is_as_seen) else {
         return Ok(Err("it changed while it was to be kept".to_owned()));
+    };
+    let bytes = match keyring.close(setting.kind, id, &content) {
+        Ok(bytes) => bytes,
+        Err(why) => return Ok(Err(why)),
     };
     if bytes.len() > LARGEST {
         return Ok(Err(format!("it has {} bytes, more than the {LARGEST} that are kept", bytes.len())));
@@ -243,8 +274,9 @@ async fn read(api: &Api<ConfigMap>, setting: &Setting, id: &ContentId) -> Result
 mod tests {
     use super::*;
 
-    fn map(annotations: Value) -> ConfigMap {
+    fn map(annotations: Value) -> DynamicObject {
         let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": { "name": "m", "uid": "u1", "resourceVersion": "7", "annotations": annotations },
             "data": { "a": "2", "new": "x" },
         });
@@ -254,16 +286,17 @@ mod tests {
     #[test]
     fn only_the_content_is_written_and_only_as_it_was_read() {
         let content = Content { data: [("a".to_owned(), "1".to_owned())].into(), ..Content::default() };
-        let paths = |map: &ConfigMap| -> Vec<String> {
+        let paths = |kind: SettingKind, map: &DynamicObject| -> Vec<String> {
             let told = |one: &Value| format!("{} {}", one["op"].as_str().unwrap(), one["path"].as_str().unwrap());
-            change(map, &content).iter().map(told).collect()
+            change(kind, map, &content).iter().map(told).collect()
         };
         let fenced = ["test /metadata/uid", "test /metadata/resourceVersion", "add /data", "add /binaryData"];
-        assert_eq!(paths(&map(json!({}))), fenced);
+        assert_eq!(paths(SettingKind::ConfigMap, &map(json!({}))), fenced);
+        assert_eq!(paths(SettingKind::Secret, &map(json!({}))), fenced[..3]);
         let applied = r#"{"metadata":{"name":"m"},"data":{"a":"2","new":"x"}}"#;
         let applied = map(json!({ "kubectl.kubernetes.io/last-applied-configuration": applied }));
-        assert_eq!(paths(&applied)[4..], [format!("replace {}", pointer(LAST_APPLIED))]);
-        let manifest = change(&applied, &content)[4]["value"].clone();
+        assert_eq!(paths(SettingKind::ConfigMap, &applied)[4..], [format!("replace {}", pointer(LAST_APPLIED))]);
+        let manifest = change(SettingKind::ConfigMap, &applied, &content)[4]["value"].clone();
         assert_eq!(manifest, "{\"data\":{\"a\":\"1\"},\"metadata\":{\"name\":\"m\"}}\n");
     }
 }

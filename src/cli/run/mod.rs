@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -28,6 +29,8 @@ use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::Hands;
 use crate::clock::{self, Clock};
 use crate::cluster::Clients;
+use crate::cluster::settings::Keyring;
+use crate::cluster::vault::Vault;
 use crate::config::Overrides;
 use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
@@ -39,6 +42,7 @@ use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Alone, Leadership, Looks, Notice, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
 use crate::http::{self, AppState, Token};
+use crate::net::secret::SecretFile;
 use crate::notify::{self, Clocks, Receivers};
 use crate::observe::{ObserveStats, Observers};
 use crate::store::{Books, RETENTION, Store};
@@ -191,7 +195,9 @@ async fn assemble(
     let mut duties = JoinSet::new();
 
     let (seen, observations) = mpsc::channel(OBSERVATION_QUEUE);
-    let observers = Arc::new(Observers::new(clock, seen, Arc::new(ObserveStats::default())));
+    let keyring = keyring(config)?;
+    let stats = Arc::new(ObserveStats::default());
+    let observers = Arc::new(Observers::with_keyring(clock, seen, stats, keyring.clone()));
     let mut metrics = Metrics::default();
     metrics.add(Box::new(looks::Looks::new(Arc::clone(observers.stats()))));
     let metrics = Arc::new(metrics);
@@ -202,7 +208,7 @@ async fn assemble(
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
-        actuator: Arc::new(hands(&leadership).with_shelf(Arc::new(books.clone()))),
+        actuator: Arc::new(hands(&leadership).with_shelf(Arc::new(books.clone()), keyring)),
         journal: Arc::new(books),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
         pager: Arc::new(pager) as Arc<dyn Pager>,
@@ -274,6 +280,15 @@ async fn assemble(
 /// Hands that change nothing in a cluster while another replica leads.
 fn hands(leadership: &Arc<dyn Leadership>) -> Hands {
     Hands::default().with_clients(Clients::gated(terms::gate(Arc::clone(leadership))))
+}
+
+/// What it takes to keep Secrets, where the policy has a key.
+fn keyring(config: &Config) -> anyhow::Result<Keyring> {
+    let Some(path) = &config.daemon.keep_key_file else { return Ok(Keyring::default()) };
+    let named = || format!("`keep_key_file`: {}", path.display());
+    let key = SecretFile::new(path.clone()).read().with_context(named)?;
+    let vault = Vault::new(key.expose_secret()).with_context(named)?;
+    Ok(Keyring::new(Some(Arc::new(vault))))
 }
 
 fn host_of(url: &str) -> Option<String> {

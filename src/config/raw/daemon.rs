@@ -20,6 +20,8 @@ section! {
         mode: Mode,
         /// File that holds the bearer token for calls that change something. Without it they are refused.
         token_file: PathBuf,
+        /// File that holds the key with which Secrets are sealed that workloads `keep`; read at the start.
+        keep_key_file: PathBuf,
         /// The address at which people reach it, for links in alerts.
         external_url: Url,
         /// Several replicas in a cluster: only the one that holds this Lease acts. Without it there is only one daemon.

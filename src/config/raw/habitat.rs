@@ -103,9 +103,11 @@ pub(crate) enum Kept {
     Logs,
     /// What releases name.
     ConfigMaps,
+    /// What releases name that is nobody's business.
+    Secrets,
 }
 
-choice!(Kept, "something to keep", { "logs" => Kept::Logs, "configmaps" => Kept::ConfigMaps, });
+choice!(Kept, "something to keep", { "logs" => Kept::Logs, "configmaps" => Kept::ConfigMaps, "secrets" => Kept::Secrets, });
 
 section! {
     /// Workloads of a Kubernetes cluster, exactly as they are.
@@ -136,7 +138,7 @@ section! {
         traffic: Url,
         /// Canary: the Deployment that tries a new release beside `deployment`.
         canary: String,
-        /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; `configmaps`, those that a release names, which then go back with it; nothing by default.
+        /// What is kept beside the releases themselves: `logs`, in an incident the last lines of containers that ended; `configmaps`, those that a release names, which then go back with it; `secrets`, likewise, sealed with the key in `keep_key_file`; nothing by default.
         keep: Vec<At<Kept>>,
         /// The namespace of Argo CD's Applications where a workload's mark names none; `argocd` by default.
         argocd_namespace: String,

@@ -31,11 +31,13 @@ pub(super) fn resolve(r: &mut Resolver<'_>, written: Option<&raw::daemon::Daemon
         r.problems.wrong(state_dir.at, "`state_dir` is not an absolute path").hint("begin it with `/`");
     }
     let token_file = raw.token_file.as_ref().map(|at| r.secret("token_file", at));
+    let keep_key_file = raw.keep_key_file.as_ref().map(|at| r.secret("keep_key_file", at));
     Daemon {
         listen: value(&raw.listen).unwrap_or(LISTEN),
         state_dir: value(&raw.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         mode: value(&raw.mode).unwrap_or(Mode::Enforce),
         token_file,
+        keep_key_file,
         external_url: raw.external_url.map(|at| at.value.to_string()),
         lease: raw.lease.map(|at| lease(r, &at.value)),
     }

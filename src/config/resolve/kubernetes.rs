@@ -2,7 +2,7 @@
 
 use super::habitat::Resolved;
 use super::{Resolver, name};
-use crate::config::model::{PodHealth, PodPort, RevisionFrom};
+use crate::config::model::{Daemon, PodHealth, PodPort, RevisionFrom};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
 use crate::config::source::Place;
@@ -42,9 +42,21 @@ fn keep(raw: &raw::habitat::Kubernetes) -> Keep {
         match one.value {
             raw::habitat::Kept::Logs => keep.logs = true,
             raw::habitat::Kept::ConfigMaps => keep.configmaps = true,
+            raw::habitat::Kept::Secrets => keep.secrets = true,
         }
     }
     keep
+}
+
+/// Secrets are kept sealed, or not at all.
+pub(super) fn require_key(r: &mut Resolver<'_>, written: &raw::workload::Workload, daemon: &Daemon) {
+    let mut keep = written.kubernetes.iter().filter_map(|at| at.value.keep.as_ref()).flat_map(|keep| &keep.value);
+    let secrets = keep.find(|one| one.value == raw::habitat::Kept::Secrets);
+    if let (Some(secrets), None) = (secrets, &daemon.keep_key_file) {
+        r.problems
+            .wrong(secrets.at, "`secrets` without `keep_key_file` in [daemon]")
+            .hint("they are kept only sealed: write a key with `head -c 32 /dev/urandom | base64` and name its file");
+    }
 }
 
 /// Between colours, the health endpoint of the pods is what is asked through the Service as well.

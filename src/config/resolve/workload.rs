@@ -180,6 +180,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
     let raw = inherit(&entry.value.policy, around.defaults);
     let strategy = value(&raw.strategy).unwrap_or(Strategy::Rolling);
     let mut place = habitat::resolve(r, &entry.name, entry.key, &entry.value, strategy);
+    kubernetes::require_key(r, &entry.value, around.daemon);
     let instances = place.as_ref().map(|place| &*place.instances).unwrap_or_default();
     let times = Times::resolve(r, &raw, strategy);
     let empty = raw::decode::Named::default();

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::settings::SettingKind;
+
 /// Where in which cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
@@ -27,6 +29,16 @@ pub struct Keep {
     pub logs: bool,
     /// The ConfigMaps that a release names, to go back with it.
     pub configmaps: bool,
+    /// The Secrets that a release names, likewise.
+    pub secrets: bool,
+}
+
+impl Keep {
+    /// The sorts of settings that are kept.
+    pub fn settings(self) -> impl Iterator<Item = SettingKind> {
+        let all = [(SettingKind::ConfigMap, self.configmaps), (SettingKind::Secret, self.secrets)];
+        all.into_iter().filter(|(_, is_kept)| *is_kept).map(|(kind, _)| kind)
+    }
 }
 
 /// What is watched and taken back in a namespace.

@@ -175,6 +175,11 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
             (None, None) => wrong.push(format!("{setting} is not there, and nothing is kept of it")),
             (None, Some(_)) => unknown.push(format!("what {setting} said with {} is not kept", plan.to)),
             (Some(kept), _) if kept.content.as_ref() == there.map(|there| &there.content) => {}
+            (Some(KeptSetting { content: Some(content), .. }), Some(there))
+                if !there.content.is_comparable(content) =>
+            {
+                unknown.push(format!("{setting} was kept with another key"));
+            }
             (Some(KeptSetting { unkept: Some(why), .. }), _) => {
                 wrong.push(format!("{setting} is not as it was with {}, and was not kept: {why}", plan.to));
             }

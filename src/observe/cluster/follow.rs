@@ -154,7 +154,11 @@ impl Follower {
         loop {
             pulse.beat();
             let subject = &self.subject;
-            let besides = Besides { services: subject.beside.has_service(), maps: subject.keep.configmaps };
+            let besides = Besides {
+                services: subject.beside.has_service(),
+                maps: subject.keep.configmaps,
+                secrets: subject.keep.secrets,
+            };
             let context = subject.context.as_deref();
             match shared.clusters.sight(&shared, context, &subject.namespace, subject.kind, besides).await {
                 Ok(sight) => return Ok(sight),
@@ -184,8 +188,9 @@ impl Follower {
             Err(why) => Some(Err(local(why))),
             Ok(Some(mut picture)) => {
                 self.unnamed_since = None;
-                if let (Some(maps), Some(whole)) = (&sight.maps, &mut picture.view.orchestrated) {
-                    look_at_settings(maps, &mut whole.settings);
+                if let Some(whole) = &mut picture.view.orchestrated {
+                    look_at_settings(sight.maps.as_deref(), SettingKind::ConfigMap, &mut whole.settings);
+                    look_at_settings(sight.secrets.as_deref(), SettingKind::Secret, &mut whole.settings);
                 }
                 Some(Ok(picture))
             }
@@ -346,20 +351,19 @@ fn without(view: &ReleaseView, gone: &[InstanceId]) -> ReleaseView {
     view
 }
 
-/// What is there of the ConfigMaps that any of the releases names. Where they can't be seen, no release is held against what
-/// it names: the rest is seen as well as ever.
-fn look_at_settings(maps: &Collection<Map>, settings: &mut Settings) {
-    if maps.sight() != Sight::Clear {
-        return;
-    }
-    settings.watched.insert(SettingKind::ConfigMap);
+/// What is there of the settings of one sort that any of the releases names. Where they can't be seen, no release is held
+/// against what it names: the rest is seen as well as ever.
+fn look_at_settings(maps: Option<&Collection<Map>>, kind: SettingKind, settings: &mut Settings) {
+    let Some(maps) = maps.filter(|maps| maps.sight() == Sight::Clear) else { return };
+    settings.watched.insert(kind);
     let named: BTreeSet<&Setting> = settings.named.values().flatten().collect();
     let present = |setting: &Setting| {
         let found = maps.of(&setting.name).pop()?;
         Some((setting.clone(), Present { content: found.content, is_immutable: found.is_immutable }))
     };
-    let there = named.into_iter().filter(|setting| setting.kind == SettingKind::ConfigMap).filter_map(present);
-    settings.there = there.collect();
+    let there: Vec<(Setting, Present)> =
+        named.into_iter().filter(|setting| setting.kind == kind).filter_map(present).collect();
+    settings.there.extend(there);
 }
 
 fn pods_of(sight: &Collections, workload: &Workload, revisions: &[&Revision]) -> Vec<Pod> {
@@ -381,6 +385,7 @@ struct Waker {
     pods: watch::Receiver<u64>,
     services: Option<watch::Receiver<u64>>,
     maps: Option<watch::Receiver<u64>>,
+    secrets: Option<watch::Receiver<u64>>,
     beat: watch::Receiver<Beat>,
     nudges: u64,
     is_first: bool,
@@ -396,6 +401,7 @@ impl Waker {
             pods: sight.pods.changes(),
             services: sight.services.as_ref().map(|services| services.changes()),
             maps: sight.maps.as_ref().map(|maps| maps.changes()),
+            secrets: sight.secrets.as_ref().map(|secrets| secrets.changes()),
             nudges: site.beat.borrow().nudges,
             beat: site.beat.clone(),
             is_first: true,
@@ -417,6 +423,7 @@ impl Waker {
             _ = self.pods.changed() => {}
             () = changed(self.services.as_mut()) => {}
             () = changed(self.maps.as_mut()) => {}
+            () = changed(self.secrets.as_mut()) => {}
             changed = self.beat.changed() => {
                 if changed.is_err() {
                     // Whoever told the pace is gone, and this task with it in a moment.
@@ -428,7 +435,8 @@ impl Waker {
         }
         sleep(TOGETHER).await;
         let all = [&mut self.workloads, &mut self.revisions, &mut self.pods];
-        for changes in all.into_iter().chain(self.services.as_mut()).chain(self.maps.as_mut()) {
+        let besides = [self.services.as_mut(), self.maps.as_mut(), self.secrets.as_mut()];
+        for changes in all.into_iter().chain(besides.into_iter().flatten()) {
             changes.mark_unchanged();
         }
         false

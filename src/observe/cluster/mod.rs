@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::shared::Shared;
 use crate::cluster::facts::{Fact, Map, Pod, Revision, Service, ServiceObject, Workload};
+use crate::cluster::settings::Keyring;
 use crate::cluster::{Clients, ClusterError};
 use crate::domain::policy::ObjectKind;
 use collection::Collection;
@@ -52,6 +53,8 @@ pub(super) struct Clusters {
     pods: Known<(), Pod>,
     services: Known<(), Service>,
     maps: Known<(), Map>,
+    secrets: Known<(), Map>,
+    keyring: Keyring,
 }
 
 /// The collections that show one workload.
@@ -64,6 +67,7 @@ pub(super) struct Sight {
     services: Option<Arc<Collection<Service>>>,
     /// Where what releases name is kept.
     maps: Option<Arc<Collection<Map>>>,
+    secrets: Option<Arc<Collection<Map>>>,
 }
 
 /// What is watched beside a workload, its revisions and its pods.
@@ -71,9 +75,15 @@ pub(super) struct Sight {
 struct Besides {
     services: bool,
     maps: bool,
+    secrets: bool,
 }
 
 impl Clusters {
+    /// With what it takes to tell Secrets apart.
+    pub(super) fn with_keyring(keyring: Keyring) -> Self {
+        Self { keyring, ..Self::default() }
+    }
+
     /// The collections that show workloads of a kind in a namespace.
     async fn sight(
         &self,
@@ -98,7 +108,11 @@ impl Clusters {
         };
         let services = besides.services.then(|| at.collection::<ServiceObject, _, _>(&self.services, ()));
         let maps = besides.maps.then(|| at.collection::<v1::ConfigMap, _, _>(&self.maps, ()));
-        Ok(Sight { workloads, revisions, pods: at.collection::<v1::Pod, _, _>(&self.pods, ()), services, maps })
+        let keyring = self.keyring.clone();
+        let of_secret = move |secret: v1::Secret| Map::of_secret(secret, &keyring);
+        let secrets = besides.secrets.then(|| at.collection_of(&self.secrets, (), of_secret));
+        let pods = at.collection::<v1::Pod, _, _>(&self.pods, ());
+        Ok(Sight { workloads, revisions, pods, services, maps, secrets })
     }
 }
 
@@ -118,6 +132,18 @@ impl Place<'_> {
         F: Fact + TryFrom<K>,
         T: Ord,
     {
+        self.collection_of(known, kind, |object: K| F::try_from(object).ok())
+    }
+
+    /// The same, where it takes more than the object to say what it means.
+    fn collection_of<K, F, T, R>(&self, known: &Known<T, F>, kind: T, read: R) -> Arc<Collection<F>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + 'static,
+        F: Fact,
+        T: Ord,
+        R: Fn(K) -> Option<F> + Send + Sync + 'static,
+    {
         let key = Key { context: self.context.clone(), namespace: self.namespace.clone(), kind };
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = known.get(&key).and_then(Weak::upgrade) {
@@ -127,7 +153,7 @@ impl Place<'_> {
         let what = format!("{} in {}", K::plural(&()), self.namespace);
         let (collection, stop) = Collection::new(what);
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
-        let work = watch::keep(api, None, collection.kept());
+        let work = watch::keep_as(api, None, collection.kept(), read);
         self.shared.tasks.spawn(async move { stop.run_until_cancelled(work).await });
         let collection = Arc::new(collection);
         known.insert(key, Arc::downgrade(&collection));

@@ -52,13 +52,23 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Fact + TryFrom<K>,
 {
+    keep_as(api, selector, kept, |object| F::try_from(object).ok()).await;
+}
+
+/// The same, where it takes more than the object to say what it means.
+pub(super) async fn keep_as<K, F, R>(api: Api<K>, selector: Option<String>, kept: Arc<Kept<F>>, read: R)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Fact,
+    R: Fn(K) -> Option<F>,
+{
     let mut pause = Pause::default();
     loop {
-        match list::<K, F>(&api, selector.as_deref()).await {
+        match list(&api, selector.as_deref(), &read).await {
             Ok((facts, version)) => {
                 kept.replace(facts);
                 pause.reset();
-                go_on(&api, selector.as_deref(), version, &kept).await;
+                go_on(&api, selector.as_deref(), version, &kept, &read).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -68,16 +78,16 @@ where
     }
 }
 
-async fn list<K, F>(api: &Api<K>, selector: Option<&str>) -> Result<(Vec<F>, String), End>
+async fn list<K, F, R>(api: &Api<K>, selector: Option<&str>, read: &R) -> Result<(Vec<F>, String), End>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    F: TryFrom<K>,
+    R: Fn(K) -> Option<F>,
 {
     let mut params = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() }.limit(PAGE);
     let mut facts = Vec::new();
     loop {
         let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| End::Broken(late()))?.map_err(broken)?;
-        facts.extend(page.items.into_iter().filter_map(|object| F::try_from(object).ok()));
+        facts.extend(page.items.into_iter().filter_map(read));
         match page.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => params = params.continue_token(&next),
             None => return Ok((facts, page.metadata.resource_version.unwrap_or_default())),
@@ -87,15 +97,16 @@ where
 
 /// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F>(api: &Api<K>, selector: Option<&str>, mut version: String, kept: &Kept<F>)
+async fn go_on<K, F, R>(api: &Api<K>, selector: Option<&str>, mut version: String, kept: &Kept<F>, read: &R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
-    F: Fact + TryFrom<K>,
+    F: Fact,
+    R: Fn(K) -> Option<F>,
 {
     let mut pause = Pause::default();
     loop {
         let began = Instant::now();
-        match watch(api, selector, &mut version, kept).await {
+        match watch(api, selector, &mut version, kept, read).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -112,10 +123,11 @@ where
     }
 }
 
-async fn watch<K, F>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>) -> End
+async fn watch<K, F, R>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>, read: &R) -> End
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
-    F: Fact + TryFrom<K>,
+    F: Fact,
+    R: Fn(K) -> Option<F>,
 {
     let params = WatchParams { label_selector: selector.map(str::to_owned), ..WatchParams::default() }.timeout(OPEN);
     let end = Instant::now() + Duration::from_secs(u64::from(OPEN)) + GRACE;
@@ -132,7 +144,7 @@ where
             Ok(None) => return End::InTime,
             Ok(Some(Err(error))) => return broken(error),
             Ok(Some(Ok(event))) => {
-                if let Some(end) = take_in(event, version, kept) {
+                if let Some(end) = take_in(event, version, kept, read) {
                     return end;
                 }
             }
@@ -140,10 +152,11 @@ where
     }
 }
 
-fn take_in<K, F>(event: WatchEvent<K>, version: &mut String, kept: &Kept<F>) -> Option<End>
+fn take_in<K, F, R>(event: WatchEvent<K>, version: &mut String, kept: &Kept<F>, read: &R) -> Option<End>
 where
     K: Resource<DynamicType = ()>,
-    F: Fact + TryFrom<K>,
+    F: Fact,
+    R: Fn(K) -> Option<F>,
 {
     let (object, is_there) = match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
@@ -158,7 +171,7 @@ where
         *version = newer;
     }
     let uid = object.uid();
-    kept.put(uid.as_deref(), if is_there { F::try_from(object).ok() } else { None });
+    kept.put(uid.as_deref(), if is_there { read(object) } else { None });
     None
 }
 

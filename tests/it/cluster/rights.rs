@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollbackd::cluster::rights::{self, Right};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::policy::{GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
+use rollbackd::domain::settings::SettingKind;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -75,7 +76,7 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["argo-cd", "blue-green", "configmaps", "flux", "logs", "scale", "stuck-pods"]);
+    assert_eq!(extras(), ["argo-cd", "blue-green", "configmaps", "flux", "logs", "scale", "secrets", "stuck-pods"]);
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
@@ -83,18 +84,17 @@ fn each_extra_grants_what_its_steps_ask_for() {
     assert_eq!(pairs(&objects("extras/scale")), more(&scale));
     assert_eq!(pairs(&objects("extras/stuck-pods")), more(&rights::to_delete_stuck()));
     assert_eq!(pairs(&objects("extras/logs")), more(&[rights::to_read_logs()]));
-    let maps = [
-        &rights::to_restore_maps()[..],
-        &[Right::new("", "configmaps", "list"), Right::new("", "configmaps", "watch")],
-    ];
-    assert_eq!(pairs(&objects("extras/configmaps")), more(&maps.concat()));
+    for (folder, kind) in [("configmaps", SettingKind::ConfigMap), ("secrets", SettingKind::Secret)] {
+        let rights = [&rights::to_restore_setting(kind)[..], &rights::to_watch_settings(kind)].concat();
+        assert_eq!(pairs(&objects(&format!("extras/{folder}"))), more(&rights));
+    }
     let colours =
         [&rights::to_switch()[..], &[Right::new("", "services", "list"), Right::new("", "services", "watch")]];
     assert_eq!(pairs(&objects("extras/blue-green")), more(&colours.concat()));
     assert_eq!(pairs(&objects("extras/argo-cd")), more(&rights::to_pause(GitopsTool::ArgoCd)));
     let flux = [GitopsTool::FluxKustomization, GitopsTool::FluxHelmRelease].map(rights::to_pause);
     assert_eq!(pairs(&objects("extras/flux")), more(&flux.concat()));
-    let no_secret = extras().iter().all(|extra| {
+    let no_secret = extras().iter().filter(|extra| *extra != "secrets").all(|extra| {
         let pairs = pairs(&objects(&format!("extras/{extra}")));
         pairs.iter().all(|(_, resource, _)| resource != "secrets")
     });
@@ -242,7 +242,7 @@ fn of_a_configmap_the_api_server_lets_the_daemon_write_the_content_alone() {
         let written = write(json!({ "data": { "a": "2" } })).await.unwrap();
         assert_eq!(written.data.unwrap()["a"], "2");
         let immutable = refused(&json!({ "immutable": true })).await.unwrap_or_default();
-        assert!(immutable.contains("rollbackd-configmaps"), "{immutable}");
+        assert!(immutable.contains("rollbackd-settings"), "{immutable}");
         let make = async |object: Value| {
             let object: ConfigMap = serde_json::from_value(object).unwrap();
             maps.create(&PostParams::default(), &object).await

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollbackd::act::Hands;
 use rollbackd::cluster::Clients;
-use rollbackd::cluster::settings::Content;
+use rollbackd::cluster::settings::{Content, Keyring};
+use rollbackd::cluster::vault::Vault;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::policy::{ClusterObject, ObjectKind};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::settings::{ContentId, Setting, SettingKind, ToKeep};
 use rollbackd::domain::time::Span;
-use rollbackd::engine::ports::Actuator;
+use rollbackd::engine::ports::{Actuator, Shelf};
 use rollbackd::store::{Books, Store};
 use serde_json::{Value, json};
 
@@ -148,7 +149,7 @@ fn a_write_is_fenced_by_what_was_there_and_one_that_is_immutable_is_told() {
         create(cluster, "m", "rate20").await;
         let dir = tempfile::tempdir().unwrap();
         let books = Arc::new(Books::alone(Store::open(dir.path()).unwrap()));
-        let hands = Hands::default().with_clients(Clients::default()).with_shelf(books);
+        let hands = Hands::default().with_clients(Clients::default()).with_shelf(books, Keyring::default());
         let object = ClusterObject {
             context: None,
             namespace: cluster.namespace().to_owned(),
@@ -189,5 +190,55 @@ fn a_write_is_fenced_by_what_was_there_and_one_that_is_immutable_is_told() {
         maps.create(&PostParams::default(), &fixed).await.unwrap();
         let told = restore(Some(bad)).await;
         assert!(matches!(&told, Outcome::Denied(why) if why.contains("is immutable")), "{told:?}");
+    });
+}
+
+#[test]
+fn a_secret_is_kept_sealed_and_goes_back_likewise() {
+    on_cluster(Needs::Api, async |cluster| {
+        let secret = json!({ "metadata": { "name": "s" }, "stringData": { "password": "hunter2hunter2" } });
+        cluster.create::<Secret>(secret).await;
+        let dir = tempfile::tempdir().unwrap();
+        let books = Arc::new(Books::alone(Store::open(dir.path()).unwrap()));
+        let keyring = Keyring::new(Some(Arc::new(Vault::new(&"k".repeat(40)).unwrap())));
+        let hands = Hands::default().with_shelf(Arc::clone(&books) as Arc<dyn Shelf>, keyring.clone());
+        let object = ClusterObject {
+            context: None,
+            namespace: cluster.namespace().to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "shop".to_owned(),
+            uid: "u".to_owned(),
+        };
+        let setting = Setting { kind: SettingKind::Secret, name: "s".to_owned() };
+        let secrets = cluster.api::<Secret>();
+        let now = async || {
+            let content = Content::of(&secrets.get("s").await.unwrap());
+            keyring.id(SettingKind::Secret, &content).unwrap()
+        };
+        let good = now().await;
+        let wanted = ToKeep {
+            object: object.clone(),
+            release: "v1".into(),
+            settings: [(setting.clone(), Some(good.clone()))].into(),
+            needed: [good.clone()].into(),
+        };
+        assert_eq!(hands.keep(&"shop".into(), &wanted).await, Ok([].into()));
+        let kept = books.find("shop".into(), good.clone()).await.unwrap().unwrap();
+        for plain in ["hunter2", "aHVudGVyMmh1bnRlcjI"] {
+            assert!(!String::from_utf8_lossy(&kept).contains(plain));
+        }
+        let restore = async |expect: Option<ContentId>| {
+            let (object, setting, content) = (object.clone(), setting.clone(), good.clone());
+            let step = StepKind::RestoreSetting { object, setting, expect, content, release: "v1".into() };
+            hands.execute(&"shop".into(), &step, Span::from_secs(10)).await
+        };
+        let other = json!({ "stringData": { "password": "other", "more": "x" } });
+        secrets.patch("s", &PatchParams::default(), &Patch::Merge(other)).await.unwrap();
+        assert!(matches!(restore(None).await, Outcome::Conflict(_)));
+        assert_eq!(restore(Some(now().await)).await, Outcome::Applied);
+        assert_eq!(now().await, good);
+        secrets.delete("s", &DeleteParams::default()).await.unwrap();
+        assert_eq!(restore(None).await, Outcome::Applied);
+        assert_eq!(secrets.get("s").await.unwrap().data.unwrap()["password"].0, b"hunter2hunter2");
     });
 }

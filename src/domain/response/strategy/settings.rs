@@ -23,7 +23,8 @@ pub fn steps(ledger: &Ledger, orchestrated: &Orchestrated, from: &RevisionId, to
     for kept in kept.iter().filter(|kept| kept.unkept.is_none() && seen.watched.contains(&kept.setting.kind)) {
         let Some(content) = &kept.content else { continue };
         let there = seen.there.get(&kept.setting).map(|there| &there.content);
-        if there == Some(content) {
+        // Kept with another key than what is there now is told by: nobody can say whether it changed.
+        if there.is_some_and(|there| there == content || !there.is_comparable(content)) {
             continue;
         }
         // What is gone is put back, whoever deleted it: nobody's change is lost by that.
