@@ -7,6 +7,10 @@ use crate::domain::time::{Span, Timestamp};
 /// While an incident is acted upon, looks come this many times as often.
 const FAST_FACTOR: u64 = 5;
 
+/// Phases there are: what wakes the daemon costs more than what it then reads, so that looks at many things share a moment,
+/// and there are enough moments for no herd to come of it.
+const PHASES: u64 = 40;
+
 /// Looks are never closer than this.
 pub(super) const SHORTEST_PACE: Span = Span::from_millis(200);
 
@@ -33,7 +37,7 @@ impl Grid {
 
     /// How far the grid is moved, less than the pace.
     pub(super) const fn phase(self) -> Span {
-        Span::from_millis(self.seed % self.pace)
+        Span::from_millis(self.seed % PHASES * self.pace / PHASES)
     }
 
     /// The first point after `time`.

@@ -40,10 +40,13 @@ impl Scan<'_> {
         let (mut lines, mut samples) = (0, 0);
         loop {
             let comment = !judges_comments && is_idle_comment(rest, self.format);
-            if !comment && !prefix.is_some_and(|prefix| rest.starts_with(prefix)) {
-                break;
-            }
-            let Some(end) = memchr::memchr(b'\n', rest) else {
+            // A line that begins with the prefix does not end in it.
+            let skipped = match prefix {
+                _ if comment => 0,
+                Some(prefix) if begins_with(rest, prefix) => prefix.len(),
+                Some(_) | None => break,
+            };
+            let Some(end) = memchr::memchr(b'\n', &rest[skipped..]).map(|end| skipped + end) else {
                 break;
             };
             if end > longest || (!comment && ends_open(&rest[..end])) {
@@ -266,6 +269,21 @@ impl Scan<'_> {
     }
 }
 
+/// As `starts_with`, for what is compared with thousands of lines in a row: a few comparisons of sixteen bytes in place of a
+/// call.
+#[inline]
+fn begins_with(line: &[u8], prefix: &[u8]) -> bool {
+    let Some(line) = line.get(..prefix.len()) else {
+        return false;
+    };
+    match (line.last_chunk::<16>(), prefix.last_chunk::<16>()) {
+        (Some(end), Some(prefix_end)) => {
+            end == prefix_end && line.as_chunks::<16>().0.iter().eq(prefix.as_chunks::<16>().0)
+        }
+        (None | Some(_), None | Some(_)) => line == prefix,
+    }
+}
+
 /// Whether a line is a comment that says nothing to the scanner.
 fn is_idle_comment(line: &[u8], format: Format) -> bool {
     match (line, format) {
@@ -286,5 +304,24 @@ fn quoted_name_prefix(line: &[u8]) -> Option<&[u8]> {
     match line.get(end..end + 2)? {
         [b'"', b',' | b'}'] => Some(&line[..end + 2]),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_short_comparison_is_that_of_the_library(line in "[ab]{0,70}", length in 0_usize..70, change in any::<bool>()) {
+            let mut prefix = line.as_bytes()[..length.min(line.len())].to_vec();
+            if let (true, Some(byte)) = (change, prefix.get_mut(length / 2)) {
+                *byte = b'c';
+            }
+            prop_assert_eq!(begins_with(line.as_bytes(), &prefix), line.as_bytes().starts_with(&prefix));
+            prop_assert!(!begins_with(line.as_bytes(), &[line.as_bytes(), b"x"].concat()));
+        }
     }
 }
