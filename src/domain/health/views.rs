@@ -61,6 +61,12 @@ impl Health {
             return (Judgement::Unknown(Lack::of(UnknownReason::NoBaseline)), None);
         };
         let now = views.all.scope.now;
+        let read_old = |sight: &Sight<'_>| sight.read(signal, sight.scope.window(signal.window), 1);
+        let mut old_reading = read_old(old);
+        // One that has only just come up may be cold as well. That it is well all the same says the more.
+        if old_reading.value.as_ref().is_err_and(|lack| lack.reason == UnknownReason::WarmingUp) {
+            old_reading = read_old(&Sight { settling: None, ..old.clone() });
+        }
         let outcome = comparer.look(
             trigger,
             &compare::Look {
@@ -73,7 +79,7 @@ impl Health {
                 followed,
                 all,
                 grown: &views.grown.read(signal, views.grown.scope.window(signal.window), 1),
-                old: &old.read(signal, old.scope.window(signal.window), 1),
+                old: &old_reading,
                 threshold: self.threshold_of_errors(signal),
             },
         );

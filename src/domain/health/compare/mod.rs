@@ -35,6 +35,9 @@ const PART: f64 = 0.5;
 /// The same of errors of young processes: two looks at least.
 const EARLY_PART: f64 = 0.75;
 
+/// Failed requests that are not chance.
+const FEW: f64 = 2.0;
+
 /// The same of a latency, which is alike from one look to the next: four looks at least.
 const LATENCY_PART: f64 = 0.3;
 
@@ -212,7 +215,9 @@ impl Comparer {
         }
         if let Some(old) = of(look.baseline) {
             self.open.old.add(&old.grown);
+            // Whether it is well is seen of all of it.
             self.early_open.old.add(&old.grown);
+            self.early_open.old.add(&old.young);
         }
         if self.open.new.all > 0.0 && self.open.old.all > 0.0 {
             self.weigh(look);
@@ -252,8 +257,13 @@ impl Comparer {
             return;
         }
         let cap = self.cap(passed, look.interval, EARLY_PART);
-        let Open { new, .. } =
+        let Open { new, old, .. } =
             std::mem::replace(&mut self.early_open, Open { since: Some(look.now), ..Open::default() });
+        // What hits both shows in the old one's window only by and by: its newest requests say it at once.
+        if old.bad >= FEW && old.bad > self.well(threshold, look) * old.all {
+            self.early.withdraw();
+            return;
+        }
         self.early.exceed(Count { bad: new.bad, all: new.all }, threshold, cap);
     }
 
@@ -277,7 +287,7 @@ impl Comparer {
         let (grown, needed) = (beside.min(beyond), self.needed());
         let bound = pair.map(|(_, old)| self.comparison.bound(old));
         let is_worse = pair.zip(bound).is_some_and(|((new, _), bound)| new > bound);
-        let is_early = self.is_early_fault(look, &pooled);
+        let is_early = self.is_early_fault(look);
         let evidence = if is_early { self.early.log_evidence().max(grown) } else { grown };
         let compared = Compared {
             baseline: look.baseline.clone(),
@@ -303,14 +313,18 @@ impl Comparer {
     }
 
     /// Whether young processes are beyond the policy's threshold now, while the old release beside them is well.
-    fn is_early_fault(&self, look: &Look<'_>, pooled: &Sum) -> bool {
+    fn is_early_fault(&self, look: &Look<'_>) -> bool {
         let (Some(threshold), Ok(all), Ok(old)) = (look.threshold, &look.all.value, &look.old.value) else {
             return false;
         };
+        all.get() > threshold && old.get() < self.well(threshold, look)
+    }
+
+    /// The share of errors up to which the old release is well: half the threshold, or what it is used to.
+    fn well(&self, threshold: f64, look: &Look<'_>) -> f64 {
         let candidate = look.followed.candidate.as_ref();
-        let before = candidate.and_then(|candidate| pooled.value(candidate)).unwrap_or(0.0);
-        let well = self.comparison.bound(before).max(threshold / 2.0).min(threshold);
-        all.get() > threshold && old.get() < well
+        let before = candidate.and_then(|candidate| look.followed.past.pooled(look.baseline).value(candidate));
+        self.comparison.bound(before.unwrap_or(0.0)).max(threshold / 2.0).min(threshold)
     }
 
     fn past(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {

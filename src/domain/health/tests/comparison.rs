@@ -164,6 +164,15 @@ fn a_hard_fault_of_the_first_pod_is_found_in_two_looks() {
     }
 }
 
+/// The release before is as cold as this one, and well.
+#[test]
+fn a_hard_fault_is_found_beside_a_release_that_only_just_came_up() {
+    let mut rollout = Rollout::new(6, 60, 0);
+    rollout.pods.iter_mut().filter(|pod| pod.release == "old").for_each(|pod| pod.begins = ROLLOUT - 60);
+    let fired = rollout.run(triggers(), ROLLOUT + 120, new_is(Like { errors: 0.4, ..Like::WELL }));
+    assert!(fired[0].is_some_and(|errors| errors <= 22), "{fired:?}");
+}
+
 /// What the new release is like; the old one is well.
 fn new_is(like: Like) -> impl Fn(&str, i64, i64) -> Like {
     move |release, _, _| if release == "new" { like } else { Like::WELL }
