@@ -93,6 +93,10 @@ impl Controller {
             return self.record(Event::Closed { how: Closing::Refused }, now, out);
         }
         let ruling = self.rule(incident, now, fleet);
+        // After a start it counts from the first look on.
+        if ruling.attributed || (incident.attributed.is_some() && self.attributed_at.is_none()) {
+            self.attributed_at = Some(now);
+        }
         self.asked = (fleet.clone(), Question::Guards);
         let hold = ruling.hold().cloned();
         let goal = ruling.goal.clone();
@@ -254,6 +258,7 @@ impl Controller {
             available,
             owners: self.owners(),
             fleet,
+            attributed_at: self.attributed_at,
             now,
         })
     }

@@ -171,6 +171,8 @@ pub struct Controller {
     /// When it judged first.
     began: Option<Timestamp>,
     ruling: Option<Ruling>,
+    /// When the open incident's fault was last seen not to be the release's.
+    attributed_at: Option<Timestamp>,
     /// The brakes over all workloads as the guards saw them last, and what was asked.
     asked: (FleetView, Question),
     tickets: u64,
@@ -213,6 +215,7 @@ impl Controller {
             assessment,
             began: None,
             ruling: None,
+            attributed_at: None,
             asked: (FleetView::default(), Question::Guards),
             tickets: 0,
             in_flight: None,
@@ -255,6 +258,7 @@ impl Controller {
         }
         self.state = state;
         self.ruling = None;
+        self.attributed_at = None;
         self.in_flight = None;
         self.preflight = None;
         self.preflight_asked = None;
@@ -460,6 +464,7 @@ impl Controller {
     fn pursue(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else {
             self.recording = None;
+            self.attributed_at = None;
             return self.open(now, out);
         };
         match incident.phase {

@@ -18,6 +18,10 @@ use crate::domain::units::{Finite, Unit};
 /// third of the service, and the only new one among many old ones is all that is known of the release.
 const TARGETS: (usize, usize) = (2, 5);
 
+/// How far back a fault is followed that hit both releases, here earlier and there later: what comes and goes is there again
+/// within the time, and what it was like before says nothing of now.
+const SINCE_ONSET: Span = Span::from_secs(300);
+
 /// A fault that sets in later than this after a rollout is not one that was there before it.
 const CARRIED_OVER: Span = Span::from_secs(600);
 
@@ -47,7 +51,7 @@ pub struct Amount {
 pub struct Around {
     /// The release before, beside this one over the same window.
     pub beside: Option<Amount>,
-    /// Both since the fault set in: this release, and the one before beside it.
+    /// Both since the fault set in, over five minutes at most: this release, and the one before beside it.
     pub since_onset: Option<(Amount, Amount)>,
     /// The release before, in its last minutes, where it no longer serves and the fault set in soon after the rollout: over
     /// three minutes or the last one, whichever is better.
@@ -112,7 +116,8 @@ impl Health {
         let past = &followed.past;
         around.beside = views.old.as_ref().and_then(|old| beside(signal, old));
         if around.beside.is_some() {
-            around.since_onset = sum(&past.since(&subject.revision, onset)).zip(sum(&past.since(baseline, onset)));
+            let since = onset.max(views.all.scope.now - SINCE_ONSET);
+            around.since_onset = sum(&past.since(&subject.revision, since)).zip(sum(&past.since(baseline, since)));
         } else {
             // Latency grows with the load, and with it the evidence: there all the time until now counts.
             let is_by_past = evidence.compared.as_ref().is_some_and(|compared| !compared.beside);

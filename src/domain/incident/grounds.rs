@@ -44,6 +44,8 @@ pub struct Grounds {
     owners: Vec<Owner>,
     fleet: FleetView,
     #[serde(default)]
+    attributed_at: Option<Timestamp>,
+    #[serde(default)]
     asked: Question,
 }
 
@@ -69,6 +71,7 @@ impl Grounds {
             available,
             owners: situation.owners.to_vec(),
             fleet: situation.fleet.clone(),
+            attributed_at: situation.attributed_at,
             asked,
         })
     }
@@ -84,6 +87,7 @@ impl Grounds {
             available: self.available.as_deref().map_err(String::as_str),
             owners: &self.owners,
             fleet: &self.fleet,
+            attributed_at: self.attributed_at,
             now,
         };
         Some(match &self.asked {

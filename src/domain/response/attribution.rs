@@ -73,14 +73,22 @@ fn is_share(evidence: &Evidence) -> bool {
     }
 }
 
-/// What was once not put down to the release stays so until its figures are materially worse than they were at detection:
-/// as a fault that is someone else's ends, it ends here and there at different moments, and looks like the release's in
-/// between.
+/// Windows for which a fault stays someone else's after it was last seen to be, and how long they may be in all.
+const STANDS: (u64, Span) = (2, AT_ONCE);
+
+/// What was once not put down to the release stays so for a while, unless its figures are materially worse than they were
+/// at detection: as a fault that is someone else's ends, it ends here and there at different moments, and looks like the
+/// release's in between. What goes on for longer after the others are well is its own.
 pub(super) fn stands(situation: &Situation<'_>, guard: &str) -> Option<Hold> {
     let hold = situation.incident.attributed.as_ref().filter(|hold| hold.as_str() == guard)?;
     let Cause::Trigger { evidence: then, .. } = &situation.incident.cause else { return None };
     let status = situation.trigger()?;
     status.evidence.around.as_ref()?;
+    let (windows, most) = STANDS;
+    let stands = status.evidence.window.times(windows).min(most);
+    if situation.attributed_at.is_some_and(|at| situation.now.since(at) > stands) {
+        return None;
+    }
     let terms = status.combined.iter().flat_map(|combined| &combined.terms);
     let now = terms.chain([&status.evidence]).find(|now| now.signal == then.signal)?;
     let (then, now, margin) = (then.value?, now.value?, margin(then)?);
@@ -117,18 +125,22 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
 }
 
 pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold> {
-    ask_of_each(situation, |evidence, around| goal_worse_in(evidence, around, goal))
+    let is_before = situation.state.previous.as_ref() == Some(&goal.revision);
+    ask_of_each(situation, |evidence, around| goal_worse_in(evidence, around, goal, is_before))
 }
 
-fn goal_worse_in(evidence: &Evidence, around: &Around, goal: &Goal) -> Option<Hold> {
+/// How a goal that serves beside this release is now says more than what it was like, which may have been an outage of all.
+fn goal_worse_in(evidence: &Evidence, around: &Around, goal: &Goal, is_before: bool) -> Option<Hold> {
     margin(evidence)?;
     let value = evidence.value?;
-    let (_, typical) = around.typical.iter().find(|(release, _)| *release == goal.revision)?;
-    let is_worse = typical.samples >= TELLING && typical.value >= value;
+    let now = around.beside.as_ref().filter(|beside| is_before && beside.samples >= TELLING);
+    let lately = || around.typical.iter().find(|(release, _)| *release == goal.revision).map(|(_, typical)| typical);
+    let goal_is = now.or_else(lately)?;
+    let is_worse = goal_is.samples >= TELLING && goal_is.value >= value;
     is_worse.then(|| Hold::GoalWorse {
         goal: goal.revision.clone(),
         new: evidence.unit.format(value.get()),
-        old: evidence.unit.format(typical.value.get()),
+        old: evidence.unit.format(goal_is.value.get()),
     })
 }
 
@@ -215,6 +227,17 @@ mod tests {
 
     /// Asks about an incident with the figures of its detection, while these are the present ones.
     fn asked<T>(now: Evidence, incident: &Incident, others: &[&str], ask: impl FnOnce(&Situation<'_>) -> T) -> T {
+        asked_since(None, now, incident, others, ask)
+    }
+
+    /// The same, of a fault that was last seen to be someone else's so many seconds ago.
+    fn asked_since<T>(
+        ago: Option<u64>,
+        now: Evidence,
+        incident: &Incident,
+        others: &[&str],
+        ask: impl FnOnce(&Situation<'_>) -> T,
+    ) -> T {
         let habitat = crate::domain::policy::Habitat::ReleaseDir(crate::domain::policy::ReleaseDir {
             root: "/srv".into(),
             releases: "releases".into(),
@@ -222,6 +245,7 @@ mod tests {
         });
         let policy = testing::policy(Strategy::Direct, habitat);
         let at = Timestamp::from_millis(0);
+        let attributed_at = ago.map(|ago| at - Span::from_secs(ago));
         let state = TriggerState::Firing { since: at, at };
         let (name, severity) = (TriggerName::from("t"), Severity::Critical);
         let status = TriggerStatus {
@@ -244,6 +268,7 @@ mod tests {
             available: Ok(&[]),
             owners: &[],
             fleet: &FleetView { bad_without_rollout, ..FleetView::default() },
+            attributed_at,
             now: at,
         })
     }
@@ -270,15 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_the_releases_stays_so_until_it_is_materially_worse() {
+    fn what_was_not_the_releases_stays_so_for_a_while_unless_it_is_materially_worse() {
         let plain = |value: f64| evidence(value, Unit::Ratio, Around::default());
         let held = Hold::SharedFault { others: vec![WorkloadId::from("a"), WorkloadId::from("b")] };
         let known = Incident { attributed: Some(held.clone()), hold: None, ..incident(plain(0.4)) };
         let at = |value: f64, guard: &str| asked(plain(value), &known, &[], |situation| stands(situation, guard));
         assert_eq!(at(0.2, "shared-fault"), Some(held.clone()), "the others are well again already");
-        assert_eq!(at(0.5, "shared-fault"), Some(held));
+        assert_eq!(at(0.5, "shared-fault"), Some(held.clone()));
         assert_eq!(at(0.6, "shared-fault"), None);
         assert_eq!(at(0.2, "load"), None);
+        let after =
+            |ago| asked_since(Some(ago), plain(0.2), &known, &[], |situation| stands(situation, "shared-fault"));
+        assert_eq!(after(120), Some(held), "within two windows of a minute");
+        assert_eq!(after(121), None, "the others have been well for long");
     }
 
     #[test]
@@ -313,6 +342,24 @@ mod tests {
         }
         assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a", "b"]), ["shared-fault"]);
         assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_goal_that_serves_beside_is_as_good_as_it_is_now() {
+        let goal = Goal { revision: RevisionId::from("good"), image: None, known_good_since: None };
+        let around = |beside: f64| Around {
+            beside: Some(amount(beside, 900)),
+            typical: vec![(RevisionId::from("good"), amount(0.5, 900))],
+            ..Around::default()
+        };
+        for (beside, previous, holds) in [(0.01, "good", false), (0.45, "good", true), (0.01, "other", true)] {
+            let evidence = evidence(0.4, Unit::Ratio, around(beside));
+            let state = WorkloadState { previous: Some(RevisionId::from(previous)), ..WorkloadState::default() };
+            let hold = asked(evidence.clone(), &incident(evidence), &[], |situation| {
+                goal_worse(&Situation { state: &state, ..*situation }, &goal)
+            });
+            assert_eq!(hold.is_some(), holds, "{beside} of {previous}");
+        }
     }
 
     #[test]

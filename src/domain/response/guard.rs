@@ -100,6 +100,8 @@ pub struct Situation<'a> {
     pub owners: &'a [Owner],
     /// The brakes over all workloads.
     pub fleet: &'a FleetView,
+    /// When the fault was last seen not to be the release's, since this daemon looks; none where it has not looked yet.
+    pub attributed_at: Option<Timestamp>,
     /// The present.
     pub now: Timestamp,
 }
@@ -130,6 +132,9 @@ pub struct Ruling {
     pub guards: Vec<Guard>,
     /// The release to go back to, where there is one.
     pub goal: Option<Goal>,
+    /// Whether the fault is, by what is seen now, not the release's.
+    #[serde(default)]
+    pub attributed: bool,
 }
 
 impl Ruling {
@@ -199,6 +204,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("observe-mode", observe_mode(situation)),
         ("needs-approval", needs_approval(situation)),
     ];
+    let attributed = holds.iter().any(|(_, hold)| hold.as_ref().is_some_and(Hold::is_attribution));
     let guards = holds.into_iter().map(|(name, hold)| {
         let hold = hold.or_else(|| attribution::stands(situation, name));
         // What was named and is still no goal, no word makes one.
@@ -206,7 +212,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         let forced = FORCIBLE.contains(&name) && !is_no_goal && force.iter().any(|f| f == name);
         Guard { name: name.to_owned(), hold, forced }
     });
-    Ruling { guards: guards.collect(), goal: goal.ok() }
+    Ruling { guards: guards.collect(), goal: goal.ok(), attributed }
 }
 
 pub(super) fn is_by_trigger(situation: &Situation<'_>) -> bool {
@@ -436,6 +442,7 @@ mod tests {
             available: Ok(&[]),
             owners,
             fleet: &FleetView::default(),
+            attributed_at: None,
             now,
         });
         let about = ruling.guards.iter().filter(|guard| guard.hold.is_some() && guard.name.ends_with("-owner"));

@@ -1,6 +1,7 @@
 //! The families: each draws one case of its kind, and says what is right for it.
 
 mod attribution;
+mod both;
 mod crashes;
 mod errors;
 mod hardly;
@@ -41,6 +42,7 @@ pub(super) fn all() -> Vec<Family> {
         time::FAMILIES,
         hardly::FAMILIES,
         odd::FAMILIES,
+        both::FAMILIES,
     ]
     .concat()
 }

@@ -70,7 +70,7 @@ fn replace(dice: &mut Dice, story: &mut Story, index: usize) {
 }
 
 /// An autoscaler at work after the rollout.
-fn scaled(dice: &mut Dice) -> Case {
+pub(super) fn scaled(dice: &mut Dice) -> Case {
     let shape = dice.pick(&[Shape::Rolling, Shape::Direct]);
     let mut story = Story::draw(dice, shape);
     let (from, end) = (story.done_at + 60.0, story.end);
