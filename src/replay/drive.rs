@@ -363,13 +363,15 @@ fn note_near(near: &mut Near, trigger: &TriggerStatus, now: Timestamp) {
             near.worst = Some((now, value));
         }
     }
-    match trigger.state {
-        TriggerState::Pending { since, held } => {
-            if near.longest.is_none_or(|(_, longest)| held > longest) {
-                near.longest = Some((since, held));
-            }
+    let (since, held) = match trigger.state {
+        TriggerState::Pending { since, held } => (since, held),
+        TriggerState::Firing { since, at } => {
+            near.fired += u32::from(at == now);
+            (since, at.since(since))
         }
-        TriggerState::Firing { at, .. } => near.fired += u32::from(at == now),
-        TriggerState::Inactive => {}
+        TriggerState::Inactive => return,
+    };
+    if near.longest.is_none_or(|(_, longest)| held > longest) {
+        near.longest = Some((since, held));
     }
 }
