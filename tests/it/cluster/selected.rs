@@ -1,8 +1,11 @@
 //! Workloads that are named by a label: new ones join, those that go leave, and each is taken back by itself.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::DeleteParams;
 use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::time::Timestamp;
 use serde_json::json;
 
 use super::namespace::{Cluster, Needs, deployment, on_cluster, template};
@@ -72,5 +75,25 @@ fn one_that_joined_is_taken_back_by_itself_and_a_daemon_that_dies_meanwhile_know
         assert_eq!(after.spec, good.spec);
         let cart: Deployment = cluster.api().get("cart").await.unwrap();
         assert_eq!(cart.metadata.generation, untouched.metadata.generation, "the other one was written to");
+    });
+}
+
+#[test]
+fn what_was_kept_of_one_is_known_again_when_it_joins() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("late", 1, "shop:v1").await;
+        let mut watch = Watch::begin(cluster, "selector", &on_errors()).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let earlier = Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap() - 3_600_000);
+        let kills = json!([["v1", [[earlier, 1, 0]]]]);
+        let memory = serde_json::from_value(json!({ "signals": [], "events": kills })).unwrap();
+        watch.dies_and_knows(cluster, "shop.late", memory, earlier).await;
+        for (label, watched) in [(json!("yes"), &["shop.late"][..]), (json!(null), &[])] {
+            cluster.patch("late", &json!({ "metadata": { "labels": { "shop": label } } })).await;
+            until_watched(&mut watch, watched).await;
+        }
+        let (kept, at) = watch.memory("shop.late").await;
+        assert!(at > earlier, "nothing was kept when it left");
+        assert_eq!(kept["events"], kills);
     });
 }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
+use rollbackd::domain::health::memory::Memory;
 use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::Record;
+use rollbackd::domain::time::Timestamp;
 use rollbackd::store::Store;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -80,6 +82,16 @@ impl Watch {
     /// Kills the daemon as the kernel would, and starts it again.
     pub(crate) async fn dies_and_starts_again(&mut self, cluster: &Cluster) {
         self.child.kill().await.unwrap();
+        self.child = run(self.dir.path(), cluster);
+        self.becomes_ready().await;
+    }
+
+    /// The same, with something that was kept of a workload meanwhile.
+    pub(super) async fn dies_and_knows(&mut self, cluster: &Cluster, workload: &str, memory: Memory, at: Timestamp) {
+        self.child.kill().await.unwrap();
+        let store = Store::open(&self.dir.path().join("state")).unwrap();
+        store.save_memory(&workload.into(), memory, at).await.unwrap();
+        drop(store);
         self.child = run(self.dir.path(), cluster);
         self.becomes_ready().await;
     }
@@ -162,6 +174,15 @@ impl Watch {
 
     fn summaries(&self) -> Vec<String> {
         self.alerts().into_iter().map(|alert| format!("{}: {}", alert.phase, alert.summary)).collect()
+    }
+
+    /// What is kept of a workload's windows, from the disk, and since when.
+    pub(super) async fn memory(&self, workload: &str) -> (Value, Timestamp) {
+        let state = self.dir.path().join("state");
+        let kept = Store::open_read_only(&state).unwrap().memory(&workload.into()).await.unwrap();
+        let journal = rusqlite::Connection::open(state.join("journal.db")).unwrap();
+        let at = journal.query_row("SELECT at FROM memories WHERE workload = ?1", [workload], |row| row.get(0));
+        (serde_json::to_value(kept).unwrap(), Timestamp::from_millis(at.unwrap()))
     }
 
     /// Everything on record about the workload, from the disk.
