@@ -92,11 +92,11 @@ fn unseen_errors(dice: &mut Dice) -> Case {
     must(story, from)
 }
 
-/// The old version's pages were never recorded.
+/// The old version's pages were never recorded; that it was there only exporters tell.
 fn old_unseen(dice: &mut Dice) -> Case {
     let shape = dice.pick(&[Shape::Direct, Shape::Canary]);
     let mut story = Story::draw(dice, shape);
-    story.dialect.meta = true;
+    (story.dialect.meta, story.dialect.kube, story.dialect.exporters_tell) = (true, true, true);
     story.lose(Who::Old, 0.0, f64::INFINITY, Loss::Gap);
     many_errors(dice, story)
 }
