@@ -20,6 +20,10 @@ const CONFLICT_SETTLES: Span = Span::from_secs(10);
 /// How long a rollout that was just begun may be called stalled.
 const STALL_SETTLES: Span = Span::from_secs(30);
 
+/// How long what was written may go unseen before somebody else must have written over it: longer than a watch that fell
+/// silent takes to be noticed. Half the step's time where that is shorter.
+const UNSEEN_SETTLES: Span = Span::from_secs(60);
+
 /// What a step that is waited for has come to.
 enum Wait {
     Over,
@@ -27,6 +31,8 @@ enum Wait {
     For(String),
     /// It will not come, and why.
     Vain(String),
+    /// Somebody else undid what was done for it.
+    Undone(String),
 }
 
 impl Controller {
@@ -77,7 +83,12 @@ impl Controller {
         let Some(current) = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)) else { return false };
         let wait = match &current.kind {
             StepKind::Gate { instances, release, answers } => self.at_gate(instances, release, *answers, since, now),
-            StepKind::AwaitRollout { release, at_least } => self.at_rollout(release, *at_least, since, now),
+            StepKind::AwaitRollout { release, at_least } => match self.at_rollout(release, *at_least, since, now) {
+                Wait::For(_) if self.is_written_back(plan, current.timeout, since, now) => {
+                    Wait::Undone(format!("{} is asked for again", plan.from))
+                }
+                wait => wait,
+            },
             StepKind::AwaitCapacity { release, at_least, answers } => {
                 self.at_capacity(release, *at_least, *answers, since, now)
             }
@@ -102,6 +113,7 @@ impl Controller {
                 Outcome::TimedOut(format!("{}: not within {}{left}", current.kind.title(), now.since(since)))
             }
             Wait::Vain(why) => Outcome::Denied(why),
+            Wait::Undone(why) => Outcome::Conflict(why),
             Wait::For(_) => return false,
         };
         self.record(Event::StepFinished { step, outcome }, now, out)
@@ -140,6 +152,15 @@ impl Controller {
             Some(Rollout::Stalled { why: left } | Rollout::UnderWay { left }) => Wait::For(left.clone()),
             None => Wait::For("the rollout was not seen to begin".to_owned()),
         }
+    }
+
+    /// What the plan leads away from is still, or again, what is asked for, long after the steps before were done.
+    fn is_written_back(&self, plan: &Plan, timeout: Span, since: Timestamp, now: Timestamp) -> bool {
+        let half = Span::from_millis(timeout.as_millis() / 2);
+        let seen = self.releases.as_ref().filter(|(seen, _)| *seen > since);
+        let orchestrated = seen.and_then(|(_, view)| view.as_ref().ok()?.orchestrated.as_ref());
+        orchestrated.is_some_and(|orchestrated| orchestrated.desired == plan.from)
+            && now.since(since) > UNSEEN_SETTLES.min(half)
     }
 
     /// What waits for the traffic is judged by its own instances, wherever it is: before the switch it gets none.

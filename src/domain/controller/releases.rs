@@ -177,7 +177,7 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
             _ if plan.purpose == Purpose::Whole && incident.phase == Phase::Started && *desired == plan.to => {
                 Change::None
             }
-            _ if *desired != plan.to && was_switched_back(incident, plan, seen_at) => Change::Theirs(desired.clone()),
+            _ if *desired != plan.to && was_undone(incident, plan, seen_at) => Change::Theirs(desired.clone()),
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,
             _ if *desired == plan.to => Change::Ours(desired.clone()),
@@ -196,11 +196,13 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
     if was_reached { Change::Theirs(other.clone()) } else { Change::None }
 }
 
-/// The traffic was switched, and a later step read that it is elsewhere: whoever looks now sees where somebody put it.
-fn was_switched_back(incident: &Incident, plan: &Plan, seen_at: Timestamp) -> bool {
+/// What was written was not there when a later step looked for it: whoever looks now sees what somebody put in its place.
+fn was_undone(incident: &Incident, plan: &Plan, seen_at: Timestamp) -> bool {
     let Progress::Conflicted { step, at, .. } = &incident.progress else { return false };
-    let done = usize::try_from(*step).ok().and_then(|step| plan.steps.get(..step)).unwrap_or_default();
-    seen_at > *at && done.iter().any(|step| matches!(step.kind, StepKind::SwitchService { .. }))
+    let Ok(met) = usize::try_from(*step) else { return false };
+    let done = plan.steps.get(..met).unwrap_or_default();
+    let waited = plan.steps.get(met).is_some_and(|step| matches!(step.kind, StepKind::AwaitRollout { .. }));
+    seen_at > *at && (waited || done.iter().any(|step| matches!(step.kind, StepKind::SwitchService { .. })))
 }
 
 #[cfg(test)]
@@ -272,6 +274,21 @@ mod tests {
         let cause = Cause::External { by: String::new(), kind: String::new(), reason: String::new(), key: None };
         let fresh = Incident::hypothetical(cause, None, Mode::Enforce, Strategy::BlueGreen, at(0));
         Incident { plan: Some(plan), progress, ..fresh }
+    }
+
+    #[test]
+    fn what_was_written_over_while_its_rollout_was_waited_for_is_somebodys_word() {
+        let met = Progress::Conflicted { step: 1, at: at(10), detail: String::new() };
+        let mut incident = switching(met);
+        let plan = incident.plan.as_mut().unwrap();
+        let source = Pin { name: "blue-v1".to_owned(), uid: "r1".to_owned() };
+        let restore = StepKind::RestoreTemplate { object: object(), expect: "v2".into(), to: "v1".into(), source };
+        let kinds = [restore, StepKind::AwaitRollout { release: "v1".into(), at_least: 0 }];
+        plan.steps = kinds.into_iter().map(|kind| Step { kind, timeout: Span::from_secs(30) }).collect();
+        let change = |desired: &str, seen| planned_change(&incident, &leads_to(desired), at(seen), Some(&"v2".into()));
+        assert!(matches!(change("v2", 11), Change::Theirs(by) if by.as_str() == "v2"));
+        assert!(matches!(change("v2", 10), Change::None), "what is seen is of before");
+        assert!(matches!(change("v1", 11), Change::Ours(_)));
     }
 
     #[test]
