@@ -10,8 +10,8 @@ mod release_dir;
 mod restart;
 mod smoke;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
@@ -40,6 +40,8 @@ pub struct Hands {
     keyring: Keyring,
     /// One step of a workload at a time. As many as there are workloads in the policy.
     lanes: Mutex<BTreeMap<WorkloadId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Workloads that an operator has paused.
+    held: Mutex<BTreeSet<WorkloadId>>,
 }
 
 impl Default for Hands {
@@ -59,6 +61,7 @@ impl Hands {
             shelf: None,
             keyring: Keyring::default(),
             lanes: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -78,6 +81,10 @@ impl Hands {
         self.shelf.as_deref().map(|shelf| cluster::Store { shelf, keyring: &self.keyring })
     }
 
+    fn held(&self) -> MutexGuard<'_, BTreeSet<WorkloadId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn lane(&self, workload: &WorkloadId) -> OwnedMutexGuard<()> {
         let lane = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +95,14 @@ impl Hands {
 }
 
 impl Actuator for Hands {
+    fn hold(&self, workload: &WorkloadId, is_held: bool) {
+        if is_held {
+            self.held().insert(workload.clone());
+        } else {
+            self.held().remove(workload);
+        }
+    }
+
     async fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> Vec<Finding> {
         preflight::findings(&self.systemctl, &self.clients, self.store(), policy, plan).await
     }
@@ -113,6 +128,8 @@ impl Actuator for Hands {
             return Outcome::Transient(format!("an earlier step of {workload} still runs"));
         };
         let limit = deadline.saturating_duration_since(Instant::now());
+        let is_held = || self.held().contains(workload);
+        let way = cluster::Way { clients: &self.clients, is_held: &is_held };
         match step {
             StepKind::SwitchLink { .. } => switch_link(lane, step.clone(), limit).await,
             StepKind::Restart { instance, how } => {
@@ -131,33 +148,33 @@ impl Actuator for Hands {
                 command::execute(what, limit).await
             }
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
-                cluster::restore_template(&self.clients, object, expect, source, limit).await
+                cluster::restore_template(way, object, expect, source, limit).await
             }
             StepKind::RestoreSetting { object, setting, expect, content, release } => {
                 let what = cluster::Restored { workload, object, setting, expect: expect.as_ref(), content, release };
-                cluster::restore_setting(&self.clients, self.store(), what, limit).await
+                cluster::restore_setting(way, self.store(), what, limit).await
             }
             StepKind::Scale { object, expect, replicas, only_from } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };
-                cluster::scale(&self.clients, object, expect, number, limit).await
+                cluster::scale(way, object, expect, number, limit).await
             }
             StepKind::DeleteStuck { object, release } => {
                 cluster::delete_stuck(&self.clients, object, release, limit).await
             }
             StepKind::PauseOwner { owner, is_paused, limit: _ } => {
                 let wish = cluster::Wish::Paused { anew: !*is_paused };
-                cluster::settle_owner(&self.clients, workload, owner, wish, limit).await
+                cluster::settle_owner(way, workload, owner, wish, limit).await
             }
             StepKind::PutBackOwner { owner } => {
-                cluster::settle_owner(&self.clients, workload, owner, cluster::Wish::GoingOn, limit).await
+                cluster::settle_owner(way, workload, owner, cluster::Wish::GoingOn, limit).await
             }
             StepKind::SwitchService { object, to, switch } => {
-                cluster::switch_service(&self.clients, object, to, switch, limit).await
+                cluster::switch_service(way, object, to, switch, limit).await
             }
             StepKind::ProveTraffic { object, release, switch, at_least, ask, answers } => {
                 let (at_least, answers, ask) = (*at_least, *answers, ask.as_deref());
                 let proof = cluster::Proof { object, release, switch, at_least, ask, answers };
-                cluster::prove_traffic(&self.clients, proof, limit).await
+                cluster::prove_traffic(way, proof, limit).await
             }
             StepKind::Gate { .. }
             | StepKind::AwaitRollout { .. }

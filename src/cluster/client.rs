@@ -1,21 +1,27 @@
 //! Clients of API servers, one a context.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Held, PoisonError};
 use std::time::Duration;
 
-use hyper::{Method, Request};
+use hyper::header::RETRY_AFTER;
+use hyper::{Method, Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tower::BoxError;
 use tower::filter::FilterLayer;
+use tower::util::MapResponseLayer;
 
 use super::ClusterError;
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// An API server that asks for a longer wait is asked again all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Names the API server within a pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
@@ -34,6 +40,8 @@ pub type Gate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Clients {
     known: Mutex<BTreeMap<Option<String>, Client>>,
     gate: Option<Gate>,
+    /// When an API server wants to be asked again.
+    not_before: Arc<Held<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for Clients {
@@ -46,7 +54,7 @@ impl Clients {
     /// Clients through which no change leaves while the gate is shut, whoever sends it and however long ago it was decided.
     #[must_use]
     pub fn gated(gate: Gate) -> Self {
-        Self { known: Mutex::default(), gate: Some(gate) }
+        Self { gate: Some(gate), ..Self::default() }
     }
 
     /// The client for a context of the kubeconfig; for none: of the cluster that this process runs in, else of the
@@ -66,16 +74,36 @@ impl Clients {
         Ok(client)
     }
 
+    /// How long an API server still asks to be left alone.
+    #[must_use]
+    pub fn asked_to_wait(&self) -> Duration {
+        let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+
     fn client(&self, config: Config) -> Result<Client, kube::Error> {
         let Some(gate) = self.gate.clone() else { return Client::try_from(config) };
+        let not_before = Arc::clone(&self.not_before);
+        let listen = MapResponseLayer::new(move |response| {
+            if let Some(wait) = wait(&response) {
+                *not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
+            }
+            response
+        });
         let layer = FilterLayer::new(move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
             if is_change(&request) {
                 gate()?;
             }
             Ok(request)
         });
-        Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+        Ok(ClientBuilder::try_from(config)?.with_layer(&listen).with_layer(&layer).build())
     }
+}
+
+/// How long an answer asks to wait, in whole seconds.
+fn wait<B>(response: &Response<B>) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 fn is_change<B>(request: &Request<B>) -> bool {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::controller::{Answer, Input, Job, JobResult, Output, Reply, Work};
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
+use crate::domain::incident::record::Event;
 use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
@@ -257,6 +258,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     fn after_commit(&mut self, batch: &Batch, jobs: Vec<Job>) {
         if !batch.is_empty() {
             self.edges.witness.committed(batch);
+        }
+        for record in &batch.records {
+            let is_pause = matches!(record.event, Event::Paused { .. });
+            if is_pause || matches!(record.event, Event::Resumed { .. }) {
+                self.edges.actuator.hold(&record.workload, is_pause);
+            }
         }
         if self.leads() {
             for job in jobs {

@@ -144,6 +144,9 @@ pub trait Actuator: Send + Sync + 'static {
         owners: &[Owner],
     ) -> impl Future<Output = Vec<Finding>> + Send;
 
+    /// An operator has paused a workload, or lets it go on: what a step that is under way would do again is not begun then.
+    fn hold(&self, _workload: &WorkloadId, _is_held: bool) {}
+
     /// Does one step within `timeout`. Not called for gates.
     fn execute(&self, workload: &WorkloadId, step: &StepKind, timeout: Span) -> impl Future<Output = Outcome> + Send;
 

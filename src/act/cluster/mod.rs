@@ -26,8 +26,9 @@ pub(super) use traffic::Proof;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use kube::Client;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::cluster::Clients;
 use crate::domain::id::{RevisionId, WorkloadId};
@@ -40,44 +41,49 @@ use object::{Change, Place};
 /// How long keeping the settings of one release may take.
 const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Shortest and longest wait before what failed in a way that may pass is done again. An API server that names a longer one
+/// gets it.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+
+/// The way to clusters, and whether the workload is held: then nothing that failed is done again.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) clients: &'a Clients,
+    pub(super) is_held: &'a (dyn Fn() -> bool + Send + Sync),
+}
+
 /// Gives `object` the template that `source` keeps, if it has that of `expect`.
 pub(super) async fn restore_template(
-    clients: &Clients,
+    way: Way<'_>,
     object: &ClusterObject,
     expect: &RevisionId,
     source: &Pin,
     limit: Duration,
 ) -> Outcome {
     let change = Change::Template { expect: expect.clone(), source: source.clone() };
-    within(clients, object, &change, limit).await
+    within(way, object, &change, limit).await
 }
 
 /// Sets how many pods `object` should have, if it has the template of `expect`.
 pub(super) async fn scale(
-    clients: &Clients,
+    way: Way<'_>,
     object: &ClusterObject,
     expect: &RevisionId,
     number: Number,
     limit: Duration,
 ) -> Outcome {
-    within(clients, object, &Change::Replicas { expect: Some(expect.clone()), number }, limit).await
+    within(way, object, &Change::Replicas { expect: Some(expect.clone()), number }, limit).await
 }
 
 /// Puts what a release names back as it was with it, if nobody changed it since.
 pub(super) async fn restore_setting(
-    clients: &Clients,
+    way: Way<'_>,
     store: Option<Store<'_>>,
     what: Restored<'_>,
     limit: Duration,
 ) -> Outcome {
     let Some(store) = store else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
-    let work = async {
-        match client(clients, what.object).await {
-            Ok(client) => setting::restore(&client, store, what).await,
-            Err(outcome) => outcome,
-        }
-    };
-    settled(what.object, timeout(limit, work).await.ok())
+    on(way, what.object, limit, |client| async move { setting::restore(&client, store, what).await }).await
 }
 
 /// Keeps what the release in place names.
@@ -115,67 +121,117 @@ pub(super) async fn delete_stuck(
 
 /// Pauses an owner for a workload, or lets it go on.
 pub(super) async fn settle_owner(
-    clients: &Clients,
+    way: Way<'_>,
     workload: &WorkloadId,
     owner: &OwnerObject,
     wish: Wish,
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work = async {
-        match clients.get(owner.context.as_deref()).await {
-            Ok(client) => owner::settle(&owner::Place::new(client, owner), workload, wish, deadline).await,
-            Err(error) => Outcome::Transient(error.line()),
-        }
+    let work = |client: Client| async move {
+        owner::settle(&owner::Place::new(client, owner), workload, wish, deadline).await
     };
-    match timeout(limit, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::TimedOut(format!("{owner}: the API server did not answer in time")),
-    }
+    // The owner's mark tells whose doing it is.
+    persist(way, (owner.context.as_deref(), owner.to_string()), limit, work).await.outcome
 }
 
 /// Gives `object` the traffic of a Service, if it selects as it did and as many pods of `to` are ready as serve now.
 pub(super) async fn switch_service(
-    clients: &Clients,
+    way: Way<'_>,
     object: &ClusterObject,
     to: &RevisionId,
     switch: &Switch,
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work = async {
-        match client(clients, object).await {
-            Ok(client) => switch::carry_out(&client, object, to, switch, deadline).await,
-            Err(outcome) => outcome,
-        }
-    };
-    settled(object, timeout(limit, work).await.ok())
+    let work = |client: Client| async move { switch::carry_out(&client, object, to, switch, deadline).await };
+    on(way, object, limit, work).await
 }
 
 /// Finds out whether the traffic of a Service arrives where it should.
-pub(super) async fn prove_traffic(clients: &Clients, proof: Proof<'_>, limit: Duration) -> Outcome {
+pub(super) async fn prove_traffic(way: Way<'_>, proof: Proof<'_>, limit: Duration) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work = async {
-        match client(clients, proof.object).await {
-            Ok(client) => traffic::prove(&client, proof, deadline).await,
-            Err(outcome) => outcome,
-        }
-    };
-    settled(proof.object, timeout(limit, work).await.ok())
+    let work = |client: Client| async move { traffic::prove(&client, proof, deadline).await };
+    on(way, proof.object, limit, work).await
 }
 
-fn settled(object: &ClusterObject, outcome: Option<Outcome>) -> Outcome {
-    outcome.unwrap_or_else(|| Outcome::TimedOut(format!("{object}: the API server did not answer in time")))
+/// How something ended that may have been done more than once.
+struct Persisted {
+    outcome: Outcome,
+    /// Whether a pass before the last one may have done it, which was not known then.
+    is_open: bool,
 }
 
-async fn within(clients: &Clients, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
-    let work = async {
-        match client(clients, object).await {
-            Ok(client) => write::carry_out(&Place::new(client, object), change).await,
-            Err(outcome) => outcome,
+impl Persisted {
+    /// Where nothing tells whose doing it is, it is that of the open pass.
+    fn claimed(self) -> Outcome {
+        match self.outcome {
+            Outcome::AlreadyInEffect if self.is_open => Outcome::Applied,
+            outcome => outcome,
         }
-    };
-    settled(object, timeout(limit, work).await.ok())
+    }
+}
+
+/// Does it again and again within its time, where it fails in a way that may pass and nobody holds the workload: every step
+/// can be done twice.
+async fn persist<F>(
+    way: Way<'_>,
+    (context, what): (Option<&str>, String),
+    limit: Duration,
+    work: impl Fn(Client) -> F,
+) -> Persisted
+where
+    F: Future<Output = Outcome>,
+{
+    let deadline = Instant::now() + limit;
+    let (shortest, longest) = PAUSES;
+    let pauses = ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest);
+    let mut last = format!("{what}: the API server did not answer in time");
+    let mut is_open = false;
+    for pause in pauses.without_max_times().build() {
+        let pass = async {
+            match way.clients.get(context).await {
+                Ok(client) => work(client).await,
+                Err(error) => Outcome::Transient(error.line()),
+            }
+        };
+        let outcome = match timeout_at(deadline, pass).await {
+            Ok(outcome) => outcome,
+            Err(_) => break,
+        };
+        let pause = pause.max(way.clients.asked_to_wait());
+        let is_last = Instant::now() + pause >= deadline;
+        match outcome {
+            Outcome::Transient(why) if !is_last => last = why,
+            Outcome::TimedOut(why) if !is_last => {
+                is_open = true;
+                last = why;
+            }
+            Outcome::Applied
+            | Outcome::AlreadyInEffect
+            | Outcome::Conflict(_)
+            | Outcome::Denied(_)
+            | Outcome::Transient(_)
+            | Outcome::TimedOut(_) => return Persisted { outcome, is_open },
+        }
+        tracing::warn!(what, why = last, ?pause, "done again after a pause");
+        sleep(pause).await;
+        if (way.is_held)() {
+            return Persisted { outcome: Outcome::Transient(last), is_open };
+        }
+    }
+    Persisted { outcome: Outcome::TimedOut(last), is_open }
+}
+
+async fn on<F>(way: Way<'_>, object: &ClusterObject, limit: Duration, work: impl Fn(Client) -> F) -> Outcome
+where
+    F: Future<Output = Outcome>,
+{
+    persist(way, (object.context.as_deref(), object.to_string()), limit, work).await.claimed()
+}
+
+async fn within(way: Way<'_>, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
+    on(way, object, limit, |client| async move { write::carry_out(&Place::new(client, object), change).await }).await
 }
 
 async fn client(clients: &Clients, object: &ClusterObject) -> Result<Client, Outcome> {
