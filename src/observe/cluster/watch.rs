@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE: u32 = 500;
 /// Shortest and longest wait before something that failed is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Lists in a row that may show less than what was seen already. Where still more do, the server's past was put back from a
+/// backup, and what it shows is how things are.
+const STALE: u32 = 10;
 /// A watch that ends sooner than this was not kept open as asked.
 const TOO_SHORT: Duration = Duration::from_secs(1);
 
@@ -63,12 +66,18 @@ where
     R: Fn(K) -> Option<F>,
 {
     let mut pause = Pause::default();
+    let (mut version, mut stale) = (String::new(), 0);
     loop {
         match list(&api, selector.as_deref(), &read).await {
-            Ok((facts, version)) => {
+            Ok((_, listed)) if is_older(&listed, &version) && stale < STALE => {
+                stale += 1;
+                kept.lose(fault(&format!("a list as of {listed}, where {version} was seen already")));
+            }
+            Ok((facts, listed)) => {
                 kept.replace(facts);
                 pause.reset();
-                go_on(&api, selector.as_deref(), version, &kept, &read).await;
+                (version, stale) = (listed, 0);
+                go_on(&api, selector.as_deref(), &mut version, &kept, &read).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -76,6 +85,11 @@ where
         }
         pause.wait().await;
     }
+}
+
+/// Versions that are numbers grow, and are compared; of others nothing is known.
+fn is_older(version: &str, than: &str) -> bool {
+    matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
 }
 
 async fn list<K, F, R>(api: &Api<K>, selector: Option<&str>, read: &R) -> Result<(Vec<F>, String), End>
@@ -97,7 +111,7 @@ where
 
 /// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F, R>(api: &Api<K>, selector: Option<&str>, mut version: String, kept: &Kept<F>, read: &R)
+async fn go_on<K, F, R>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>, read: &R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
@@ -106,7 +120,7 @@ where
     let mut pause = Pause::default();
     loop {
         let began = Instant::now();
-        match watch(api, selector, &mut version, kept, read).await {
+        match watch(api, selector, version, kept, read).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -216,5 +230,16 @@ impl Pause {
     async fn wait(&mut self) {
         self.failures += 1;
         sleep(self.lengths.next().unwrap_or(PAUSES.1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_are_numbers_are_compared() {
+        assert!(is_older("99", "100") && !is_older("100", "100") && !is_older("101", "100"));
+        assert!(!is_older("99", "") && !is_older("a", "b"));
     }
 }
