@@ -3,6 +3,7 @@
 
 mod colours;
 mod container;
+mod faults;
 mod gitops;
 mod image;
 mod kinds;
@@ -14,6 +15,8 @@ mod others;
 mod pair;
 mod pki;
 mod plane;
+mod proxy;
+mod race;
 mod readiness;
 mod record;
 mod recorder;
