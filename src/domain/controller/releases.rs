@@ -8,7 +8,11 @@ use crate::domain::incident::record::{Closing, Event, OlderFault};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::observation::{Orchestrated, ReleaseView};
 use crate::domain::response::plan::{Plan, Purpose, StepKind};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
+
+/// By then a look shows what was in place when the last step was done: a watch tells within a second, and a controller names
+/// a revision within five.
+const CAUGHT_UP: Span = Span::from_secs(10);
 
 impl Controller {
     /// Records a change of release. An incident about another release than the one now in place is over: the human wins.
@@ -178,6 +182,7 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
                 Change::None
             }
             _ if *desired != plan.to && was_undone(incident, plan, seen_at) => Change::Theirs(desired.clone()),
+            _ if *desired != plan.to && is_over_the_goal(incident, plan, seen_at) => Change::Theirs(desired.clone()),
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,
             _ if *desired == plan.to => Change::Ours(desired.clone()),
@@ -205,10 +210,18 @@ fn was_undone(incident: &Incident, plan: &Plan, seen_at: Timestamp) -> bool {
     seen_at > *at && (waited || done.iter().any(|step| matches!(step.kind, StepKind::SwitchService { .. })))
 }
 
+/// Every step is done and was read back, and looks have caught up: what is in place instead, somebody put there, even where
+/// no look came in between.
+fn is_over_the_goal(incident: &Incident, plan: &Plan, seen_at: Timestamp) -> bool {
+    let Progress::Proving { since, .. } = &incident.progress else { return false };
+    plan.purpose != Purpose::Whole && seen_at > *since + CAUGHT_UP
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::incident::record::Cause;
+    use crate::domain::incident::state::Smoke;
     use crate::domain::observation::Rollout;
     use crate::domain::policy::{ClusterObject, Mode, ObjectKind, Pin, Strategy, Switch};
     use crate::domain::response::plan::{Purpose, Step};
@@ -303,5 +316,9 @@ mod tests {
         assert!(!theirs(met(1), "v1", 11), "it is where it should be");
         assert!(!theirs(met(0), "v2", 11), "nothing was switched yet");
         assert!(!theirs(Progress::Running { step: 1, since: at(9) }, "v2", 11), "it may not be seen yet");
+        let proving = || Progress::Proving { since: at(10), smoke: Smoke::Waiting };
+        assert!(theirs(proving(), "v2", 21), "no look showed the goal in between");
+        assert!(!theirs(proving(), "v2", 19), "it may not be seen yet");
+        assert!(!theirs(proving(), "v1", 21), "it is where it should be");
     }
 }

@@ -381,7 +381,12 @@ fn flux_is_paused_once_and_put_back_though_the_daemon_is_killed_meanwhile() {
         let last = alerts.last().unwrap();
         assert_eq!(last.phase, Phase::Restored, "{}", last.summary);
         assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
-        assert_eq!(steps(&watch.records().await), done());
+        // It may have been killed between a write and its record.
+        let mut told = steps(&watch.records().await);
+        for (_, outcome) in told.iter_mut().filter(|(_, outcome)| *outcome == Outcome::AlreadyInEffect) {
+            *outcome = Outcome::Applied;
+        }
+        assert_eq!(told, done());
         assert_eq!(owner.read().await.resource_version(), paused.resource_version(), "it was paused once");
         watch.dies_and_starts_again(cluster).await;
         owner.until(false, &mut watch).await;
