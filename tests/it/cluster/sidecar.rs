@@ -11,9 +11,10 @@ use rollbackd::cluster::rights;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::policy::ObjectKind;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::manifests::{Account, documents};
-use super::namespace::{Cluster, Needs, on_cluster, template as pods_of};
+use super::namespace::{Cluster, LOOK_EVERY, Needs, on_cluster, template as pods_of};
 use super::pair::Pair;
 use super::rolling::{on_errors, template};
 
@@ -63,7 +64,9 @@ fn the_owner_of_a_pod_is_what_has_its_releases() {
             },
         });
         cluster.create::<StatefulSet>(set).await;
-        while pods(cluster, "db").await.is_empty() {}
+        while pods(cluster, "db").await.is_empty() {
+            sleep(LOOK_EVERY).await;
+        }
         assert_eq!(owner("db-0").await, Ok((ObjectKind::StatefulSet, "db".to_owned())));
         let mut bare = pods_of("bare", "shop:v1");
         bare["metadata"]["name"] = "bare".into();
