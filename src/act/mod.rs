@@ -10,6 +10,8 @@ mod release_dir;
 mod restart;
 mod smoke;
 
+pub use cluster::Home;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct Hands {
     systemctl: String,
     clients: Clients,
     granted: Granted,
+    /// Where replicas share what they record, where there are several.
+    home: Option<Home>,
     /// Where what is kept of settings lies.
     shelf: Option<Arc<dyn Shelf>>,
     /// What it takes to keep Secrets.
@@ -58,6 +62,7 @@ impl Hands {
             systemctl: systemctl.to_owned(),
             clients: Clients::default(),
             granted: Granted::default(),
+            home: None,
             shelf: None,
             keyring: Keyring::default(),
             lanes: Mutex::default(),
@@ -69,6 +74,12 @@ impl Hands {
     #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
+    }
+
+    /// As one of several replicas, which share what they record here.
+    #[must_use]
+    pub fn with_home(self, home: Option<Home>) -> Self {
+        Self { home, ..self }
     }
 
     /// With a place for what is kept of ConfigMaps and, with a key, of Secrets.
@@ -107,19 +118,28 @@ impl Actuator for Hands {
         preflight::findings(&self.systemctl, &self.clients, self.store(), policy, plan).await
     }
 
-    async fn survey(&self, policy: &WorkloadPolicy, plan: Option<&Plan>, owners: &[Owner]) -> Vec<Finding> {
-        match &policy.habitat {
-            Habitat::Kubernetes(habitat) => {
-                let steps = plan.map(Plan::kinds).unwrap_or_default();
-                let mut findings =
-                    cluster::survey(&self.clients, &self.granted, (habitat, policy.strategy), &steps).await;
-                if policy.gitops == Gitops::Pause {
-                    findings.extend(cluster::survey_owners(&self.clients, &self.granted, habitat, owners).await);
-                }
-                findings
+    async fn survey(
+        &self,
+        policy: &WorkloadPolicy,
+        plan: Option<&Plan>,
+        owners: &[Owner],
+        settings: &[Setting],
+    ) -> Vec<Finding> {
+        let (clients, granted) = (&self.clients, &self.granted);
+        let mut findings = Vec::new();
+        if let Habitat::Kubernetes(habitat) = &policy.habitat {
+            let steps = plan.map(Plan::kinds).unwrap_or_default();
+            findings = cluster::survey(clients, granted, (habitat, policy.strategy), settings, &steps).await;
+            if policy.gitops == Gitops::Pause {
+                findings.extend(cluster::survey_owners(clients, granted, habitat, owners).await);
             }
-            Habitat::ReleaseDir(_) | Habitat::Command(_) => Vec::new(),
         }
+        if let Some(home) = &self.home {
+            let has_settings =
+                matches!(&policy.habitat, Habitat::Kubernetes(it) if it.keep.settings().next().is_some());
+            findings.extend(cluster::survey_home(clients, granted, home, &policy.id, has_settings).await);
+        }
+        findings
     }
 
     async fn execute(&self, workload: &WorkloadId, step: &StepKind, limit: Span) -> Outcome {

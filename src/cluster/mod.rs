@@ -10,6 +10,7 @@ mod error;
 pub mod facts;
 pub mod mask;
 pub mod own;
+pub mod record_names;
 pub mod rights;
 pub mod settings;
 pub mod template;

@@ -14,7 +14,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::Instant;
 
 use crate::domain::policy::{GitopsTool, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
-use crate::domain::settings::SettingKind;
+use crate::domain::settings::{Setting, SettingKind};
 
 /// How long a right that was granted is taken to be so still.
 const FRESH: Duration = Duration::from_secs(300);
@@ -187,6 +187,18 @@ pub const fn to_read_logs() -> Right {
     Right { subresource: Some("log"), ..Right::new("", "pods", "get") }
 }
 
+/// What it takes to be one of several replicas: a Lease in their own namespace.
+#[must_use]
+pub fn to_lead() -> [Right; 3] {
+    ["create", "get", "update"].map(|verb| Right::new("coordination.k8s.io", "leases", verb))
+}
+
+/// What it takes to share what is recorded with the others: ConfigMaps in the same namespace.
+#[must_use]
+pub fn to_share() -> [Right; 5] {
+    ["create", "get", "list", "update", "watch"].map(|verb| Right::new("", "configmaps", verb))
+}
+
 /// Everything that every rollback under a policy needs, without repetition. A StatefulSet that waits for a pod which is never
 /// ready takes [`to_delete_stuck`] besides.
 #[must_use]
@@ -226,6 +238,24 @@ pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
         needed.extend(to_switch());
     }
     needed.into_iter().collect()
+}
+
+/// By which names a right that [`needed`] gives may be granted, for a workload whose releases name these settings; none
+/// stands for all objects of the namespace. Nothing: there is no object yet that it is needed for.
+#[must_use]
+pub fn names<'a>(right: &Right, subject: &'a KubernetesSubject, settings: &'a [Setting]) -> Vec<Option<&'a str>> {
+    if !is_by_name(right) {
+        return vec![None];
+    }
+    let of = |kind: SettingKind| settings.iter().filter(move |setting| setting.kind == kind);
+    let named = |kind| of(kind).map(|setting| Some(setting.name.as_str())).collect();
+    match (right.resource, subject) {
+        ("configmaps", _) => named(SettingKind::ConfigMap),
+        ("secrets", _) => named(SettingKind::Secret),
+        ("services", KubernetesSubject::BlueGreen { service, .. }) => vec![Some(service)],
+        ("deployments" | "statefulsets" | "daemonsets", subject) => subject.names(),
+        _ => vec![None],
+    }
 }
 
 /// Rights that were found granted in a whole namespace, by context and namespace, and when. Bounded by what policies name.
@@ -280,7 +310,7 @@ pub async fn missing(
 
 /// Whether it may be granted for one object.
 fn is_by_name(right: &Right) -> bool {
-    matches!(right.verb, "get" | "patch" | "delete")
+    matches!(right.verb, "get" | "patch" | "update" | "delete")
 }
 
 async fn is_allowed(client: &Client, namespace: &str, name: Option<&str>, right: &Right) -> Result<bool, kube::Error> {
@@ -344,6 +374,28 @@ mod tests {
         assert_eq!(more(Strategy::Canary, canary), ["patch deployments/scale"]);
         assert!(of(object(ObjectKind::StatefulSet), Strategy::Rolling).contains(&"get controllerrevisions".to_owned()));
         assert!(!of(object(ObjectKind::DaemonSet), Strategy::Direct).iter().any(|right| right.contains("scale")));
+    }
+
+    #[test]
+    fn a_right_may_be_granted_by_the_names_of_what_it_is_needed_for() {
+        let setting = |kind, name: &str| Setting { kind, name: name.to_owned() };
+        let settings = [setting(SettingKind::ConfigMap, "a"), setting(SettingKind::Secret, "b")];
+        let subject = KubernetesSubject::BlueGreen {
+            service: "front".to_owned(),
+            selector_key: "version".to_owned(),
+            blue: "blue".to_owned(),
+            green: "green".to_owned(),
+            retire: false,
+            ask: None,
+        };
+        let of = |group, resource, verb| names(&Right::new(group, resource, verb), &subject, &settings);
+        assert_eq!(of("", "configmaps", "patch"), [Some("a")]);
+        assert_eq!(of("", "secrets", "get"), [Some("b")]);
+        assert_eq!(of("", "configmaps", "create"), [None], "what is not there has no name");
+        assert_eq!(of("", "services", "patch"), [Some("front")]);
+        assert_eq!(of("apps", "deployments", "patch"), [Some("blue"), Some("green")]);
+        assert_eq!(of("apps", "replicasets", "get"), [None]);
+        assert!(names(&Right::new("", "configmaps", "get"), &subject, &[]).is_empty());
     }
 
     #[test]

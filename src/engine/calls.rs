@@ -248,11 +248,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             let _ = answer.send(None);
             return;
         };
-        let policy = self.fleet.get(id).map(|controller| Arc::clone(controller.policy()));
+        let known = self.fleet.get(id).map(|it| (Arc::clone(it.policy()), it.settings_named(preview.plan.as_ref())));
         let actuator = Arc::clone(&self.edges.actuator);
         self.jobs.spawn(async move {
-            if let Some(policy) = policy {
-                let missing = actuator.survey(&policy, preview.plan.as_ref(), &preview.owners).await;
+            if let Some((policy, settings)) = known {
+                let missing = actuator.survey(&policy, preview.plan.as_ref(), &preview.owners, &settings).await;
                 let findings = match &preview.plan {
                     Some(plan) => actuator.preflight(&policy, plan).await,
                     None => Vec::new(),

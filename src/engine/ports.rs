@@ -136,12 +136,14 @@ pub trait Actuator: Send + Sync + 'static {
     fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Looks, changing nothing, at what may be missing while all is well: each right that the policy needs, whatever the
-    /// plan, those to pause these owners included, and room for what this one starts. What it finds stops no rollback.
+    /// plan, those to pause these owners and to put these settings back included, and room for what this one starts. What it
+    /// finds stops no rollback.
     fn survey(
         &self,
         policy: &WorkloadPolicy,
         plan: Option<&Plan>,
         owners: &[Owner],
+        settings: &[Setting],
     ) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// An operator has paused a workload, or lets it go on: what a step that is under way would do again is not begun then.

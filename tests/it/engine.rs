@@ -81,6 +81,7 @@ impl Actuator for Hands {
         _: &WorkloadPolicy,
         _: Option<&Plan>,
         _: &[rollbackd::domain::policy::Owner],
+        _: &[Setting],
     ) -> Vec<Finding> {
         Vec::new()
     }

@@ -18,7 +18,8 @@ mod traffic;
 mod write;
 
 pub(super) use owner::Wish;
-pub(super) use preflight::{findings, survey, survey_owners};
+pub use preflight::Home;
+pub(super) use preflight::{findings, survey, survey_home, survey_owners};
 pub(super) use record::record;
 pub(super) use setting::{Restored, Store};
 pub(super) use traffic::Proof;

@@ -10,15 +10,33 @@ use super::setting::{self, Restored, Store};
 use super::write::rehearse;
 use super::{owner, quota, switch};
 use crate::cluster::rights::{self, Granted, Right};
+use crate::cluster::record_names::{kept_name, record_name};
 use crate::cluster::{Clients, describe};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
-use crate::domain::response::plan::{Aspect, Finding, StepKind};
+use crate::domain::response::plan::{Aspect, Finding, Outcome, StepKind};
+use crate::domain::settings::Setting;
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What stands in the way of the steps that are done in a cluster.
+/// How long one look at a step may take: one answer that does not come must not take the others' time.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Shortest and longest wait before a look that failed in a way that may pass is done again, and all waits together. A plan
+/// that does not pass holds for much longer.
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Where one of several replicas holds its Lease and shares what it records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Home {
+    /// The namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub lease: String,
+}
+
 pub(in crate::act) async fn findings(
     clients: &Clients,
     store: Option<Store<'_>>,
@@ -43,6 +61,7 @@ pub(in crate::act) async fn survey(
     granted: &Granted,
     (cluster, strategy): (&Kubernetes, Strategy),
     steps: &[&StepKind],
+    settings: &[Setting],
 ) -> Vec<Finding> {
     // Which namespace that of the pod is, is known to whoever follows it.
     let Some(namespace) = &cluster.namespace else { return Vec::new() };
@@ -52,11 +71,12 @@ pub(in crate::act) async fn survey(
             Ok(client) => client,
             Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
         };
-        let needed = rights::needed(cluster, strategy);
         let mut findings = Vec::new();
-        for name in cluster.subject.names() {
-            let missing = granted.missing(&client, (context, namespace, name), &needed).await;
-            findings.extend(told(namespace, missing));
+        for right in rights::needed(cluster, strategy) {
+            for name in rights::names(&right, &cluster.subject, settings) {
+                let missing = granted.missing(&client, (context, namespace, name), &[right]).await;
+                findings.extend(told(namespace, missing));
+            }
         }
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
@@ -69,6 +89,37 @@ pub(in crate::act) async fn survey(
 }
 
 /// Each right that is missing to pause the owners of a workload of this cluster, in the namespace of each.
+/// Each right that is missing in the daemon's own namespace: without the Lease it never leads, and what it can't record it
+/// does not begin.
+pub(in crate::act) async fn survey_home(
+    clients: &Clients,
+    granted: &Granted,
+    home: &Home,
+    workload: &WorkloadId,
+    has_settings: bool,
+) -> Vec<Finding> {
+    within(async {
+        let client = match clients.get(None).await {
+            Ok(client) => client,
+            Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
+        };
+        let record = record_name(&home.lease, workload);
+        let kept = kept_name(&record);
+        let (lead, share) = (rights::to_lead(), rights::to_share());
+        let needed: [(&str, &[Right]); 3] =
+            [(&home.lease, &lead), (&record, &share), (&kept, if has_settings { &share } else { &[] })];
+        let mut findings = Vec::new();
+        for (name, rights) in needed {
+            let missing = granted.missing(&client, (None, &home.namespace, Some(name)), rights).await;
+            findings.extend(told(&home.namespace, missing));
+        }
+        findings.sort_by(|one, other| one.problem.cmp(&other.problem));
+        findings.dedup();
+        findings
+    })
+    .await
+}
+
 pub(in crate::act) async fn survey_owners(
     clients: &Clients,
     granted: &Granted,

@@ -191,6 +191,7 @@ async fn assemble(
         Some(ballot) => (ballot.books.clone(), Arc::clone(&ballot.tenure) as Arc<dyn Leadership>),
     };
     let now: Now = Arc::new(move || clock.now());
+    let home = ballot.as_ref().map(|ballot| ballot.home.clone());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();
 
@@ -208,7 +209,7 @@ async fn assemble(
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
-        actuator: Arc::new(hands(&leadership).with_shelf(Arc::new(books.clone()), keyring)),
+        actuator: Arc::new(hands(&leadership).with_home(home).with_shelf(Arc::new(books.clone()), keyring)),
         journal: Arc::new(books),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
         pager: Arc::new(pager) as Arc<dyn Pager>,
@@ -234,7 +235,7 @@ async fn assemble(
         None => {
             duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
         }
-        Some(terms::Ballot { candidate, tenure, books }) => {
+        Some(terms::Ballot { candidate, tenure, books, home: _ }) => {
             duties.spawn(named("lease", candidate.run(resign.clone())));
             let (store, engine, receivers) = (store.clone(), handle.clone(), current_receivers);
             let terms = terms::Terms { tenure, books, store, engine, policy: policy_in_force, receivers, clocks };

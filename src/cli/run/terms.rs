@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::InForce;
 use super::{fold, forgotten};
+use crate::act::Home;
 use crate::clock::{self, Clock};
 use crate::cluster::{Clients, Gate, own};
 use crate::config::model;
@@ -38,6 +39,7 @@ pub(super) struct Ballot {
     pub(super) candidate: Candidate,
     pub(super) tenure: Arc<Tenure>,
     pub(super) books: Books,
+    pub(super) home: Home,
 }
 
 /// Sets everything up, with clients of its own for the Lease and for the record.
@@ -48,9 +50,10 @@ pub(super) async fn ballot(lease: &model::Lease, store: Store, clock: Clock) -> 
     tracing::info!(lease = %lease.name, %namespace, identity = %me, "one of several replicas: standing by");
     let terms = lease::Terms { namespace: namespace.clone(), name: lease.name.clone(), duration: lease.duration };
     let (candidate, tenure) = Candidate::new(client, &terms, &me, clock);
+    let home = Home { namespace: namespace.clone(), lease: lease.name.clone() };
     let place = Place { client: Clients::default().get(None).await?, namespace, lease: lease.name.clone() };
     let books = Books::shared(store, place, Arc::clone(&tenure) as Arc<dyn Leadership>);
-    Ok(Ballot { candidate, tenure, books })
+    Ok(Ballot { candidate, tenure, books, home })
 }
 
 /// Shut while this replica does not surely lead.

@@ -4,11 +4,12 @@
 //! belongs to the release that comes, not to the one that goes: so of a release that is known good only such settings are
 //! kept with which it was well for as long as it took to be known good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Controller, Job, Output, Work};
 use crate::domain::id::RevisionId;
 use crate::domain::incident::record::Event;
+use crate::domain::response::plan::Plan;
 use crate::domain::settings::{ContentId, KeptSetting, Setting, ToKeep};
 use crate::domain::time::{Span, Timestamp};
 
@@ -29,6 +30,17 @@ pub(super) struct SettingsSeen {
 }
 
 impl Controller {
+    /// Those that the release in place names, and the one that a plan goes back to, as far as they are looked at.
+    #[must_use]
+    pub fn settings_named(&self, plan: Option<&Plan>) -> Vec<Setting> {
+        let Some(orchestrated) = self.view().ok().and_then(|view| view.orchestrated.as_deref()) else {
+            return Vec::new();
+        };
+        let releases = [Some(&orchestrated.desired), plan.map(|plan| &plan.to)];
+        let settings = releases.into_iter().flatten().flat_map(|release| orchestrated.settings.of(release).into_keys());
+        settings.collect::<BTreeSet<Setting>>().into_iter().collect()
+    }
+
     /// Remembers since when the settings of the release in place are as they are.
     pub(super) fn see_settings(&mut self, at: Timestamp) {
         let orchestrated = self.releases.as_ref().and_then(|(_, view)| view.as_ref().ok()?.orchestrated.as_deref());

@@ -8,11 +8,11 @@ use kube::api::{Api, DynamicObject, ListParams, PostParams, WatchEvent, WatchPar
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::copy::Copy;
 use crate::cluster::describe;
+use crate::cluster::record_names::record_name;
 use crate::domain::id::WorkloadId;
 
 /// How long one request may take.
@@ -26,9 +26,6 @@ const OPEN: u32 = 60;
 
 /// Objects a page of a list.
 const PAGE: u32 = 100;
-
-/// Characters of a workload's name in a ConfigMap's.
-const NAME_LIMIT: usize = 60;
 
 /// Says that a ConfigMap is one of these, and of which daemons.
 const LABEL: &str = "rollbackd-lease";
@@ -70,13 +67,8 @@ impl Maps {
         Self { api: Api::namespaced_with(client, namespace, &kind()), lease: lease.to_owned() }
     }
 
-    /// The name is for people, the digest makes it a workload's own.
     pub(super) fn name(&self, workload: &WorkloadId) -> String {
-        let fits = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
-        let name: String = workload.as_str().to_lowercase().chars().map(fits).take(NAME_LIMIT).collect();
-        let digest = Sha256::digest(workload.as_str());
-        let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{name}-{digest}", self.lease)
+        record_name(&self.lease, workload)
     }
 
     /// Every copy, and the version to go on from.

@@ -11,6 +11,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::timeout;
 
 use crate::cluster::describe;
+use crate::cluster::record_names::kept_name;
 use crate::domain::settings::ContentId;
 use crate::store::shelf::{MOST_BYTES, is_full};
 
@@ -19,9 +20,6 @@ const LIMIT: Duration = Duration::from_secs(4);
 
 /// Writes that may miss because somebody labelled it meanwhile.
 const ATTEMPTS: u32 = 3;
-
-/// Ends the ConfigMaps' names.
-const SUFFIX: &str = "-kept";
 
 /// The ConfigMaps of settings.
 #[derive(Clone)]
@@ -39,7 +37,7 @@ impl Shelves {
         contents: &BTreeMap<ContentId, Vec<u8>>,
         needed: &BTreeSet<ContentId>,
     ) -> Result<(), String> {
-        let name = format!("{record}{SUFFIX}");
+        let name = kept_name(record);
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             let found = self.get(&name).await?;
@@ -74,7 +72,7 @@ impl Shelves {
 
     /// Finds one of the contents under a name.
     pub(super) async fn find(&self, record: &str, content: &ContentId) -> Result<Option<Vec<u8>>, String> {
-        let map = self.get(&format!("{record}{SUFFIX}")).await?;
+        let map = self.get(&kept_name(record)).await?;
         Ok(map.and_then(|map| map.binary_data?.remove(content.as_str())).map(|body| body.0))
     }
 

@@ -262,9 +262,10 @@ fn cluster_service(cluster: &Cluster) -> Api<Service> {
     Api::namespaced(cluster.client().clone(), cluster.namespace())
 }
 
-/// The daemon over one workload of each kind, none of which exists; it ends with this value.
-fn run(dir: &Path, kubeconfig: &Path, namespace: &str) -> Child {
-    let mut policy = format!("[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n", dir.join("state").display());
+/// The daemon over one workload of each kind, none of which exists, with more in its own section; it ends with this value.
+fn run(dir: &Path, kubeconfig: &Path, namespace: &str, more: &str) -> Child {
+    let state = dir.join("state");
+    let mut policy = format!("[daemon]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"{}\"\n{more}\n", state.display());
     for kind in KINDS.map(ObjectKind::as_str) {
         let place = format!("kubernetes = {{ namespace = \"{namespace}\", {kind} = \"shop\" }}");
         policy.push_str(&format!("[workload.{kind}]\n{place}\nstrategy = \"direct\"\n"));
@@ -301,10 +302,11 @@ fn less(role: &Value, (group, resource, verb): &Pair) -> Value {
             if words("apiGroups") == [group.clone()] && one == *resource {
                 verbs.retain(|one| one != verb);
             }
-            let rule = json!({ "apiGroups": rule["apiGroups"], "resources": [one], "verbs": verbs });
+            let mut left = rule.clone();
+            (left["resources"], left["verbs"]) = (json!([one]), json!(verbs));
             // A rule without verbs is none.
-            if !verbs_of(&rule).is_empty() {
-                role["rules"].as_array_mut().unwrap().push(rule);
+            if !verbs_of(&left).is_empty() {
+                role["rules"].as_array_mut().unwrap().push(left);
             }
         }
     }
@@ -322,42 +324,73 @@ async fn set_rules(cluster: &Cluster, role: &Value) {
     roles(cluster).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
+/// Takes each right of a role away in turn: of just those workloads that need it, it is named with its rule.
+async fn each_is_named(
+    cluster: &Cluster,
+    account: &Account,
+    role: &Value,
+    more: &str,
+    needs_it: impl Fn(ObjectKind, &Pair) -> bool,
+) {
+    for pair in pairs(std::slice::from_ref(role)) {
+        set_rules(cluster, &less(role, &pair)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut daemon = run(dir.path(), &account.kubeconfig(), cluster.namespace(), more);
+        let (group, resource, verb) = &pair;
+        let rule = format!("apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]");
+        let expected = KINDS.iter().filter(|kind| needs_it(**kind, &pair));
+        let expected: Vec<&str> = expected.map(|kind| kind.as_str()).collect();
+        assert!(!expected.is_empty(), "{pair:?}");
+        let deadline = Instant::now() + PATIENCE;
+        let named = |log: &str| {
+            let missing = missing(log);
+            let has = |kind: &&str| missing.iter().any(|(of, why)| of == kind && why.contains(&rule));
+            expected.iter().all(has)
+        };
+        loop {
+            let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+            if named(&log) {
+                let others = missing(&log);
+                let others = others.iter().filter(|(of, why)| !expected.contains(&&**of) || why.contains("; "));
+                assert_eq!(others.count(), 0, "{pair:?}: {log}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{pair:?} is not named: {log}");
+            sleep(LOOK_EVERY).await;
+        }
+        daemon.kill().await.unwrap();
+    }
+    set_rules(cluster, role).await;
+}
+
 #[test]
 fn each_right_that_is_missing_is_named_at_the_start_with_the_rule_that_grants_it() {
     on_cluster(Needs::Api, async |cluster| {
         let account = Account::install(cluster, &["scale"]).await;
         for folder in ["namespace", "extras/scale"] {
             let role = objects(folder).swap_remove(0);
-            for pair in pairs(std::slice::from_ref(&role)) {
-                set_rules(cluster, &less(&role, &pair)).await;
-                let dir = tempfile::tempdir().unwrap();
-                let mut daemon = run(dir.path(), &account.kubeconfig(), cluster.namespace());
-                let (group, resource, verb) = &pair;
-                let rule = format!("apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]");
-                let needs_it = |kind: &&ObjectKind| asked_for(**kind, Strategy::Direct).contains(&pair);
-                let expected: Vec<&str> = KINDS.iter().filter(needs_it).map(|kind| kind.as_str()).collect();
-                assert!(!expected.is_empty(), "{pair:?}");
-                let deadline = Instant::now() + PATIENCE;
-                let named = |log: &str| {
-                    let missing = missing(log);
-                    let has = |kind: &&str| missing.iter().any(|(of, why)| of == kind && why.contains(&rule));
-                    expected.iter().all(has)
-                };
-                loop {
-                    let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-                    if named(&log) {
-                        let others = missing(&log);
-                        let others = others.iter().filter(|(of, why)| !expected.contains(&&**of) || why.contains("; "));
-                        assert_eq!(others.count(), 0, "{pair:?}: {log}");
-                        break;
-                    }
-                    assert!(Instant::now() < deadline, "{pair:?} is not named: {log}");
-                    sleep(LOOK_EVERY).await;
-                }
-                daemon.kill().await.unwrap();
-            }
-            set_rules(cluster, &role).await;
+            let needs_it = |kind, pair: &Pair| asked_for(kind, Strategy::Direct).contains(pair);
+            each_is_named(cluster, &account, &role, "", needs_it).await;
         }
+    });
+}
+
+/// Those on the Lease and on the record of what is under way.
+#[test]
+fn each_right_in_its_own_namespace_that_is_missing_is_named_likewise() {
+    on_cluster(Needs::Api, async |cluster| {
+        let account = Account::install(cluster, &["scale"]).await;
+        let is_its = |object: &Value| object["metadata"]["name"] == "rollbackd-leadership";
+        let own: Vec<Value> = objects("base").into_iter().filter(is_its).collect();
+        for object in &own {
+            let mut object = object.clone();
+            object["metadata"]["namespace"] = cluster.namespace().into();
+            super::manifests::apply(cluster.client(), &object, cluster.namespace()).await;
+        }
+        let asked = [&rights::to_lead()[..], &rights::to_share()[..]].concat();
+        assert_eq!(pairs(&own), asked.iter().map(pair).collect());
+        let home = format!("[daemon.lease]\nnamespace = \"{}\"", cluster.namespace());
+        each_is_named(cluster, &account, &own[0], &home, |_, _| true).await;
     });
 }
 

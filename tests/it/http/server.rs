@@ -57,6 +57,7 @@ impl Actuator for Nowhere {
         _: &WorkloadPolicy,
         _: Option<&Plan>,
         _: &[rollbackd::domain::policy::Owner],
+        _: &[Setting],
     ) -> Vec<Finding> {
         Vec::new()
     }
