@@ -13,11 +13,15 @@ use crate::domain::settings::{ContentId, Setting, SettingKind};
 /// Bytes of one content that are kept at most: a quarter of what a ConfigMap can hold.
 pub const LARGEST: usize = 256 * 1024;
 
+/// The authorities of the API server, which its controllers put into every namespace: they are of the cluster, not of a release.
+const AUTHORITIES: &str = "kube-root-ca.crt";
+
 /// What a template names: volumes, projected ones included, and the environment of all its containers.
 #[must_use]
 pub fn named(template: &Value) -> BTreeSet<Setting> {
     let mut found = BTreeSet::new();
     descend(template, &mut found);
+    found.retain(|setting| setting.name != AUTHORITIES);
     found
 }
 
@@ -164,6 +168,7 @@ mod tests {
                 { "name": "secret", "secret": { "secretName": "mounted-secret" } },
                 { "name": "all", "projected": { "sources": [
                     { "configMap": { "name": "projected" } }, { "secret": { "name": "projected-secret" } },
+                    { "configMap": { "name": "kube-root-ca.crt" } },
                 ] } },
             ],
         } });

@@ -9,6 +9,7 @@ use kube::config::{AuthInfo, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Client, ResourceExt};
+use rollbackd::cluster::record_names::record_name;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -17,6 +18,8 @@ use super::plane;
 
 /// The daemon's account and its namespace: both have this name.
 const DAEMON: &str = "rollbackd";
+/// The workload that the shipped sidecar is an example for.
+const EXAMPLE: &str = "hotswap-api";
 
 /// A document of a file that is shipped under `config/kubernetes`.
 pub(super) fn documents(path: &str) -> Vec<Value> {
@@ -77,11 +80,18 @@ impl Account {
         Self::new(cluster, DAEMON, DAEMON).await
     }
 
-    /// The account of sidecars in the test's namespace with the shipped rights, for a workload of this name.
-    pub(super) async fn of_sidecars(cluster: &Cluster, workload: &str) -> Self {
+    /// The account of sidecars in the test's namespace with the shipped rights and some of their extras, for a workload of
+    /// this name.
+    pub(super) async fn of_sidecars(cluster: &Cluster, workload: &str, extras: &[&str]) -> Self {
         bound(cluster.client()).await;
-        for object in objects("sidecar").iter().filter(|object| object["kind"] != "Deployment") {
-            let mut object: Value = serde_json::from_str(&object.to_string().replace("hotswap-api", workload)).unwrap();
+        let mut shipped = objects("sidecar");
+        for extra in extras {
+            shipped.extend(objects(&format!("sidecar/{extra}")));
+        }
+        let record = |workload: &str| record_name(&format!("rollbackd-{workload}"), &workload.into());
+        for object in shipped.iter().filter(|object| object["kind"] != "Deployment") {
+            let text = object.to_string().replace(&record(EXAMPLE), &record(workload)).replace(EXAMPLE, workload);
+            let mut object: Value = serde_json::from_str(&text).unwrap();
             object["metadata"]["namespace"] = cluster.namespace().into();
             for subject in object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
                 subject["namespace"] = cluster.namespace().into();

@@ -75,11 +75,12 @@ impl<'c> Pair<'c> {
         Self::run(cluster, [0, 1].map(|number| format!("replica-{number}")), LEASE, places, more).await
     }
 
-    /// A sidecar in each of two pods, which know of the workload only their own pod.
-    pub(super) async fn of_sidecars(cluster: &'c Cluster, pods: [String; 2], more: &str) -> Self {
+    /// A sidecar in each of two pods, which know of the workload only their own pod, with more keys said beside that and for
+    /// the workload.
+    pub(super) async fn of_sidecars(cluster: &'c Cluster, pods: [String; 2], beside: &str, more: &str) -> Self {
         let place = || Place {
             lease: format!("name = \"{SIDECARS}\"\nnamespace = \"{}\"\n", cluster.namespace()),
-            kubernetes: "owner = \"self\"".to_owned(),
+            kubernetes: format!("{beside}owner = \"self\""),
         };
         Self::run(cluster, pods, SIDECARS, [place(), place()], more).await
     }

@@ -27,20 +27,24 @@ use super::watch::Watch;
 const WITH_MAPS: &str = "keep = [\"configmaps\"], deployment";
 
 /// A Deployment whose container does what a ConfigMap says.
-fn shop(image: &str, map: &str) -> Value {
-    let mut shop = deployment("shop", 2, image);
-    let container = &mut shop["spec"]["template"]["spec"]["containers"][0];
-    container["envFrom"] = json!([{ "configMapRef": { "name": map } }]);
-    shop
+pub(super) fn shop(image: &str, map: &str) -> Value {
+    naming(deployment("shop", 2, image), map)
 }
 
-async fn create(cluster: &Cluster, name: &str, behaviour: &str) {
+/// The same of any other.
+pub(super) fn naming(mut deployment: Value, map: &str) -> Value {
+    let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+    container["envFrom"] = json!([{ "configMapRef": { "name": map } }]);
+    deployment
+}
+
+pub(super) async fn create(cluster: &Cluster, name: &str, behaviour: &str) {
     let map = json!({ "metadata": { "name": name }, "data": { "BEHAVIOUR": behaviour } });
     cluster.create::<ConfigMap>(map).await;
 }
 
 /// As `kubectl apply` does with another file.
-async fn change(cluster: &Cluster, name: &str, behaviour: &str) {
+pub(super) async fn change(cluster: &Cluster, name: &str, behaviour: &str) {
     let patch = json!({ "data": { "BEHAVIOUR": behaviour } });
     let maps = cluster.api::<ConfigMap>();
     maps.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -54,14 +58,19 @@ async fn release(cluster: &Cluster, image: &str, map: &str) {
     cluster.patch("shop", &patch).await;
 }
 
-async fn behaviour(cluster: &Cluster, name: &str) -> Option<String> {
+pub(super) async fn behaviour(cluster: &Cluster, name: &str) -> Option<String> {
     let map = cluster.api::<ConfigMap>().get_opt(name).await.unwrap()?;
     map.data?.remove("BEHAVIOUR")
 }
 
 /// A daemon that knows the good release and what it names.
 async fn watch(with: &Cluster) -> Watch {
-    let mut watch = Watch::over_kind(with, WITH_MAPS, &on_errors()).await;
+    watch_in(with, WITH_MAPS, &on_errors()).await
+}
+
+/// The same with more said before the workload's name, and more keys for it.
+pub(super) async fn watch_in(with: &Cluster, place: &str, more: &str) -> Watch {
+    let mut watch = Watch::over_kind(with, place, more).await;
     let is_kept = async |watch: &Watch| {
         let view = watch.view().await;
         view["releases"].as_array().into_iter().flatten().any(|release| release["settings"].is_array())
