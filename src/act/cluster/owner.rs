@@ -299,24 +299,24 @@ fn under_way(owner: &OwnerObject) -> String {
 ///
 /// # Errors
 /// Why it could not be.
-pub(super) async fn rehearse(place: &Place<'_>) -> Result<(), String> {
+pub(super) async fn rehearse(place: &Place<'_>) -> Result<(), Outcome> {
     let owner = place.owner;
-    let mut last = String::new();
+    let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
-        let read = place.read().await.map_err(|outcome| outcome.why().unwrap_or_default().to_owned())?;
-        let read = read.ok_or_else(|| format!("there is no {owner}"))?;
+        let read = place.read().await?.ok_or_else(|| Outcome::Denied(format!("there is no {owner}")))?;
         if read.syncs() {
-            return Err(under_way(owner));
+            return Err(Outcome::Denied(under_way(owner)));
         }
         if read.is_paused(owner.tool) {
             return Ok(());
         }
         if let Some(set) = &read.set {
-            return Err(format!("ApplicationSet {set} makes {owner}, and would let it go on at once"));
+            let why = format!("ApplicationSet {set} makes {owner}, and would let it go on at once");
+            return Err(Outcome::Denied(why));
         }
         match place.patch(&read, read.paused(owner.tool, ""), Earnest::DryRun).await {
             Ok(()) => return Ok(()),
-            Err(error) => last = describe(&error),
+            Err(error) => last = refused(&error),
         }
     }
     Err(last)

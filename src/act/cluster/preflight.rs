@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use kube::Client;
 use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
 use super::setting::{self, Restored, Store};
-use super::write::rehearse;
+use super::write::{self, refused};
 use super::{owner, quota, switch};
-use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::record_names::{kept_name, record_name};
+use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
@@ -20,7 +21,6 @@ use crate::domain::settings::Setting;
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What stands in the way of the steps that are done in a cluster.
 /// How long one look at a step may take: one answer that does not come must not take the others' time.
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,6 +37,7 @@ pub struct Home {
     pub lease: String,
 }
 
+/// What stands in the way of the steps that are done in a cluster.
 pub(in crate::act) async fn findings(
     clients: &Clients,
     store: Option<Store<'_>>,
@@ -46,7 +47,7 @@ pub(in crate::act) async fn findings(
     within(async {
         let mut findings = Vec::new();
         for step in steps {
-            findings.extend(of_step(clients, store, workload, step).await);
+            findings.extend(persist(clients, || of_step(clients, store, workload, step)).await);
         }
         findings.dedup();
         findings
@@ -60,8 +61,8 @@ pub(in crate::act) async fn survey(
     clients: &Clients,
     granted: &Granted,
     (cluster, strategy): (&Kubernetes, Strategy),
-    steps: &[&StepKind],
     settings: &[Setting],
+    steps: &[&StepKind],
 ) -> Vec<Finding> {
     // Which namespace that of the pod is, is known to whoever follows it.
     let Some(namespace) = &cluster.namespace else { return Vec::new() };
@@ -88,7 +89,6 @@ pub(in crate::act) async fn survey(
     .await
 }
 
-/// Each right that is missing to pause the owners of a workload of this cluster, in the namespace of each.
 /// Each right that is missing in the daemon's own namespace: without the Lease it never leads, and what it can't record it
 /// does not begin.
 pub(in crate::act) async fn survey_home(
@@ -120,6 +120,7 @@ pub(in crate::act) async fn survey_home(
     .await
 }
 
+/// Each right that is missing to pause the owners of a workload of this cluster, in the namespace of each.
 pub(in crate::act) async fn survey_owners(
     clients: &Clients,
     granted: &Granted,
@@ -144,19 +145,41 @@ pub(in crate::act) async fn survey_owners(
     .await
 }
 
+/// That a look failed in a way that may pass, and what is found where it does not.
+struct Passing(Finding);
+
+/// What a look found.
+type Looked = Result<Vec<Finding>, Passing>;
+
+/// Looks again where that may help, as late as the API server asks for.
+async fn persist<F: Future<Output = Looked>>(clients: &Clients, look: impl Fn() -> F) -> Vec<Finding> {
+    let [shortest, longest, all] = PAUSES;
+    let pauses = ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest).without_max_times();
+    let bounded = || async {
+        let late = || finding(Aspect::Place, "API server", format!("did not answer within {} s", LOOK_LIMIT.as_secs()));
+        timeout(LOOK_LIMIT, look()).await.unwrap_or_else(|_| Err(Passing(late())))
+    };
+    let looked = bounded
+        .retry(pauses.with_total_delay(Some(all)))
+        .adjust(|_, pause| pause.map(|pause| pause.max(clients.asked_to_wait())).filter(|pause| *pause <= all))
+        .notify(|Passing(finding), pause| tracing::warn!(%finding, ?pause, "looked again after a pause"))
+        .await;
+    looked.unwrap_or_else(|Passing(finding)| vec![finding])
+}
+
 /// What stands in the way of pausing an owner.
-async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Vec<Finding> {
+async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
     let client = match clients.get(owner.context.as_deref()).await {
         Ok(client) => client,
-        Err(error) => return vec![finding(Aspect::Place, "API server", error.line())],
+        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
     };
     let needed = rights::to_pause(owner.tool);
-    let findings = told(&owner.namespace, rights::missing(&client, &owner.namespace, Some(&owner.name), &needed).await);
+    let missing = rights::missing(&client, &owner.namespace, Some(&owner.name), &needed).await;
+    let findings = ungranted(&owner.namespace, missing)?;
     if !findings.is_empty() {
-        return findings;
+        return Ok(findings);
     }
-    let rehearsed = owner::rehearse(&owner::Place::new(client, owner)).await;
-    rehearsed.err().map(|why| finding(Aspect::Place, &owner.to_string(), why)).into_iter().collect()
+    rehearsed(Aspect::Place, owner, owner::rehearse(&owner::Place::new(client, owner)).await)
 }
 
 /// What of a step the namespace has no room for.
@@ -173,7 +196,7 @@ async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     })
 }
 
-async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &WorkloadId, step: &StepKind) -> Vec<Finding> {
+async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &WorkloadId, step: &StepKind) -> Looked {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
         StepKind::RestoreTemplate { object, expect, source, to: _ } => {
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
@@ -202,7 +225,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
         | StepKind::AwaitRollout { .. }
         | StepKind::AwaitCapacity { .. }
         | StepKind::AwaitWell { .. }
-        | StepKind::Gate { .. } => return Vec::new(),
+        | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
     look(clients, store, object, rehearsal, &needed).await
 }
@@ -221,10 +244,10 @@ async fn look(
     object: &ClusterObject,
     rehearsal: Rehearsal<'_>,
     needed: &[Right],
-) -> Vec<Finding> {
+) -> Looked {
     let client = match clients.get(object.context.as_deref()).await {
         Ok(client) => client,
-        Err(error) => return vec![finding(Aspect::Place, "API server", error.line())],
+        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
     };
     let name = match &rehearsal {
         Rehearsal::Switch(switch) => &switch.service.name,
@@ -232,29 +255,47 @@ async fn look(
         Rehearsal::None | Rehearsal::Write(_) => &object.name,
     };
     let missing = rights::missing(&client, &object.namespace, Some(name), needed).await;
-    let findings = told(&object.namespace, missing);
+    let findings = ungranted(&object.namespace, missing)?;
     if !findings.is_empty() {
-        return findings;
+        return Ok(findings);
     }
-    let (what, rehearsed) = match &rehearsal {
-        Rehearsal::None => return findings,
-        Rehearsal::Write(change) => (object.to_string(), rehearse(&Place::new(client, object), change).await),
+    match &rehearsal {
+        Rehearsal::None => Ok(findings),
+        Rehearsal::Write(change) => {
+            rehearsed(Aspect::Place, object, write::rehearse(&Place::new(client, object), change).await)
+        }
         Rehearsal::Switch(switch) => {
-            (format!("Service {}", switch.service.name), switch::rehearse(&client, object, switch).await)
+            let what = format!("Service {}", switch.service.name);
+            rehearsed(Aspect::Place, what, switch::rehearse(&client, object, switch).await)
         }
         Rehearsal::Setting(what) => {
-            let rehearsed = match store {
+            let tried = match store {
                 Some(store) => setting::rehearse(&client, store, *what).await,
-                None => Err("what it said is kept nowhere".to_owned()),
+                None => Err(Outcome::Denied("what it said is kept nowhere".to_owned())),
             };
-            return rehearsed
-                .err()
-                .map(|why| finding(Aspect::Settings, &what.setting.to_string(), why))
-                .into_iter()
-                .collect();
+            rehearsed(Aspect::Settings, what.setting, tried)
         }
-    };
-    rehearsed.err().map(|why| finding(Aspect::Place, &what, why)).into_iter().collect()
+    }
+}
+
+/// What a rehearsal found.
+fn rehearsed(aspect: Aspect, what: impl ToString, tried: Result<(), Outcome>) -> Looked {
+    let found = |why: String| finding(aspect, &what.to_string(), why);
+    match tried {
+        Ok(()) | Err(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(Vec::new()),
+        Err(Outcome::Transient(why) | Outcome::TimedOut(why)) => Err(Passing(found(why))),
+        Err(Outcome::Conflict(why) | Outcome::Denied(why)) => Ok(vec![found(why)]),
+    }
+}
+
+/// The rights that are missing.
+fn ungranted(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Looked {
+    match missing {
+        Err(error) if matches!(refused(&error), Outcome::Transient(_)) => {
+            Err(Passing(finding(Aspect::Rights, "rights", describe(&error))))
+        }
+        missing => Ok(told(namespace, missing)),
+    }
 }
 
 fn told(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Vec<Finding> {

@@ -90,14 +90,10 @@ pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Res
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn rehearse(client: &Client, store: Store<'_>, what: Restored<'_>) -> Result<(), String> {
+pub(super) async fn rehearse(client: &Client, store: Store<'_>, what: Restored<'_>) -> Result<(), Outcome> {
     match attempt(client, store, what, Earnest::DryRun).await {
-        Ok(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(()),
-        Ok(Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why))
-        | Err(Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why)) => {
-            Err(why)
-        }
-        Err(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(()),
+        Ok(outcome) | Err(outcome) if outcome.is_done() => Ok(()),
+        Ok(outcome) | Err(outcome) => Err(outcome),
     }
 }
 

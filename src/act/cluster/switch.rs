@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 use super::object::Earnest;
 use super::service::{Front, ReadService};
 use super::write::{is_refusal, refused, unsettled};
-use crate::cluster::describe;
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{ClusterObject, Switch, listed};
 use crate::domain::response::plan::Outcome;
@@ -93,25 +92,21 @@ async fn lack(front: &Front<'_>, to: &RevisionId, switch: &Switch) -> Result<Opt
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn rehearse(client: &Client, object: &ClusterObject, switch: &Switch) -> Result<(), String> {
+pub(super) async fn rehearse(client: &Client, object: &ClusterObject, switch: &Switch) -> Result<(), Outcome> {
     let front = Front::new(client.clone(), object, &switch.service);
-    let told = |outcome: Outcome| match outcome {
-        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => why,
-        Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
-    };
-    let mut last = String::new();
+    let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
-        let read = front.read().await.map_err(told)?;
+        let read = front.read().await?;
         match standing(&read, switch) {
             Standing::There => return Ok(()),
-            Standing::Elsewhere => return Err(told(elsewhere(&front, &read))),
+            Standing::Elsewhere => return Err(elsewhere(&front, &read)),
             Standing::Before => {}
         }
         match front.patch(&read, switch, Earnest::DryRun).await {
             Ok(()) => return Ok(()),
-            Err(error) => last = describe(&error),
+            Err(error) => last = refused(&error),
         }
-        if front.read().await.map_err(told)?.version == read.version {
+        if front.read().await?.version == read.version {
             break;
         }
     }

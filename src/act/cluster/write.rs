@@ -120,25 +120,21 @@ fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
 ///
 /// # Errors
 /// Why it could not be made.
-pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), String> {
-    let told = |outcome: Outcome| match outcome {
-        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => why,
-        Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
-    };
-    place.read().await.map_err(told)?;
-    let goal = goal(place, change).await.map_err(told)?;
-    let mut last = String::new();
+pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), Outcome> {
+    place.read().await?;
+    let goal = goal(place, change).await?;
+    let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
-        let read = place.read().await.map_err(told)?;
+        let read = place.read().await?;
         if let Standing::There = standing(&read, change, &goal) {
             return Ok(());
         }
-        may_be_written(place, &read, change, &goal).map_err(told)?;
+        may_be_written(place, &read, change, &goal)?;
         match place.patch(&read, operations(&read, change, &goal), Earnest::DryRun).await {
             Ok(()) => return Ok(()),
-            Err(error) => last = describe(&error),
+            Err(error) => last = refused(&error),
         }
-        if place.read().await.map_err(told)?.generation == read.generation {
+        if place.read().await?.generation == read.generation {
             break;
         }
     }

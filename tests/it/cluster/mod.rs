@@ -16,6 +16,7 @@ mod pair;
 mod pki;
 mod plane;
 mod proxy;
+mod preflight;
 mod race;
 mod readiness;
 mod record;
