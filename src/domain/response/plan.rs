@@ -45,11 +45,11 @@ impl Plan {
     }
 
     /// Puts steps before all but the pauses of who would undo them, so that what stands in their way is met before anything is
-    /// touched; nowhere where no template goes back.
+    /// touched, and what comes up for the goal comes up with what they put back; nowhere where nothing is done.
     pub fn begin_with(&mut self, steps: Vec<Step>) {
-        if self.steps.iter().any(|step| matches!(step.kind, StepKind::RestoreTemplate { .. })) {
-            let is_pause = |step: &&Step| matches!(step.kind, StepKind::PauseOwner { .. });
-            let after = self.steps.iter().take_while(is_pause).count();
+        let is_pause = |step: &&Step| matches!(step.kind, StepKind::PauseOwner { .. });
+        let after = self.steps.iter().take_while(is_pause).count();
+        if after < self.steps.len() {
             self.steps.splice(after..after, steps);
         }
     }

@@ -17,12 +17,13 @@ use rollbackd::domain::policy::{Pin, Switch};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::Actuator;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::container::VERSION_HEADER;
 use super::namespace::{Cluster, LOOK_EVERY, Needs, deployment, on_cluster};
 use super::rolling::on_errors;
+use super::settings;
 use super::strategies::{all_at, object, of};
 use super::watch::Watch;
 
@@ -35,8 +36,7 @@ fn policy(place: &str, watch: &str) -> (String, String) {
     (format!("{place}{PLACE}"), format!("strategy = \"blue-green\"\n{watch}"))
 }
 
-async fn colour(cluster: &Cluster, name: &str, replicas: u32, image: &str) -> Deployment {
-    let mut colour = deployment(name, replicas, image);
+async fn colour(cluster: &Cluster, name: &str, mut colour: Value) -> Deployment {
     colour["spec"]["template"]["metadata"]["labels"] = json!({ "app": name, "tier": "web", "version": name });
     cluster.create(colour).await
 }
@@ -47,8 +47,12 @@ fn labels(colour: &str) -> BTreeMap<String, String> {
 
 /// Blue serves with two good pods, green has none.
 async fn blue_serves(cluster: &Cluster) -> Service {
-    colour(cluster, "blue", 2, "shop:v1").await;
-    colour(cluster, "green", 0, "shop:v1").await;
+    blue_serves_as(cluster, |deployment| deployment).await
+}
+
+async fn blue_serves_as(cluster: &Cluster, is_made: impl Fn(Value) -> Value) -> Service {
+    colour(cluster, "blue", is_made(deployment("blue", 2, "shop:v1"))).await;
+    colour(cluster, "green", is_made(deployment("green", 0, "shop:v1"))).await;
     cluster.rolled_out("blue").await;
     let spec = json!({ "selector": labels("blue"), "ports": [{ "port": 80, "targetPort": "http" }] });
     cluster.create(json!({ "metadata": { "name": "shop" }, "spec": spec })).await
@@ -56,14 +60,18 @@ async fn blue_serves(cluster: &Cluster) -> Service {
 
 /// A bad release comes up in green and gets the traffic, as whoever deploys would have it.
 async fn green_gets_a_bad_release(cluster: &Cluster) {
-    let container = json!({ "name": "app", "image": BAD });
+    green_gets(cluster, BAD).await;
+}
+
+async fn green_gets(cluster: &Cluster, image: &str) {
+    let container = json!({ "name": "app", "image": image });
     let patch = json!({ "spec": { "replicas": 2, "template": { "spec": { "containers": [container] } } } });
     cluster.patch("green", &patch).await;
     cluster.rolled_out("green").await;
     select(cluster, json!(labels("green"))).await;
 }
 
-async fn select(cluster: &Cluster, selector: serde_json::Value) {
+async fn select(cluster: &Cluster, selector: Value) {
     let services = cluster.api::<Service>();
     let patch = json!([{ "op": "replace", "path": "/spec/selector", "value": selector }]);
     let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).unwrap());
@@ -161,6 +169,27 @@ fn a_colour_without_pods_is_scaled_up_before_it_gets_the_traffic_and_the_bad_one
         assert_eq!(steps.len(), 6, "{steps:#?}");
         assert!(matches!(&steps[4].0, StepKind::AwaitWell { .. }), "{steps:#?}");
         assert!(steps.iter().all(|(_, outcome)| *outcome == Outcome::Applied), "{steps:#?}");
+    });
+}
+
+/// Blue runs as it began; but whichever pod of it starts next reads what the ConfigMap says.
+#[test]
+fn a_configmap_that_was_changed_for_the_bad_colour_goes_back_before_the_traffic() {
+    on_cluster(Needs::Pods, async |cluster| {
+        settings::create(cluster, "shop-config", "rate20").await;
+        blue_serves_as(cluster, |deployment| settings::naming(deployment, "shop-config")).await;
+        let (place, policy) = policy("keep = [\"configmaps\"], ", &on_errors());
+        let mut watch = settings::watch_in(cluster, &place, &policy).await;
+        settings::change(cluster, "shop-config", "errors40").await;
+        green_gets(cluster, "shop:v2").await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(last(&alerts).0, Phase::Restored, "{}", last(&alerts).1);
+        let service: Service = cluster.api().get("shop").await.unwrap();
+        assert_eq!(selector(&service), labels("blue"));
+        assert_eq!(settings::behaviour(cluster, "shop-config").await.as_deref(), Some("rate20"));
+        let steps = steps(&watch).await;
+        let [(StepKind::RestoreSetting { .. }, Outcome::Applied), rest @ ..] = &steps[..] else { panic!("{steps:#?}") };
+        assert!(rest.iter().any(|(kind, _)| matches!(kind, StepKind::SwitchService { .. })), "{steps:#?}");
     });
 }
 

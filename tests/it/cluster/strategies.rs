@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::namespace::{Cluster, LOOK_EVERY, Needs, PATIENCE, deployment, is_ready, on_cluster, template};
 use super::rolling::on_errors;
+use super::settings;
 use super::watch::Watch;
 
 /// What is not ready is bad soon.
@@ -176,6 +177,29 @@ fn a_bad_canary_goes_and_stable_serves_on() {
         cluster.patch("try", &patch).await;
         of(&watch.told_to_the_end().await, Phase::Restored);
         cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        let after = cluster.rolled_out("shop").await;
+        assert_eq!(after.metadata.generation, stable.metadata.generation, "stable was not touched");
+    });
+}
+
+/// Stable goes on as it began; but whichever pod of it starts next reads what the ConfigMap says.
+#[test]
+fn a_configmap_that_was_changed_for_a_canary_goes_back_with_it() {
+    on_cluster(Needs::Pods, async |cluster| {
+        settings::create(cluster, "shop-config", "rate20").await;
+        cluster.create::<Deployment>(settings::shop("shop:v1", "shop-config")).await;
+        cluster.create::<Deployment>(settings::naming(deployment("try", 0, "shop:v1"), "shop-config")).await;
+        let stable = cluster.rolled_out("shop").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let place = "keep = [\"configmaps\"], canary = \"try\", deployment";
+        let mut watch = settings::watch_in(cluster, place, &policy).await;
+        settings::change(cluster, "shop-config", "errors40").await;
+        let container = json!({ "name": "app", "image": "shop:v2" });
+        let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
+        cluster.patch("try", &patch).await;
+        of(&watch.told_to_the_end().await, Phase::Restored);
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        assert_eq!(settings::behaviour(cluster, "shop-config").await.as_deref(), Some("rate20"));
         let after = cluster.rolled_out("shop").await;
         assert_eq!(after.metadata.generation, stable.metadata.generation, "stable was not touched");
     });

@@ -1,5 +1,11 @@
-//! Putting back what a release names: before its template, and only what nobody changed since the release in place was
-//! judged.
+//! Putting back what a release names: before anything else is done, and only what nobody changed since the release in place
+//! was judged.
+//!
+//! Where the goal runs already, as the other colour or beside a canary, its pods began with what was there then; but the next
+//! one that starts, and every one that reads its settings while it runs, has what there is now. So they go back there too, and
+//! likewise first: what is scaled up for the traffic must come up with them, and what has gone bad by them must be well again
+//! before it gets any. That the bad release may name the same and still serves for a moment is no other than with a template
+//! that goes back pod by pod.
 
 use crate::domain::id::RevisionId;
 use crate::domain::incident::ledger::Ledger;

@@ -268,6 +268,39 @@ fn between_colours_a_second_attempt_does_the_same_from_wherever_the_first_came()
 }
 
 #[test]
+fn what_the_goal_names_goes_back_before_everything_but_the_pauses() {
+    let titles = |kinds: &[StepKind], first: &[StepKind]| -> Vec<String> {
+        let steps = |kinds: &[StepKind]| {
+            let step = |kind: &StepKind| Step { kind: kind.clone(), timeout: Span::from_secs(1) };
+            kinds.iter().map(step).collect::<Vec<Step>>()
+        };
+        let mut plan = Plan {
+            attempt: 1,
+            purpose: Purpose::First,
+            strategy: Strategy::BlueGreen,
+            from: "v2".into(),
+            to: "v1".into(),
+            steps: steps(kinds),
+            deadline: Timestamp::default(),
+        };
+        plan.begin_with(steps(first));
+        plan.steps.iter().map(|step| step.kind.title()).collect()
+    };
+    let release = |name: &str| StepKind::AwaitWell { release: name.into() };
+    let object = || OwnerObject {
+        context: None,
+        tool: GitopsTool::ArgoCd,
+        namespace: "argocd".to_owned(),
+        name: "web".to_owned(),
+    };
+    let pause = StepKind::PauseOwner { owner: object(), limit: Span::from_secs(60), is_paused: false };
+    let all = titles(&[pause.clone(), release("switch")], &[release("setting")]);
+    assert_eq!(all[1..], [release("setting").title(), release("switch").title()], "{all:?}");
+    assert_eq!(titles(std::slice::from_ref(&pause), &[release("setting")]), [pause.title()], "nothing is done");
+    assert!(titles(&[], &[release("setting")]).is_empty());
+}
+
+#[test]
 fn whoever_would_undo_it_is_paused_first_where_the_policy_says_so() {
     let gitops = |tool, namespace: Option<&str>, name: Option<&str>| Owner::Gitops {
         tool,
