@@ -176,6 +176,7 @@ impl Actuator for Hands {
             }
             StepKind::Scale { object, expect, replicas, only_from } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };
+                let expect = only_from.is_none().then(|| expect.clone());
                 cluster::scale(way, object, expect, number, limit).await
             }
             StepKind::DeleteStuck { object, release } => {

@@ -64,10 +64,18 @@ impl Fleet {
         }
     }
 
-    /// Closes a workload's open incident, because it is no longer in the policy.
-    pub fn forget(&mut self, id: &WorkloadId, now: Timestamp, out: &mut Output) {
+    /// From here on only ends what was begun for a workload, because it is no longer in the policy. Once that is done it
+    /// [`has_left`](Controller::has_left), and is to be removed.
+    pub fn leave(&mut self, id: &WorkloadId) {
         if let Some(controller) = self.controllers.get_mut(id) {
-            controller.forget(now, out);
+            controller.leave();
+        }
+    }
+
+    /// A workload is still in the policy.
+    pub fn stay(&mut self, id: &WorkloadId) {
+        if let Some(controller) = self.controllers.get_mut(id) {
+            controller.stay();
         }
     }
 
@@ -232,10 +240,11 @@ impl Fleet {
         self.controllers.get(id).map(|controller| controller.explain(now, &fleet))
     }
 
-    /// What a rollback by hand of one workload would do now.
+    /// What a rollback by hand of one workload would do now; nothing for one that is not in the policy any more.
     pub fn preview(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Preview> {
         let fleet = self.view_for(id, now);
-        self.controllers.get(id).map(|controller| controller.preview(now, &fleet))
+        let controller = self.controllers.get(id).filter(|controller| !controller.is_leaving())?;
+        Some(controller.preview(now, &fleet))
     }
 
     /// The earliest time at which a workload wants a tick, and all that are due by `now`.

@@ -125,6 +125,35 @@ pub struct WorkloadPolicy {
     pub habitat: Habitat,
 }
 
+impl WorkloadPolicy {
+    /// That of a workload which is in no policy any more: nothing is looked at, judged or planned by it.
+    #[must_use]
+    pub fn of_the_departed(id: WorkloadId, notify: Vec<ReceiverName>) -> Self {
+        let place = ReleaseDir { root: PathBuf::new(), releases: PathBuf::new(), instances: Vec::new() };
+        Self {
+            id,
+            mode: Mode::Observe,
+            strategy: Strategy::Rolling,
+            interval: Span::from_secs(5),
+            probation: Span::ZERO,
+            known_good_after: Span::ZERO,
+            deadline: Span::from_secs(300),
+            cooldown: Span::ZERO,
+            per_day: 0,
+            gitops: Gitops::Alert,
+            gitops_limit: Span::ZERO,
+            warmup: Span::ZERO,
+            namespace: String::new(),
+            operands: Operands::default(),
+            signals: BTreeMap::new(),
+            triggers: Vec::new(),
+            verify: Verify { stable_for: Span::ZERO, checks: Vec::new(), health: false, smoke: None },
+            notify,
+            habitat: Habitat::ReleaseDir(place),
+        }
+    }
+}
+
 /// Index into [`Operands`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct OperandId(pub u16);

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ports::{Actuator, Journal, JournalError};
 use super::{Engine, Input};
-use crate::domain::controller::{Explanation, Output, Preview, Refusal, Reply, Request, RequestKind, WorkloadView};
+use crate::domain::controller::{Controller, Explanation, Preview, Refusal, Reply, Request, RequestKind, WorkloadView};
 use crate::domain::health::memory::Memory;
 use crate::domain::id::{SignalName, WorkloadId};
 use crate::domain::incident::state::WorkloadState;
@@ -57,6 +57,8 @@ pub enum Call {
     Ask(WorkloadId, Request, oneshot::Sender<Reply>),
     /// Puts these policies in force and forgets all other workloads.
     Adopt(Vec<Adoption>, oneshot::Sender<Result<(), JournalError>>),
+    /// Ends what was begun for workloads that are not in the policy any more, and then forgets them.
+    Part(Vec<Adoption>, oneshot::Sender<()>),
     /// Goes on from these states, for a term of this daemon's; says whether that term is still going on.
     Lead(u64, Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<bool>),
     /// What another replica recorded.
@@ -166,6 +168,15 @@ impl Handle {
         Ok(self.call(|answer| Call::Adopt(policies, answer)).await??)
     }
 
+    /// Ends what was begun for workloads that left the policy while nobody was there, and then forgets them. Returns once it
+    /// has begun.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn part(&self, left: Vec<Adoption>) -> Result<(), Unavailable> {
+        self.call(|answer| Call::Part(left, answer)).await
+    }
+
     /// Goes on from these states, for a term of this daemon's: `false` where that is over already.
     ///
     /// # Errors
@@ -210,6 +221,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 let adopted = self.adopt(policies).await;
                 answered(answer.send(adopted));
             }
+            Call::Part(left, answer) => {
+                self.part(left).await;
+                answered(answer.send(()));
+            }
             Call::Lead(term, states, answer) => {
                 let leads = self.lead(term, states).await;
                 answered(answer.send(leads));
@@ -223,6 +238,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     fn explain(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
         let mut explanation = self.fleet.explain(id, now)?;
+        if self.fleet.get(id).is_some_and(Controller::is_leaving) {
+            explanation.decision = "it is no longer in the policy: only what was begun is ended".to_owned();
+        }
         if let Some(why) = self.why_standing_by() {
             explanation.decision = format!("nothing is done: {why}");
             explanation.would_change.insert(0, format!("nothing is done on standby: {why}"));
@@ -281,16 +299,19 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let keep: Vec<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
-        for id in gone {
-            let mut out = Output::default();
-            let now = self.now();
-            // On standby the other replica closes what is open, or the next term begins with it.
+        for id in &gone {
+            // On standby the other replica ends what was begun, or the next term begins with it.
             if self.leads() {
-                self.fleet.forget(&id, now, &mut out);
-                self.carry_out(&id, out).await;
-                self.require_journal()?;
+                self.take_leave(id).await;
+            } else {
+                self.fleet.remove(id);
             }
-            self.fleet.remove(&id);
+            if let Err(error) = self.require_journal() {
+                for id in &gone {
+                    self.fleet.stay(id);
+                }
+                return Err(error);
+            }
         }
         for Adoption { policy, state, memory } in policies {
             if !self.fleet.adopt(Arc::clone(&policy)) {
@@ -301,6 +322,29 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         self.next_tick = self.now();
         Ok(())
+    }
+
+    /// Ends what was begun for a workload that is not in the policy any more, and then forgets it.
+    async fn take_leave(&mut self, id: &WorkloadId) {
+        self.fleet.leave(id);
+        self.feed(id, Input::Tick).await;
+        if self.fleet.get(id).is_some() {
+            tracing::info!(workload = %id, "no longer in the policy: what was begun for it is ended first");
+        }
+    }
+
+    /// The same of workloads that left the policy while nobody was there.
+    async fn part(&mut self, left: Vec<Adoption>) {
+        for Adoption { policy, state, memory: _ } in left {
+            let id = policy.id.clone();
+            if !self.leads() {
+                return;
+            }
+            if self.fleet.get(&id).is_none() {
+                self.fleet.add(policy, state);
+            }
+            self.take_leave(&id).await;
+        }
     }
 
     fn require_journal(&self) -> Result<(), JournalError> {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::controller::{Answer, Input, Job, JobResult, Output, Reply, Work};
+use crate::domain::controller::{Answer, Controller, Input, Job, JobResult, Output, Reply, Work};
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::Event;
@@ -222,6 +222,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let mut reply = self.fleet.handle(id, input, now, &mut out);
         if !self.carry_out(id, out).await && !self.leads() {
             reply = reply.map(|_| Err(self.refusal()));
+        }
+        if self.fleet.get(id).is_some_and(Controller::has_left) {
+            self.fleet.remove(id);
         }
         if let Some(controller) = self.fleet.get(id) {
             self.edges.looks.pace(id, controller.is_tense());

@@ -65,15 +65,15 @@ pub(super) async fn restore_template(
     within(way, object, &change, limit).await
 }
 
-/// Sets how many pods `object` should have, if it has the template of `expect`.
+/// Sets how many pods `object` should have, if it has the template of `expect` where that is given.
 pub(super) async fn scale(
     way: Way<'_>,
     object: &ClusterObject,
-    expect: &RevisionId,
+    expect: Option<RevisionId>,
     number: Number,
     limit: Duration,
 ) -> Outcome {
-    within(way, object, &Change::Replicas { expect: Some(expect.clone()), number }, limit).await
+    within(way, object, &Change::Replicas { expect, number }, limit).await
 }
 
 /// Puts what a release names back as it was with it, if nobody changed it since.

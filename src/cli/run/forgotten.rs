@@ -1,23 +1,35 @@
 //! What is open of workloads that left the policy while no daemon ran: it is closed, and all receivers are told, since the
-//! workload's own are not known any more. Otherwise a page about it would stay open for ever.
+//! workload's own are not known any more. Otherwise a page about it would stay open for ever. Where something that was begun
+//! is not over, that is ended first.
+
+use std::sync::Arc;
 
 use crate::config::model::Config;
 use crate::domain::controller;
+use crate::domain::health::memory::Memory;
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::state::WorkloadState;
+use crate::domain::policy::WorkloadPolicy;
 use crate::domain::time::Timestamp;
+use crate::engine::Adoption;
 use crate::engine::ports::{Batch, Journal, Notice};
 
-/// Closes it. What can't be written now is tried at the next start.
+/// Closes it, and gives those for which something is to be ended before. What can't be written now is tried at the next start.
 pub(super) async fn close(
     journal: &impl Journal,
     states: &[(WorkloadId, WorkloadState)],
     is_known: impl Fn(&WorkloadId) -> bool,
     config: &Config,
     now: Timestamp,
-) {
+) -> Vec<Adoption> {
     let receivers: Vec<ReceiverName> = config.receivers.keys().cloned().collect();
+    let mut left = Vec::new();
     for (workload, state) in states.iter().filter(|(id, _)| !is_known(id)) {
+        if controller::owes(state) {
+            let policy = Arc::new(WorkloadPolicy::of_the_departed(workload.clone(), receivers.clone()));
+            left.push(Adoption { policy, state: state.clone(), memory: Memory::default() });
+            continue;
+        }
         let Some((record, alert)) = controller::forgotten(workload, state.clone(), now) else { continue };
         let incident = alert.incident.clone();
         let notice = Notice { alert, receivers: receivers.clone() };
@@ -28,6 +40,7 @@ pub(super) async fn close(
             }
         }
     }
+    left
 }
 
 #[cfg(test)]
@@ -62,8 +75,9 @@ mod tests {
         for _ in 0..2 {
             let states: Vec<_> =
                 store.reader().fold().await.unwrap().into_iter().map(|(id, s)| (id, s.unwrap())).collect();
-            close(&store, &states, |id| config.workloads.contains_key(id), &config, Timestamp::from_millis(2_000))
-                .await;
+            let now = Timestamp::from_millis(2_000);
+            let left = close(&store, &states, |id| config.workloads.contains_key(id), &config, now).await;
+            assert!(left.is_empty(), "nothing was begun for it");
         }
         let due = store.due(&"oncall".into(), Timestamp::from_millis(3_000), 9).await.unwrap();
         let told: Vec<String> = due.into_iter().map(|delivery| delivery.alert.unwrap().reason).collect();

@@ -178,10 +178,11 @@ async fn assemble(
     let (states, damaged) = fold(&store).await?;
     let newest = states.iter().map(|(_, state)| state.last_at).max();
     let clock = Clock::start(newest);
+    let mut left = Vec::new();
     let ballot = match &config.daemon.lease {
         None => {
-            forgotten::close(&store, &states, |workload| policy.in_force().may_know(workload), config, clock.now())
-                .await;
+            let may_know = |workload: &WorkloadId| policy.in_force().may_know(workload);
+            left = forgotten::close(&store, &states, may_know, config, clock.now()).await;
             None
         }
         Some(lease) => Some(terms::ballot(lease, store.clone(), clock).await?),
@@ -190,8 +191,8 @@ async fn assemble(
         None => (Books::alone(store.clone()), Arc::new(Alone)),
         Some(ballot) => (ballot.books.clone(), Arc::clone(&ballot.tenure) as Arc<dyn Leadership>),
     };
-    let now: Now = Arc::new(move || clock.now());
     let home = ballot.as_ref().map(|ballot| ballot.home.clone());
+    let now: Now = Arc::new(move || clock.now());
     let stop = CancellationToken::new();
     let mut duties = JoinSet::new();
 
@@ -226,6 +227,7 @@ async fn assemble(
     }
     let (engine, handle) = Engine::new(fleet, edges, observations);
     duties.spawn(named("engine", engine.run(stop.clone())));
+    handle.part(left).await?;
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
     duties.spawn(named("memory", keeper.clone().keep(stop.clone())));
     let (in_force, policy_in_force) = watch::channel(Arc::clone(policy.in_force()));

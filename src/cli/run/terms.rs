@@ -121,10 +121,12 @@ impl Terms {
         }
         let policy = Arc::clone(&self.policy.borrow());
         let now = (self.clocks.timeline)();
-        forgotten::close(&self.books, &states, |workload| policy.may_know(workload), policy.config(), now).await;
+        let left =
+            forgotten::close(&self.books, &states, |workload| policy.may_know(workload), policy.config(), now).await;
         let open = states.iter().filter(|(_, state)| state.incident.is_some()).count();
         if self.engine.lead(term, states).await? {
             tracing::info!(term, open, "this replica leads");
+            self.engine.part(left).await?;
         }
         Ok(())
     }

@@ -70,7 +70,12 @@ impl Controller {
 
     /// A step that was under way when the daemon ended, and that nobody does now: after the plan's deadline it is not taken
     /// up again, since what called for it may be over.
-    fn too_late_to_resume(&self, plan: &Plan, progress: &Progress, now: Timestamp) -> Option<(u32, Outcome)> {
+    pub(super) fn too_late_to_resume(
+        &self,
+        plan: &Plan,
+        progress: &Progress,
+        now: Timestamp,
+    ) -> Option<(u32, Outcome)> {
         let Progress::Running { step, .. } = progress else { return None };
         let kind = &plan.steps.get(usize::try_from(*step).ok()?)?.kind;
         let is_adrift = self.in_flight.is_none() && !kind.is_judged();

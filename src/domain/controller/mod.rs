@@ -5,6 +5,7 @@
 
 mod decide;
 mod execute;
+mod leaving;
 mod operator;
 mod owners;
 mod recorder;
@@ -38,6 +39,7 @@ use owners::PutBacks;
 use recorder::Asked;
 use settings::SettingsSeen;
 
+pub use leaving::owes;
 pub use operator::{Accepted, Refusal, Request, RequestKind};
 pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, Standstill, WorkloadView};
 
@@ -187,6 +189,8 @@ pub struct Controller {
     /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
     seen_good: BTreeSet<TriggerName>,
     put_backs: PutBacks,
+    /// It is not in the policy any more.
+    is_leaving: bool,
 }
 
 impl Controller {
@@ -227,12 +231,14 @@ impl Controller {
             stable_since: None,
             seen_good: BTreeSet::new(),
             put_backs: PutBacks::default(),
+            is_leaving: false,
         }
     }
 
     /// Puts another policy in force. Windows start anew; the journal's state stays, and the past of the signals that are
     /// read as before.
     pub fn adopt(&mut self, policy: Arc<WorkloadPolicy>) {
+        self.stay();
         if *self.policy == *policy {
             return;
         }
@@ -347,13 +353,6 @@ impl Controller {
         Span::from_millis(self.policy.interval.as_millis() / FAST_FACTOR).max(SHORTEST_PACE)
     }
 
-    /// Closes the open incident, because the workload is no longer in the policy.
-    pub fn forget(&mut self, now: Timestamp, out: &mut Output) {
-        if self.state.incident.is_some() {
-            self.record(Event::Closed { how: Closing::Forgotten }, now, out);
-        }
-    }
-
     /// Only remembers what was seen; decides nothing. For the time in which no record can be written.
     pub fn observe_only(&mut self, observation: &Observation) {
         self.take_in(observation);
@@ -361,6 +360,10 @@ impl Controller {
 
     /// Remembers what was seen and judges it; decides nothing. For the time in which another replica does.
     pub fn stand_by(&mut self, observation: Option<&Observation>, now: Timestamp) {
+        if self.is_leaving {
+            self.assessment.at = now;
+            return;
+        }
         let mut due = observation.is_none();
         if let Some(observation) = observation {
             self.take_in(observation);
@@ -373,6 +376,9 @@ impl Controller {
 
     /// Takes one input and gives everything that follows from it. Never later than `now` of an earlier call.
     pub fn handle(&mut self, input: Input, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Option<Reply> {
+        if self.is_leaving {
+            return self.handle_leaving(input, now, fleet, out);
+        }
         let mut reply = None;
         let judge = match input {
             Input::Observed(observation) => {
@@ -390,10 +396,7 @@ impl Controller {
                 return None;
             }
             Input::NotBegun(why) => {
-                self.in_flight = None;
-                if let Some(step) = self.running_step() {
-                    self.record(Event::StepFinished { step, outcome: Outcome::Denied(why) }, now, out);
-                }
+                self.note_not_begun(why, now, out);
                 true
             }
             Input::Asked(request) => {
@@ -411,6 +414,13 @@ impl Controller {
             self.ask_to_keep(now, out);
         }
         reply
+    }
+
+    fn note_not_begun(&mut self, why: String, now: Timestamp, out: &mut Output) {
+        self.in_flight = None;
+        if let Some(step) = self.running_step() {
+            self.record(Event::StepFinished { step, outcome: Outcome::Denied(why) }, now, out);
+        }
     }
 
     fn take_in(&mut self, observation: &Observation) {

@@ -81,10 +81,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::domain::controller::{Answer, Input, JobResult, owes};
     use crate::domain::health::verdict::Assessment;
     use crate::domain::incident::record::{Cause, Closing, Goal, Record};
     use crate::domain::incident::state::WorkloadState;
     use crate::domain::policy::{GitopsTool, Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Strategy};
+    use crate::domain::response::guard::FleetView;
     use crate::domain::response::plan::{Purpose, Step};
     use crate::domain::testing;
 
@@ -180,6 +182,27 @@ mod tests {
         assert!(is_due(&after(then(paused(), vec![escalated()])), 20), "nothing was taken back");
         let stopped = Event::Paused { by: "ops".to_owned(), reason: "stop".to_owned() };
         assert!(!is_due(&after(then(paused(), vec![escalated(), stopped])), 10_000));
+    }
+
+    #[test]
+    fn an_owner_goes_on_by_its_limit_though_the_workload_left_the_policy() {
+        let mut controller = after(then(begun(Some(Outcome::Applied)), vec![release("v1")]));
+        assert!(owes(controller.state()));
+        controller.leave();
+        let mut handle = |input, seconds| {
+            let mut out = Output::default();
+            controller.handle(input, at(seconds), &FleetView::default(), &mut out);
+            (out, controller.has_left())
+        };
+        let (out, has_left) = handle(Input::Tick, 20);
+        assert!(matches!(out.records[0].event, Event::Closed { how: Closing::Forgotten }), "{:?}", out.records);
+        assert!(!has_left && handle(Input::Tick, 600).0.jobs.is_empty(), "it would write over the rollback");
+        let (out, has_left) = handle(Input::Tick, 611);
+        let [job] = &out.jobs[..] else { panic!("{out:?}") };
+        assert!(job.work == put_back(owner()) && !has_left);
+        let answer = Answer { ticket: job.ticket, result: JobResult::Step(Outcome::Applied) };
+        let (out, has_left) = handle(Input::Done(answer), 612);
+        assert!(out.alerts[0].reason.contains("goes on again") && has_left, "{:?}", out.alerts);
     }
 
     #[test]

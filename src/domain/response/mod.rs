@@ -1,6 +1,7 @@
 //! What to do about it: guards, decision, plan, verification, escalation.
 
 mod attribution;
+pub mod ending;
 pub mod goal;
 pub mod guard;
 pub mod hold;

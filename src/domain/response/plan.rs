@@ -219,7 +219,7 @@ pub enum StepKind {
         expect: RevisionId,
         /// How many.
         replicas: u32,
-        /// Only where it should have so many before; whoever set another number meant it.
+        /// Only where it should have so many before, and then whatever release it is at: whoever set another number meant it.
         #[serde(default)]
         only_from: Option<u32>,
     },
@@ -377,7 +377,7 @@ impl StepKind {
                 format!("scale {object} to {replicas} while it is at {expect}")
             }
             StepKind::Scale { object, expect, replicas, only_from: Some(from) } => {
-                format!("scale {object} from {from} to {replicas} while it is at {expect}")
+                format!("scale {object} from {from} to {replicas}, last known to be at {expect}")
             }
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")

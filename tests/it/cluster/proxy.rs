@@ -36,6 +36,8 @@ pub(super) enum Ask {
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
+    /// Nothing yet: this one is let through.
+    Nothing,
     /// The proxy answers, and nothing reaches the server.
     Answer(StatusCode, Value),
     /// The same, with the seconds that are to be waited.
@@ -175,7 +177,7 @@ async fn answer(
 ) -> Result<Response<axum::body::Body>, io::Error> {
     let lost = || io::Error::from(io::ErrorKind::ConnectionReset);
     match fault {
-        None => {}
+        None | Some(Fault::Nothing) => {}
         Some(Fault::Answer(status, body)) => return Ok(own(status, &body)),
         Some(Fault::TooMany(seconds)) => {
             let mut answer = Response::new("Too many requests, please try again later.\n".into());

@@ -12,6 +12,7 @@ use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::Record;
 use rollbackd::domain::time::Timestamp;
 use rollbackd::store::Store;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -84,6 +85,20 @@ impl Watch {
         self.child.kill().await.unwrap();
         self.child = run(self.dir.path(), cluster);
         self.becomes_ready().await;
+    }
+
+    /// Takes the workload out of the policy file.
+    pub(super) fn strike_out(&self) {
+        let path = self.dir.path().join("policy.toml");
+        let policy = std::fs::read_to_string(&path).unwrap();
+        let (rest, _) = policy.split_once("[workload.").expect("a workload");
+        std::fs::write(path, rest).unwrap();
+    }
+
+    /// Has the daemon read its policy anew.
+    pub(super) fn hang_up(&self) {
+        let id = self.child.id().expect("it runs");
+        kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), Signal::HUP).unwrap();
     }
 
     /// The same, with something that was kept of a workload meanwhile.

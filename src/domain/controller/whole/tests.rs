@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Work};
+use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Reply, Work};
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
@@ -64,18 +64,22 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
 }
 
 /// A controller whose direct rollback has begun: everything is scaled down, and the template is about to go back.
-struct World {
-    controller: Controller,
-    now: u64,
+pub(in crate::domain::controller) struct World {
+    pub(in crate::domain::controller) controller: Controller,
+    pub(in crate::domain::controller) now: u64,
     view: ReleaseView,
     /// What each preflight finds of a plan that gives a template back.
     findings: Vec<Finding>,
-    events: Vec<Event>,
-    done: Vec<StepKind>,
+    /// Whether a template may be given back.
+    pub(in crate::domain::controller) is_willing: bool,
+    /// Whether anything may be scaled up.
+    pub(in crate::domain::controller) scales: bool,
+    pub(in crate::domain::controller) events: Vec<Event>,
+    pub(in crate::domain::controller) done: Vec<StepKind>,
 }
 
 impl World {
-    fn scaled_down() -> Self {
+    pub(in crate::domain::controller) fn scaled_down() -> Self {
         let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
         let plan = {
             let ground = Ground { from: &"v2".into(), goal: &goal, view: &view("v2", 3), well: &[] };
@@ -121,17 +125,32 @@ impl World {
         }
         let controller = Controller::new(Arc::new(policy()), state);
         let view = view("v2", 0);
-        Self { controller, now: 10, view, findings: Vec::new(), events: Vec::new(), done: Vec::new() }
+        Self {
+            controller,
+            now: 10,
+            view,
+            findings: Vec::new(),
+            is_willing: false,
+            scales: true,
+            events: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
-    /// A second goes by: it is looked, and every job is done. Giving a template back is denied.
-    fn second(&mut self) {
+    /// A second goes by: it is looked, and every job is done. Giving a template back is denied, unless it is said otherwise.
+    pub(in crate::domain::controller) fn second(&mut self) {
         self.now += 1;
         let seen = Seen::Releases(Ok(self.view.clone()));
-        let mut inputs = vec![Input::Observed(Observation { workload: "app".into(), at: at(self.now), seen })];
+        self.feed(Input::Observed(Observation { workload: "app".into(), at: at(self.now), seen }));
+    }
+
+    /// One input, and every job that follows from it is done.
+    pub(in crate::domain::controller) fn feed(&mut self, input: Input) -> Option<Reply> {
+        let (mut inputs, mut first) = (vec![input], None);
         while let Some(input) = inputs.pop() {
             let mut out = Output::default();
-            self.controller.handle(input, at(self.now), &FleetView::default(), &mut out);
+            let reply = self.controller.handle(input, at(self.now), &FleetView::default(), &mut out);
+            first = first.or(reply);
             assert!(out.refused.is_empty(), "{:?}", out.refused);
             self.events.extend(out.records.into_iter().map(|record| record.event));
             for job in out.jobs {
@@ -139,6 +158,7 @@ impl World {
                 inputs.push(Input::Done(Answer { ticket: job.ticket, result }));
             }
         }
+        first
     }
 
     fn result_of(&mut self, work: Work) -> JobResult {
@@ -149,7 +169,9 @@ impl World {
             }
             Work::Step { kind, .. } => {
                 let outcome = match &kind {
+                    StepKind::RestoreTemplate { .. } if self.is_willing => Outcome::Applied,
                     StepKind::RestoreTemplate { .. } => Outcome::Denied("no".to_owned()),
+                    StepKind::Scale { .. } if !self.scales => Outcome::Denied("not any more".to_owned()),
                     StepKind::Scale { replicas, .. } => {
                         self.view.orchestrated.as_mut().unwrap().replicas = *replicas;
                         Outcome::Applied
@@ -184,7 +206,7 @@ impl World {
         plans.collect()
     }
 
-    fn replicas(&self) -> u32 {
+    pub(in crate::domain::controller) fn replicas(&self) -> u32 {
         self.view.orchestrated.as_ref().unwrap().replicas
     }
 }
