@@ -37,6 +37,11 @@ const ATTEMPTS: u32 = 5;
 /// Time between two looks at a sync that is to end.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long Flux may take to end what it has begun. It says so for as long as it waits for the pods of what it brought, which
+/// with a bad release is until its own timeout, minutes later: by then it has long written what it had to write. What it
+/// writes all the same is met by the steps that come after.
+const FLUX_LIMIT: Duration = Duration::from_secs(10);
+
 /// What is to be so.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::act) enum Wish {
@@ -143,7 +148,19 @@ impl Read {
         }
     }
 
-    /// A sync that was begun goes on whatever the policy has become.
+    /// Whether Flux has begun to bring what its source says; it goes on with that though it is told to wait. Between two tries
+    /// of what failed it says another word.
+    fn reconciles(&self) -> bool {
+        let conditions = self.data.pointer("/status/conditions").and_then(Value::as_array);
+        let is = |condition: &Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
+        conditions.into_iter().flatten().any(|condition| {
+            is(condition, "type", "Reconciling")
+                && is(condition, "status", "True")
+                && is(condition, "reason", "Progressing")
+        })
+    }
+
+    /// A sync of Argo CD that was begun goes on whatever the policy has become.
     fn syncs(&self) -> bool {
         let phase = self.data.pointer("/status/operationState/phase").and_then(Value::as_str);
         self.data.get("operation").is_some_and(|operation| !operation.is_null())
@@ -279,15 +296,20 @@ fn gone(owner: &OwnerObject, wish: Wish) -> Outcome {
 
 /// Waits until no sync is under way.
 async fn quiet(place: &Place<'_>, deadline: Instant) -> Result<(), Outcome> {
+    let flux_deadline = deadline.min(Instant::now() + FLUX_LIMIT);
     loop {
-        let read = place.read().await?;
-        if !read.is_some_and(|read| read.syncs()) {
-            return Ok(());
+        let Some(read) = place.read().await? else { return Ok(()) };
+        let is_late = |deadline: Instant| Instant::now() + POLL + POLL >= deadline;
+        match place.owner.tool {
+            GitopsTool::ArgoCd if !read.syncs() => return Ok(()),
+            GitopsTool::ArgoCd if is_late(deadline) => return Err(Outcome::Transient(under_way(place.owner))),
+            GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease if !read.reconciles() => return Ok(()),
+            GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease if is_late(flux_deadline) => {
+                tracing::warn!(owner = %place.owner, "paused, though what it had begun before is not over");
+                return Ok(());
+            }
+            GitopsTool::ArgoCd | GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease => sleep(POLL).await,
         }
-        if Instant::now() + POLL + POLL >= deadline {
-            return Err(Outcome::Transient(under_way(place.owner)));
-        }
-        sleep(POLL).await;
     }
 }
 
@@ -362,6 +384,18 @@ mod tests {
         let tidied = suspended(false, mark(&["shop"])).next(FLUX, "shop", Wish::GoingOn);
         assert!(matches!(tidied, Next::Tidy(_)));
         assert_eq!(paths(tidied), ["remove /metadata/annotations/rollbackd.dev~1paused"]);
+    }
+
+    #[test]
+    fn flux_is_at_work_while_it_says_that_it_makes_progress() {
+        let says = |status: &str, reason: &str| {
+            let condition = json!({ "type": "Reconciling", "status": status, "reason": reason });
+            read(json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown" }, condition] } }), None)
+        };
+        assert!(says("True", "Progressing").reconciles());
+        assert!(!says("True", "ProgressingWithRetry").reconciles(), "it waits for its next try");
+        assert!(!says("False", "Progressing").reconciles());
+        assert!(!suspended(false, None).reconciles());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -457,6 +458,57 @@ fn a_sync_that_is_under_way_is_waited_for_before_anything_is_begun() {
         is_held(cluster, &mut watch, &bad, "argocd app terminate-op").await;
         assert!(!owner.is_paused().await);
         syncs("Succeeded").await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
+    });
+}
+
+/// Nobody watches the workload any more, and the daemon was killed; what it paused goes on all the same.
+#[test]
+fn an_owner_goes_on_by_its_limit_though_the_workload_left_the_policy() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let owner = Owner::create(cluster, GitopsTool::FluxKustomization).await;
+        let as_it_was = owner.read().await;
+        owned(cluster, &owner.marks()).await;
+        let mut watch = Watch::over(cluster, &pausing(40)).await;
+        cluster.set_image("shop", BAD).await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        watch.strike_out();
+        watch.hang_up();
+        watch.until("told of it", async |watch| watch.log().contains("is ended first")).await;
+        watch.dies_and_starts_again(cluster).await;
+        watch.until("told of it again", async |watch| watch.log().contains("is ended first")).await;
+        assert!(owner.is_paused().await, "it would write over the rollback");
+        owner.until(false, &mut watch).await;
+        owner.is_as_before(&as_it_was).await;
+        watch.until("noted", async |watch| has_put_back(watch).await).await;
+        assert_eq!(put_backs(&watch.records().await), [Outcome::Applied]);
+        watch.until("without it", async |watch| watch.workloads().await.is_empty()).await;
+    });
+}
+
+/// What Flux has begun it brings to an end though it is paused; nothing is written before that.
+#[test]
+fn what_flux_has_begun_is_waited_for_after_it_is_paused() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let owner = Owner::create(cluster, GitopsTool::FluxKustomization).await;
+        let before = owned(cluster, &owner.marks()).await;
+        let mut watch = Watch::over(cluster, &pausing(90)).await;
+        let says = async |reason: &str| {
+            let condition = json!({ "type": "Reconciling", "status": "True", "reason": reason });
+            let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));
+            owner.api.patch("web", &PatchParams::default(), &patch).await.unwrap();
+        };
+        says("Progressing").await;
+        let bad = cluster.set_image("shop", BAD).await;
+        owner.until(true, &mut watch).await;
+        // It is looked at every half second.
+        sleep(Duration::from_secs(2)).await;
+        let now: Deployment = cluster.api().get("shop").await.unwrap();
+        assert_eq!(now.metadata.generation, bad.metadata.generation, "nothing is written yet");
+        says("ProgressingWithRetry").await;
         let alerts = watch.told_to_the_end().await;
         assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
         assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
