@@ -94,6 +94,13 @@ impl Sum {
         }
     }
 
+    /// The share of errors that these requests leave possible, by two standard deviations: of none among n it is 3/n. None
+    /// for a latency, and without requests.
+    pub(super) fn at_most(&self) -> Option<f64> {
+        let bad = self.bad + 1.0;
+        (self.buckets.is_empty() && self.all > 0.0).then(|| ((bad + 2.0 * bad.sqrt()) / self.all).min(1.0))
+    }
+
     /// The value in the base unit; none without requests.
     pub(super) fn value(&self, candidate: &Candidate) -> Option<f64> {
         let value = match candidate.formula {
@@ -188,6 +195,16 @@ impl Past {
         sum
     }
 
+    /// A release's whole minutes from `from` to its end in service; the last one, which is seldom whole, only where there is
+    /// no other.
+    pub(super) fn whole_since(&self, release: &RevisionId, from: Timestamp) -> Sum {
+        let minutes: Vec<&Minute> = self.minutes(release).filter(|minute| minute.begin >= from).collect();
+        let whole = minutes.len().saturating_sub(1).max(1);
+        let mut sum = Sum::default();
+        minutes.into_iter().take(whole).for_each(|minute| sum.add(&minute.sum));
+        sum
+    }
+
     /// The releases that are remembered.
     pub(super) fn releases(&self) -> impl Iterator<Item = &RevisionId> {
         self.0.keys()
@@ -195,8 +212,13 @@ impl Past {
 
     /// The highest rate of good requests, per second, of any whole minute of a release's past between two times.
     pub(super) fn load(&self, release: &RevisionId, from: Timestamp, until: Timestamp) -> Option<f64> {
-        let whole = self.minutes(release).filter(|minute| minute.begin >= from && minute.begin + MINUTE <= until);
-        whole.map(|minute| (minute.sum.all - minute.sum.bad) / MINUTE.as_secs_f64()).reduce(f64::max)
+        // Where looks are rare a minute may hold two of one target: then the next one begins the later.
+        let ends = self.minutes(release).skip(1).map(|next| next.begin);
+        let minutes = self.minutes(release).zip(ends);
+        let whole = minutes.filter(|(minute, end)| minute.begin >= from && *end <= until);
+        whole
+            .map(|(minute, end)| (minute.sum.all - minute.sum.bad) / end.since(minute.begin).as_secs_f64())
+            .reduce(f64::max)
     }
 
     /// The stretches of a release's past that end before `until`: value, and requests; over these bounds of a histogram, or
@@ -296,6 +318,13 @@ mod tests {
         }
         let worst = past.worst(&quiet, &ratio(), &[], at(100)).map(|worst| (worst.value, worst.requests));
         assert_eq!(worst, Some((0.01, 100.0)));
+    }
+
+    #[test]
+    fn few_requests_leave_more_errors_possible() {
+        assert_eq!(requests(0.0, 300.0).at_most(), Some(0.01));
+        assert_eq!(requests(99.0, 12_000.0).at_most(), Some(0.01));
+        assert_eq!((requests(0.0, 2.0).at_most(), requests(0.0, 0.0).at_most()), (Some(1.0), None));
     }
 
     #[test]

@@ -41,8 +41,16 @@ const FEW: f64 = 2.0;
 /// The same of a latency, which is alike from one look to the next: four looks at least.
 const LATENCY_PART: f64 = 0.3;
 
-/// What the mixtures cost at the start, over all alternatives.
-const PRICE: f64 = 2.8;
+/// What the mixtures cost at the start, over all alternatives, and being a part of one bet.
+const PRICE: f64 = 3.3;
+
+/// Evidence is looked for in three places: beside the old release, in young processes, against the past. Each has its part
+/// of the bet, so that all of them together stay below what `confidence` says. Their sum is an e-process of what all of
+/// them deny, and none of them is larger than it. The largest is where small differences are looked for; what is beyond the
+/// threshold soon proves itself, and against the past it has to hold anyway.
+const BESIDE: f64 = 0.6;
+const EARLY: f64 = 0.25;
+const AGAINST_PAST: f64 = 0.15;
 
 /// Bounds of a histogram that are tested, at most.
 const MAX_BOUNDS: usize = 12;
@@ -280,24 +288,38 @@ impl Comparer {
         (over(|one| one.beside.log_evidence()), over(|one| one.beyond.log_evidence()))
     }
 
+    /// Logarithm of the evidence of grown processes as a part of the whole bet: both hypotheses must be refuted.
+    fn grown(&self) -> f64 {
+        let (beside, beyond) = self.evidence();
+        beside.min(beyond) + BESIDE.ln()
+    }
+
+    /// The same of young processes.
+    fn young(&self) -> f64 {
+        self.early.log_evidence() + EARLY.ln()
+    }
+
+    /// The same against the past.
+    fn than_before(&self) -> f64 {
+        self.against_past.log_evidence() + AGAINST_PAST.ln()
+    }
+
     fn beside(&self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
         let pooled = look.followed.past.pooled(look.baseline);
         let pair = pair(look, &pooled);
-        let (beside, beyond) = self.evidence();
-        let (grown, needed) = (beside.min(beyond), self.needed());
+        let (grown, needed) = (self.grown(), self.needed());
         let bound = pair.map(|(_, old)| self.comparison.bound(old));
         let is_worse = pair.zip(bound).is_some_and(|((new, _), bound)| new > bound);
         let is_early = self.is_early_fault(look);
-        let evidence = if is_early { self.early.log_evidence().max(grown) } else { grown };
+        let early = if is_early { self.young() } else { f64::NEG_INFINITY };
         let compared = Compared {
             baseline: look.baseline.clone(),
             beside: true,
             value: pair.and_then(|(_, old)| Finite::new(old)),
             samples: look.old.samples,
             bound: bound.and_then(Finite::new),
-            evidence: of_log(evidence),
+            evidence: of_log(early.max(grown)),
         };
-        let early = if is_early { self.early.log_evidence() } else { f64::NEG_INFINITY };
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
         let (finding, judgement) = if speaks >= needed {
             (Finding::Proven, Judgement::Bad)
@@ -344,6 +366,8 @@ impl Comparer {
             return (Finding::Unknown, Judgement::Unknown(lack), None);
         };
         let reference = self.settled.map_or(worst.value, |settled| settled.max(worst.value));
+        // That few requests had no error does not say that there are none.
+        let reference = reference.max(past.pooled(look.baseline).at_most().unwrap_or(0.0));
         // The more it went up and down, the further it goes the next time.
         let bound = self.comparison.bound(reference * worst.unrest.exp());
         let mut compared = Compared {
@@ -359,11 +383,11 @@ impl Comparer {
         };
         let condition = Condition::Above(limit);
         self.weigh_past(look, candidate, condition);
-        compared.evidence = of_log(self.against_past.log_evidence());
+        compared.evidence = of_log(self.than_before());
         let mut judgement = judge::judge(&grown, look.signal, condition, true);
         // A window that proves something is one of many that were looked at.
         if matches!(judgement, Judgement::Bad | Judgement::Unproven) {
-            let is_proven = self.against_past.log_evidence() >= self.needed();
+            let is_proven = self.than_before() >= self.needed();
             judgement = if is_proven { Judgement::Bad } else { Judgement::Unproven };
         }
         let finding = match &judgement {

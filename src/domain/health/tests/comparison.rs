@@ -146,6 +146,31 @@ fn triggers() -> Vec<Trigger> {
     vec![worse("error_rate", 1.3, 0.001), worse("p99_latency", 1.3, 0.05)]
 }
 
+/// Evidence is looked for beside the old release, in young processes and against the past. Over lives in which a release is at
+/// the edge of what each of them denies - as much worse as is still alike, its young processes at the policy's threshold, and
+/// where the old one is gone at what is materially worse than its past - no more are found than the confidence says: one in
+/// five here, so that forty lives tell.
+#[test]
+fn three_places_to_look_in_are_one_bet() {
+    let comparison = Comparison { confidence: finite(0.8), factor: finite(1.3), plus: finite(0.001) };
+    let errors = || vec![trigger("error_rate", Condition::WorseThanBaseline(comparison), 300)];
+    let fired = (0..40).filter(|seed| {
+        let at_the_edge = |release: &str, pod: i64, now: i64| {
+            let age = now - (ROLLOUT + 10 + (pod - 6) * 60);
+            let errors = match release {
+                "old" => 0.02,
+                _ if age < 90 => 0.1,
+                _ if now > ROLLOUT + 400 => 0.026,
+                _ => 0.024,
+            };
+            Like { errors, ..Like::WELL }
+        };
+        Rollout::new(6, 60, *seed).run(errors(), ROLLOUT + 900, at_the_edge)[0].is_some()
+    });
+    let fired = fired.count();
+    assert!(fired <= 8, "{fired} of 40");
+}
+
 /// When the two comparisons fire on a rolling update of six pods, one a minute.
 fn six(seed: u64, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> (Option<i64>, Option<i64>) {
     let fired = Rollout::new(6, 60, seed).run(triggers(), ROLLOUT + until, like);
