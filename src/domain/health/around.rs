@@ -25,8 +25,8 @@ const SINCE_ONSET: Span = Span::from_secs(300);
 /// A fault that sets in later than this after a rollout is not one that was there before it.
 const CARRIED_OVER: Span = Span::from_secs(600);
 
-/// The old release's last minutes in service that show whether the fault was there before, and the last of them by itself.
-const LAST_MINUTES: [usize; 2] = [3, 1];
+/// The old release's last minutes in service that show whether the fault was there before: the last one is seldom whole.
+const LAST_MINUTES: usize = 2;
 
 /// Minutes of a release's past that say what it is like.
 const TYPICAL_MINUTES: usize = 10;
@@ -53,9 +53,13 @@ pub struct Around {
     pub beside: Option<Amount>,
     /// Both since the fault set in, over five minutes at most: this release, and the one before beside it.
     pub since_onset: Option<(Amount, Amount)>,
-    /// The release before, in its last minutes, where it no longer serves and the fault set in soon after the rollout: over
-    /// three minutes or the last one, whichever is better.
+    /// The release before, in its last two minutes before the fault set in, where it no longer serves and that was soon after
+    /// the rollout.
     pub before: Option<Amount>,
+    /// The release before, where it no longer serves, from when the fault set in until it went: what hit both while both
+    /// served goes on when only one is left.
+    #[serde(default)]
+    pub until_gone: Option<Amount>,
     /// Which one of several targets is the worst, how many there are, and the value without it.
     pub worst: Option<(TargetId, u32, Amount)>,
     /// Where only one release serves: good requests a second around the onset, or of a latency against the past at most
@@ -124,12 +128,10 @@ impl Health {
             let grows = is_by_past && evidence.unit == Unit::Seconds;
             let until = if grows { views.all.scope.now } else { views.all.scope.now.min(onset + TRAFFIC.1) };
             around.traffic = traffic(followed, &subject.revision, baseline, onset, until);
+            around.until_gone = sum(&past.whole_since(baseline, onset));
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;
-            let last = LAST_MINUTES.map(|minutes| sum(&past.last(baseline, minutes, subject.since)));
-            around.before = match last {
-                [Some(long), Some(short)] if is_soon => Some(if short.value < long.value { short } else { long }),
-                _ => None,
-            };
+            let until = subject.since.max(onset);
+            around.before = sum(&past.last(baseline, LAST_MINUTES, until)).filter(|_| is_soon);
         }
         around.typical = typical(followed, candidate, &subject.revision);
         Some(around)
@@ -264,8 +266,10 @@ fn traffic(
     let past = &followed.past;
     let around = past.load(release, onset - short, until)?;
     let begin = Timestamp::from_millis(i64::MIN);
-    let before = [past.load(baseline, begin, onset), past.load(release, begin, onset - long)];
-    let before = before.into_iter().flatten().reduce(f64::max)?;
+    let old = past.load(baseline, begin, onset);
+    // Where nothing is known of the old one, what it hands over is no crowd: of what came before the fault all counts.
+    let own = past.load(release, begin, onset - if old.is_some() { long } else { short });
+    let before = old.into_iter().chain(own).reduce(f64::max)?;
     Finite::new(around).zip(Finite::new(before))
 }
 

@@ -15,7 +15,7 @@ use crate::domain::units::{Finite, Unit};
 const TELLING: u64 = 20;
 
 /// So many times the most good requests that there were before are a crowd.
-const CROWD: f64 = 2.0;
+const CROWD: f64 = 1.6;
 
 /// The same for a latency that is held against the past: it grows with the load long before anything fails.
 const BUSY: f64 = 1.3;
@@ -120,6 +120,9 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     if let Some((new, old)) = around.since_onset.as_ref().filter(|(new, old)| is_alike(new.value, old)) {
         return Some(hold(new.value, old, "beside it since the fault set in"));
     }
+    if let Some(old) = around.until_gone.as_ref().filter(|old| is_alike(value, old)) {
+        return Some(hold(value, old, "beside it until it was gone"));
+    }
     let old = around.before.as_ref().filter(|old| is_alike(value, old))?;
     Some(hold(value, old, "before the rollout"))
 }
@@ -130,13 +133,16 @@ pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold>
 }
 
 /// How a goal that serves beside this release is now says more than what it was like, which may have been an outage of all.
+/// One that is beyond the bound itself is no better where this release is not materially worse.
 fn goal_worse_in(evidence: &Evidence, around: &Around, goal: &Goal, is_before: bool) -> Option<Hold> {
-    margin(evidence)?;
+    let margin = margin(evidence)?;
     let value = evidence.value?;
     let now = around.beside.as_ref().filter(|beside| is_before && beside.samples >= TELLING);
     let lately = || around.typical.iter().find(|(release, _)| *release == goal.revision).map(|(_, typical)| typical);
     let goal_is = now.or_else(lately)?;
-    let is_worse = goal_is.samples >= TELLING && goal_is.value >= value;
+    let is_beyond = evidence.condition.and_then(Condition::threshold).is_some_and(|bound| goal_is.value.get() > bound);
+    let is_alike = is_beyond && value.get() <= margin.bound(goal_is.value.get());
+    let is_worse = goal_is.samples >= TELLING && (goal_is.value >= value || is_alike);
     is_worse.then(|| Hold::GoalWorse {
         goal: goal.revision.clone(),
         new: evidence.unit.format(value.get()),
@@ -316,11 +322,15 @@ mod tests {
         let target = || TargetId::from("pod-3");
         let since = |new: f64, old: f64| Around { since_onset: Some((amount(new, 90), amount(old, 90))), ..none() };
         let beside = |old: f64, samples| Around { beside: Some(amount(old, samples)), ..none() };
+        let gone = |old: f64| Around { until_gone: Some(amount(old, 90)), ..none() };
         let worst = |without: f64| Around { worst: Some((target(), 20, amount(without, 900))), ..none() };
         let crowd = |now: f64, before: f64| Around { traffic: Some((finite(now), finite(before))), ..none() };
         let typical =
             |name: &str, value: f64| Around { typical: vec![(RevisionId::from(name), amount(value, 900))], ..none() };
-        let cases: [(&str, Around, &[&str]); 15] = [
+        let cases: [(&str, Around, &[&str]); 18] = [
+            ("the goal was hardly better, and bad", typical("good", 0.32), &["goal-worse"]),
+            ("the old one as bad until it was gone", gone(0.35), &["old-release-alike"]),
+            ("the old one well until it was gone", gone(0.02), &[]),
             ("nothing else", none(), &[]),
             ("the old one well", beside(0.01, 900), &[]),
             ("the old one as bad", beside(0.35, 900), &["old-release-alike"]),
