@@ -3,6 +3,8 @@
 use super::builtin;
 use super::history::History;
 use super::judge::Judgement;
+use super::looks::{Look, Outcome, Probed};
+use super::queried::Queried;
 use super::reading::{Basis, Reading, Sight};
 use super::rollout;
 use super::terms::{self, Terms};
@@ -82,6 +84,9 @@ impl Health {
             watch.note_sight(&lead.judgement, now);
             let confirmation = self.confirmation(trigger, &readings, grace).map(Box::new);
             let mut status = TriggerStatus { confirmation, ..status(trigger, &terms, compared, watch) };
+            if lead.judgement == Judgement::AssumedBad {
+                status.evidence.newest = self.last_silence(lead.signal, &views.all);
+            }
             self.look_around(&mut status, &views, &instances);
             statuses.push(status);
             let (is_quiet, sightless_since) = (watch.is_quiet(), watch.sightless_since);
@@ -148,6 +153,18 @@ impl Health {
     /// How long sight may be gone before it counts as lost.
     pub(in crate::domain) fn patience(&self) -> Span {
         self.policy.interval.times(MAX_UNKNOWN_INTERVALS).max(MIN_PATIENCE)
+    }
+
+    /// The newest look at the release that found it silent, where silence counts: a page without the series, an address
+    /// that refuses, a server's answer without a series.
+    fn last_silence(&self, signal: &Signal, sight: &Sight<'_>) -> Option<Timestamp> {
+        if query_scale(signal).is_some() {
+            return self.queried.get(&signal.name).and_then(Queried::answered);
+        }
+        let seen = |look: &&Look| !matches!(look.outcome, Outcome::Unseen(_));
+        let pages = sight.targets.iter().filter_map(|target| target.looks.last());
+        let probes = self.probed.values().filter(|probed| probed.era.is_of(sight.scope.revision));
+        pages.chain(probes.filter_map(Probed::last)).filter(seen).map(|look| look.at).max()
     }
 
     fn uses_builtins(&self) -> bool {

@@ -33,6 +33,11 @@ impl Queried {
         }
     }
 
+    /// When the server answered last, with a value or without.
+    pub(super) fn answered(&self) -> Option<Timestamp> {
+        self.newest.as_ref().map(|(at, _)| *at)
+    }
+
     /// The value, where it speaks of now. The time that the server evaluated for must be fresh as well: a cache in
     /// between, or a server whose clock stands still, answers at once and says something old.
     pub(super) fn read(&self, scope: Scope<'_>, scale: f64) -> Reading {
