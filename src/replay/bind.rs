@@ -112,6 +112,8 @@ pub(super) struct Spot {
     pub(super) first: i64,
     /// It stands for the workload as a whole: a probe of the service, a proxy before it.
     pub(super) is_service: bool,
+    /// Pages were looked for here, rather than that exporters tell of it.
+    pub(super) is_target: bool,
     /// Releases that its series tell.
     pub(super) told: BTreeSet<u32>,
     /// Starts of its process: when each was first seen, and the start in milliseconds since the Unix epoch.
@@ -138,6 +140,7 @@ pub(super) struct Layout {
     pub(super) revisions: Vec<Revision>,
     /// Releases of the schedule, by time, that of the beginning first.
     pub(super) schedule: Vec<(i64, u32)>,
+    /// The release before the first rollout, where it is known besides. Nothing of it may be recorded.
     pub(super) before: Option<u32>,
     pub(super) told_by: ToldBy,
     pub(super) cadence: Option<Span>,
@@ -150,14 +153,15 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn of(id: &WorkloadId, policy: &WorkloadPolicy, recording: &Recording, options: &Options) -> Self {
         let mut wanted = Wanted::new(&policy.operands);
+        let label = revision_label(recording, options);
         let parts: Vec<Part<'_>> = (0..)
             .zip(&recording.series)
-            .filter_map(|(slot, info)| Part::of(slot, info, &mut wanted, id, options))
+            .filter_map(|(slot, info)| Part::of(slot, info, &mut wanted, id, options, label))
             .collect();
         let mut known = Known::of(&parts);
         known.name(policy);
         let parts = known.ours(parts);
-        let mut builder = Builder::new(recording.series.len(), options);
+        let mut builder = Builder::new(recording.series.len(), options, label);
         builder.tell_releases(&parts);
         for part in &parts {
             builder.add(part, &known, id);
@@ -174,6 +178,31 @@ impl Layout {
     }
 }
 
+/// What a label's name has in it that tells a release under whatever further name.
+const TELLING: [&str; 3] = ["revision", "version", "release"];
+
+/// The label that tells releases: the one that is named, or, where no series has it, one whose values are the names of the
+/// releases that are known besides; both of them, or one of them where the label is called so.
+fn revision_label<'r>(recording: &'r Recording, options: &'r Options) -> &'r str {
+    let labels = || recording.series.iter().flat_map(|series| series.labels.iter());
+    let named = &*options.revision_label;
+    if labels().any(|(label, _)| **label == *named) {
+        return named;
+    }
+    let Schedule { rollouts, before } = &options.schedule;
+    let releases: Vec<&str> =
+        before.iter().chain(rollouts.iter().map(|(_, new)| new)).map(RevisionId::as_str).collect();
+    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (label, value) in labels().filter(|(_, value)| releases.contains(&&**value)) {
+        values.entry(label).or_default().insert(value);
+    }
+    let fits = |(label, values): &(&&str, &BTreeSet<&str>)| {
+        values.len() > 1 || TELLING.iter().any(|telling| label.contains(telling))
+    };
+    let best = values.iter().filter(fits).max_by_key(|(_, values)| values.len());
+    best.map_or(named, |(label, _)| label)
+}
+
 /// A series that may be about the workload.
 struct Part<'r> {
     slot: u32,
@@ -185,7 +214,14 @@ struct Part<'r> {
 }
 
 impl<'r> Part<'r> {
-    fn of(slot: u32, info: &'r SeriesInfo, wanted: &mut Wanted, id: &WorkloadId, options: &Options) -> Option<Self> {
+    fn of(
+        slot: u32,
+        info: &'r SeriesInfo,
+        wanted: &mut Wanted,
+        id: &WorkloadId,
+        options: &Options,
+        revision_label: &str,
+    ) -> Option<Self> {
         let other = options.workload_label.as_ref().is_some_and(|label| info.label(label) != Some(id.as_str()));
         if other || info.first > info.last {
             return None;
@@ -199,7 +235,7 @@ impl<'r> Part<'r> {
         if wants.is_empty() && tells.is_none() && query.is_none() {
             return None;
         }
-        Some(Self { slot, info, wants, tells, query, revision: info.label(&options.revision_label) })
+        Some(Self { slot, info, wants, tells, query, revision: info.label(revision_label) })
     }
 
     fn pod(&self) -> Option<&'r str> {
@@ -336,6 +372,7 @@ impl<'r> Known<'r> {
 
 struct Builder<'o> {
     options: &'o Options,
+    revision_label: &'o str,
     layout: Layout,
     spots: HashMap<String, u32>,
     targets: HashMap<(String, u32), u32>,
@@ -343,7 +380,7 @@ struct Builder<'o> {
 }
 
 impl<'o> Builder<'o> {
-    fn new(series: usize, options: &'o Options) -> Self {
+    fn new(series: usize, options: &'o Options, revision_label: &'o str) -> Self {
         let layout = Layout {
             bounds: vec![None; series],
             targets: Vec::new(),
@@ -356,7 +393,8 @@ impl<'o> Builder<'o> {
             counting: None,
             begin: 0,
         };
-        Self { options, layout, spots: HashMap::new(), targets: HashMap::new(), revisions: HashMap::new() }
+        let (spots, targets, revisions) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { options, revision_label, layout, spots, targets, revisions }
     }
 
     /// Settles by what releases are told: by the label, else by the schedule, else by the pods' names.
@@ -364,7 +402,7 @@ impl<'o> Builder<'o> {
         let schedule = &self.options.schedule;
         let pods = || parts.iter().filter_map(Part::pod);
         self.layout.told_by = if parts.iter().any(|part| part.revision.is_some()) {
-            ToldBy::Label(self.options.revision_label.clone())
+            ToldBy::Label(self.revision_label.to_owned())
         } else if !schedule.rollouts.is_empty() {
             ToldBy::Schedule
         } else if pods().next().is_some() && pods().all(|pod| template_hash(pod).is_some()) {
@@ -411,6 +449,7 @@ impl<'o> Builder<'o> {
                 at.starts.extend(part.info.steps.iter().map(|(seen, start)| (*seen, (start * 1000.0) as i64)));
             }
             at.is_service &= revision.is_none() && pod.is_none() && !known.is_silent(part);
+            at.is_target |= part.is_own() || matches!(part.tells, Some(Tells::Up | Tells::ProcessStart));
         }
         let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
         let bound = Bound {
@@ -439,6 +478,7 @@ impl<'o> Builder<'o> {
             name: name.to_owned(),
             first,
             is_service: true,
+            is_target: false,
             told: BTreeSet::new(),
             starts: Vec::new(),
             switches: Vec::new(),
@@ -490,6 +530,9 @@ impl<'o> Builder<'o> {
     /// A release that is deployed and never tells of itself is in place all the same.
     fn announce(&mut self, schedule: &Schedule, begin: i64) {
         self.layout.before = schedule.before.as_ref().and_then(|name| self.revisions.get(name.as_str()).copied());
+        if self.layout.before.is_none() && self.is_before_unseen(schedule) {
+            self.layout.before = Some(self.revision(schedule.first().as_str(), begin));
+        }
         for (at, name) in &schedule.rollouts {
             let at = at.as_millis();
             let comes = self.layout.revisions.iter().any(|revision| revision.first > begin && revision.first >= at);
@@ -498,6 +541,17 @@ impl<'o> Builder<'o> {
                 self.layout.schedule.push((at, revision));
             }
         }
+    }
+
+    /// Whether nothing is recorded of the release before the first rollout: all that is, is of the one that came with it,
+    /// by its name, or by its time where releases are recorded under other names.
+    fn is_before_unseen(&self, schedule: &Schedule) -> bool {
+        let Some((at, new)) = schedule.rollouts.first() else { return false };
+        let first = self.layout.revisions.iter().min_by_key(|revision| revision.first);
+        first.is_some_and(|first| {
+            let is_alone = self.layout.revisions.len() == 1;
+            first.id == *new || (is_alone && first.first >= at.as_millis() - TOLD_LATE)
+        })
     }
 
     /// Works out from when on each place is at which release.
@@ -516,13 +570,25 @@ impl<'o> Builder<'o> {
         let until = |index: usize| schedule.get(index + 1).map_or(i64::MAX, |(next, _)| *next);
         let mut switches: Vec<Vec<(i64, u32)>> = vec![Vec::new(); self.layout.spots.len()];
         for (index, (time, revision)) in schedule.iter().enumerate() {
-            let begins = |at: i64| at >= *time && at < until(index);
-            // Where nothing came and nothing was started anew, everything changed in place, unseen.
-            let is_seen = |spot: &Spot| begins(spot.first) || spot.starts.iter().any(|(_, start)| begins(*start));
-            let unseen = !self.layout.spots.iter().any(is_seen);
+            let early = time.saturating_sub(TOLD_LATE);
+            // What was there when the recording began did not come.
+            let comes = |spot: &Spot| spot.first >= *time || (spot.first > begin && spot.first >= early);
+            let is_new = |spot: &Spot| comes(spot) && spot.first < until(index);
+            let is_anew = |(_, start): &&(i64, i64)| *start >= early && *start < until(index);
+            // Where nothing came and nothing was started anew, everything changed in place, unseen. What exporters tell of
+            // pods says nothing of a page that all of them have in common.
+            let is_seen = |spot: &Spot| is_new(spot) || spot.starts.iter().any(|start| is_anew(&start));
+            let seen = [false, true]
+                .map(|target| self.layout.spots.iter().any(|spot| (spot.is_target || !target) && is_seen(spot)));
             for (spot, switches) in self.layout.spots.iter().zip(&mut switches) {
-                let anew = spot.starts.iter().find(|(_, start)| start >= time).map(|(seen, _)| *seen);
-                let from = if unseen || spot.first >= *time || index == 0 { Some(*time) } else { anew };
+                let anew = spot.starts.iter().find(|(_, start)| *start >= early).map(|(seen, _)| *seen);
+                let from = if index == 0 || !seen[usize::from(spot.is_target)] {
+                    Some(*time)
+                } else if comes(spot) {
+                    Some(spot.first.min(*time))
+                } else {
+                    anew
+                };
                 switches.extend(from.map(|from| (from, *revision)));
             }
         }
@@ -545,6 +611,9 @@ fn cadence(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> bool) -> Option<Span> {
     all.sort_unstable();
     all.get(all.len() / 2).copied()
 }
+
+/// How long after its first pod a rollout may be told to have begun.
+const TOLD_LATE: i64 = 60_000;
 
 /// Longest time that a rollout takes to start all processes anew.
 const ROLLOUT: i64 = 600_000;

@@ -165,15 +165,17 @@ impl<'o> Stage<'o> {
         }
         part.started = true;
         let mut state = WorkloadState::default();
-        if let Some(first) = part.lane.first_release().filter(|_| self.options.first_is_good) {
-            for record in known_good(id, first, now) {
-                // The first two records of a workload can follow nothing.
-                let _ = state.apply(&record);
+        if let Some(first) = part.lane.first_release() {
+            let [observed, good] = known_good(id, first, now);
+            // The first two records of a workload can follow nothing.
+            let _ = state.apply(&observed);
+            if self.options.first_is_good {
+                let _ = state.apply(&good);
+                self.outcome.notes.push(format!(
+                    "{id}: {first}, with which the recording begins, counts as known good (--known-good observed asks \
+                     for proof)"
+                ));
             }
-            self.outcome.notes.push(format!(
-                "{id}: {first}, with which the recording begins, counts as known good (--known-good observed asks for \
-                 proof)"
-            ));
         }
         self.fleet.add(Arc::clone(&part.lane.policy), state);
     }

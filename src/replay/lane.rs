@@ -55,12 +55,19 @@ struct Counts {
     told: Told,
 }
 
+/// Replicas of which only the number is recorded: by the release that their Deployment's series tell, where they do.
 #[derive(Debug, Default)]
 struct Replicas {
-    all: Option<f64>,
-    available: Option<f64>,
-    names: Vec<InstanceId>,
+    of: BTreeMap<Option<u32>, Numbers>,
     told: Told,
+}
+
+/// The numbers that Deployments have, by series, each with its time.
+#[derive(Debug, Default)]
+struct Numbers {
+    all: BTreeMap<u32, (f64, i64)>,
+    available: BTreeMap<u32, (f64, i64)>,
+    names: Vec<InstanceId>,
 }
 
 /// When an exporter last spoke, and when that was last handed on.
@@ -124,6 +131,7 @@ impl Lane {
             any = true;
             if is_stale(point.value) {
                 self.moment.before.remove(&point.series);
+                self.moment.replicas.forget(point.series);
                 continue;
             }
             let revision = match bound.revision {
@@ -135,8 +143,8 @@ impl Lane {
         if !any && !self.places.is_due(at) {
             return;
         }
-        self.moment.replicas.count();
-        if let Some(view) = self.places.view(&self.layout, at, &self.moment.replicas.names) {
+        let replicas = self.moment.replicas.count(&self.layout);
+        if let Some(view) = self.places.view(&self.layout, at, &replicas) {
             seen.push(self.seen(Timestamp::from_millis(at), Seen::Releases(Ok(view))));
         }
         self.emit(Timestamp::from_millis(at), seen);
@@ -169,13 +177,15 @@ impl Lane {
             }
         }
         self.moment.counts = counts;
-        if self.is_due(self.moment.replicas.told, now.as_millis())
-            && let Some(available) = self.moment.replicas.available
-        {
+        if self.is_due(self.moment.replicas.told, now.as_millis()) {
             self.moment.replicas.told.at = Some(now.as_millis());
-            for (number, instance) in (1..).zip(self.moment.replicas.names.clone()) {
-                let reading = HostReading { active: Some(f64::from(number) <= available), ..HostReading::default() };
-                seen.push(self.seen(now, Seen::Host { instance, result: Ok(reading) }));
+            for numbers in self.moment.replicas.of.values().filter(|numbers| !numbers.available.is_empty()) {
+                let available = sum(&numbers.available);
+                for (number, instance) in (1..).zip(&numbers.names) {
+                    let active = Some(f64::from(number) <= available);
+                    let result = Ok(HostReading { active, ..HostReading::default() });
+                    seen.push(self.seen(now, Seen::Host { instance: instance.clone(), result }));
+                }
             }
         }
     }
@@ -244,8 +254,8 @@ impl Gathered {
             }
             Tells::Probe => self.looks.entry(key).or_default().probe = Some(is_one),
             Tells::OomKills | Tells::Restarts => self.count(bound.spot, tells, point),
-            Tells::Replicas => self.replicas.set(point, |replicas| &mut replicas.all),
-            Tells::Available => self.replicas.set(point, |replicas| &mut replicas.available),
+            Tells::Replicas => self.replicas.set(revision, point, |numbers| &mut numbers.all),
+            Tells::Available => self.replicas.set(revision, point, |numbers| &mut numbers.available),
             Tells::Generation | Tells::Wanted => {}
         }
     }
@@ -260,26 +270,56 @@ impl Gathered {
     }
 }
 
+/// Looks of an exporter without a word of a Deployment, while it speaks of others, after which that is gone.
+const GONE_LOOKS: u64 = 5;
+
 /// Replicas that are told apart.
 const MAX_REPLICAS: f64 = 1_000.0;
 
 impl Replicas {
-    /// Stands for each replica of a Deployment of which only the number is recorded.
-    fn count(&mut self) {
-        let Some(all) = self.all else { return };
-        let all = all.clamp(0.0, MAX_REPLICAS) as usize;
-        self.names.truncate(all);
-        for number in self.names.len()..all {
-            self.names.push(InstanceId::new(format!("replica {}", number + 1)));
+    /// Stands for each replica of a Deployment of which only the number is recorded; each with the release that is told.
+    fn count(&mut self, layout: &Layout) -> Vec<(InstanceId, Option<u32>)> {
+        let mut replicas = Vec::new();
+        // One that is silent while others speak is gone.
+        let patience = layout.counting.map_or(Span::ZERO, |counting| counting.times(GONE_LOOKS));
+        let edge = self.told.seen.map(Timestamp::from_millis).map(|seen| (seen - patience).as_millis());
+        let is_there = |at: i64| edge.is_none_or(|edge| at >= edge);
+        for (revision, numbers) in &mut self.of {
+            numbers.all.retain(|_, (_, at)| is_there(*at));
+            numbers.available.retain(|_, (_, at)| is_there(*at));
+            let told = revision.and_then(|revision| layout.revisions.get(revision as usize)).map(|told| &told.id);
+            let all = sum(&numbers.all).clamp(0.0, MAX_REPLICAS) as usize;
+            numbers.names.truncate(all);
+            for number in numbers.names.len()..all {
+                numbers.names.push(InstanceId::new(qualified(&format!("replica {}", number + 1), told)));
+            }
+            replicas.extend(numbers.names.iter().map(|name| (name.clone(), *revision)));
         }
+        replicas
     }
 
-    fn set(&mut self, point: &Point, field: impl Fn(&mut Self) -> &mut Option<f64>) {
+    fn set(
+        &mut self,
+        revision: Option<u32>,
+        point: &Point,
+        field: impl Fn(&mut Numbers) -> &mut BTreeMap<u32, (f64, i64)>,
+    ) {
         if point.value.is_finite() {
-            *field(self) = Some(point.value);
+            field(self.of.entry(revision).or_default()).insert(point.series, (point.value, point.at));
             self.told.seen = Some(point.at);
         }
     }
+
+    fn forget(&mut self, series: u32) {
+        for numbers in self.of.values_mut() {
+            numbers.all.remove(&series);
+            numbers.available.remove(&series);
+        }
+    }
+}
+
+fn sum(numbers: &BTreeMap<u32, (f64, i64)>) -> f64 {
+    numbers.values().map(|(value, _)| value).sum()
 }
 
 /// What a counter of events grew by. One that is first seen grew by nothing, whatever it says.

@@ -36,8 +36,8 @@ struct Meta {
 }
 
 impl Schedule {
-    /// From `meta.json`: `deploy_at` (seconds since the Unix epoch, as a number or a text, or RFC 3339), `old_version`
-    /// and `new_version`, each of them optional.
+    /// From `meta.json`: `deploy_at` (seconds or milliseconds since the Unix epoch, as a number or a text, or RFC 3339),
+    /// `old_version` and `new_version`, each of them optional.
     ///
     /// # Errors
     /// The text is not JSON, or `deploy_at` is no time.
@@ -80,7 +80,7 @@ impl Schedule {
     }
 }
 
-/// A time as RFC 3339 writes it, or seconds since the Unix epoch.
+/// A time as RFC 3339 writes it, or seconds since the Unix epoch; milliseconds where they are too many for seconds.
 #[must_use]
 pub fn moment_from(text: &str) -> Option<Timestamp> {
     match text.trim().parse::<f64>() {
@@ -92,8 +92,12 @@ pub fn moment_from(text: &str) -> Option<Timestamp> {
     }
 }
 
+/// From here on a number of seconds lies beyond the year 5138: it counts milliseconds.
+const MILLISECONDS: f64 = 1e11;
+
 fn from_seconds(seconds: f64) -> Option<Timestamp> {
-    (seconds.is_finite() && seconds.abs() < 1e12).then(|| Timestamp::from_millis((seconds * 1000.0).round() as i64))
+    let millis = if seconds.abs() < MILLISECONDS { seconds * 1000.0 } else { seconds };
+    (millis.abs() < MILLISECONDS * 1000.0).then(|| Timestamp::from_millis(millis.round() as i64))
 }
 
 /// Letters and digits of which Kubernetes makes generated names.
@@ -128,6 +132,7 @@ mod tests {
         for text in [
             r#"{"deploy_at": 1764300720.5, "old_version": "v1", "new_version": "v2", "other": [1]}"#,
             r#"{"deploy_at": "1764300720.5", "old_version": "v1", "new_version": "v2"}"#,
+            r#"{"deploy_at": 1764300720500, "old_version": "v1", "new_version": "v2"}"#,
             r#"{"deploy_at": "2025-11-28T03:32:00.5Z", "old_version": "v1", "new_version": "v2"}"#,
             r#"{"deploy_at": "2025-11-28T04:32:00.5+01:00", "old_version": "v1", "new_version": "v2"}"#,
         ] {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
 use super::bind::{Options, REVISION_LABEL};
 use super::drive::{Subject, Watcher, replay};
@@ -59,8 +60,8 @@ struct Test {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Series {
-    series: String,
-    values: String,
+    series: Spanned<String>,
+    values: Spanned<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -165,8 +166,30 @@ pub fn run(path: &Path) -> Result<Vec<TestResult>, SuiteError> {
         return Err(wrong("there is no [[test]] in it".to_owned()));
     }
     let subject = subject(path, &suite)?;
-    let one = |test: &Test| run_one(&suite, test, &subject).map_err(|why| wrong(format!("{:?}: {why}", test.name)));
+    let one = |test: &Test| {
+        run_one(&suite, test, &subject).map_err(|Odd { place, why }| SuiteError::Wrong {
+            path: path.to_owned(),
+            why: format!("{}{:?}: {why}", line_of(&text, place), test.name),
+        })
+    };
     suite.tests.iter().map(one).collect()
+}
+
+/// What is wrong in a test, and where in the text.
+struct Odd {
+    place: Option<usize>,
+    why: String,
+}
+
+impl Odd {
+    fn of(error: &std::io::Error) -> Self {
+        Self { place: None, why: error.to_string() }
+    }
+}
+
+fn line_of(text: &str, place: Option<usize>) -> String {
+    let before = place.and_then(|place| text.get(..place));
+    before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
 }
 
 fn subject(path: &Path, suite: &Suite) -> Result<Subject, SuiteError> {
@@ -192,7 +215,7 @@ fn subject(path: &Path, suite: &Suite) -> Result<Subject, SuiteError> {
     Ok(Subject { id, policy: Arc::clone(&workload.policy) })
 }
 
-fn run_one(suite: &Suite, test: &Test, subject: &Subject) -> Result<TestResult, String> {
+fn run_one(suite: &Suite, test: &Test, subject: &Subject) -> Result<TestResult, Odd> {
     let interval = test.interval.or(suite.interval).unwrap_or(subject.policy.interval);
     let recording = record(test, interval)?;
     let rollouts = test.rollout.iter();
@@ -206,7 +229,7 @@ fn run_one(suite: &Suite, test: &Test, subject: &Subject) -> Result<TestResult, 
     };
     let mut moments = Moments { expected: &test.expect, found: BTreeMap::new() };
     let outcome =
-        replay(&recording, std::slice::from_ref(subject), &options, &mut moments).map_err(|error| error.to_string())?;
+        replay(&recording, std::slice::from_ref(subject), &options, &mut moments).map_err(|error| Odd::of(&error))?;
     let found = moments.found;
     let wrong = test
         .expect
@@ -217,20 +240,25 @@ fn run_one(suite: &Suite, test: &Test, subject: &Subject) -> Result<TestResult, 
     Ok(TestResult { name: test.name.clone(), wrong })
 }
 
-fn record(test: &Test, interval: Span) -> Result<Recording, String> {
+fn record(test: &Test, interval: Span) -> Result<Recording, Odd> {
     let mut recorder = Recorder::new();
-    for written in &test.series {
-        let wrong = |why: String| format!("series {:?}: {why}", written.series);
-        let (name, labels) = Selector::parse(&written.series)
+    for Series { series: written, values } in &test.series {
+        let of = |place: usize, why: String| Odd {
+            place: Some(place),
+            why: format!("series {:?}: {why}", written.get_ref()),
+        };
+        let wrong = |why: String| of(written.span().start, why);
+        let (name, labels) = Selector::parse(written.get_ref())
             .ok()
             .and_then(|selector| as_series(&selector))
             .ok_or_else(|| wrong("write a name and labels, as in name{label=\"value\"}".to_owned()))?;
         let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let series = recorder.series(&name, &labels).ok_or_else(|| wrong("too many series".to_owned()))?;
         recorder.family(&name, None);
-        for (number, value) in (0..).zip(notation::values(&written.values).map_err(wrong)?) {
+        let points = notation::values(values.get_ref()).map_err(|why| of(values.span().start, why))?;
+        for (number, value) in (0..).zip(points) {
             if let Some(value) = value {
-                recorder.point(series, BEGIN + interval.times(number), value).map_err(|error| error.to_string())?;
+                recorder.point(series, BEGIN + interval.times(number), value).map_err(|error| Odd::of(&error))?;
             }
         }
     }

@@ -15,6 +15,9 @@ const GONE_INTERVALS: i64 = 5;
 /// How long after its rollout was first seen an instance that tells no release may come and still belong to it.
 const GUESS_SLACK: i64 = 60_000;
 
+/// How long after the first word of a recording all that was there when it began has spoken.
+const FIRST_WORDS: i64 = 60_000;
+
 /// The instance that stands for a release of which nothing else tells.
 const ROLLOUT: &str = "rollout";
 
@@ -39,6 +42,8 @@ pub(super) struct Places {
     since: BTreeMap<u32, i64>,
     seen: Vec<(Timestamp, RevisionId)>,
     first: Option<RevisionId>,
+    /// When the first one was seen.
+    began: i64,
     newest: i64,
     /// When somebody spoke again after nobody had for long.
     resumed: i64,
@@ -46,7 +51,7 @@ pub(super) struct Places {
     announced: Option<u32>,
     /// Releases that spoke for themselves.
     spoke: BTreeSet<u32>,
-    replicas: usize,
+    replicas: BTreeMap<Option<u32>, usize>,
     is_changed: bool,
 }
 
@@ -60,12 +65,13 @@ impl Places {
             since: BTreeMap::new(),
             seen: Vec::new(),
             first: None,
+            began: i64::MIN,
             newest: i64::MIN,
             resumed: i64::MIN,
             swept: i64::MIN,
             announced: None,
             spoke: BTreeSet::new(),
-            replicas: 0,
+            replicas: BTreeMap::new(),
             is_changed: false,
         }
     }
@@ -96,12 +102,13 @@ impl Places {
         self.current.insert(spot, revision);
     }
 
-    /// Lets go of a release at each spot where another one speaks now.
+    /// Lets go of a release at each spot where another one speaks instead. Where both go on to speak there, both are there.
     pub(super) fn turn(&mut self, layout: &Layout, at: i64) {
+        let edge = at - self.interval - self.interval / 2;
         for ((spot, revision), place) in &mut self.places {
             let several = layout.spots.get(*spot as usize).is_some_and(|spot| spot.told.len() > 1);
             let another = self.current.get(spot).is_some_and(|current| current != revision);
-            if several && another && place.is_there && place.seen < at {
+            if several && another && place.is_there && place.seen < edge {
                 place.is_there = false;
                 self.is_changed = true;
             }
@@ -138,14 +145,24 @@ impl Places {
     }
 
     /// Who is there, where that changed.
-    pub(super) fn view(&mut self, layout: &Layout, at: i64, replicas: &[InstanceId]) -> Option<ReleaseView> {
+    pub(super) fn view(
+        &mut self,
+        layout: &Layout,
+        at: i64,
+        replicas: &[(InstanceId, Option<u32>)],
+    ) -> Option<ReleaseView> {
         self.sweep(at);
         self.announce(layout, at);
-        if self.replicas != replicas.len() {
-            self.replicas = replicas.len();
+        let mut numbers: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+        for (_, revision) in replicas {
+            *numbers.entry(*revision).or_default() += 1;
+        }
+        if self.replicas != numbers {
+            self.replicas = numbers;
             self.is_changed = true;
         }
-        let is_any = self.announced.is_some() || self.places.values().any(|place| place.is_there);
+        let told = self.replicas.keys().flatten();
+        let is_any = self.announced.is_some() || told.count() > 0 || self.places.values().any(|place| place.is_there);
         if !std::mem::take(&mut self.is_changed) || !is_any {
             return None;
         }
@@ -161,7 +178,8 @@ impl Places {
         let available = self.available();
         let newest = available.iter().find(|release| instances.iter().any(|(_, at)| *at == release.revision));
         let newest = newest.map(|release| release.revision.clone());
-        instances.extend(replicas.iter().filter_map(|replica| Some((replica.clone(), newest.clone()?))));
+        let of = |told: Option<u32>| told.and_then(named).or_else(|| newest.clone());
+        instances.extend(replicas.iter().filter_map(|(replica, told)| Some((replica.clone(), of(*told)?))));
         Some(ReleaseView { instances, available, orchestrated: None })
     }
 
@@ -238,7 +256,8 @@ impl Places {
     }
 
     fn note_releases(&mut self, layout: &Layout, there: &[(u32, u32)], at: i64) {
-        let mut now: Vec<u32> = there.iter().map(|(_, revision)| *revision).chain(self.announced).collect();
+        let told = self.replicas.keys().flatten().copied();
+        let mut now: Vec<u32> = there.iter().map(|(_, revision)| *revision).chain(self.announced).chain(told).collect();
         now.sort_unstable();
         now.dedup();
         if self.first.is_none() {
@@ -248,8 +267,13 @@ impl Places {
                 (Some(*revision) != layout.before, first, std::cmp::Reverse(places), *revision)
             };
             now.sort_by_key(begins);
-            let first = now.first().and_then(|first| layout.revisions.get(*first as usize));
+            // What is known to have been there before counts, whoever speaks first.
+            let first = layout.before.as_ref().or(now.first());
+            let first = first.and_then(|first| layout.revisions.get(*first as usize));
             self.first = first.map(|revision| revision.id.clone());
+            self.began = at;
+            let unseen = layout.before.filter(|before| !now.contains(before)).and(self.first.clone());
+            self.seen.extend(unseen.map(|before| (Timestamp::from_millis(at), before)));
         }
         self.since.retain(|revision, _| now.contains(revision));
         for revision in now {
@@ -259,7 +283,10 @@ impl Places {
             // Those that are there at first come one after another, the oldest first.
             let order = i64::try_from(self.since.len()).unwrap_or_default();
             self.since.insert(revision, at.saturating_add(order));
-            if let Some(revision) = layout.revisions.get(revision as usize) {
+            // The release before, where the recording begins with the rollout and another one spoke first.
+            let is_known =
+                Some(revision) == layout.before && at.saturating_sub(self.began) <= self.patience().max(FIRST_WORDS);
+            if let Some(revision) = layout.revisions.get(revision as usize).filter(|_| !is_known || at == self.began) {
                 self.seen.push((Timestamp::from_millis(at), revision.id.clone()));
             }
         }

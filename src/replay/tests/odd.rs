@@ -219,3 +219,22 @@ fn who_speaks_last_after_a_gap_over_the_deployment_has_not_come_back() {
     let releases: Vec<&str> = outcome.releases.iter().map(|(_, _, release)| release.as_str()).collect();
     assert_eq!(releases, ["v1", "v2"]);
 }
+
+/// Its pages are read and have nothing of it any more: the policy says what that counts as.
+#[test]
+fn silence_takes_a_release_back_where_the_policy_says_that_it_is_bad() {
+    for (no_data, decided) in [("hold", None), ("ok", None), ("breach", Some(Kind::Rollback))] {
+        let mut scene = calm();
+        scene.run(300);
+        let begin = scene.now;
+        scene.pods.clear();
+        scene.run_with(900, |scene| {
+            scene.put("up", &[("instance", "c:5000"), ("pod", "c"), ("revision", "v2")], 1.0);
+        });
+        let policy = format!("{POLICY}[workload.api.signal.error_rate]\nno_data = \"{no_data}\"\n");
+        let outcome = scene.play_with(&policy, &Options::default());
+        let mut decisions = outcome.decisions.iter().filter(|one| one.trigger == "error rate");
+        let decision = decisions.find(|one| one.fired_at.as_millis() / 1000 > begin);
+        assert_eq!(decision.map(|one| one.decision), decided, "{no_data} {outcome:?}");
+    }
+}

@@ -138,3 +138,120 @@ fn a_deployed_release_that_never_speaks_is_in_place_all_the_same() {
     let outcome = scene.play(&Options { schedule, ..Options::default() });
     assert_eq!(releases(&outcome), [("v1".to_owned(), 0), ("v2".to_owned(), 600)].into());
 }
+
+/// Only the new release was ever recorded.
+fn new_alone(labels: fn(&Pod) -> Vec<(&'static str, String)>) -> Scene {
+    let mut scene = Scene::new((0..3).map(|n| pod(&new_pod(n), "v2", 0.4)).collect());
+    scene.labels = labels;
+    scene.pods.iter_mut().for_each(|pod| pod.started = DAWN - 10);
+    scene.run(900);
+    scene
+}
+
+#[test]
+fn the_release_before_is_gone_back_to_although_nothing_of_it_is_recorded() {
+    let rollouts = |seconds: i64| vec![(Timestamp::from_millis((DAWN + seconds) * 1000), "v2".into())];
+    for (labels, new) in [(by_label as fn(&Pod) -> _, "v2"), (by_pod, "v2"), (unlabelled, "v2")] {
+        for seconds in [-20, 20] {
+            let schedule = Schedule { rollouts: rollouts(seconds), before: Some("v1".into()) };
+            let outcome = new_alone(labels).play(&Options { schedule, ..Options::default() });
+            let all: Vec<(&str, Kind)> = outcome.decisions.iter().map(|one| (&*one.trigger, one.decision)).collect();
+            assert_eq!(all, [("error rate", Kind::Rollback)], "{seconds} {outcome:?}");
+            let one = &outcome.decisions[0];
+            assert_eq!([one.from.as_ref().unwrap().as_str(), one.to.as_ref().unwrap().as_str()], [new, "v1"]);
+        }
+    }
+    let alone = new_alone(by_label).play(&Options::default());
+    assert!(alone.decisions.iter().all(|one| one.decision == Kind::Alert), "nothing tells of a rollout: {alone:?}");
+    let (schedule, first_is_good) = (Schedule { rollouts: rollouts(-20), before: None }, false);
+    let unproven = new_alone(by_label).play(&Options { schedule, first_is_good, ..Options::default() });
+    let hold: Vec<Option<&str>> = unproven.decisions.iter().map(|one| one.hold.as_deref()).collect();
+    assert_eq!(hold, [Some("no-known-good")], "{unproven:?}");
+}
+
+#[test]
+fn a_label_whose_values_are_the_releases_tells_them() {
+    let labels = |pod: &Pod| vec![("instance", pod.name.clone()), ("image_tag", pod.revision.clone())];
+    let schedule = Schedule {
+        rollouts: vec![(Timestamp::from_millis((DAWN + 1_795) * 1000), "v2".into())],
+        before: Some("v1".into()),
+    };
+    let scene = rolling(labels, new_pod);
+    let outcome = scene.play(&Options { schedule, ..Options::default() });
+    assert!(outcome.notes.iter().any(|note| note.contains("the label `image_tag`")), "{:?}", outcome.notes);
+    assert_eq!(told(&outcome).iter().map(|one| one.2).collect::<Vec<_>>(), [Kind::Rollback]);
+}
+
+/// A page for each release at one address, looked at in turn.
+#[test]
+fn two_releases_that_go_on_to_speak_at_one_address_are_both_there() {
+    let mut scene = Scene::new(Vec::new());
+    let (v1, v2) = (pod("a", "v1", 0.0), pod("b", "v2", 0.4));
+    scene.labels = |pod| vec![("revision", pod.revision.clone())];
+    scene.pods = vec![v1];
+    scene.run(900);
+    let mut apart = vec![Pod { started: scene.now, ..v2 }];
+    for _ in 0..30 {
+        scene.run_with(15, |scene| {
+            scene.now += 7;
+            std::mem::swap(&mut scene.pods, &mut apart);
+            scene.look_at(0);
+            std::mem::swap(&mut scene.pods, &mut apart);
+            scene.now -= 7;
+        });
+    }
+    let outcome = scene.play(&Options::default());
+    assert_eq!(outcome.releases.len(), 2, "{:?}", outcome.releases);
+    assert!(outcome.decisions.iter().any(|one| one.decision == Kind::Rollback), "{outcome:?}");
+}
+
+/// The one page that all pods have in common goes with the schedule, whatever exporters tell of the pods.
+#[test]
+fn a_page_of_the_whole_turns_with_the_rollout_although_pods_come_and_go_beside_it() {
+    let mut scene = Scene::new(vec![pod("all", "", 0.0)]);
+    scene.labels = |_| Vec::new();
+    let begin = scene.now;
+    let pods = |scene: &mut Scene| {
+        let hash = if scene.now < DAWN + 1_800 { "7d9c5bcb6d" } else { "6f8b9c7d5f" };
+        let name = format!("api-{hash}-x2v4b");
+        scene.put("kube_pod_container_status_restarts_total", &[("namespace", "prod"), ("pod", &name)], 0.0);
+    };
+    scene.run_with(1_800, pods);
+    scene.pods[0].errors = 0.4;
+    scene.run_with(900, pods);
+    let schedule = Schedule {
+        rollouts: vec![(Timestamp::from_millis((begin + 1_795) * 1000), "v2".into())],
+        before: Some("v1".into()),
+    };
+    let outcome = scene.play(&Options { schedule, ..Options::default() });
+    let all = told(&outcome);
+    assert!(all.iter().any(|one| one.1 == "error rate" && one.2 == Kind::Rollback), "{outcome:?}");
+}
+
+#[test]
+fn pods_that_came_shortly_before_their_rollout_was_told_belong_to_it() {
+    let schedule = Schedule {
+        rollouts: vec![(Timestamp::from_millis((DAWN + 1_825) * 1000), "v2".into())],
+        before: Some("v1".into()),
+    };
+    found(rolling(unlabelled, new_pod), &Options { schedule, ..Options::default() }, ["v1", "v2"]);
+}
+
+/// Each release has a Deployment of its own, and nothing else tells of the new one.
+#[test]
+fn a_deployment_whose_series_tell_a_release_is_that_releases() {
+    let mut scene = Scene::new(vec![pod("a", "v1", 0.0)]);
+    let count = |scene: &mut Scene, revision: &str, all: f64, available: f64| {
+        let labels = [("deployment", revision), ("revision", revision)];
+        scene.put("kube_deployment_status_replicas", &labels, all);
+        scene.put("kube_deployment_status_replicas_available", &labels, available);
+    };
+    scene.run_with(900, |scene| count(scene, "v1", 3.0, 3.0));
+    scene.run_with(900, |scene| {
+        count(scene, "v2", 3.0, 0.0);
+        count(scene, "v1", 3.0, 3.0);
+    });
+    let outcome = scene.play(&Options::default());
+    let rollback = outcome.decisions.iter().find(|one| one.decision == Kind::Rollback);
+    assert_eq!(rollback.and_then(|one| one.from.as_ref()).map(|from| from.as_str()), Some("v2"), "{outcome:?}");
+}

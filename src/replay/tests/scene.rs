@@ -78,7 +78,7 @@ impl Scene {
         }
     }
 
-    fn look_at(&mut self, index: usize) {
+    pub(super) fn look_at(&mut self, index: usize) {
         let requests = 20.0 * STEP as f64;
         let pod = &mut self.pods[index];
         pod.good += (requests * (1.0 - pod.errors)).round();
