@@ -75,6 +75,19 @@ fn a_batch_tells_each_case_in_a_line() {
 }
 
 #[test]
+fn a_case_that_can_t_be_read_takes_nothing_from_the_others() {
+    let dir = stage();
+    write(&dir.path().join("cases/cut/metrics.om"), "http_requests_total 1 1764300000\n");
+    write(&dir.path().join("cases/late/metrics.om"), &recording(0));
+    write(&dir.path().join("cases/late/meta.json"), "{\"deploy_at\": \"soon\"}");
+    let (code, out, err) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", "cases", "--csv"]);
+    assert_eq!(code, 2, "{err}");
+    let scenarios: Vec<&str> = out.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(scenarios, ["bad", "good"]);
+    assert!(err.contains("cut/metrics.om") && err.contains("line 1") && err.contains("late/meta.json"), "{err}");
+}
+
+#[test]
 fn nothing_fired_is_a_success() {
     let dir = stage();
     for input in ["cases/good", "cases/good/metrics.om"] {

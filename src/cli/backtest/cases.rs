@@ -103,8 +103,9 @@ fn beside(file: &Path) -> Option<PathBuf> {
     meta.is_file().then_some(meta)
 }
 
-/// Replays all cases, as many at a time as there are processors; the results in the order of the cases.
-pub(super) fn replay_all(work: &Work<'_>, cases: &[Case], progress: &Progress) -> anyhow::Result<Vec<CaseResult>> {
+/// Replays all cases, as many at a time as there are processors; in the order of the cases the result of each, or why there
+/// is none: one that can't be read takes nothing from the others.
+pub(super) fn replay_all(work: &Work<'_>, cases: &[Case], progress: &Progress) -> Vec<anyhow::Result<CaseResult>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<anyhow::Result<CaseResult>>>> = Mutex::new(cases.iter().map(|_| None).collect());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());

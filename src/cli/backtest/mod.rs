@@ -113,10 +113,24 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
     };
     let results = if args.server.prometheus.is_some() {
         let recording = server::record(&args.server, &config, &Progress::of_whole())?;
-        vec![cases::replay_one(&work, "prometheus", &work.options, &recording)?]
+        vec![cases::replay_one(&work, "prometheus", &work.options, &recording)]
     } else {
-        cases::replay_all(&work, &cases, &Progress::of(&cases))?
+        cases::replay_all(&work, &cases, &Progress::of(&cases))
     };
+    let (mut read, mut is_whole) = (Vec::new(), true);
+    for result in results {
+        match result {
+            Ok(result) => read.push(result),
+            Err(error) => {
+                is_whole = false;
+                print::complain(&error);
+            }
+        }
+    }
+    let results = read;
+    if results.is_empty() {
+        return Ok(USAGE);
+    }
     if args.csv {
         print::text(&table::csv(&results));
     } else if args.json {
@@ -124,7 +138,11 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
     } else {
         print::text(&print::clean(&table::text(&results)));
     }
-    Ok(if results.iter().any(|result| result.outcome.fired()) { NO } else { YES })
+    Ok(match results.iter().any(|result| result.outcome.fired()) {
+        _ if !is_whole => USAGE,
+        true => NO,
+        false => YES,
+    })
 }
 
 fn options(args: &BacktestArgs) -> anyhow::Result<Options> {
