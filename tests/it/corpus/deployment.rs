@@ -37,6 +37,8 @@ pub(super) struct Life {
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     pub(super) version: Version,
+    /// The name of its release, where that is not its version's: a release that comes in between.
+    pub(super) named: Option<&'static str>,
     /// The order in which the pods of its version came.
     pub(super) index: usize,
     pub(super) name: String,
@@ -59,6 +61,14 @@ pub(super) struct Pod {
 }
 
 impl Pod {
+    /// The name of its release.
+    pub(super) fn release(&self) -> &'static str {
+        self.named.unwrap_or(match self.version {
+            Version::Old => "v41",
+            Version::New => "v42",
+        })
+    }
+
     pub(super) fn life(&self, t: f64) -> Option<(usize, Life)> {
         self.lives.iter().copied().enumerate().find(|(_, life)| life.start <= t && t < life.end)
     }
@@ -99,6 +109,8 @@ pub(super) enum Split {
 /// How the recording names things.
 #[derive(Clone, Debug)]
 pub(super) struct Dialect {
+    /// The label that tells the release; empty where none does.
+    pub(super) release_label: &'static str,
     /// The workload's own series have a label `pod`.
     pub(super) pod_label: bool,
     /// Exporters' series have a label `revision`.
@@ -193,6 +205,7 @@ impl Story {
     pub(super) fn of(dice: &mut Dice, plan: Plan) -> Self {
         let pod_label = dice.chance(0.7);
         let dialect = Dialect {
+            release_label: "revision",
             pod_label,
             exporters_tell: !pod_label || dice.chance(0.5),
             lazy_codes: dice.chance(0.5),

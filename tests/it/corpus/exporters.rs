@@ -81,19 +81,11 @@ pub(super) fn record(story: &Story, dice: &mut Dice, trace: &mut Trace) -> Told 
 
 fn of_pod(story: &Story, pod: &Pod, at: &[Vec<f64>; 2], trace: &mut Trace, told: &mut Told) {
     let dialect = &story.dialect;
-    let revision = match pod.version {
-        _ if !dialect.exporters_tell => "",
-        Version::Old => "v41",
-        Version::New => "v42",
-    };
+    let is_told = dialect.exporters_tell && !dialect.release_label.is_empty();
+    let (label, revision) = if is_told { (dialect.release_label, pod.release()) } else { ("revision", "") };
     let workload = dialect.workload.as_deref().unwrap_or("");
-    let labels = [
-        ("container", "api"),
-        ("namespace", "prod"),
-        ("pod", &pod.name),
-        ("revision", revision),
-        ("workload", workload),
-    ];
+    let labels =
+        [("container", "api"), ("namespace", "prod"), ("pod", &pod.name), (label, revision), ("workload", workload)];
     let there = |t: &f64| pod.created <= *t && *t < pod.gone;
     let at: Vec<Vec<f64>> = at.iter().map(|at| at.iter().copied().filter(there).collect()).collect();
     let killed = trace.series("container_oom_events_total", &labels);

@@ -1,7 +1,7 @@
 //! What is so at a moment of a story, whether anyone sees it or not: traffic, errors and latency of each pod.
 
 use super::deployment::{Pod, Shape, Split, Story, Version};
-use super::effect::What;
+use super::effect::{Loss, What, Who};
 use super::latency::Latency;
 use super::noise::{Dice, Drift};
 
@@ -113,8 +113,12 @@ impl<'s> Nature<'s> {
         latency
     }
 
-    /// Whether a pod of the old version has traffic.
+    /// Whether a pod of the old version has traffic, and is recorded at all.
     pub(super) fn is_beside(&self, t: f64) -> bool {
+        let mut sights = self.story.sights.iter();
+        if sights.any(|sight| (sight.who, sight.loss) == (Who::Old, Loss::Gap) && sight.from <= t && t < sight.until) {
+            return false;
+        }
         let rates = self.rates(t);
         let old = self.story.pods.iter().zip(rates).filter(|(pod, _)| pod.version == Version::Old);
         self.story.shape != Shape::Direct && old.map(|(_, rate)| rate).sum::<f64>() > 0.0

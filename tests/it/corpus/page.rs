@@ -34,7 +34,8 @@ impl Places {
         let name = if dialect.pod_label { pod.name.as_str() } else { "" };
         let workload = dialect.workload.as_deref().unwrap_or("");
         let target = [("instance", pod.address.as_str()), ("job", job), ("pod", name), ("workload", workload)];
-        let mut own = vec![("revision", ["v41", "v42"][version])];
+        let mut own = vec![(dialect.release_label, pod.release())];
+        own.retain(|(label, _)| !label.is_empty());
         own.extend(target);
         let mut with = |metric: &str, label: Option<(&'static str, &str)>| {
             let mut labels = own.clone();

@@ -120,6 +120,7 @@ impl Crew<'_> {
         let hash = &self.hashes[usize::from(version == Version::New)];
         self.pods.push(Pod {
             version,
+            named: None,
             index,
             name: format!("api-{hash}-{}", letters(self.dice, 5)),
             address: format!("10.42.{}.{}:8080", self.next / 200, self.next % 200 + 10),

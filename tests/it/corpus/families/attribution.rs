@@ -7,6 +7,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ("dependency-slow-alike", dependency_slow),
     ("dependency-down-before-direct", |dice| before(dice, Shape::Direct)),
     ("dependency-down-before-rolling", |dice| before(dice, Shape::Rolling)),
+    ("dependency-down-as-it-rolls", as_it_rolls),
     ("slow-before-direct", slow_before),
     ("everyone-is-hit", everyone),
     ("errors-before-and-after", errors_before),
@@ -42,6 +43,15 @@ fn before(dice: &mut Dice, shape: Shape) -> Case {
     let from = story.deploy_at - dice.between(150.0, 900.0);
     let share = dice.between(0.15, 0.8);
     let lasts = story.deploy_at - from + dice.between(300.0, 1500.0);
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    must_not(story)
+}
+
+/// It begins as the rollout does, and goes on for long after the last pod of the old version is gone.
+fn as_it_rolls(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Rolling);
+    let from = story.deploy_at + dice.between(-60.0, (story.done_at - story.deploy_at - 125.0).max(0.0));
+    let (share, lasts) = (dice.between(0.15, 0.9), dice.between(400.0, 900.0));
     story.happen_for(Who::All, from, lasts, What::Errors(share));
     must_not(story)
 }

@@ -7,6 +7,7 @@ mod errors;
 mod hardly;
 mod latency;
 mod odd;
+mod overlap;
 mod quiet;
 mod sight;
 mod targets;
@@ -42,6 +43,7 @@ pub(super) fn all() -> Vec<Family> {
         time::FAMILIES,
         hardly::FAMILIES,
         odd::FAMILIES,
+        overlap::FAMILIES,
         both::FAMILIES,
     ]
     .concat()

@@ -12,6 +12,13 @@ pub(super) const FAMILIES: &[Family] = &[
     ("deploy-told-early-or-late-many-errors", told_off_errors),
     ("deploy-unseen-many-errors", unseen_errors),
     ("old-pods-unseen-many-errors", old_unseen),
+    ("old-pods-unseen", old_unseen_well),
+    ("label-found-by-its-values", found),
+    ("label-found-by-its-values-many-errors", found_errors),
+    ("told-by-time-alone", by_time),
+    ("told-by-time-alone-many-errors", by_time_errors),
+    ("looked-at-rarely", |dice| must_not(rarely(dice))),
+    ("looked-at-rarely-many-errors", rarely_errors),
     ("no-bounds-left", no_bounds),
     ("no-bounds-left-many-errors", no_bounds_errors),
     ("slow-to-come-up-direct", slow_start),
@@ -92,12 +99,70 @@ fn unseen_errors(dice: &mut Dice) -> Case {
     must(story, from)
 }
 
-/// The old version's pages were never recorded; that it was there only exporters tell.
-fn old_unseen(dice: &mut Dice) -> Case {
+/// The old version's pages were never recorded. That it was there exporters may tell, and who wrote the deployment down.
+fn without_old(dice: &mut Dice) -> Story {
     let shape = dice.pick(&[Shape::Direct, Shape::Canary]);
     let mut story = Story::draw(dice, shape);
-    (story.dialect.meta, story.dialect.kube, story.dialect.exporters_tell) = (true, true, true);
+    story.dialect.meta = true;
     story.lose(Who::Old, 0.0, f64::INFINITY, Loss::Gap);
+    story
+}
+
+fn old_unseen(dice: &mut Dice) -> Case {
+    let story = without_old(dice);
+    many_errors(dice, story)
+}
+
+fn old_unseen_well(dice: &mut Dice) -> Case {
+    must_not(without_old(dice))
+}
+
+/// A label tells the releases that is called otherwise than it is taken for.
+fn otherwise(dice: &mut Dice) -> Story {
+    let shape = dice.pick(&SHAPES);
+    let mut story = Story::draw(dice, shape);
+    story.dialect.meta = true;
+    story.dialect.release_label = dice.pick(&["version", "app_version", "image_tag"]);
+    story
+}
+
+fn found(dice: &mut Dice) -> Case {
+    must_not(otherwise(dice))
+}
+
+fn found_errors(dice: &mut Dice) -> Case {
+    let story = otherwise(dice);
+    many_errors(dice, story)
+}
+
+/// No label and no name tells a release: only the time at which the deployment began does.
+fn unnamed(dice: &mut Dice) -> Story {
+    let shape = dice.pick(&SHAPES);
+    let mut story = Story::draw(dice, shape);
+    let dialect = &mut story.dialect;
+    (dialect.meta, dialect.release_label, dialect.pod_label, dialect.kube) = (true, "", false, false);
+    story
+}
+
+fn by_time(dice: &mut Dice) -> Case {
+    must_not(unnamed(dice))
+}
+
+fn by_time_errors(dice: &mut Dice) -> Case {
+    let story = unnamed(dice);
+    many_errors(dice, story)
+}
+
+/// As often as most Prometheus servers look, or less.
+fn rarely(dice: &mut Dice) -> Story {
+    let shape = dice.pick(&SHAPES);
+    let mut story = Story::draw(dice, shape);
+    story.interval = dice.pick(&[30.0, 60.0]);
+    story
+}
+
+fn rarely_errors(dice: &mut Dice) -> Case {
+    let story = rarely(dice);
     many_errors(dice, story)
 }
 
