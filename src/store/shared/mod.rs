@@ -169,9 +169,11 @@ impl Books {
 
 impl Journal for Books {
     async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+        // Held until the messages are in the outbox: what is not there has arrived, for whoever notes that meanwhile.
+        let mut held = None;
         if let (Some(shared), Some(first)) = (&self.shared, batch.records.first()) {
             let workload = first.workload.clone();
-            let mut kept = shared.kept.lock().await;
+            let kept = held.insert(shared.kept.lock().await);
             let before = kept.get(&workload);
             let copy = match before {
                 Some(kept) => kept.copy.clone(),
@@ -183,7 +185,9 @@ impl Journal for Books {
                 kept.insert(workload, written);
             }
         }
-        self.store.commit(batch).await
+        let committed = self.store.commit(batch).await;
+        drop(held);
+        committed
     }
 
     async fn probe(&self) -> Result<(), JournalError> {

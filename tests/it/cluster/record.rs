@@ -8,12 +8,14 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rollbackd::act::Hands;
 use rollbackd::cluster::Clients;
-use rollbackd::domain::incident::record::{Event, Record};
-use rollbackd::domain::policy::{ClusterObject, ObjectKind};
+use rollbackd::domain::incident::narrate;
+use rollbackd::domain::incident::record::{Cause, Closing, Event, Record};
+use rollbackd::domain::incident::state::{Applied, WorkloadState};
+use rollbackd::domain::policy::{ClusterObject, Mode, ObjectKind, Strategy};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::settings::ContentId;
 use rollbackd::domain::time::{Span, Timestamp};
-use rollbackd::engine::ports::{Actuator, Batch, Journal, Leadership, Role, Shelf};
+use rollbackd::engine::ports::{Actuator, Batch, Journal, Leadership, Notice, Role, Shelf};
 use rollbackd::store::{Books, Place, Store};
 use serde_json::json;
 use tempfile::TempDir;
@@ -114,6 +116,51 @@ fn of_two_that_both_believe_to_lead_one_records() {
         }
         assert_eq!(writers[0].records().await, writers[1].records().await);
         assert_eq!(writers[0].records().await.len(), ROUNDS as usize);
+    });
+}
+
+/// Whoever notes what has arrived looks at the outbox, into which a message comes a moment after it is in the cluster.
+#[test]
+fn a_message_has_not_arrived_before_it_is_in_the_outbox() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        let notes = async {
+            loop {
+                writer.books.note_told().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut state = WorkloadState::default();
+        let commits = async {
+            let mut written = Vec::new();
+            for sequence in 1..=ROUNDS {
+                let (cause, reason) = (Cause::Blind { reason: "no route".to_owned() }, "looked at".to_owned());
+                let (from, goal, onset) = (None, None, Timestamp::from_millis(1));
+                let (mode, strategy) = (Mode::Enforce, Strategy::Rolling);
+                let event = if sequence % 2 == 1 {
+                    Event::Suspected { cause, from, goal, onset, mode, strategy }
+                } else {
+                    Event::Closed { how: Closing::ByOperator { by: "ops".to_owned(), reason } }
+                };
+                let incident = Some(format!("i{}", sequence.div_ceil(2)).as_str().into());
+                let at = Timestamp::from_millis(sequence.cast_signed());
+                let record = Record { workload: "shop".into(), sequence, incident, at, event };
+                let Ok(Applied::Transition(incident)) = state.apply(&record) else { panic!("{record:?}") };
+                let alert = narrate::alert(&record.workload, &incident, &record.event);
+                written.push(alert.id.clone());
+                let notice = Notice { alert, receivers: vec!["oncall".into()] };
+                writer.books.commit(Batch { records: vec![record], notices: vec![notice] }).await.unwrap();
+            }
+            written
+        };
+        let written = tokio::select! {
+            written = commits => written,
+            () = notes => unreachable!("it goes on for ever"),
+        };
+        // Nobody takes anything out of the outbox.
+        let untold = map(cluster).await.data.unwrap().remove("untold").unwrap();
+        let lost: Vec<&String> = written.iter().filter(|id| !untold.contains(&format!("\"{id}\""))).collect();
+        assert!(lost.is_empty(), "said to have arrived: {lost:?}");
     });
 }
 
