@@ -61,6 +61,8 @@ pub enum Call {
     Part(Vec<Adoption>, oneshot::Sender<()>),
     /// Goes on from these states, for a term of this daemon's; says whether that term is still going on.
     Lead(u64, Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<bool>),
+    /// Begins nothing more: the daemon is about to stop.
+    Park(oneshot::Sender<()>),
     /// What another replica recorded.
     Follow(Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<()>),
 }
@@ -185,6 +187,14 @@ impl Handle {
         self.call(|answer| Call::Lead(term, states, answer)).await
     }
 
+    /// From its answer on nothing is begun any more; what runs may end.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn park(&self) -> Result<(), Unavailable> {
+        self.call(Call::Park).await
+    }
+
     /// Takes over what another replica recorded; nothing where this one leads.
     ///
     /// # Errors
@@ -228,6 +238,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Call::Lead(term, states, answer) => {
                 let leads = self.lead(term, states).await;
                 answered(answer.send(leads));
+            }
+            Call::Park(answer) => {
+                self.is_parked = true;
+                answered(answer.send(()));
             }
             Call::Follow(states, answer) => {
                 self.follow(states);

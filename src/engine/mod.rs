@@ -86,6 +86,8 @@ pub struct Engine<J, A> {
     /// The term for which the fleet goes by what is on record.
     term: Option<u64>,
     leaderless: Leaderless,
+    /// The daemon is about to stop: nothing is begun any more.
+    is_parked: bool,
     next_tick: Timestamp,
     probe_at: Instant,
 }
@@ -110,6 +112,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             broken: None,
             term: role.term().filter(|_| role == Role::Alone),
             leaderless: Leaderless::default(),
+            is_parked: false,
             next_tick,
             probe_at: Instant::now() + PROBE_EVERY,
         };
@@ -123,13 +126,14 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         while !stop.is_cancelled() {
             self.turn(&stop).await;
         }
+        self.is_parked = true;
         let limit = if self.edges.leadership.role() == Role::Alone { PARK_LIMIT } else { HANDOVER_LIMIT };
         let park = async { while self.jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, park).await.is_err() {
             tracing::warn!(?limit, "a step was still running at shutdown; whoever goes on settles it");
         }
         while let Ok((id, answer)) = self.answers.try_recv() {
-            self.feed_parked(&id, answer).await;
+            self.feed(&id, Input::Done(answer)).await;
         }
     }
 
@@ -171,6 +175,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if now < self.next_tick {
             return;
         }
+        if self.is_parked {
+            self.next_tick = now + LONGEST_SLEEP.into();
+            return;
+        }
         let (_, due) = self.fleet.due(now);
         for id in due {
             self.feed(&id, Input::Tick).await;
@@ -203,10 +211,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
     }
 
-    /// After the stop signal: the outcome of a step that ended in time is recorded; nothing new begins, not even on
-    /// record. While the journal is broken, the next start asks the world instead.
-    async fn feed_parked(&mut self, id: &WorkloadId, answer: Answer) {
-        self.feed(id, Input::Parked(answer)).await;
+    /// What is left of an input once nothing is begun any more: the outcome of a step that ended in time is recorded, and
+    /// nothing new begins, not even on record.
+    fn parked(&self, input: Input) -> Option<Input> {
+        match input {
+            input if !self.is_parked => Some(input),
+            Input::Done(answer) => Some(Input::Parked(answer)),
+            Input::Parked(_) | Input::Asked(_) => Some(input),
+            Input::Observed(_) | Input::Tick | Input::NotBegun(_) => None,
+        }
     }
 
     /// One input to one workload, and everything that follows. Nothing is fed while the journal is broken.
@@ -217,6 +230,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if self.broken.is_some() {
             return None;
         }
+        let input = self.parked(input)?;
         let mut out = Output::default();
         let now = self.now();
         let mut reply = self.fleet.handle(id, input, now, &mut out);

@@ -62,6 +62,9 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// How long everything together may take to stop, beyond a running step.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long the event loop may take to hear that nothing is to be begun any more.
+const PARK_LIMIT: Duration = Duration::from_secs(1);
+
 /// How long what was seen lately may take to be kept at the end, and how long where another replica waits to go on.
 const KEEP_LIMIT: Duration = Duration::from_secs(5);
 const HANDOVER_LIMIT: Duration = Duration::from_millis(500);
@@ -136,6 +139,11 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
             }
         }
     };
+    // What is begun from here on would be cut off.
+    let parked = tokio::time::timeout(PARK_LIMIT, daemon.engine.park()).await;
+    if parked.is_err() {
+        tracing::warn!(limit = ?PARK_LIMIT, "the loop does not turn: it stops where it is");
+    }
     notifier.stopping("letting a running step end");
     tokio::select! {
         () = daemon.take_apart() => Ok(code),
