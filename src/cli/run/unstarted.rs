@@ -20,23 +20,25 @@ use crate::store::StoreError;
 /// Time between two messages about it, however often the service manager starts the daemon anew.
 const TELL_AGAIN: Duration = Duration::from_secs(900);
 
-/// The file in the runtime directory that says when people were told last.
+/// The file that says when people were told last.
 const TOLD: &str = "told-of-no-start";
 
 /// Whom to tell where the daemon can't start.
 pub(super) struct Unstarted {
     policies: Vec<Arc<WorkloadPolicy>>,
     receivers: Receivers,
-    told: Option<PathBuf>,
+    told: PathBuf,
 }
 
 impl Unstarted {
     /// Everybody who is told of a workload. `runtime` is what the service manager keeps between two starts, as it says in
-    /// `RUNTIME_DIRECTORY`; without it people are told at every start.
+    /// `RUNTIME_DIRECTORY`; without it the state directory is asked, which may be what is broken: then people are told at
+    /// every start.
     pub(super) fn new(config: &Config, runtime: Option<OsString>) -> Self {
         let policies = config.workloads.values().map(|workload| Arc::clone(&workload.policy)).collect();
         let first = runtime.and_then(|paths| std::env::split_paths(&paths).next());
-        Self { policies, receivers: Arc::new(config.receivers.clone()), told: first.map(|dir| dir.join(TOLD)) }
+        let told = first.unwrap_or_else(|| config.daemon.state_dir.clone()).join(TOLD);
+        Self { policies, receivers: Arc::new(config.receivers.clone()), told }
     }
 
     /// Tells why it does not start. That another daemon has the state directory is told to whoever started this one: the
@@ -44,7 +46,7 @@ impl Unstarted {
     pub(super) async fn tell(&self, error: &anyhow::Error) {
         let is_watched = matches!(error.downcast_ref(), Some(StoreError::InUse { .. }));
         let Some(first) = self.policies.first().filter(|_| !is_watched) else { return };
-        if self.told.as_deref().is_some_and(is_recent) {
+        if is_recent(&self.told) {
             tracing::warn!(within = ?TELL_AGAIN, "people were told a short while ago: not again");
             return;
         }
@@ -52,19 +54,15 @@ impl Unstarted {
         let alert = narrate::not_started(first, &format!("{error:#}"), clock::wall());
         let notice = Notice { alert, receivers: receivers.into_iter().collect() };
         notify::tell_at_once(&self.receivers, &notice, clock::wall()).await;
-        if let Some(told) = &self.told
-            && let Err(error) = fs::write(told, "")
-        {
+        if let Err(error) = fs::write(&self.told, "") {
             tracing::warn!(%error, "that people were told can't be noted: they are told again at the next start");
         }
     }
 
     /// It has started: the next trouble is told at once.
     pub(super) fn is_over(&self) {
-        if let Some(told) = &self.told {
-            // Mostly it is not there.
-            let _ = fs::remove_file(told);
-        }
+        // Mostly it is not there.
+        let _ = fs::remove_file(&self.told);
     }
 }
 

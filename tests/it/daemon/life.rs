@@ -223,3 +223,22 @@ async fn a_daemon_that_cant_start_tells_people_once_and_is_never_ready() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ends().await, 0);
 }
+
+/// A container that starts again and again has no runtime directory, and keeps its state between two starts.
+#[tokio::test]
+async fn without_a_runtime_directory_the_state_says_who_was_told() {
+    rollbackd::net::tls::install();
+    let host = Host::start().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let policy = host.path("policy.toml");
+    let listen = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    std::fs::write(&policy, host.policy(&listen, "app", "")).unwrap();
+    for _ in 0..2 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+        command.args(["run", "--config"]).arg(&policy).env_remove("RUNTIME_DIRECTORY");
+        let end = ended(&mut command).await;
+        assert_eq!(end.code, 1, "{end:?}");
+    }
+    let told: Vec<String> = host.alerts().into_iter().map(|alert| alert.summary).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
