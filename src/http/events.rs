@@ -123,3 +123,33 @@ fn with_id(event: Event, position: &Position) -> Event {
     let id = position.to_string();
     if id.contains(['\n', '\r', '\0']) { event } else { event.id(id) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn position(workload: &str, sequence: u64) -> Position {
+        Position { at: Timestamp::from_millis(1), sequence, workload: WorkloadId::new(workload) }
+    }
+
+    /// A record may become durable between the moment that somebody listens and the moment that the journal is read.
+    #[tokio::test]
+    async fn what_the_journal_told_is_not_told_again() {
+        let (sender, receiver) = tokio::sync::broadcast::channel(8);
+        let told = BTreeMap::from([(WorkloadId::new("shop"), 2)]);
+        let mut listening = Listening { receiver, stop: CancellationToken::new(), told };
+        for (workload, sequence) in [("shop", 1), ("shop", 2), ("cart", 1), ("shop", 3)] {
+            let position = Some(position(workload, sequence));
+            let data = format!("{workload} {sequence}").into();
+            sender.send(Announcement { position, kind: "record", data }).unwrap();
+        }
+        drop(sender);
+        let mut heard = Vec::new();
+        while let Some(event) = listening.next().await {
+            heard.push(format!("{event:?}"));
+        }
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        assert!(heard[0].contains("cart 1") && heard[1].contains("shop 3"), "{heard:?}");
+    }
+}

@@ -375,7 +375,8 @@ fn daily_limit(situation: &Situation<'_>) -> Option<Hold> {
     let within: Vec<Timestamp> = earlier_rollbacks(situation).filter(|at| situation.now.since(*at) < DAY).collect();
     let limit = usize::try_from(situation.limits.per_day).unwrap_or(usize::MAX);
     let over = within.len().checked_sub(limit)?;
-    within.get(over).map(|at| Hold::DailyLimit { until: *at + DAY })
+    let started = u32::try_from(within.len()).unwrap_or(u32::MAX);
+    within.get(over).map(|at| Hold::DailyLimit { started, until: *at + DAY })
 }
 
 fn fleet_storm(situation: &Situation<'_>) -> Option<Hold> {

@@ -145,8 +145,10 @@ pub enum Hold {
         /// When it is over.
         until: Timestamp,
     },
-    /// This workload has been rolled back twice within a day.
+    /// This workload has been rolled back as often within a day as is allowed.
     DailyLimit {
+        /// Rollbacks within the last 24 hours.
+        started: u32,
         /// When there is room again.
         until: Timestamp,
     },
@@ -276,7 +278,7 @@ impl Hold {
     /// When the hold ends by itself, where that is known.
     #[must_use]
     pub const fn until(&self) -> Option<Timestamp> {
-        if let Hold::Cooldown { until } | Hold::DailyLimit { until } = self { Some(*until) } else { None }
+        if let Hold::Cooldown { until } | Hold::DailyLimit { until, .. } = self { Some(*until) } else { None }
     }
 }
 
@@ -340,8 +342,8 @@ impl fmt::Display for Hold {
                 write!(f, "{tool} owns the workload, and rolls its releases out and back by itself")
             }
             Hold::Cooldown { until } => write!(f, "rolled back a short while ago; cooling down until {until}"),
-            Hold::DailyLimit { until } => {
-                write!(f, "rolled back twice within a day; no more until {until}")
+            Hold::DailyLimit { started, until } => {
+                write!(f, "rollbacks within a day: {started}, as many as are allowed; no more until {until}")
             }
             Hold::FleetBudget { started, allowed } => {
                 write!(f, "{started} rollbacks started within the hour over all workloads, {allowed} allowed")
