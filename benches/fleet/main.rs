@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+mod first;
 mod page;
 mod peers;
 mod proc;
@@ -43,6 +44,7 @@ fn main() -> Result<(), Failure> {
             let page = if is_small { page::small_page() } else { page::page() };
             peers::serve(number("--targets", 1).unwrap_or(1), &page)
         }
+        Some("first") => first::renew(),
         _ => compare(number("--targets", 400).unwrap_or(400), number("--rounds", 6).unwrap_or(6)),
     }
 }

@@ -11,13 +11,18 @@ use super::Failure;
 
 /// Starts the daemon on a policy that watches these ports.
 pub(crate) fn start(place: &Path, ports: &[u16], interval: Duration) -> Result<Child, Failure> {
+    start_by(Command::new(env!("CARGO_BIN_EXE_rollbackd")), place, ports, interval)
+}
+
+/// The same, where `command` runs the daemon in its own way.
+pub(crate) fn start_by(
+    mut command: Command,
+    place: &Path,
+    ports: &[u16],
+    interval: Duration,
+) -> Result<Child, Failure> {
     let policy = policy(place, ports, interval)?;
-    let daemon = Command::new(env!("CARGO_BIN_EXE_rollbackd"))
-        .args(["run", "--config"])
-        .arg(policy)
-        .env("RUST_LOG", "warn")
-        .spawn()?;
-    Ok(daemon)
+    Ok(command.args(["run", "--config"]).arg(policy).env("RUST_LOG", "warn").spawn()?)
 }
 
 /// Writes the policy, and the release that it needs.
