@@ -9,7 +9,7 @@ const FAST_FACTOR: u64 = 5;
 
 /// Phases there are: what wakes the daemon costs more than what it then reads, so that looks at many things share a moment,
 /// and there are enough moments for no herd to come of it.
-const PHASES: u64 = 40;
+const PHASES: u64 = 20;
 
 /// Looks are never closer than this.
 pub(super) const SHORTEST_PACE: Span = Span::from_millis(200);
