@@ -19,6 +19,9 @@ use super::pair::Pair;
 use super::rolling::{on_errors, template};
 use super::settings;
 
+/// A ConfigMap that the template names, and the shipped extra as well.
+const SETTINGS: &str = "shop-settings";
+
 /// The names of a workload's pods.
 async fn pods(cluster: &Cluster, app: &str) -> Vec<String> {
     let labelled = ListParams::default().labels(&format!("app={app}"));
@@ -51,8 +54,8 @@ fn of_the_siblings_one_takes_a_bad_release_back() {
 fn with_the_shipped_extras_what_the_release_names_is_kept_and_goes_back() {
     on_cluster(Needs::Pods, async |cluster| {
         let account = Account::of_sidecars(cluster, "shop", &["configmaps", "logs"]).await;
-        settings::create(cluster, "shop", "rate20").await;
-        cluster.create::<Deployment>(settings::shop("shop:v1", "shop")).await;
+        settings::create(cluster, SETTINGS, "rate20").await;
+        cluster.create::<Deployment>(settings::shop("shop:v1", SETTINGS)).await;
         let before = cluster.rolled_out("shop").await;
         let pods: [String; 2] = pods(cluster, "shop").await.try_into().expect("two pods");
         let with_account = cluster.with(account.kubeconfig());
@@ -63,11 +66,11 @@ fn with_the_shipped_extras_what_the_release_names_is_kept_and_goes_back() {
             state.is_some_and(|state| state.ledger.iter().any(|(_, standing)| standing.settings.is_some()))
         };
         pair.until("keeping what the release names", is_kept).await;
-        settings::change(cluster, "shop", "errors40").await;
+        settings::change(cluster, SETTINGS, "errors40").await;
         cluster.set_image("shop", "shop:v2").await;
         let told = pair.told_to_the_end().await;
         assert_eq!(told.last().unwrap().phase, Phase::Restored, "{told:#?}");
-        assert_eq!(settings::behaviour(cluster, "shop").await.as_deref(), Some("rate20"));
+        assert_eq!(settings::behaviour(cluster, SETTINGS).await.as_deref(), Some("rate20"));
         assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
         assert!(!pair.log(0).contains("\"missing\":\"rights\""), "{}", pair.log(0));
     });
@@ -77,7 +80,7 @@ fn with_the_shipped_extras_what_the_release_names_is_kept_and_goes_back() {
 fn of_settings_the_api_server_lets_a_sidecar_write_the_content_alone_and_its_own_record() {
     on_cluster(Needs::Api, async |cluster| {
         let account = Account::of_sidecars(cluster, "shop", &["configmaps"]).await;
-        settings::create(cluster, "shop", "rate20").await;
+        settings::create(cluster, SETTINGS, "rate20").await;
         let maps = Api::<ConfigMap>::namespaced(account.client.clone(), cluster.namespace());
         let write = async |name: &str, patch: Value| {
             let written = maps.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
@@ -86,14 +89,14 @@ fn of_settings_the_api_server_lets_a_sidecar_write_the_content_alone_and_its_own
         let labels = json!({ "metadata": { "labels": { "a": "b" } } });
         // A policy that was just made takes a moment to be in force.
         let deadline = Instant::now() + PATIENCE;
-        while !write("shop", labels.clone()).await.contains("nothing else") {
+        while !write(SETTINGS, labels.clone()).await.contains("nothing else") {
             assert!(Instant::now() < deadline, "the policy is not in force");
             let clean = json!({ "metadata": { "labels": { "a": null } } });
             let own = cluster.api::<ConfigMap>();
-            own.patch("shop", &PatchParams::default(), &Patch::Merge(clean)).await.unwrap();
+            own.patch(SETTINGS, &PatchParams::default(), &Patch::Merge(clean)).await.unwrap();
             sleep(LOOK_EVERY).await;
         }
-        assert_eq!(write("shop", json!({ "data": { "BEHAVIOUR": "rate40" } })).await, "");
+        assert_eq!(write(SETTINGS, json!({ "data": { "BEHAVIOUR": "rate40" } })).await, "");
         let told = write("shop-rollbackd-2", labels).await;
         assert!(told.contains("is forbidden"), "what the template does not name: {told}");
         let make = async |metadata: Value| {
