@@ -40,8 +40,26 @@ pub type Gate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Clients {
     known: Mutex<BTreeMap<Option<String>, Client>>,
     gate: Option<Gate>,
-    /// When an API server wants to be asked again.
-    not_before: Arc<Held<Option<Instant>>>,
+    courtesy: Courtesy,
+}
+
+/// When the API servers behind some clients want to be asked again.
+#[derive(Clone, Debug, Default)]
+pub struct Courtesy(Arc<Held<Option<Instant>>>);
+
+impl Courtesy {
+    /// How long one of them still asks to be left alone.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        let not_before = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn listen<B>(&self, response: &Response<B>) {
+        if let Some(wait) = wait(response) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
+        }
+    }
 }
 
 impl std::fmt::Debug for Clients {
@@ -74,29 +92,27 @@ impl Clients {
         Ok(client)
     }
 
-    /// How long an API server still asks to be left alone.
+    /// When the API servers want to be asked again, as these clients were told.
     #[must_use]
-    pub fn asked_to_wait(&self) -> Duration {
-        let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    pub fn courtesy(&self) -> Courtesy {
+        self.courtesy.clone()
     }
 
     fn client(&self, config: Config) -> Result<Client, kube::Error> {
-        let Some(gate) = self.gate.clone() else { return Client::try_from(config) };
-        let not_before = Arc::clone(&self.not_before);
+        let courtesy = self.courtesy.clone();
         let listen = MapResponseLayer::new(move |response| {
-            if let Some(wait) = wait(&response) {
-                *not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
-            }
+            courtesy.listen(&response);
             response
         });
+        let builder = ClientBuilder::try_from(config)?.with_layer(&listen);
+        let Some(gate) = self.gate.clone() else { return Ok(builder.build()) };
         let layer = FilterLayer::new(move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
             if is_change(&request) {
                 gate()?;
             }
             Ok(request)
         });
-        Ok(ClientBuilder::try_from(config)?.with_layer(&listen).with_layer(&layer).build())
+        Ok(builder.with_layer(&layer).build())
     }
 }
 

@@ -17,5 +17,5 @@ pub mod template;
 pub mod vault;
 pub mod view;
 
-pub use client::{Clients, Gate};
+pub use client::{Clients, Courtesy, Gate};
 pub use error::{ClusterError, describe};

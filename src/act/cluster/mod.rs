@@ -200,7 +200,7 @@ where
             Ok(outcome) => outcome,
             Err(_) => break,
         };
-        let pause = pause.max(way.clients.asked_to_wait());
+        let pause = pause.max(way.clients.courtesy().wait());
         let is_last = Instant::now() + pause >= deadline;
         match outcome {
             Outcome::Transient(why) if !is_last => last = why,

@@ -161,7 +161,7 @@ async fn persist<F: Future<Output = Looked>>(clients: &Clients, look: impl Fn() 
     };
     let looked = bounded
         .retry(pauses.with_total_delay(Some(all)))
-        .adjust(|_, pause| pause.map(|pause| pause.max(clients.asked_to_wait())).filter(|pause| *pause <= all))
+        .adjust(|_, pause| pause.map(|pause| pause.max(clients.courtesy().wait())).filter(|pause| *pause <= all))
         .notify(|Passing(finding), pause| tracing::warn!(%finding, ?pause, "looked again after a pause"))
         .await;
     looked.unwrap_or_else(|Passing(finding)| vec![finding])

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::collection::{Collection, Sight};
+use super::collection::{Collection, Sight, Stamp};
 use super::pods::{Offer, duties};
 use super::{Besides, Sight as Collections};
 use crate::cluster::colours::{Colour, with_colours};
@@ -83,6 +83,50 @@ pub(in crate::observe) struct Follower {
     /// Since when the workload's template has been no revision's.
     unnamed_since: Option<Timestamp>,
     outlook: Outlook,
+    /// Whether something may have been done that was not looked at yet.
+    is_behind: bool,
+    interest: Interest,
+    /// What stood for all of that at the last look.
+    stamps: Vec<Stamp>,
+}
+
+/// The groups of facts that a workload is made of.
+#[derive(Debug, Default)]
+struct Interest {
+    /// Names of workloads.
+    workloads: Vec<String>,
+    /// Their uids, by which their revisions are found, and pods of some kinds.
+    uids: Vec<String>,
+    /// Those of their revisions, by which the other pods are found.
+    revisions: Vec<String>,
+}
+
+impl Interest {
+    fn of(subject: &Subject, sight: &Collections) -> Self {
+        let mut workloads = vec![subject.name.clone()];
+        match &subject.beside {
+            Beside::Nothing => {}
+            Beside::Canary(other) | Beside::Colour { other, .. } => workloads.push(other.clone()),
+        }
+        let uids: Vec<String> = workloads.iter().flat_map(|name| sight.workloads.uids(name)).collect();
+        let revisions = uids.iter().flat_map(|uid| sight.revisions.uids(uid)).collect();
+        Self { workloads, uids, revisions }
+    }
+
+    fn stamps(&self, sight: &Collections) -> Vec<Stamp> {
+        fn all(names: &[String]) -> impl Iterator<Item = &str> {
+            names.iter().map(String::as_str)
+        }
+        let mut stamps = vec![
+            sight.workloads.stamp(all(&self.workloads)),
+            sight.revisions.stamp(all(&self.uids)),
+            sight.pods.stamp(all(&self.uids).chain(all(&self.revisions))),
+        ];
+        // What is besides is there in ones and twos, and which of it matters is known to whoever looks.
+        stamps.extend(sight.services.as_ref().map(|services| services.whole()));
+        stamps.extend([&sight.maps, &sight.secrets].into_iter().flatten().map(|maps| maps.whole()));
+        stamps
+    }
 }
 
 /// How a workload is.
@@ -116,6 +160,9 @@ impl Follower {
             names: Names::default(),
             unnamed_since: None,
             outlook,
+            is_behind: false,
+            interest: Interest::default(),
+            stamps: Vec::new(),
         }
     }
 
@@ -131,9 +178,21 @@ impl Follower {
         loop {
             pulse.beat();
             let began = Instant::now();
-            let is_due = waker.wait(&self.site).await;
+            let why = waker.wait(&self.site).await;
+            self.is_behind |= why == Why::Nudged;
+            let is_due = why != Why::Changed;
+            if !is_due && !self.is_concerned(&sight) {
+                continue;
+            }
             if self.site.shared.out.capacity() == 0 {
                 self.site.shared.stats.skip(1);
+                continue;
+            }
+            // What can't be looked at now is looked at the next time, and until then nothing is said, unless sight is lost.
+            if let Err(fault) = self.catch_up(&sight).await
+                && sight.workloads.sight() == Sight::Clear
+            {
+                tracing::debug!(workload = %self.site.workload, %fault, "not looked at since something was done");
                 continue;
             }
             let now = self.site.shared.clock.now();
@@ -173,8 +232,39 @@ impl Follower {
         }
     }
 
+    /// Whether anything changed that this workload is made of: most changes in a namespace are those of others. Where the look
+    /// before came to nothing, the next one may come to something.
+    fn is_concerned(&self, sight: &Collections) -> bool {
+        self.is_behind || self.unnamed_since.is_some() || self.interest.stamps(sight) != self.stamps
+    }
+
+    /// Where something was done, what is seen from then on must not be older: a watch may be silent, and what it shows then
+    /// looks as if somebody had undone it.
+    async fn catch_up(&mut self, sight: &Collections) -> Result<(), Fault> {
+        if !self.is_behind {
+            return Ok(());
+        }
+        let subject = &self.subject;
+        sight.workloads.look_at(&subject.name).await?;
+        match (&subject.beside, &sight.services) {
+            (Beside::Nothing, _) => {}
+            (Beside::Canary(canary), _) => sight.workloads.look_at(canary).await?,
+            (Beside::Colour { other, service, .. }, services) => {
+                sight.workloads.look_at(other).await?;
+                if let Some(services) = services {
+                    services.look_at(service).await?;
+                }
+            }
+        }
+        self.is_behind = false;
+        Ok(())
+    }
+
     /// How the workload is, or why that is not known; nothing where that is only a moment away.
     fn look(&mut self, sight: &Collections, now: Timestamp) -> Option<Result<Picture, Fault>> {
+        // Before the look: what changes during it is looked at again.
+        self.interest = Interest::of(&self.subject, sight);
+        self.stamps = self.interest.stamps(sight);
         let services = sight.services.as_ref().map(|services| services.sight());
         let all = [sight.workloads.sight(), sight.revisions.sight(), sight.pods.sight()];
         for sight in all.into_iter().chain(services) {
@@ -377,6 +467,17 @@ fn local(detail: String) -> Fault {
     Fault { kind: FaultKind::Local, detail }
 }
 
+/// Why to look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    /// Something may have changed.
+    Changed,
+    /// Everything is due again.
+    Due,
+    /// Somebody asked for it: something was done.
+    Nudged,
+}
+
 /// Says when to look.
 struct Waker {
     grid: Grid,
@@ -408,16 +509,16 @@ impl Waker {
         }
     }
 
-    /// Waits for a change, or until everything is due again; whether it is due.
-    async fn wait(&mut self, site: &Site) -> bool {
+    /// Waits for a change, or until everything is due again.
+    async fn wait(&mut self, site: &Site) -> Why {
         if std::mem::take(&mut self.is_first) {
             // Others may have had it all watched long ago.
-            return true;
+            return Why::Due;
         }
         let now = site.shared.clock.now();
         let heartbeat = sleep(Duration::from(self.grid.next(now).since(now)));
         tokio::select! {
-            () = heartbeat => return true,
+            () = heartbeat => return Why::Due,
             _ = self.workloads.changed() => {}
             _ = self.revisions.changed() => {}
             _ = self.pods.changed() => {}
@@ -430,7 +531,8 @@ impl Waker {
                     sleep(TOGETHER).await;
                 }
                 let nudges = self.beat.borrow_and_update().nudges;
-                return std::mem::replace(&mut self.nudges, nudges) != nudges;
+                let is_nudge = std::mem::replace(&mut self.nudges, nudges) != nudges;
+                return if is_nudge { Why::Nudged } else { Why::Changed };
             }
         }
         sleep(TOGETHER).await;
@@ -439,7 +541,7 @@ impl Waker {
         for changes in all.into_iter().chain(besides.into_iter().flatten()) {
             changes.mark_unchanged();
         }
-        false
+        Why::Changed
     }
 }
 

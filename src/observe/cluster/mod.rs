@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use futures::FutureExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1;
@@ -23,9 +24,10 @@ use serde::de::DeserializeOwned;
 use super::shared::Shared;
 use crate::cluster::facts::{Fact, Map, Pod, Revision, Service, ServiceObject, Workload};
 use crate::cluster::settings::Keyring;
-use crate::cluster::{Clients, ClusterError};
+use crate::cluster::{Clients, ClusterError, Courtesy};
 use crate::domain::policy::ObjectKind;
-use collection::Collection;
+use collection::{Collection, Look};
+use watch::Source;
 
 /// Which objects of which cluster.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -93,8 +95,13 @@ impl Clusters {
         kind: ObjectKind,
         besides: Besides,
     ) -> Result<Sight, ClusterError> {
-        let client = self.clients.get(context).await?;
-        let at = Place { shared, client, context: context.map(str::to_owned), namespace: namespace.to_owned() };
+        let at = Place {
+            shared,
+            client: self.clients.get(context).await?,
+            courtesy: self.clients.courtesy(),
+            context: context.map(str::to_owned),
+            namespace: namespace.to_owned(),
+        };
         let workloads = match kind {
             ObjectKind::Deployment => at.collection::<Deployment, _, _>(&self.workloads, kind),
             ObjectKind::StatefulSet => at.collection::<StatefulSet, _, _>(&self.workloads, kind),
@@ -119,6 +126,7 @@ impl Clusters {
 struct Place<'a> {
     shared: &'a Arc<Shared>,
     client: Client,
+    courtesy: Courtesy,
     context: Option<String>,
     namespace: String,
 }
@@ -153,9 +161,18 @@ impl Place<'_> {
         let what = format!("{} in {}", K::plural(&()), self.namespace);
         let (collection, stop) = Collection::new(what);
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
-        let work = watch::keep_as(api, None, collection.kept(), read);
+        let source = Source { api, selector: None, courtesy: self.courtesy.clone() };
+        let (kept, read) = (collection.kept(), Arc::new(read));
+        let work = watch::keep(source.clone(), Arc::clone(&kept), {
+            let read = Arc::clone(&read);
+            move |object| read(object)
+        });
         self.shared.tasks.spawn(async move { stop.run_until_cancelled(work).await });
-        let collection = Arc::new(collection);
+        let look: Look = Box::new(move |name| {
+            let (source, kept, read) = (source.clone(), Arc::clone(&kept), Arc::clone(&read));
+            async move { watch::look(&source, &name, &kept, &*read).await }.boxed()
+        });
+        let collection = Arc::new(collection.with_look(look));
         known.insert(key, Arc::downgrade(&collection));
         collection
     }

@@ -7,17 +7,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::select_all;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::sync::watch as changes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::collection::{Collection, Kept};
-use super::watch;
-use crate::cluster::Clients;
+use super::watch::{self, Source};
 use crate::cluster::facts::Workload;
 use crate::cluster::own::OwnPod;
+use crate::cluster::{Clients, Courtesy};
 use crate::config::model::Config;
 use crate::config::selected::{Object, Selected, Sought};
 use crate::domain::id::WorkloadId;
@@ -248,16 +249,29 @@ async fn keep(
                 }
             }
         };
-        follow(client, &scope, kind, kept).await;
+        follow((client, clients.courtesy()), &scope, kind, kept).await;
     };
     stop.run_until_cancelled(work).await;
 }
 
-async fn follow(client: Client, scope: &Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
-    let (namespace, selector) = (&scope.namespace, Some(scope.selector.clone()));
+async fn follow(server: (Client, Courtesy), scope: &Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
     match kind {
-        ObjectKind::Deployment => watch::keep(Api::<Deployment>::namespaced(client, namespace), selector, kept).await,
-        ObjectKind::StatefulSet => watch::keep(Api::<StatefulSet>::namespaced(client, namespace), selector, kept).await,
-        ObjectKind::DaemonSet => watch::keep(Api::<DaemonSet>::namespaced(client, namespace), selector, kept).await,
+        ObjectKind::Deployment => watch::keep(source::<Deployment>(server, scope), kept, read).await,
+        ObjectKind::StatefulSet => watch::keep(source::<StatefulSet>(server, scope), kept, read).await,
+        ObjectKind::DaemonSet => watch::keep(source::<DaemonSet>(server, scope), kept, read).await,
     }
+}
+
+fn source<K>((client, courtesy): (Client, Courtesy), scope: &Labelled) -> Source<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Source { api: Api::namespaced(client, &scope.namespace), selector: Some(scope.selector.clone()), courtesy }
+}
+
+fn read<K>(object: K) -> Option<Workload>
+where
+    Workload: TryFrom<K>,
+{
+    Workload::try_from(object).ok()
 }

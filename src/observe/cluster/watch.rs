@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::collection::Kept;
-use crate::cluster::describe;
 use crate::cluster::facts::Fact;
+use crate::cluster::{Courtesy, describe};
 use crate::domain::observation::{Fault, FaultKind};
 
 /// How long the API server is asked to keep a watch open, in seconds.
@@ -27,8 +27,8 @@ const OPEN: u32 = 30;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the head of an answer, or a page of a list, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Objects a page of a list.
-const PAGE: u32 = 500;
+/// Objects a page of a list: whole objects are large, and what is kept of them is not.
+const PAGE: u32 = 100;
 /// Shortest and longest wait before something that failed is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Lists in a row that may show less than what was seen already. Where still more do, the server's past was put back from a
@@ -48,36 +48,38 @@ enum End {
     Broken(Fault),
 }
 
-/// Keeps what is known in step with what there is, of all objects or of those that a label selector takes, until it is
-/// dropped.
-pub(super) async fn keep<K, F>(api: Api<K>, selector: Option<String>, kept: Arc<Kept<F>>)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-    F: Fact + TryFrom<K>,
-{
-    keep_as(api, selector, kept, |object| F::try_from(object).ok()).await;
+/// What is watched.
+#[derive(Clone)]
+pub(super) struct Source<K> {
+    /// Where the objects are.
+    pub(super) api: Api<K>,
+    /// Where not all are meant.
+    pub(super) selector: Option<String>,
+    /// Whether the API server asks to be left alone.
+    pub(super) courtesy: Courtesy,
 }
 
-/// The same, where it takes more than the object to say what it means.
-pub(super) async fn keep_as<K, F, R>(api: Api<K>, selector: Option<String>, kept: Arc<Kept<F>>, read: R)
+/// Keeps what is known in step with what there is, until it is dropped. `read` says what an object means; nothing where it
+/// is of no interest.
+pub(super) async fn keep<K, F, R>(source: Source<K>, kept: Arc<Kept<F>>, read: R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
-    let mut pause = Pause::default();
+    let mut pause = Pause::new(&source.courtesy);
     let (mut version, mut stale) = (String::new(), 0);
     loop {
-        match list(&api, selector.as_deref(), &read).await {
+        match list(&source, &read).await {
             Ok((_, listed)) if is_older(&listed, &version) && stale < STALE => {
                 stale += 1;
                 kept.lose(fault(&format!("a list as of {listed}, where {version} was seen already")));
             }
             Ok((facts, listed)) => {
-                kept.replace(facts);
+                kept.replace(facts, number(&listed));
                 pause.reset();
                 (version, stale) = (listed, 0);
-                go_on(&api, selector.as_deref(), &mut version, &kept, &read).await;
+                go_on(&source, &mut version, &kept, &read).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -87,20 +89,48 @@ where
     }
 }
 
-/// Versions that are numbers grow, and are compared; of others nothing is known.
-fn is_older(version: &str, than: &str) -> bool {
-    matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)
+/// Reads one object, whatever its watch shows: what the watch says later of an older one is not believed. Where it may not
+/// be read, or is not there, the watch's word stands.
+pub(super) async fn look<K, F, R>(source: &Source<K>, name: &str, kept: &Kept<F>, read: &R) -> Result<(), Fault>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    F: Fact,
+    R: Fn(K) -> Option<F>,
+{
+    match timeout(PATIENCE, source.api.get_opt(name)).await {
+        Err(_) => Err(late()),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => Ok(()),
+        Ok(Err(error)) => Err(fault(&describe(&error))),
+        Ok(Ok(None)) => Ok(()),
+        Ok(Ok(Some(object))) => {
+            let version = object.resource_version().as_deref().and_then(number);
+            if let Some(fact) = read(object) {
+                kept.put_ahead(fact, version);
+            }
+            Ok(())
+        }
+    }
 }
 
-async fn list<K, F, R>(api: &Api<K>, selector: Option<&str>, read: &R) -> Result<(Vec<F>, String), End>
+/// Versions that are numbers grow, and are compared; of others nothing is known.
+fn number(version: &str) -> Option<u64> {
+    version.parse().ok()
+}
+
+fn is_older(version: &str, than: &str) -> bool {
+    matches!((number(version), number(than)), (Some(version), Some(than)) if version < than)
+}
+
+async fn list<K, F, R>(source: &Source<K>, read: &R) -> Result<(Vec<F>, String), End>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     R: Fn(K) -> Option<F>,
 {
-    let mut params = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() }.limit(PAGE);
+    let mut params = ListParams { label_selector: source.selector.clone(), ..ListParams::default() }.limit(PAGE);
     let mut facts = Vec::new();
     loop {
-        let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| End::Broken(late()))?.map_err(broken)?;
+        let page =
+            timeout(PATIENCE, source.api.list(&params)).await.map_err(|_| End::Broken(late()))?.map_err(broken)?;
         facts.extend(page.items.into_iter().filter_map(read));
         match page.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => params = params.continue_token(&next),
@@ -111,16 +141,16 @@ where
 
 /// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F, R>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>, read: &R)
+async fn go_on<K, F, R>(source: &Source<K>, version: &mut String, kept: &Kept<F>, read: &R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
-    let mut pause = Pause::default();
+    let mut pause = Pause::new(&source.courtesy);
     loop {
         let began = Instant::now();
-        match watch(api, selector, version, kept, read).await {
+        match watch(source, version, kept, read).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -137,15 +167,15 @@ where
     }
 }
 
-async fn watch<K, F, R>(api: &Api<K>, selector: Option<&str>, version: &mut String, kept: &Kept<F>, read: &R) -> End
+async fn watch<K, F, R>(source: &Source<K>, version: &mut String, kept: &Kept<F>, read: &R) -> End
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
-    let params = WatchParams { label_selector: selector.map(str::to_owned), ..WatchParams::default() }.timeout(OPEN);
+    let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(OPEN);
     let end = Instant::now() + Duration::from_secs(u64::from(OPEN)) + GRACE;
-    let events = match timeout(PATIENCE, api.watch(&params, version)).await {
+    let events = match timeout(PATIENCE, source.api.watch(&params, version)).await {
         Err(_) => return End::Broken(late()),
         Ok(Err(error)) => return broken(error),
         Ok(Ok(events)) => events,
@@ -177,6 +207,7 @@ where
         WatchEvent::Deleted(object) => (object, false),
         WatchEvent::Bookmark(bookmark) => {
             *version = bookmark.metadata.resource_version;
+            kept.reach(number(version));
             return None;
         }
         WatchEvent::Error(status) => return Some(broken(kube::Error::Api(status))),
@@ -184,8 +215,9 @@ where
     if let Some(newer) = object.resource_version() {
         *version = newer;
     }
-    let uid = object.uid();
-    kept.put(uid.as_deref(), if is_there { read(object) } else { None });
+    if let Some(uid) = object.uid() {
+        kept.put(&uid, number(version), read(object), is_there);
+    }
     None
 }
 
@@ -208,28 +240,27 @@ fn fault(detail: &str) -> Fault {
     Fault { kind: FaultKind::Unreachable, detail: detail.to_owned() }
 }
 
-/// Waits that grow while nothing succeeds.
-struct Pause {
+/// Waits that grow while nothing succeeds, and are as long as the API server asks for.
+struct Pause<'a> {
     lengths: ExponentialBackoff,
     failures: u32,
+    courtesy: &'a Courtesy,
 }
 
-impl Default for Pause {
-    fn default() -> Self {
+impl<'a> Pause<'a> {
+    fn new(courtesy: &'a Courtesy) -> Self {
         let (shortest, longest) = PAUSES;
         let lengths = ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest);
-        Self { lengths: lengths.with_jitter().without_max_times().build(), failures: 0 }
+        Self { lengths: lengths.with_jitter().without_max_times().build(), failures: 0, courtesy }
     }
-}
 
-impl Pause {
     fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.courtesy);
     }
 
     async fn wait(&mut self) {
         self.failures += 1;
-        sleep(self.lengths.next().unwrap_or(PAUSES.1)).await;
+        sleep(self.lengths.next().unwrap_or(PAUSES.1).max(self.courtesy.wait())).await;
     }
 }
 
