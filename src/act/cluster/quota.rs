@@ -25,20 +25,22 @@ type Amounts = BTreeMap<String, f64>;
 /// What there is no room for, in one line each; nothing where the workload or what keeps the goal can't be read, which
 /// is told elsewhere.
 pub(super) async fn lacking(client: &Client, place: &Place<'_>, source: &Pin) -> Vec<String> {
+    let kind = GroupVersionKind::gvk("", "v1", "ResourceQuota");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "resourcequotas");
+    let quotas: Api<DynamicObject> = Api::namespaced_with(client.clone(), &place.object.namespace, &kind);
+    let quotas = match quotas.list(&ListParams::default()).await {
+        Ok(quotas) => quotas.items,
+        Err(error) => return vec![format!("quotas can't be read: {}", describe(&error))],
+    };
+    // Most namespaces have none.
+    if quotas.is_empty() {
+        return Vec::new();
+    }
     let (Ok(read), Ok(goal)) = (place.read().await, place.kept(&source.name, Some(&source.uid)).await) else {
         return Vec::new();
     };
     let need = need(&read, &goal);
-    if need.is_empty() {
-        return Vec::new();
-    }
-    let kind = GroupVersionKind::gvk("", "v1", "ResourceQuota");
-    let kind = ApiResource::from_gvk_with_plural(&kind, "resourcequotas");
-    let quotas: Api<DynamicObject> = Api::namespaced_with(client.clone(), &place.object.namespace, &kind);
-    match quotas.list(&ListParams::default()).await {
-        Ok(quotas) => quotas.items.iter().flat_map(|quota| beyond(quota, &need)).collect(),
-        Err(error) => vec![format!("quotas can't be read: {}", describe(&error))],
-    }
+    quotas.iter().flat_map(|quota| beyond(quota, &need)).collect()
 }
 
 /// What a rollout to `goal` takes beyond what the pods that run have already: by how much they grow, and one pod where none

@@ -121,11 +121,10 @@ fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
 /// # Errors
 /// Why it could not be made.
 pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), Outcome> {
-    place.read().await?;
+    let mut read = place.read().await?;
     let goal = goal(place, change).await?;
     let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
-        let read = place.read().await?;
         if let Standing::There = standing(&read, change, &goal) {
             return Ok(());
         }
@@ -134,7 +133,9 @@ pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), O
             Ok(()) => return Ok(()),
             Err(error) => last = refused(&error),
         }
-        if place.read().await?.generation == read.generation {
+        let before = read.generation;
+        read = place.read().await?;
+        if read.generation == before {
             break;
         }
     }
