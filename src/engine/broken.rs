@@ -211,12 +211,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     }
 
     fn page_about_journal(&mut self) {
+        if self.broken.as_ref().is_none_or(|broken| Instant::now() < broken.page_at) {
+            return;
+        }
         let now = (self.edges.now)();
         let receivers = self.everybody();
         let Some(broken) = &mut self.broken else { return };
-        if Instant::now() < broken.page_at {
-            return;
-        }
         broken.page_at = Instant::now() + PAGE_AGAIN;
         broken.pages += 1;
         let Some(controller) = self.fleet.get(&broken.workload) else { return };

@@ -179,12 +179,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.next_tick = now + LONGEST_SLEEP.into();
             return;
         }
-        let (_, due) = self.fleet.due(now);
+        let (next, due) = self.fleet.due(now);
+        self.next_tick = next.unwrap_or(now + LONGEST_SLEEP.into());
         for id in due {
+            // What it wants next is noted with it.
             self.feed(&id, Input::Tick).await;
         }
-        let (next, _) = self.fleet.due(now);
-        self.next_tick = next.unwrap_or(now + LONGEST_SLEEP.into());
     }
 
     async fn take_observations(&mut self, first: Observation) {

@@ -248,12 +248,13 @@ async fn assemble(
         Some(terms::Ballot { candidate, tenure, books, home: _ }) => {
             duties.spawn(named("lease", candidate.run(resign.clone())));
             let (store, engine, receivers) = (store.clone(), handle.clone(), current_receivers);
-            let terms = terms::Terms { tenure, books, store, engine, policy: policy_in_force, receivers, clocks };
+            let terms =
+                terms::Terms { tenure, books, store, engine, policy: policy_in_force.clone(), receivers, clocks };
             duties.spawn(named("terms", terms.run(stop.clone())));
         }
     }
     duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
-    let looking = readiness::keep(handle.clone(), Arc::clone(&metrics), stop.clone());
+    let looking = readiness::keep(handle.clone(), policy_in_force, Arc::clone(&metrics), stop.clone());
     duties.spawn(named("readiness", looking));
     let app = AppState {
         engine: handle.clone(),

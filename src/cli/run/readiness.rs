@@ -1,12 +1,14 @@
 //! Whether each workload could be rolled back, looked at again and again: what is missing is told while all is well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::InForce;
 use crate::domain::id::WorkloadId;
 use crate::domain::response::readiness::{Met, Need, Readiness};
 use crate::engine::{Handle, Unavailable};
@@ -14,13 +16,13 @@ use crate::telemetry::Metrics;
 
 /// A round of all workloads takes at least so long,
 const ROUND: Duration = Duration::from_secs(300);
-/// and two looks are at least so far apart, so that however many workloads there are, a cluster is hardly asked anything.
+/// and its looks are so far apart, so that however many workloads there are, a cluster is hardly asked anything.
 const APART: Duration = Duration::from_secs(15);
 /// A workload that is new is looked at at once, and once more when it has been seen for a while.
 const SETTLES: Duration = Duration::from_secs(10);
-/// Time between two looks at workloads that are new.
-const NEW_APART: Duration = Duration::from_millis(50);
-/// Time between two looks at which workloads there are.
+/// Time between two looks where there is no plan yet, for which next to nothing is asked of the cluster.
+const CHEAP_APART: Duration = Duration::from_millis(50);
+/// Time between two looks at which workloads there are, and between two looks with a plan in any case.
 const TURN: Duration = Duration::from_secs(1);
 
 /// A workload as it was last looked at.
@@ -31,10 +33,16 @@ struct Known {
 }
 
 /// Looks until told to stop.
-pub(super) async fn keep(engine: Handle, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub(super) async fn keep(
+    engine: Handle,
+    policy: watch::Receiver<Arc<InForce>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let work = async {
         let mut known: BTreeMap<WorkloadId, Known> = BTreeMap::new();
-        while turn(&engine, &metrics, &mut known).await.is_ok() {
+        let ids = || policy.borrow().config().workloads.keys().cloned().collect();
+        while turn(&engine, ids(), &metrics, &mut known).await.is_ok() {
             sleep(TURN).await;
         }
         // The engine is gone, and the daemon with it in a moment.
@@ -43,11 +51,16 @@ pub(super) async fn keep(engine: Handle, metrics: Arc<Metrics>, stop: Cancellati
     stop.run_until_cancelled(work).await;
 }
 
-async fn turn(engine: &Handle, metrics: &Metrics, known: &mut BTreeMap<WorkloadId, Known>) -> Result<(), Unavailable> {
-    let ids: Vec<WorkloadId> = engine.list().await?.into_iter().map(|view| view.workload).collect();
+async fn turn(
+    engine: &Handle,
+    ids: BTreeSet<WorkloadId>,
+    metrics: &Metrics,
+    known: &mut BTreeMap<WorkloadId, Known>,
+) -> Result<(), Unavailable> {
     known.retain(|id, _| ids.contains(id));
-    let round = ROUND.max(APART * u32::try_from(ids.len()).unwrap_or(u32::MAX));
-    for id in ids {
+    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let round = ROUND.max(APART * count);
+    for (place, id) in (1..).zip(ids) {
         let now = Instant::now();
         if known.get(&id).is_some_and(|known| known.next > now) {
             continue;
@@ -59,12 +72,21 @@ async fn turn(engine: &Handle, metrics: &Metrics, known: &mut BTreeMap<WorkloadI
         tell(&id, &last, &preview.readiness);
         metrics.set_readiness(&id, &preview.readiness);
         let readiness = preview.readiness.into_iter().map(|one| still_told(&last, one)).collect();
-        let is_new = looks == 0;
-        let next = now + if is_new { SETTLES } else { round };
+        let next = now + pause(looks, round, (place, count));
         known.insert(id, Known { readiness, next, looks: looks.saturating_add(1) });
-        sleep(if is_new { NEW_APART } else { TURN }).await;
+        sleep(if preview.plan.is_some() { TURN } else { CHEAP_APART }).await;
     }
     Ok(())
+}
+
+/// How long after a look the next one comes, by how many there were before. All that came together are spread over the round
+/// once, and stay so.
+fn pause(looks: u32, round: Duration, (place, count): (u32, u32)) -> Duration {
+    match looks {
+        0 => SETTLES,
+        1 => round / count.max(1) * place,
+        _ => round,
+    }
 }
 
 fn of(all: &[Readiness], need: Need) -> Option<&Met> {
@@ -92,5 +114,19 @@ fn tell(workload: &WorkloadId, before: &[Readiness], now: &[Readiness]) {
             }
             Met::Yes | Met::No(_) | Met::Unknown(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workloads_that_came_together_are_looked_at_one_after_another() {
+        let round = Duration::from_secs(15_000);
+        let third: Vec<u64> = (1..=1_000).map(|place| pause(1, round, (place, 1_000)).as_secs()).collect();
+        assert!(third.windows(2).all(|two| two[1] - two[0] == APART.as_secs()), "{third:?}");
+        assert_eq!((pause(0, round, (1, 1)), pause(2, round, (7, 1_000))), (SETTLES, round));
+        assert_eq!(pause(1, ROUND, (1, 1)), ROUND);
     }
 }
