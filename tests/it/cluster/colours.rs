@@ -18,10 +18,11 @@ use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::Actuator;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::container::VERSION_HEADER;
 use super::namespace::{Cluster, LOOK_EVERY, Needs, deployment, on_cluster};
+use super::proxy::{Ask, Proxy};
 use super::rolling::on_errors;
 use super::settings;
 use super::strategies::{all_at, object, of};
@@ -373,4 +374,31 @@ async fn switch(cluster: &Cluster, service: &Service, [from, to]: [&str; 2]) -> 
         to: cluster.hash(to).await.as_str().into(),
         switch: Box::new(Switch { service, before: labels(from), after: labels(to) }),
     }
+}
+
+/// What the watch of the Service shows is of before the switch, for longer than the proof takes.
+#[test]
+fn a_watch_that_is_silent_over_the_switch_is_not_taken_for_somebody_who_undid_it() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let before = blue_serves(cluster).await;
+        let proxy = Proxy::before(cluster.client()).await;
+        let (place, policy) = policy("", &on_errors().replace("stable_for = \"2s\"", "stable_for = \"15s\""));
+        let behind = cluster.with(proxy.path().to_owned());
+        let mut watch = Watch::over_kind(&behind, &place, &policy).await;
+        green_gets_a_bad_release(cluster).await;
+        watch.until("suspicious", async |watch| !watch.alerts().is_empty()).await;
+        // They have just begun anew, and stay as they are for half a minute.
+        proxy.cut();
+        let begun = Instant::now();
+        let open = async |_: &Watch| proxy.seen(Ask::Watch, "services").iter().any(|seen| seen.at > begun);
+        watch.until("watching anew", open).await;
+        proxy.fall_silent();
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(last(&alerts).0, Phase::Restored, "{}", last(&alerts).1);
+        let after: Service = cluster.api().get("shop").await.unwrap();
+        assert_eq!(after.spec, before.spec);
+        let switches =
+            steps(&watch).await.into_iter().filter(|(step, _)| matches!(step, StepKind::SwitchService { .. }));
+        assert_eq!(switches.count(), 1);
+    });
 }

@@ -8,10 +8,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::response::plan::Outcome;
+use tokio::time::{Instant, sleep};
 
-use super::namespace::{Cluster, Needs, on_cluster};
+use super::namespace::{Cluster, LOOK_EVERY, Needs, PATIENCE, on_cluster};
 use super::proxy::{Ask, Fault, Proxy, status};
-use super::rolling::{on_errors, template};
+use super::rolling::{BARE, on_errors, template};
 use super::watch::Watch;
 
 const BAD: &str = "shop:v2-errors40";
@@ -27,10 +28,14 @@ struct Scene<'c> {
 
 impl<'c> Scene<'c> {
     async fn set(cluster: &'c Cluster) -> Self {
+        Self::under(cluster, &on_errors()).await
+    }
+
+    async fn under(cluster: &'c Cluster, policy: &str) -> Self {
         cluster.deploy("shop", 2, "shop:v1").await;
         let before = cluster.rolled_out("shop").await;
         let proxy = Proxy::before(cluster.client()).await;
-        let watch = Watch::over(&cluster.with(proxy.path().to_owned()), &on_errors()).await;
+        let watch = Watch::over(&cluster.with(proxy.path().to_owned()), policy).await;
         Self { cluster, proxy, watch, before }
     }
 
@@ -96,7 +101,7 @@ async fn after_failed_writes(cluster: &Cluster, faults: Vec<Fault>) -> Told {
 #[test]
 fn a_write_that_is_asked_to_come_later_comes_later() {
     on_cluster(Needs::Pods, async |cluster| {
-        let told = after_failed_writes(cluster, vec![Fault::TooMany(3)]).await;
+        let told = after_failed_writes(cluster, vec![Fault::Later(StatusCode::TOO_MANY_REQUESTS, 3)]).await;
         told.is_one_attempt(&Outcome::Applied);
         assert_eq!(told.answers(), [Some(429), Some(200)]);
         let writes = told.proxy.seen(Ask::Write, DEPLOYMENTS);
@@ -188,6 +193,68 @@ fn a_write_that_lost_to_another_one_is_made_anew() {
         scene.proxy.next(Ask::Write, DEPLOYMENTS, [conflict, missed]);
         scene.deploy_bad().await;
         scene.until_restored().await;
+    });
+}
+
+#[test]
+fn a_server_that_asks_to_be_left_alone_is_not_asked_to_list_or_to_watch() {
+    on_cluster(Needs::Pods, async |cluster| {
+        const SECONDS: u64 = 4;
+        let scene = Scene::set(cluster).await;
+        let later = |status| Fault::Later(status, SECONDS);
+        let (too_many, unavailable) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE);
+        scene.proxy.next(Ask::Watch, DEPLOYMENTS, [later(too_many), later(unavailable), Fault::GoneInStream]);
+        scene.proxy.next(Ask::List, DEPLOYMENTS, [later(unavailable), later(too_many)]);
+        let begun = Instant::now();
+        scene.proxy.cut();
+        let is_well = |ask: Ask| {
+            let seen = scene.proxy.seen(ask, DEPLOYMENTS);
+            seen.last().is_some_and(|seen| seen.status == Some(StatusCode::OK))
+        };
+        while !(scene.proxy.is_through() && is_well(Ask::List) && is_well(Ask::Watch)) {
+            assert!(begun.elapsed() < PATIENCE, "{}", scene.watch.log());
+            sleep(LOOK_EVERY).await;
+        }
+        scene.deploy_bad().await;
+        let told = scene.until_restored().await;
+        for ask in [Ask::Watch, Ask::List] {
+            let seen = told.proxy.seen(ask, DEPLOYMENTS);
+            let refused = seen
+                .iter()
+                .enumerate()
+                .filter(|(_, seen)| seen.status.is_some_and(|status| status == too_many || status == unavailable));
+            let refused: Vec<usize> = refused.map(|(number, _)| number).collect();
+            assert_eq!(refused.len(), 2, "{seen:?}");
+            for number in refused {
+                let Some(next) = seen.get(number + 1) else { panic!("never asked again: {seen:?}") };
+                assert!(next.at - seen[number].at >= Duration::from_secs(SECONDS), "{seen:?}");
+            }
+        }
+    });
+}
+
+/// Until the watches are begun anew nothing is seen of the release, which is then taken back like any other.
+#[test]
+fn a_watch_that_is_silent_before_the_bad_release_only_takes_time() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let scene = Scene::under(cluster, BARE).await;
+        scene.proxy.fall_silent();
+        // Its pods are never ready for long, and so those of the good one stay, where they are seen.
+        cluster.set_image("shop", "shop:v2-crash").await;
+        let told = scene.until_restored().await;
+        told.is_one_attempt(&Outcome::Applied);
+    });
+}
+
+#[test]
+fn a_watch_that_falls_silent_when_a_fault_is_suspected_changes_nothing() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let mut scene = Scene::set(cluster).await;
+        scene.deploy_bad().await;
+        scene.watch.until("suspicious", async |watch| !watch.alerts().is_empty()).await;
+        scene.proxy.fall_silent();
+        let told = scene.until_restored().await;
+        told.is_one_attempt(&Outcome::Applied);
     });
 }
 

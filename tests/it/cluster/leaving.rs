@@ -1,5 +1,6 @@
 //! A workload that is taken out of the policy in the middle of a rollback is not left without its pods.
 
+use axum::http::StatusCode;
 use rollbackd::domain::incident::alert::Phase;
 
 use super::namespace::{Cluster, Needs, on_cluster};
@@ -16,7 +17,7 @@ async fn half_way(cluster: &Cluster, proxy: &Proxy) -> Watch {
     cluster.rolled_out("shop").await;
     let policy = format!("strategy = \"direct\"\n{}", on_errors());
     let mut watch = Watch::over(&cluster.with(proxy.path().to_owned()), &policy).await;
-    proxy.next(Ask::Write, DEPLOYMENTS, [Fault::Nothing, Fault::TooMany(8)]);
+    proxy.next(Ask::Write, DEPLOYMENTS, [Fault::Nothing, Fault::Later(StatusCode::TOO_MANY_REQUESTS, 8)]);
     cluster.set_image("shop", "shop:v2-errors40").await;
     watch.until("half way", async |_| proxy.seen(Ask::Write, DEPLOYMENTS).len() == 2).await;
     watch

@@ -25,6 +25,7 @@ mod recorder;
 mod replicas;
 mod rights;
 mod rolling;
+mod scale;
 mod selected;
 mod services;
 mod settings;

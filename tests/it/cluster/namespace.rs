@@ -24,6 +24,8 @@ use super::stage::{Place, place};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Bound on a whole test.
 const LONGEST: Duration = Duration::from_secs(400);
+/// The same where there are thousands of objects.
+const LONGEST_OF_A_FLEET: Duration = Duration::from_secs(3_600);
 /// Time between two looks at a list.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The port on which containers listen.
@@ -36,6 +38,18 @@ pub(crate) enum Needs {
     Api,
     /// Pods that do as their image's tag says.
     Pods,
+    /// The same as the first, and time for thousands of objects.
+    Fleet,
+}
+
+impl Needs {
+    /// Bound on a whole test.
+    const fn longest(self) -> Duration {
+        match self {
+            Needs::Api | Needs::Pods => LONGEST,
+            Needs::Fleet => LONGEST_OF_A_FLEET,
+        }
+    }
 }
 
 /// A test's own part of the cluster.
@@ -56,14 +70,14 @@ pub(crate) fn on_cluster<T: AsyncFnOnce(&Cluster)>(needs: Needs, test: T) {
     let path = path.split("::{{closure}}").next().unwrap_or(path);
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     match place() {
-        Place::Inside(kubeconfig) => block_on(Cluster::lend(&kubeconfig, name, test)),
+        Place::Inside(kubeconfig) => block_on(Cluster::lend(&kubeconfig, name, needs, test)),
         Place::Outside(held) => held.run(name),
         Place::Elsewhere(_) if needs == Needs::Pods => {
             use std::io::Write;
             let line = format!("left out: {name} needs the tests' own cluster\n");
             std::io::stderr().write_all(line.as_bytes()).unwrap();
         }
-        Place::Elsewhere(kubeconfig) => block_on(Cluster::lend(&kubeconfig, name, test)),
+        Place::Elsewhere(kubeconfig) => block_on(Cluster::lend(&kubeconfig, name, needs, test)),
     }
 }
 
@@ -72,7 +86,7 @@ fn block_on(work: impl Future<Output = ()>) {
 }
 
 impl Cluster {
-    async fn lend<T: AsyncFnOnce(&Cluster)>(kubeconfig: &Path, test: &str, body: T) {
+    async fn lend<T: AsyncFnOnce(&Cluster)>(kubeconfig: &Path, test: &str, needs: Needs, body: T) {
         let text = std::fs::read_to_string(kubeconfig).unwrap();
         let client = plane::client(&text).await;
         let words = test.rsplit("::").next().unwrap_or(test).replace('_', "-");
@@ -83,7 +97,7 @@ impl Cluster {
         let object = json!({ "metadata": { "name": cluster.namespace } });
         let object = serde_json::from_value(object).unwrap();
         namespaces.create(&PostParams::default(), &object).await.expect("a namespace");
-        let outcome = AssertUnwindSafe(timeout(LONGEST, body(&cluster))).catch_unwind().await;
+        let outcome = AssertUnwindSafe(timeout(needs.longest(), body(&cluster))).catch_unwind().await;
         let failed = match outcome {
             Ok(Ok(())) => None,
             Ok(Err(_)) => Some(Box::new("the test takes too long") as Box<dyn std::any::Any + Send>),

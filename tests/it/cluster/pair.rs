@@ -67,12 +67,23 @@ struct Replica {
 impl<'c> Pair<'c> {
     /// Two replicas, one of which leads, with more keys for the Lease and for the workload.
     pub(super) async fn start(cluster: &'c Cluster, leases: [&str; 2], more: &str) -> Self {
+        Self::over(cluster, "", leases, more).await
+    }
+
+    async fn over(cluster: &'c Cluster, place: &str, leases: [&str; 2], more: &str) -> Self {
         let namespace = cluster.namespace();
         let places = leases.map(|lease| Place {
             lease: format!("namespace = \"{namespace}\"\n{lease}"),
-            kubernetes: format!("namespace = \"{namespace}\", deployment = \"shop\""),
+            kubernetes: format!("{place}namespace = \"{namespace}\", deployment = \"shop\""),
         });
         Self::run(cluster, [0, 1].map(|number| format!("replica-{number}")), LEASE, places, more).await
+    }
+
+    /// Two that keep the ConfigMaps that a release names, once the release that runs is a goal to go back to.
+    pub(super) async fn that_keep_maps(cluster: &'c Cluster, more: &str) -> Self {
+        let pair = Self::over(cluster, "keep = [\"configmaps\"], ", ["", ""], more).await;
+        pair.knows_a_goal().await;
+        pair
     }
 
     /// A sidecar in each of two pods, which know of the workload only their own pod, with more keys said beside that and for

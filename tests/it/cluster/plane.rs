@@ -150,6 +150,10 @@ fn controller_flags(dir: &Path) -> Vec<String> {
         format!("--controllers={CONTROLLERS}"),
         format!("--service-account-private-key-file={}", dir.join("accounts.key").display()),
         "--concurrent-deployment-syncs=10".to_owned(),
+        // A fleet is made in minutes.
+        "--concurrent-replicaset-syncs=10".to_owned(),
+        "--kube-api-qps=1000".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
     ]);
     flags
 }

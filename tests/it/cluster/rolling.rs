@@ -15,7 +15,7 @@ use super::watch::Watch;
 const LOOKS: &str = "scrape = { port = \"http\" }\nhealth = { port = 8080, expect = { status = \"Healthy\" } }\n\
                      [workload.shop.verify]\nstable_for = \"2s\"\n";
 /// No look into any pod.
-const BARE: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n";
+pub(super) const BARE: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n";
 
 /// A trigger that fires after a second, in place of those that exist by themselves.
 fn trigger(signal: &str, above: &str) -> String {

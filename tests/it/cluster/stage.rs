@@ -96,7 +96,7 @@ impl Held {
         let output = program("nsenter")
             .args(["--preserve-credentials", "--user", "--net", "--target", &self.holder.to_string(), "--"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
+            .args(["--exact", test, "--include-ignored", "--nocapture"])
             .env(INSIDE, &self.kubeconfig)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())

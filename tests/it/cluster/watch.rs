@@ -23,6 +23,9 @@ use super::namespace::{Cluster, LOOK_EVERY, PATIENCE};
 /// The workload's name in the policy.
 const WORKLOAD: &str = "shop";
 
+/// Set by people: another build of the daemon.
+const BINARY: &str = "ROLLBACKD_TEST_BINARY";
+
 /// A daemon, and what it has told.
 pub(crate) struct Watch {
     dir: TempDir,
@@ -109,6 +112,11 @@ impl Watch {
         drop(store);
         self.child = run(self.dir.path(), cluster);
         self.becomes_ready().await;
+    }
+
+    /// Its process.
+    pub(super) fn process(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     pub(super) fn log(&self) -> String {
@@ -210,7 +218,8 @@ impl Watch {
 /// The daemon, with a new log.
 fn run(dir: &Path, cluster: &Cluster) -> Child {
     let log = std::fs::File::create(dir.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_rollbackd"))
+    let binary = std::env::var_os(BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_rollbackd").into());
+    Command::new(binary)
         .args(["run", "--log-format", "json", "--config"])
         .arg(dir.join("policy.toml"))
         .env("KUBECONFIG", cluster.kubeconfig())
