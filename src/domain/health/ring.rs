@@ -143,6 +143,12 @@ impl Ring {
         self.gaps.retain(|(end, _)| *end > first);
     }
 
+    /// Whether these bounds have all of its own among them.
+    pub(super) fn is_within(&self, bounds: &[f64]) -> bool {
+        let is_there = |own: &f64| bounds.binary_search_by(|bound| bound.total_cmp(own)).is_ok();
+        self.bounds.iter().all(is_there)
+    }
+
     /// Takes over a wider set of slots; those that were not there before have counted nothing.
     pub(super) fn widen(&mut self, bounds: &Arc<[f64]>) {
         if **bounds == *self.bounds {

@@ -130,7 +130,7 @@ pub(super) struct SeriesTable {
     present: usize,
     /// Whether a series that left was dropped, so that a new one may in truth be an old one.
     forgot: bool,
-    /// Bucket bounds of the histograms, ascending.
+    /// Bucket bounds of the histograms on the newest page, ascending: those of earlier ones say nothing of it.
     bounds: Vec<(OperandId, Arc<[f64]>)>,
 }
 
@@ -138,10 +138,7 @@ impl SeriesTable {
     /// Takes in a page and fills `deltas`, which has one entry an operand.
     pub(super) fn take_in(&mut self, samples: &[Sample], origin: Origin, roles: &[Role], deltas: &mut [Delta]) {
         deltas.iter_mut().for_each(Delta::clear);
-        if self.is_same_page(samples) {
-            if origin != Origin::Previous {
-                self.forget_absent();
-            }
+        if origin == Origin::Previous && self.is_same_page(samples) {
             for (position, sample) in samples.iter().enumerate() {
                 self.count(position, sample, origin, roles, deltas);
             }
@@ -156,11 +153,6 @@ impl SeriesTable {
     fn is_same_page(&self, samples: &[Sample]) -> bool {
         samples.len() == self.present
             && samples.iter().zip(&self.known).all(|(new, old)| new.series == old.series && new.operand == old.operand)
-    }
-
-    fn forget_absent(&mut self) {
-        self.known.truncate(self.present);
-        self.forgot = false;
     }
 
     /// Puts the last values in the order of a page that differs from the one before, and returns the samples that
@@ -204,32 +196,19 @@ impl SeriesTable {
     }
 
     fn learn_bounds<'a>(&mut self, samples: impl Iterator<Item = &'a Sample>, roles: &[Role]) {
-        let mut grown: Vec<(OperandId, Vec<f64>)> = Vec::new();
-        for sample in samples {
-            if roles[usize::from(sample.operand.0)].kind != OperandKind::Buckets {
-                continue;
-            }
-            let index = match grown.iter().position(|(operand, _)| *operand == sample.operand) {
-                Some(index) => index,
-                None => {
-                    let before = self.bounds_of(sample.operand).map(|bounds| bounds.to_vec()).unwrap_or_default();
-                    grown.push((sample.operand, before));
-                    grown.len() - 1
-                }
-            };
-            let bounds = &mut grown[index].1;
-            if let Err(place) = bounds.binary_search_by(|bound| bound.total_cmp(&sample.bound)) {
-                bounds.insert(place, sample.bound);
+        let mut found: Vec<(OperandId, Vec<f64>)> = Vec::new();
+        for sample in samples.filter(|sample| roles[usize::from(sample.operand.0)].kind == OperandKind::Buckets) {
+            match found.iter_mut().find(|(operand, _)| *operand == sample.operand) {
+                Some((_, bounds)) => bounds.push(sample.bound),
+                None => found.push((sample.operand, vec![sample.bound])),
             }
         }
-        for (operand, bounds) in grown {
-            let bounds: Arc<[f64]> = Arc::from(bounds);
-            match self.bounds.iter_mut().find(|(known, _)| *known == operand) {
-                Some((_, old)) if **old == *bounds => {}
-                Some((_, old)) => *old = bounds,
-                None => self.bounds.push((operand, bounds)),
-            }
-        }
+        let ascending = |(operand, mut bounds): (OperandId, Vec<f64>)| {
+            bounds.sort_unstable_by(f64::total_cmp);
+            bounds.dedup_by(|a, b| a.total_cmp(b).is_eq());
+            (operand, Arc::from(bounds))
+        };
+        self.bounds = found.into_iter().map(ascending).collect();
     }
 
     fn bounds_of(&self, operand: OperandId) -> Option<&Arc<[f64]>> {

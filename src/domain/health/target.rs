@@ -143,7 +143,7 @@ impl Scraped {
             let (Ok(index), Some(keep)) = (u16::try_from(index), rules.keep.get(index)) else { continue };
             let operand = OperandId(index);
             if !delta.increases.is_empty() || delta.odd > 0 {
-                self.add_increases(operand, delta, base, at, *keep);
+                self.add_increases(operand, delta, origin, (base, at), *keep);
             }
             if !delta.levels.is_empty() {
                 self.set_latest(operand, delta, at);
@@ -208,7 +208,16 @@ impl Scraped {
         }
     }
 
-    fn add_increases(&mut self, operand: OperandId, delta: &Delta, base: Timestamp, at: Timestamp, keep: Keep) {
+    /// A window of buckets goes on where the process does and has all of the bounds still. Otherwise it begins anew: a
+    /// bound that counted for a part of the window only would say something of the whole.
+    fn add_increases(
+        &mut self,
+        operand: OperandId,
+        delta: &Delta,
+        origin: Origin,
+        (base, at): (Timestamp, Timestamp),
+        keep: Keep,
+    ) {
         let place = match self.rings.binary_search_by_key(&operand, |(known, _)| *known) {
             Ok(place) => place,
             Err(place) => {
@@ -219,7 +228,12 @@ impl Scraped {
         };
         let ring = &mut self.rings[place].1;
         if let Some(bounds) = &delta.bounds {
-            ring.widen(bounds);
+            let goes_on = if origin == Origin::Previous { ring.is_within(bounds) } else { ring.bounds() == bounds };
+            if goes_on {
+                ring.widen(bounds);
+            } else {
+                *ring = Ring::new(Arc::clone(bounds), base);
+            }
         }
         if delta.odd > 0 {
             ring.odd = Some(at);

@@ -214,6 +214,33 @@ fn a_histogram_adds_up_over_targets_and_keeps_the_bounds_that_all_have() {
 }
 
 #[test]
+fn a_histogram_has_the_bounds_of_its_newest_page() {
+    let old = |count: f64| buckets(10, &[(0.1, count), (2.5, count), (5.0, count), (10.0, count), (INF, count)]);
+    let new = |count: f64| {
+        let fast = 0.98 * count;
+        buckets(20, &[(0.1, fast), (2.5, fast), (INF, count)])
+    };
+    for process_start in [None, Some(4.0)] {
+        let mut scene = Scene::new(policy());
+        scene.scrape(
+            0,
+            "a:1",
+            crate::domain::observation::Page { process_start: process_start.map(|_| 0.0), ..page(old(0.0)) },
+        );
+        scene.scrape(
+            3,
+            "a:1",
+            crate::domain::observation::Page { process_start: process_start.map(|_| 0.0), ..page(old(100.0)) },
+        );
+        for (second, count) in [(6, 100.0), (9, 200.0), (12, 300.0)] {
+            scene.scrape(second, "a:1", crate::domain::observation::Page { process_start, ..page(new(count)) });
+        }
+        let (p99, verdict) = scene.signal(12, "p99_latency");
+        assert!(p99.is_none_or(|p99| p99 <= 2.5), "nothing is known beyond 2.5: {p99:?} {verdict:?}");
+    }
+}
+
+#[test]
 fn gauges_and_summaries_are_their_fresh_values() {
     let mut scene = Scene::new(policy());
     let both = |queue: f64, p99: f64| {
