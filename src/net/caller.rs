@@ -163,15 +163,19 @@ impl Caller {
         classify(error, self.options.proxy_url.is_some())
     }
 
-    /// The secret that requests carry, for those who must keep it out of what a peer sends back.
+    /// What of requests is secret, as it is kept and as it is sent, for those who must keep it out of what a peer sends back.
     ///
     /// # Errors
     /// [`SecretFileError`] where its file can't be read.
-    pub fn secret(&self) -> Result<Option<SecretString>, SecretFileError> {
-        match &self.credentials {
-            Some(Credentials::Scheme { file, .. } | Credentials::Basic { file, .. }) => file.read().map(Some),
-            None => Ok(None),
-        }
+    pub fn secrets(&self) -> Result<Vec<SecretString>, SecretFileError> {
+        Ok(match &self.credentials {
+            None => Vec::new(),
+            Some(Credentials::Scheme { file, .. }) => vec![file.read()?],
+            Some(Credentials::Basic { username, file }) => {
+                let password = file.read()?;
+                vec![basic(username, &password).into(), password]
+            }
+        })
     }
 
     fn client(&self) -> Result<Client, ClientError> {
@@ -198,11 +202,16 @@ impl Caller {
             None => return Ok(None),
             Some(Credentials::Scheme { scheme, file }) => format!("{scheme} {}", file.read()?.expose_secret()),
             Some(Credentials::Basic { username, file }) => {
-                format!("Basic {}", STANDARD.encode(format!("{username}:{}", file.read()?.expose_secret())))
+                format!("Basic {}", basic(username, &file.read()?))
             }
         };
         let mut value = HeaderValue::try_from(text).map_err(|_| ClientError::Credentials)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
+}
+
+/// A user and a password as HTTP's basic authentication has them (RFC 7617).
+fn basic(username: &str, password: &SecretString) -> String {
+    STANDARD.encode(format!("{username}:{}", password.expose_secret()))
 }

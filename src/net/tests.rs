@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use reqwest::{Method, Url};
+use secrecy::ExposeSecret;
 
 use super::Caller;
 use crate::config::model::{Authorization, BasicAuth, HttpOptions, TlsOptions};
@@ -74,6 +75,9 @@ async fn basic_auth_is_encoded() {
     let basic = BasicAuth { username: "Aladdin".to_owned(), password_file: file };
     let caller = caller(HttpOptions { basic_auth: Some(basic), ..HttpOptions::default() });
     let (url, server) = serve_once(OK);
+    let secrets: Vec<String> =
+        caller.secrets().unwrap().iter().map(|secret| secret.expose_secret().to_owned()).collect();
+    assert_eq!(secrets, ["QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "open sesame"], "as it is sent and as it is kept");
     caller.request(Method::GET, url).unwrap().send().await.unwrap();
     // The example of RFC 7617.
     assert!(server.join().unwrap().contains("authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"));

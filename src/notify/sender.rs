@@ -162,7 +162,7 @@ impl Sender {
 
     async fn request(&self, rendered: Rendered, secrets: &mut Vec<SecretString>) -> Result<Response, Unsent> {
         let url = self.url(secrets)?;
-        secrets.extend(self.caller.secret()?);
+        secrets.extend(self.caller.secrets()?);
         let mut request = self
             .caller
             .request(Method::POST, url)
@@ -181,8 +181,10 @@ impl Sender {
             Address::File(file) => {
                 let secret = file.read()?;
                 let url = form::address(secret.expose_secret());
-                // The path alone is the secret where the receiver sends it back.
-                secrets.extend(url.as_ref().ok().map(|url| SecretString::from(url.path())));
+                // A part of it alone is the secret where the receiver sends that back.
+                if let Ok(url) = &url {
+                    secrets.extend([Some(url.path()), url.query()].into_iter().flatten().map(SecretString::from));
+                }
                 secrets.push(secret);
                 url
             }
@@ -212,12 +214,13 @@ async fn quote(mut response: Response) -> String {
 
 /// Takes out what must not be kept, then cuts: the other way round, half a secret could stay.
 fn redact(mut text: String, secrets: &[SecretString]) -> String {
-    for line in secrets.iter().flat_map(|secret| secret.expose_secret().lines()) {
-        let line = line.trim();
-        // A slash is a path too, and no secret.
-        if line.len() > 1 {
-            text = text.replace(line, REDACTED);
-        }
+    let lines = secrets.iter().flat_map(|secret| secret.expose_secret().lines()).map(str::trim);
+    // A slash is a path too, and no secret.
+    let mut lines: Vec<&str> = lines.filter(|line| line.len() > 1).collect();
+    // What is a part of another would leave the rest of that one.
+    lines.sort_unstable_by_key(|line| std::cmp::Reverse(line.len()));
+    for line in lines {
+        text = text.replace(line, REDACTED);
     }
     if text.len() > QUOTE_LIMIT {
         text.truncate(text.floor_char_boundary(QUOTE_LIMIT));
@@ -239,6 +242,13 @@ mod tests {
     use crate::notify::receiver::fixture::alert;
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_000);
+
+    #[test]
+    fn nothing_is_left_of_a_secret_that_has_another_in_it() {
+        let secrets = ["/wh", "token=S3CRET", "http://h/wh?token=S3CRET"].map(SecretString::from);
+        let told = redact("no hook http://h/wh?token=S3CRET, nor /wh, nor token=S3CRET".to_owned(), &secrets);
+        assert_eq!(told, format!("no hook {REDACTED}, nor {REDACTED}, nor {REDACTED}"));
+    }
 
     fn sender(kind: ReceiverKind) -> Sender {
         Sender::new(&Receiver { name: "oncall".into(), kind, http: Arc::new(HttpOptions::default()) })
