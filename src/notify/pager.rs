@@ -53,18 +53,20 @@ pub fn pager(
 }
 
 /// One attempt for each receiver that the notice names, all at the same time; `wall` is the wall clock's time. Takes as long
-/// as one attempt may. What does not arrive is logged.
-pub async fn tell_at_once(receivers: &Receivers, notice: &Notice, wall: Timestamp) {
+/// as one attempt may. What does not arrive is logged. Whether it has reached anyone.
+pub async fn tell_at_once(receivers: &Receivers, notice: &Notice, wall: Timestamp) -> bool {
     let senders: Vec<Sender> =
         notice.receivers.iter().filter_map(|name| receivers.get(name)).map(Sender::new).collect();
-    join_all(senders.iter().map(|sender| tell(sender, notice, wall))).await;
+    join_all(senders.iter().map(|sender| tell(sender, notice, wall))).await.contains(&true)
 }
 
-async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) {
+async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) -> bool {
     let (receiver, message) = (sender.name(), &notice.alert.id);
-    match sender.attempt(&notice.alert, wall, FIRES_FOR).await {
+    let attempt = sender.attempt(&notice.alert, wall, FIRES_FOR).await;
+    match &attempt {
         Attempt::Delivered => tracing::info!(%receiver, %message, "told directly"),
-        Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, %error, "could not be told directly"),
+        Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, error, "could not be told directly"),
         Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),
     }
+    matches!(attempt, Attempt::Delivered)
 }

@@ -53,8 +53,8 @@ impl Unstarted {
         let receivers: BTreeSet<ReceiverName> = self.policies.iter().flat_map(|policy| policy.notify.clone()).collect();
         let alert = narrate::not_started(first, &format!("{error:#}"), clock::wall());
         let notice = Notice { alert, receivers: receivers.into_iter().collect() };
-        notify::tell_at_once(&self.receivers, &notice, clock::wall()).await;
-        if let Err(error) = fs::write(&self.told, "") {
+        let is_told = notify::tell_at_once(&self.receivers, &notice, clock::wall()).await;
+        if is_told && let Err(error) = fs::write(&self.told, "") {
             tracing::warn!(%error, "that people were told can't be noted: they are told again at the next start");
         }
     }
