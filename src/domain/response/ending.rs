@@ -35,28 +35,9 @@ pub fn giving_back(plan: &Plan, begun: usize, done: usize, deadline: Timestamp) 
     let release = if is_at_goal { &plan.to } else { &plan.from };
     let kind = plan.steps.iter().take(begun).enumerate().find_map(|(index, step)| {
         let up = end_of(plan, index, step).filter(|end| *end > done)?;
-        match &plan.steps.get(up - 1)?.kind {
-            StepKind::Scale { object, replicas, .. } => Some(StepKind::Scale {
-                object: object.clone(),
-                expect: release.clone(),
-                replicas: *replicas,
-                only_from: Some(0),
-            }),
-            StepKind::SwitchLink { .. }
-            | StepKind::Restart { .. }
-            | StepKind::Command { .. }
-            | StepKind::RestoreTemplate { .. }
-            | StepKind::RestoreSetting { .. }
-            | StepKind::DeleteStuck { .. }
-            | StepKind::PauseOwner { .. }
-            | StepKind::PutBackOwner { .. }
-            | StepKind::AwaitRollout { .. }
-            | StepKind::AwaitCapacity { .. }
-            | StepKind::SwitchService { .. }
-            | StepKind::ProveTraffic { .. }
-            | StepKind::AwaitWell { .. }
-            | StepKind::Gate { .. } => None,
-        }
+        let StepKind::Scale { object, replicas, .. } = &plan.steps.get(up - 1)?.kind else { return None };
+        let (object, expect) = (object.clone(), release.clone());
+        Some(StepKind::Scale { object, expect, replicas: *replicas, only_from: Some(0) })
     })?;
     Some(Plan {
         attempt: plan.attempt + 1,
