@@ -13,7 +13,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
-use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::policy::GitopsTool;
 use rollbackd::domain::response::plan::{Outcome, StepKind};
@@ -408,8 +408,9 @@ fn a_release_that_is_written_back_over_a_rollback_is_not_taken_back_again() {
         let alerts = watch.told_to_the_end().await;
         let last = alerts.last().unwrap();
         assert_eq!(last.phase, Phase::Closed, "{}", last.summary);
-        let known = watch.alerts().len();
-        let held = |watch: &Watch| watch.alerts().iter().skip(known).any(|alert| alert.phase == Phase::Held);
+        // By then what follows may have been told as well.
+        let after = |alerts: Vec<Alert>| alerts.into_iter().skip_while(|alert| alert.id != last.id);
+        let held = |watch: &Watch| after(watch.alerts()).any(|alert| alert.phase == Phase::Held);
         watch.until("held", async |watch| held(watch)).await;
         // Its pause protects nothing any more.
         owner.until(false, &mut watch).await;
