@@ -71,24 +71,29 @@ pub enum StageCommand {
 #[must_use]
 pub fn demo(args: &DemoArgs) -> u8 {
     let teller = Teller::new(args.json);
-    let outcome = block_on(async {
-        tokio::select! {
-            ending = story::tell(args, &teller) => ending,
-            told = told_to_stop() => told.and_then(|()| Err(anyhow::anyhow!("interrupted"))),
+    let restored = block_on(async {
+        let (ending, world) = tokio::select! {
+            told = story::tell(args, &teller) => told?,
+            told = told_to_stop() => return told.and_then(|()| Err(anyhow::anyhow!("interrupted"))),
+        };
+        let kept = args.keep.then(|| world.url());
+        if args.json {
+            teller.object(&story::last_line(args, &ending, kept));
+        } else if ending.restored {
+            teller.last_word("The service is well again, by its own answers.");
+        } else {
+            let wrong = ending.wrong.as_deref().unwrap_or("no such alert came");
+            teller.last_word(&format!("The service was not restored: {wrong}"));
         }
+        if let Some(url) = kept {
+            teller.scene(&format!("kept: the daemon answers at {url}; Ctrl-C ends it"));
+            told_to_stop().await?;
+        }
+        world.take_down().await;
+        Ok(ending.restored)
     });
-    match outcome {
-        Ok(ending) => {
-            if args.json {
-                teller.object(&story::last_line(args, &ending));
-            } else if ending.restored {
-                teller.last_word("The service is well again, by its own answers.");
-            } else {
-                let wrong = ending.wrong.as_deref().unwrap_or("no such alert came");
-                teller.last_word(&format!("The service was not restored: {wrong}"));
-            }
-            u8::from(!ending.restored)
-        }
+    match restored {
+        Ok(restored) => u8::from(!restored),
         Err(error) => {
             eprintln!("rollbackd: {error:#}");
             1

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,28 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long the daemon may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// The demo's world, which runs until it is taken down or dropped.
+pub(super) struct World {
+    daemon: Daemon,
+    stage: Stage,
+    stop: CancellationToken,
+    _dir: TempDir,
+}
+
+impl World {
+    /// Where the daemon answers.
+    pub(super) fn url(&self) -> &str {
+        &self.daemon.url
+    }
+
+    /// Ends everything, in order.
+    pub(super) async fn take_down(self) {
+        self.daemon.stop().await;
+        self.stage.shut_down().await;
+        self.stop.cancel();
+    }
+}
+
 /// How the story ended.
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -41,8 +64,8 @@ pub(super) struct Ending {
     pub(super) wrong: Option<String>,
 }
 
-/// Tells the whole story and cleans up after it.
-pub(super) async fn tell(args: &DemoArgs, teller: &Teller) -> anyhow::Result<Ending> {
+/// Tells the whole story; its world still runs then.
+pub(super) async fn tell(args: &DemoArgs, teller: &Teller) -> anyhow::Result<(Ending, World)> {
     let dir = tempfile::Builder::new().prefix("rollbackd-demo-").tempdir().context("no temporary directory")?;
     let stop = CancellationToken::new();
     let program = std::env::current_exe().context("this program's path is not known")?;
@@ -52,22 +75,12 @@ pub(super) async fn tell(args: &DemoArgs, teller: &Teller) -> anyhow::Result<End
     let front: Vec<&str> = stage.front().iter().map(reqwest::Url::as_str).collect();
     teller.scene(&format!("{WORKLOAD} {GOOD} serves at {}; strategy {}", front.join(" "), stage.strategy()));
     let mut daemon = Daemon::start(&program, dir.path(), &stage, &receiver, &secret).await?;
-    let mut outcome = acts(args, teller, &stage, &mut receiver, &mut daemon).await;
-    if let Ok(ending) = &mut outcome {
-        if let Some(alert) = &ending.last {
-            ending.incident = daemon.incident(alert).await.ok();
-            teller.report(&daemon.report(alert).await.unwrap_or_else(|error| format!("{error:#}\n")));
-        }
-        if args.keep {
-            teller.scene(&format!("kept: the daemon answers at {}; Ctrl-C ends it", daemon.url));
-            // Whoever runs the demo is told to stop; that ends this wait as well.
-            std::future::pending::<()>().await;
-        }
+    let mut ending = acts(args, teller, &stage, &mut receiver, &mut daemon).await?;
+    if let Some(alert) = &ending.last {
+        ending.incident = daemon.incident(alert).await.ok();
+        teller.report(&daemon.report(alert).await.unwrap_or_else(|error| format!("{error:#}\n")));
     }
-    daemon.stop().await;
-    stage.shut_down().await;
-    stop.cancel();
-    outcome
+    Ok((ending, World { daemon, stage, stop, _dir: dir }))
 }
 
 async fn acts(
@@ -228,10 +241,10 @@ fn free_address() -> std::io::Result<std::net::SocketAddr> {
     std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-/// The last line of `--json`.
-pub(super) fn last_line(args: &DemoArgs, ending: &Ending) -> serde_json::Value {
+/// The last line of `--json`; `kept` is where the daemon goes on answering.
+pub(super) fn last_line(args: &DemoArgs, ending: &Ending, kept: Option<&str>) -> serde_json::Value {
     let times = ending.last.as_ref().map(|alert| &alert.times);
-    json!({
+    let mut line = json!({
         "outcome": if ending.restored { "restored" } else { "failed" },
         "strategy": args.strategy,
         "fault": args.fault,
@@ -239,5 +252,9 @@ pub(super) fn last_line(args: &DemoArgs, ending: &Ending) -> serde_json::Value {
         "ttr_s": times.and_then(|times| times.ttr_s),
         "incident": ending.incident,
         "wrong": ending.wrong,
-    })
+    });
+    if let Some(url) = kept {
+        line["url"] = url.into();
+    }
+    line
 }
