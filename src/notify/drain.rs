@@ -1,10 +1,12 @@
 //! Draining the outbox: each receiver by itself, so that one that is slow or down holds up no other.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::next_attempt;
@@ -19,6 +21,9 @@ const IN_FLIGHT: usize = 4;
 
 /// Time before the outbox is looked at again after it could not be read or written.
 const OUTBOX_RETRY: Duration = Duration::from_secs(5);
+
+/// Time between two looks while a message is under way: one that hangs holds up no other.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest sleep, whatever the outbox says: a bound on the harm of a wrong time in it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -72,16 +77,29 @@ struct Drain<'a, O> {
     stop: &'a CancellationToken,
 }
 
+/// An attempt that ended.
+struct Ended {
+    settlement: Settlement,
+    /// Whether anything was sent: what this sort of receiver is not told of says nothing of its health.
+    was_sent: bool,
+}
+
 impl<O: Outbox> Drain<'_, O> {
     async fn run(self) {
         let mut committed = self.outbox.committed();
         let mut health = Health::default();
+        let mut attempts = FuturesUnordered::new();
+        // Messages under way, which the outbox still calls due.
+        let mut under_way = BTreeSet::new();
         while !self.stop.is_cancelled() {
             // Before looking, so that what is committed while we look wakes us.
             committed.borrow_and_update();
-            let pause = match self.round(&mut health).await {
-                Ok(true) => continue,
-                Ok(false) => self.time_to_next().await.unwrap_or(OUTBOX_RETRY),
+            let pause = match self.next(&under_way).await {
+                Ok((fresh, pause)) => {
+                    under_way.extend(fresh.iter().map(|delivery| delivery.id.clone()));
+                    attempts.extend(fresh.into_iter().map(|delivery| self.attempt(delivery)));
+                    pause
+                }
                 Err(error) => {
                     tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be read");
                     OUTBOX_RETRY
@@ -93,37 +111,51 @@ impl<O: Outbox> Drain<'_, O> {
                 }
             };
             tokio::select! {
+                Some(ended) = attempts.next() => {
+                    under_way.remove(&ended.settlement.id);
+                    self.take_in(ended, &mut health).await;
+                }
                 () = waking => {}
                 () = sleep(pause) => {}
                 () = self.stop.cancelled() => {}
             }
         }
-    }
-
-    /// Sends what is due; whether there was anything.
-    async fn round(&self, health: &mut Health) -> Result<bool, JournalError> {
-        let due = self.outbox.due(self.sender.name(), self.now(), IN_FLIGHT).await?;
-        if due.is_empty() {
-            return Ok(false);
-        }
-        let attempts = join_all(due.iter().map(|delivery| self.attempt(delivery)));
-        let settlements = tokio::select! {
-            settlements = attempts => settlements,
-            () = async { self.stop.cancelled().await; sleep(STOP_GRACE).await } => return Ok(true),
+        let rest = async {
+            while let Some(ended) = attempts.next().await {
+                self.take_in(ended, &mut health).await;
+            }
         };
-        health.note(self.sender.name(), &settlements);
-        self.settle(settlements).await;
-        Ok(true)
+        // What is cut off is sent again.
+        let _cut_off = timeout(STOP_GRACE, rest).await;
     }
 
-    async fn attempt(&self, delivery: &Delivery) -> Settlement {
+    /// What is to be sent now beside what is under way, and when to look again.
+    async fn next(&self, under_way: &BTreeSet<String>) -> Result<(Vec<Delivery>, Duration), JournalError> {
+        let free = IN_FLIGHT.saturating_sub(under_way.len());
+        let mut due = self.outbox.due(self.sender.name(), self.now(), IN_FLIGHT + under_way.len()).await?;
+        due.retain(|delivery| !under_way.contains(&delivery.id));
+        due.truncate(free);
+        let pause = match (under_way.is_empty() && due.is_empty(), free - due.len()) {
+            (true, _) => self.time_to_next().await?,
+            // What is under way is overdue by the outbox's own account, so it can't say when the next one is.
+            (false, 1..) => LOOK_AGAIN,
+            (false, 0) => LONGEST_SLEEP,
+        };
+        Ok((due, pause))
+    }
+
+    async fn attempt(&self, delivery: Delivery) -> Ended {
         let attempts = delivery.attempts.saturating_add(1);
         let (attempt, alert) = match &delivery.alert {
             Ok(alert) => (self.sender.send(alert, (self.clocks.wall)()).await, alert),
-            Err(why) => return self.settlement(delivery, attempts, Settled::Parked { why: why.clone() }),
+            Err(why) => {
+                let settlement = self.settlement(&delivery, attempts, Settled::Parked { why: why.clone() });
+                return Ended { settlement, was_sent: false };
+            }
         };
+        let was_sent = attempt != Attempt::NotTold;
         let outcome = match attempt {
-            Attempt::Delivered => Settled::Sent,
+            Attempt::Delivered | Attempt::NotTold => Settled::Sent,
             Attempt::Gone => Settled::Parked { why: "the receiver says that it is gone (HTTP 410)".to_owned() },
             Attempt::Failed { error, retry_after } => {
                 let next = next_attempt(&alert.id, self.sender.name(), attempts, self.now(), retry_after);
@@ -133,7 +165,7 @@ impl<O: Outbox> Drain<'_, O> {
                 }
             }
         };
-        self.settlement(delivery, attempts, outcome)
+        Ended { settlement: self.settlement(&delivery, attempts, outcome), was_sent }
     }
 
     fn now(&self) -> Timestamp {
@@ -145,9 +177,10 @@ impl<O: Outbox> Drain<'_, O> {
         Settlement { id: delivery.id.clone(), receiver, at: self.now(), attempts, outcome }
     }
 
-    /// Keeps how attempts ended. While that fails nothing more is sent: what was sent would be sent again and again.
-    async fn settle(&self, settlements: Vec<Settlement>) {
-        while let Err(error) = self.outbox.settle(settlements.clone()).await {
+    /// Keeps how an attempt ended. While that fails nothing more is sent: what was sent would be sent again and again.
+    async fn take_in(&self, Ended { settlement, was_sent }: Ended, health: &mut Health) {
+        health.note(self.sender.name(), &settlement, was_sent);
+        while let Err(error) = self.outbox.settle(vec![settlement.clone()]).await {
             tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
             tokio::select! {
                 () = sleep(OUTBOX_RETRY) => {}
@@ -156,11 +189,10 @@ impl<O: Outbox> Drain<'_, O> {
         }
     }
 
-    /// Time to the next attempt; none where the outbox can't be read.
-    async fn time_to_next(&self) -> Option<Duration> {
-        let next = self.outbox.next_due(self.sender.name()).await.ok()?;
+    async fn time_to_next(&self) -> Result<Duration, JournalError> {
+        let next = self.outbox.next_due(self.sender.name()).await?;
         let pause = next.map_or(LONGEST_SLEEP, |at| Duration::from(at.since(self.now())));
-        Some(pause.min(LONGEST_SLEEP))
+        Ok(pause.min(LONGEST_SLEEP))
     }
 }
 
@@ -171,22 +203,21 @@ struct Health {
 }
 
 impl Health {
-    fn note(&mut self, receiver: &ReceiverName, settlements: &[Settlement]) {
-        for Settlement { id, attempts, outcome, .. } in settlements {
-            match outcome {
-                Settled::Sent if self.failing => {
-                    self.failing = false;
-                    tracing::info!(%receiver, "receiver takes messages again");
-                }
-                Settled::Again { at, error } if !self.failing => {
-                    self.failing = true;
-                    tracing::warn!(%receiver, message = %id, %error, next_attempt = %at, "receiver does not take a message");
-                }
-                Settled::Parked { why } => {
-                    tracing::error!(%receiver, message = %id, attempts, %why, "message is given up")
-                }
-                Settled::Sent | Settled::Again { .. } => {}
+    fn note(&mut self, receiver: &ReceiverName, settlement: &Settlement, was_sent: bool) {
+        let Settlement { id, attempts, outcome, .. } = settlement;
+        match outcome {
+            Settled::Sent if self.failing && was_sent => {
+                self.failing = false;
+                tracing::info!(%receiver, "receiver takes messages again");
             }
+            Settled::Again { at, error } if !self.failing => {
+                self.failing = true;
+                tracing::warn!(%receiver, message = %id, %error, next_attempt = %at, "receiver does not take a message");
+            }
+            Settled::Parked { why } => {
+                tracing::error!(%receiver, message = %id, attempts, %why, "message is given up")
+            }
+            Settled::Sent | Settled::Again { .. } => {}
         }
     }
 }

@@ -65,6 +65,7 @@ async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) -> bool {
     let attempt = sender.attempt(&notice.alert, wall, FIRES_FOR).await;
     match &attempt {
         Attempt::Delivered => tracing::info!(%receiver, %message, "told directly"),
+        Attempt::NotTold => {}
         Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, error, "could not be told directly"),
         Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),
     }

@@ -33,8 +33,10 @@ const REDACTED: &str = "[redacted]";
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// It arrived, or this sort of receiver is not told of such a phase.
+    /// It arrived.
     Delivered,
+    /// This sort of receiver is not told of such a phase: nothing was sent.
+    NotTold,
     /// It did not arrive.
     Failed {
         /// Why: free of secrets and of the receiver's URL.
@@ -120,7 +122,7 @@ impl Sender {
         let mut secrets = Vec::new();
         let sent = match self.render(alert, now, fires_for, &mut secrets) {
             Ok(Some(rendered)) => self.request(rendered, &mut secrets).await,
-            Ok(None) => return Attempt::Delivered,
+            Ok(None) => return Attempt::NotTold,
             Err(unsent) => Err(unsent),
         };
         match sent {
@@ -357,6 +359,6 @@ mod tests {
         let suspected = Alert { phase: crate::domain::incident::alert::Phase::Suspected, ..alert() };
         // Nobody listens there: an attempt would fail.
         let kind = ReceiverKind::Alertmanager { url: UrlSource::Plain("http://127.0.0.1:1/".to_owned()) };
-        assert_eq!(sender(kind).send(&suspected, NOW).await, Attempt::Delivered);
+        assert_eq!(sender(kind).send(&suspected, NOW).await, Attempt::NotTold);
     }
 }

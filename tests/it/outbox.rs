@@ -321,6 +321,39 @@ async fn each_answer_has_its_consequence() {
     assert!(!elsewhere.has_more(), "a redirect was followed");
 }
 
+/// The receiver takes its time over one message, and takes the others meanwhile.
+#[tokio::test]
+async fn a_message_that_hangs_holds_up_none_of_other_incidents() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (passed, mut ids) = mpsc::unbounded_channel();
+    let app = Router::new().fallback(move |headers: HeaderMap| {
+        let id = headers["webhook-id"].to_str().unwrap().to_owned();
+        passed.send(id.clone()).unwrap();
+        async move { if id == "slow_1" { std::future::pending().await } else { StatusCode::OK } }
+    });
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let mut world = World::start(vec![webhook("oncall", &url, None)]);
+    world.tell("slow", 1, &["oncall"]).await;
+    assert_eq!(ids.recv().await.unwrap(), "slow_1");
+    let incidents = ["a", "b", "c", "d", "e", "f"];
+    for incident in incidents {
+        world.tell(incident, 1, &["oncall"]).await;
+    }
+    let told = async {
+        while world.store.reader().outbox().await.unwrap().waiting > 1 {
+            tokio::task::yield_now().await
+        }
+    };
+    let at_the_latest = rollbackd::notify::REQUEST_DEADLINE / 2;
+    timeout(at_the_latest, told).await.expect("they are told while the first one is under way");
+    let mut seen: Vec<String> = std::iter::from_fn(|| ids.try_recv().ok()).collect();
+    seen.sort();
+    assert_eq!(seen, incidents.map(|incident| format!("{incident}_1")));
+    world.end().await;
+    serving.abort();
+}
+
 #[tokio::test]
 async fn receivers_that_are_down_or_silent_hold_up_no_other() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
