@@ -266,6 +266,7 @@ impl Controller {
     fn detect(&mut self, (cause, onset): (Cause, Timestamp), now: Timestamp, out: &mut Output) -> bool {
         let event = Event::Detected {
             cause,
+            from: self.state.current.clone(),
             onset,
             goal: self.present_goal(now).ok(),
             mode: self.policy.mode,

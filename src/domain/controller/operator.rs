@@ -205,6 +205,7 @@ impl Controller {
         }
         let event = Event::Detected {
             cause,
+            from: self.state.current.clone(),
             onset: now,
             goal: self.present_goal(now).ok(),
             mode: self.policy.mode,

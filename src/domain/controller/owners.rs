@@ -136,7 +136,10 @@ mod tests {
             healthy: false,
         });
         let (mode, strategy) = (Mode::Enforce, Strategy::Rolling);
-        let begin = [release("v2"), Event::Detected { cause, onset: at(9), goal: None, mode, strategy, assessment }];
+        let begin = [
+            release("v2"),
+            Event::Detected { cause, from: None, onset: at(9), goal: None, mode, strategy, assessment },
+        ];
         let mut state = WorkloadState::default();
         for (sequence, event) in (1..).zip(begin.into_iter().chain(events)) {
             let is_own = matches!(event, Event::ReleaseObserved { .. } | Event::Paused { .. } | Event::Resumed { .. });

@@ -185,6 +185,7 @@ mod tests {
             known("v2", Some("v1")),
             Event::Detected {
                 cause,
+                from: None,
                 onset: at(9),
                 goal: Some(goal),
                 mode: Mode::Enforce,

@@ -57,7 +57,7 @@ pub struct WorkloadView {
     pub releases: Vec<ReleaseStanding>,
 }
 
-/// That nothing new is begun on any workload: the daemon itself is not able to.
+/// That nothing new is begun: the daemon itself is not able to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Standstill {
     /// Since when.

@@ -107,6 +107,8 @@ pub enum Event {
     Detected {
         /// What was detected; may be another trigger than the one first suspected.
         cause: Cause,
+        /// The release in question, where known; where an incident was open before, it stays that one's.
+        from: Option<Running>,
         /// First breach of this cause.
         onset: Timestamp,
         /// Where a rollback would go to, as it looks now.

@@ -167,7 +167,8 @@ async fn each_command_prints_one_json_document() {
     let by_hand =
         ["rollback", "app", "--reason", "x", "--force", "rolled-back-before,cooldown,fleet-budget,no-rollout"];
     let end = one(&by_hand).await;
-    assert_eq!((&end["outcome"], &end["to"]["revision"]), (&Value::from("restored"), &Value::from("v1")), "{end}");
+    let route = [&end["outcome"], &end["from"]["revision"], &end["to"]["revision"]];
+    assert_eq!(route, [&Value::from("restored"), &Value::from("v2"), &Value::from("v1")], "{end}");
     assert_eq!(daemon.host.at("b"), ["v1", "v1"]);
 }
 

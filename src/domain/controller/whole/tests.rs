@@ -108,6 +108,7 @@ impl World {
             known("v2", Some("v1")),
             Event::Detected {
                 cause,
+                from: None,
                 onset: at(9),
                 goal: Some(goal.clone()),
                 mode: Mode::Enforce,

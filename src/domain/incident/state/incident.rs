@@ -53,11 +53,9 @@ impl Incident {
 
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
         let (cause, from, onset, mode, strategy) = match &record.event {
-            Event::Suspected { cause, from, onset, mode, strategy, .. } => {
+            Event::Suspected { cause, from, onset, mode, strategy, .. }
+            | Event::Detected { cause, from, onset, mode, strategy, .. } => {
                 (cause.clone(), from.clone(), *onset, *mode, *strategy)
-            }
-            Event::Detected { cause, onset, mode, strategy, .. } => {
-                (cause.clone(), current.cloned(), *onset, *mode, *strategy)
             }
             Event::Refused { cause, from, mode, strategy, .. } => {
                 (cause.clone(), from.clone(), record.at, *mode, *strategy)

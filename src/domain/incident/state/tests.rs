@@ -47,7 +47,15 @@ fn events() -> Vec<Event> {
     vec![
         Event::Suspected { cause: cause(), from: None, goal: None, onset, mode, strategy },
         Event::StillPending { held: Span::from_secs(5) },
-        Event::Detected { cause: cause(), onset, goal: None, mode, strategy, assessment: assessment.clone() },
+        Event::Detected {
+            cause: cause(),
+            from: None,
+            onset,
+            goal: None,
+            mode,
+            strategy,
+            assessment: assessment.clone(),
+        },
         Event::Held { hold: Hold::AlertOnly, goal: None, grounds: None },
         Event::Held { hold: asks, goal: Some(goal()), grounds: None },
         Event::Approved { by: text() },
