@@ -33,7 +33,8 @@ impl CheckReport {
             Ok(config) => {
                 self.workloads += config.workloads.len();
                 self.receivers += config.receivers.len();
-                self.warnings.extend(config.warnings().iter().map(|warning| format!("{}: {warning}", path.display())));
+                let warnings = config.warnings().into_iter().chain(absent(&config));
+                self.warnings.extend(warnings.map(|warning| format!("{}: {warning}", path.display())));
             }
             Err(Diagnostics { errors, omitted }) => {
                 self.valid = false;
@@ -53,6 +54,16 @@ impl CheckReport {
         }
         Diagnostics { errors: self.errors.clone(), omitted: self.omitted }.render(styled)
     }
+}
+
+/// Files of targets that are not there: they may be written later, by whatever finds the targets.
+fn absent(config: &Config) -> impl Iterator<Item = String> + '_ {
+    let files = config.workloads.iter().flat_map(|(id, workload)| {
+        workload.sources.scrape_files.iter().map(move |file| (id, &file.path)).filter(|(_, path)| !path.exists())
+    });
+    files.map(|(id, path)| {
+        format!("{id}: `sd_file` {} does not exist: nothing is scraped until it does", path.display())
+    })
 }
 
 fn count(n: usize, what: &str) -> String {

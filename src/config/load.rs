@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use super::diagnostic::Diagnostics;
 use super::model::Config;
@@ -61,11 +62,18 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 
 fn read_text(path: &Path, left: &mut u64) -> Result<String, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    let size = file.take(*left + 1).read_to_string(&mut text).map_err(unreadable)?;
+    let size = file.take(*left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let size = u64::try_from(size).unwrap_or(u64::MAX);
     let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "all policy files together may have 4 MiB");
     *left = left.checked_sub(size).ok_or_else(too_large).map_err(unreadable)?;
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| unreadable(not_text(&error)))
+}
+
+fn not_text(error: &FromUtf8Error) -> io::Error {
+    let good = error.utf8_error().valid_up_to();
+    let line = 1 + error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count();
+    let byte = error.as_bytes().get(good).copied().unwrap_or_default();
+    io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8 text: it has the byte 0x{byte:02x}"))
 }

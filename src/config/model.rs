@@ -32,7 +32,8 @@ impl Config {
         let acts = self.workloads.values().any(|workload| workload.policy.mode != Mode::Observe);
         let locked = acts && self.daemon.token_file.is_none();
         let idle = self.workloads.is_empty().then(|| NO_WORKLOAD.to_owned());
-        locked.then(|| NO_TOKEN.to_owned()).into_iter().chain(idle).collect()
+        let late = self.workloads.values().filter_map(|workload| late_trust(&workload.policy));
+        locked.then(|| NO_TOKEN.to_owned()).into_iter().chain(idle).chain(late).collect()
     }
 }
 
@@ -41,6 +42,13 @@ pub const NO_TOKEN: &str = "no `token_file` in [daemon]: nobody can pause, appro
 
 /// Said where nothing is watched: a policy that lost its workloads looks as well as one that is waited for.
 pub const NO_WORKLOAD: &str = "no [workload.NAME] section: nothing is watched";
+
+/// A release that is past its probation and not good to go back to: a fault in the next one would find no way back.
+fn late_trust(policy: &WorkloadPolicy) -> Option<String> {
+    let WorkloadPolicy { id, probation, known_good_after, .. } = policy;
+    let how = format!("{id}: `known_good_after` of {known_good_after} is longer than `probation` of {probation}");
+    (known_good_after > probation).then(|| format!("{how}: for a while nothing is rolled back from it, nor back to it"))
+}
 
 /// The daemon itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -54,6 +54,27 @@ fn only_what_may_act_and_can_not_be_stopped_is_warned_about() {
 }
 
 #[test]
+fn what_is_most_likely_not_meant_is_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    let targets = directory.path().join("targets.json");
+    let late = format!("{WEB}probation = \"1h\"\nknown_good_after = \"2h\"\n");
+    let found_later = WEB.replace("scrape.port = 81", &format!("scrape.sd_file = \"{}\"", targets.display()));
+    for (text, expected) in [
+        (&late, "web: `known_good_after` of 2h is longer than `probation` of 1h".to_owned()),
+        (&found_later, format!("web: `sd_file` {} does not exist", targets.display())),
+    ] {
+        fs::write(&path, text).unwrap();
+        let report = check(&[&path]).unwrap();
+        assert!(report.valid, "{report}");
+        let [warning] = &report.warnings[..] else { panic!("one warning: {report}") };
+        assert!(warning.contains(&expected), "{warning}");
+    }
+    fs::write(&targets, "[]").unwrap();
+    assert_eq!(check(&[&path]).unwrap().warnings, [""; 0]);
+}
+
+#[test]
 fn the_command_line_only_makes_it_stricter() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.toml");
@@ -71,8 +92,8 @@ fn what_can_not_be_read_is_told_from_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.toml");
     assert!(unreadable(&path).contains("No such file"));
-    fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(unreadable(&path).contains("UTF-8"));
+    fs::write(&path, b"# one\n# tw\xff\n").unwrap();
+    assert_eq!(unreadable(&path), "x.toml: line 2 is not UTF-8 text: it has the byte 0xff");
     fs::write(&path, " ".repeat(4 * 1024 * 1024 + 1)).unwrap();
     assert_eq!(unreadable(&path), "x.toml: all policy files together may have 4 MiB");
 }
