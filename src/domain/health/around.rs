@@ -34,6 +34,9 @@ const TYPICAL_MINUTES: usize = 10;
 /// How long before a fault the traffic is looked at, and how long around its onset.
 const TRAFFIC: (Span, Span) = (Span::from_secs(600), Span::from_secs(120));
 
+/// Looks in a row that must find nobody before nobody is there: one alone may have met a restart.
+const LOOKS_OUT: usize = 2;
+
 /// How far back the old release's kills and restarts count as its own kind.
 const EVENTS_BEFORE: Span = Span::from_secs(3600);
 
@@ -216,7 +219,8 @@ impl Health {
                 let mut others = others.filter_map(|target| target.looks.last());
                 let answers = others.any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
                 let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max();
-                (answers || is_told, newest, sight.targets.len())
+                let stays_out = sight.targets.iter().any(|target| target.looks.are_bad(LOOKS_OUT));
+                (stays_out && (answers || is_told), newest, sight.targets.len())
             }
             UnknownReason::NoTarget => (is_told, unwell.newest, instances.len()),
             UnknownReason::NoReading

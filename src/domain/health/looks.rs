@@ -47,6 +47,12 @@ impl Looks {
         self.0.back()
     }
 
+    /// Whether the newest `count` looks were bad, each of them.
+    pub(super) fn are_bad(&self, count: usize) -> bool {
+        let newest = self.0.iter().rev().take(count);
+        newest.filter(|look| matches!(look.outcome, Outcome::Bad(_))).count() == count
+    }
+
     /// Looks after `since`, newest first.
     pub(super) fn after(&self, since: Timestamp) -> impl Iterator<Item = &Look> {
         self.0.iter().rev().take_while(move |look| look.at > since)
