@@ -201,6 +201,13 @@ pub fn find_program(name: &str, directory: Option<&Path>) -> Result<PathBuf, Sta
         .ok_or_else(|| StartError::NotFound(text::printable(name.as_bytes())))
 }
 
+/// Ends what a daemon with the same state directory was running when it was killed: it would go on beside the step that is
+/// settled anew. From here on what this process runs is known by that directory, which must be its own alone. Blocks for up to
+/// two seconds where there is something to end; gives the number of programs.
+pub fn end_what_was_left(state_dir: &Path) -> usize {
+    hunt::take_house(state_dir)
+}
+
 fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
@@ -224,7 +231,7 @@ struct Pipes {
 /// A program that was just started.
 struct Started {
     child: tokio::process::Child,
-    mark: Option<String>,
+    mark: (&'static str, String),
     pipes: Pipes,
 }
 
@@ -240,10 +247,7 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError>
             (Some(OwnedFd::from(errors)), error_writer)
         }
     };
-    let mark = match what.leftovers {
-        Leftovers::Stay => None,
-        Leftovers::Killed | Leftovers::Hunted => Some(hunt::mark()),
-    };
+    let mark = hunt::mark(what.leftovers);
     let mut command = tokio::process::Command::new(program);
     command
         .args(arguments)
@@ -252,7 +256,7 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError>
         .env("PATH", search_path())
         .env("LANG", "C.UTF-8")
         .envs(what.variables.iter().map(|(key, value)| (key, value)))
-        .envs(mark.iter().map(|mark| (hunt::MARK, mark)))
+        .env(mark.0, &mark.1)
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(error_writer)
@@ -292,8 +296,8 @@ struct Running {
     /// makes no difference.
     exit: Receiver,
     child: tokio::process::Child,
-    /// What its children inherit, where none of them is to stay.
-    mark: Option<String>,
+    /// What its children inherit.
+    mark: (&'static str, String),
     output: Capture,
     errors: Capture,
 }
@@ -327,7 +331,13 @@ impl Running {
         if !in_time || what.leftovers != Leftovers::Stay {
             self.group.signal(Signal::KILL);
         }
-        if let Some(mark) = self.mark.take().filter(|_| !in_time || what.leftovers == Leftovers::Hunted) {
+        let is_hunted = match what.leftovers {
+            Leftovers::Stay => false,
+            Leftovers::Killed => !in_time,
+            Leftovers::Hunted => true,
+        };
+        if is_hunted {
+            let mark = self.mark.clone();
             let hunt = tokio::task::spawn_blocking(move || hunt::kill_marked(&mark));
             if timeout(REAP, hunt).await.is_err() {
                 tracing::warn!(program = what.argv.first(), "what it left behind could not be looked for in time");
