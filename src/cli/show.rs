@@ -44,10 +44,13 @@ fn standby(leadership: &Value) {
     }
 }
 
-/// Says that nothing is begun, whatever the table below shows.
+/// Says that nothing is begun, whatever the table below shows: for each workload where it is not the same for all.
 fn standstill(views: &[WorkloadView]) {
-    if let Some(standstill) = views.iter().find_map(|view| view.standstill.as_ref()) {
-        let line = format!("nothing is done since {}: {}\n", standstill.since, standstill.reason);
+    let is_for_all = views.windows(2).all(|two| two[0].standstill == two[1].standstill);
+    let told = if is_for_all { views.get(..1).unwrap_or_default() } else { views };
+    for (workload, still) in told.iter().filter_map(|view| Some((&view.workload, view.standstill.as_ref()?))) {
+        let whose = if is_for_all { String::new() } else { format!("{workload}: ") };
+        let line = format!("{whose}nothing is done since {}: {}\n", still.since, still.reason);
         print::line(&print::clean(&line));
     }
 }

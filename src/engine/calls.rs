@@ -1,5 +1,6 @@
 //! Questions and requests from outside the loop, answered in their turn.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,8 +31,8 @@ pub struct Curve {
 pub struct Adoption {
     /// The policy.
     pub policy: Arc<WorkloadPolicy>,
-    /// The fold of its records; used where the workload is not watched yet.
-    pub state: WorkloadState,
+    /// The fold of its records, used where the workload is not watched yet; or why they can't be followed, in one line.
+    pub state: Result<WorkloadState, String>,
     /// What was kept of its windows; used where the workload is not watched yet.
     pub memory: Memory,
 }
@@ -210,12 +211,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         match call {
             Call::Ping(answer) => answered(answer.send(())),
             Call::List(answer) => {
-                let all = self.fleet.iter().map(|(_, controller)| self.note_standstill(controller.view_of(now)));
-                let all = all.collect();
+                let watched = self.fleet.iter().map(|(_, controller)| self.note_standstill(controller.view_of(now)));
+                let unread = self.unread.keys().filter_map(|id| self.view_unread(id, now));
+                let mut all: Vec<WorkloadView> = watched.chain(unread).collect();
+                all.sort_by(|a, b| a.workload.cmp(&b.workload));
                 answered(answer.send(all));
             }
             Call::View(id, answer) => {
-                answered(answer.send(self.fleet.view_of(&id, now).map(|view| self.note_standstill(view))));
+                let view = self.fleet.view_of(&id, now).map(|view| self.note_standstill(view));
+                answered(answer.send(view.or_else(|| self.view_unread(&id, now))));
             }
             Call::Explain(id, answer) => answered(answer.send(self.explain(&id, now))),
             Call::Preview(id, answer) => self.preview(&id, answer),
@@ -251,7 +255,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     }
 
     fn explain(&mut self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
-        let mut explanation = self.fleet.explain(id, now)?;
+        let Some(mut explanation) = self.fleet.explain(id, now) else { return self.explain_unread(id, now) };
         if self.fleet.get(id).is_some_and(Controller::is_leaving) {
             explanation.decision = "it is no longer in the policy: only what was begun is ended".to_owned();
         }
@@ -266,6 +270,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
         if self.broken.is_some() && self.leads() {
             return self.ask_while_broken(id, request);
+        }
+        if self.unread.contains_key(id) {
+            return Err(self.refuse_unread(id));
         }
         let is_pause = matches!(request.kind, RequestKind::Pause { .. });
         let reply = self.feed(id, Input::Asked(request)).await;
@@ -310,7 +317,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// While the journal is broken nothing is put in force: what waits to be written belongs to what is watched now.
     async fn adopt(&mut self, policies: Vec<Adoption>) -> Result<(), JournalError> {
         self.require_journal()?;
-        let keep: Vec<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
+        let keep: BTreeSet<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
+        self.unread.retain(|id, _| keep.contains(id));
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
         for id in &gone {
@@ -328,6 +336,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
         }
         for Adoption { policy, state, memory } in policies {
+            let state = match state {
+                Ok(state) => state,
+                Err(why) => {
+                    self.set_aside(policy, why);
+                    continue;
+                }
+            };
             if !self.fleet.adopt(Arc::clone(&policy)) {
                 let id = policy.id.clone();
                 self.fleet.add(policy, state);
@@ -355,6 +370,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 return;
             }
             if self.fleet.get(&id).is_none() {
+                let Ok(state) = state else { continue };
                 self.fleet.add(policy, state);
             }
             self.take_leave(&id).await;

@@ -8,7 +8,9 @@ mod broken;
 mod calls;
 pub mod ports;
 mod standby;
+mod unread;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -27,6 +29,7 @@ use broken::{Broken, PROBE_EVERY};
 use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
 use standby::Leaderless;
+use unread::Unread;
 
 pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, Unavailable};
 pub use standby::STANDBY;
@@ -87,6 +90,7 @@ pub struct Engine<J, A> {
     term: Option<u64>,
     leaderless: Leaderless,
     /// The daemon is about to stop: nothing is begun any more.
+    unread: BTreeMap<WorkloadId, Unread>,
     is_parked: bool,
     next_tick: Timestamp,
     probe_at: Instant,
@@ -112,6 +116,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             broken: None,
             term: role.term().filter(|_| role == Role::Alone),
             leaderless: Leaderless::default(),
+            unread: BTreeMap::new(),
             is_parked: false,
             next_tick,
             probe_at: Instant::now() + PROBE_EVERY,
@@ -152,6 +157,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.mend().await;
         self.probe().await;
         self.page_about_lead();
+        self.page_about_unread();
     }
 
     async fn tick_all(&mut self) {

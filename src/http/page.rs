@@ -108,8 +108,13 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
 
 /// That nothing is begun, since when and why.
 fn standstill(state: &AppState, views: &[WorkloadView]) -> Option<String> {
-    match views.iter().find_map(|view| view.standstill.as_ref()) {
-        Some(still) => Some(format!("Nothing is done since {}: {}.", report::moment(still.since), still.reason)),
+    let still = views.iter().find_map(|view| Some((view, view.standstill.as_ref()?)));
+    let is_for_all = || views.iter().all(|view| view.standstill.is_some());
+    match still {
+        Some((view, still)) => {
+            let whose = if is_for_all() { String::new() } else { format!(" for {}", view.workload) };
+            Some(format!("Nothing is done{whose} since {}: {}.", report::moment(still.since), still.reason))
+        }
         None => state.metrics.is_journal_broken().then(|| "The journal can't be written: nothing is done.".to_owned()),
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Ready {
     warnings: Vec<String>,
 }
 
-/// `GET /readyz`: the daemon can do its job. A critical trigger that can never fire, because no series matches, is a
+/// `GET /readyz`: the daemon can do its job, for every workload. A critical trigger that can never fire, because no series matches, is a
 /// mistake of the policy and not told in a whisper.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
     turning(&state).await?;
@@ -56,7 +56,9 @@ pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Re
         return Err(Problem::unavailable("the journal can't be written: nothing is rolled back until it can"));
     }
     let views = state.engine.list().await?;
-    let dead: Vec<String> = views.iter().flat_map(dead_triggers).collect();
+    let unwatched =
+        views.iter().filter_map(|view| Some(format!("{}: {}", view.workload, view.standstill.as_ref()?.reason)));
+    let dead: Vec<String> = unwatched.chain(views.iter().flat_map(dead_triggers)).collect();
     if !dead.is_empty() {
         return Err(Problem::unavailable(dead.join("; ")));
     }
@@ -153,7 +155,13 @@ pub(super) async fn explain(State(state): State<Arc<AppState>>, name: Name) -> R
 /// `GET /api/v1/workloads/NAME/plan`.
 pub(super) async fn plan(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<Preview>, Problem> {
     let id = workload_id(name)?;
-    state.engine.preview(id.clone()).await?.map(Json).ok_or_else(|| no_workload(&id))
+    match state.engine.preview(id.clone()).await? {
+        Some(preview) => Ok(Json(preview)),
+        None => match state.engine.view(id.clone()).await?.and_then(|view| view.standstill) {
+            Some(standstill) => Err(Problem::unavailable(format!("{id}: {}", standstill.reason))),
+            None => Err(no_workload(&id)),
+        },
+    }
 }
 
 /// Which incidents to list.

@@ -189,7 +189,7 @@ impl Metrics {
             self.paused.get_or_create(&labels).set(i64::from(view.paused.is_some()));
             self.open.get_or_create(&labels).set(i64::from(view.incident.is_some()));
         }
-        let blind = views.iter().filter(|view| view.assessment.blind.is_some()).count();
+        let blind = views.iter().filter(|view| view.assessment.blind.is_some() || view.standstill.is_some()).count();
         self.blind.set(i64::try_from(blind).unwrap_or(i64::MAX));
         *known = views.iter().map(|view| view.workload.clone()).collect();
     }

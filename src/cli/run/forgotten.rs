@@ -27,7 +27,7 @@ pub(super) async fn close(
     for (workload, state) in states.iter().filter(|(id, _)| !is_known(id)) {
         if controller::owes(state) {
             let policy = Arc::new(WorkloadPolicy::of_the_departed(workload.clone(), receivers.clone()));
-            left.push(Adoption { policy, state: state.clone(), memory: Memory::default() });
+            left.push(Adoption { policy, state: Ok(state.clone()), memory: Memory::default() });
             continue;
         }
         let Some((record, alert)) = controller::forgotten(workload, state.clone(), now) else { continue };

@@ -13,6 +13,7 @@ mod terms;
 mod unstarted;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,12 +36,12 @@ use crate::config::Overrides;
 use crate::config::model::Config;
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
-use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::policy::Mode;
 use crate::domain::time::{Span, Timestamp};
-use crate::engine::ports::{Alone, Leadership, Looks, Notice, Pager, Witness};
+use crate::engine::ports::{Alone, Leadership, Looks, Pager, Witness};
 use crate::engine::{Edges, Engine, Handle, Now, OBSERVATION_QUEUE};
+use crate::host::process;
 use crate::http::{self, AppState, Token};
 use crate::net::secret::SecretFile;
 use crate::notify::{self, Clocks, Receivers};
@@ -157,6 +158,7 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
 async fn begin(args: &RunArgs, config: Config, notifier: &Arc<Notifier>) -> anyhow::Result<(Reloader, Daemon)> {
     // Before the address: who holds the state directory is the better answer where both are taken.
     let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened")?;
+    end_what_was_left(&config.daemon.state_dir).await?;
     let listen = config.daemon.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
     for warning in config.warnings() {
@@ -169,6 +171,16 @@ async fn begin(args: &RunArgs, config: Config, notifier: &Arc<Notifier>) -> anyh
     let Config { workloads, daemon: terms, .. } = reloader.config();
     tracing::info!(%listen, workloads = workloads.len(), mode = %terms.mode, "ready");
     Ok((reloader, daemon))
+}
+
+/// A step that a daemon was killed in is settled anew, and not beside what it had begun.
+async fn end_what_was_left(state_dir: &Path) -> anyhow::Result<()> {
+    let state_dir = state_dir.to_owned();
+    let ended = tokio::task::spawn_blocking(move || process::end_what_was_left(&state_dir)).await?;
+    if ended > 0 {
+        tracing::warn!(programs = ended, "what the daemon before this one was running when it was killed is ended");
+    }
+    Ok(())
 }
 
 fn status_line(config: &Config) -> String {
@@ -226,14 +238,16 @@ async fn assemble(
         leadership: Arc::clone(&leadership),
         now: Arc::clone(&now),
     };
-    for (id, why) in &damaged {
-        tell_of_damage(config, edges.pager.as_ref(), id, why, now());
-    }
     let mut fleet = fleet(config, states, &damaged);
     for id in config.workloads.keys() {
         fleet.recall(id, memory::kept(&store, id).await);
     }
-    let (engine, handle) = Engine::new(fleet, edges, observations);
+    let (mut engine, handle) = Engine::new(fleet, edges, observations);
+    for (id, why) in damaged {
+        if let Some(workload) = config.workloads.get(&id) {
+            engine.set_aside(Arc::clone(&workload.policy), why);
+        }
+    }
     duties.spawn(named("engine", engine.run(stop.clone())));
     handle.part(left).await?;
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
@@ -316,7 +330,8 @@ async fn drain(store: Store, receivers: watch::Receiver<Receivers>, clocks: Cloc
     notify::drain(&store, receivers, clocks, stop).await;
 }
 
-/// What the journal says of every workload that it knows, and of which workloads its records can't be followed.
+/// What the journal says of every workload that it knows, and of which workloads its records can't be followed: one whose
+/// past is lost must not take the others' watch from them.
 async fn fold(store: &Store) -> anyhow::Result<(Vec<(WorkloadId, WorkloadState)>, BTreeMap<WorkloadId, String>)> {
     let folded = store.reader().fold().await.context("the journal can't be read")?;
     let (mut states, mut damaged) = (Vec::new(), BTreeMap::new());
@@ -324,20 +339,13 @@ async fn fold(store: &Store) -> anyhow::Result<(Vec<(WorkloadId, WorkloadState)>
         match state {
             Ok(state) => states.push((id, state)),
             Err(error) => {
-                damaged.insert(id, format!("{:#}", anyhow::Error::from(error)));
+                let why = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(workload = %id, why, "its records can't be followed: it is not watched");
+                damaged.insert(id, why);
             }
         }
     }
     Ok((states, damaged))
-}
-
-/// One workload whose past is lost must not take the others' watch from them: it alone is left alone, and people are told.
-fn tell_of_damage(config: &Config, pager: &dyn Pager, id: &WorkloadId, why: &str, now: Timestamp) {
-    tracing::error!(workload = %id, why, "its records can't be followed: it is not watched");
-    if let Some(workload) = config.workloads.get(id) {
-        let alert = narrate::records_damaged(&workload.policy, why, now);
-        pager.page(Notice { alert, receivers: workload.policy.notify.clone() });
-    }
 }
 
 fn fleet(config: &Config, states: Vec<(WorkloadId, WorkloadState)>, damaged: &BTreeMap<WorkloadId, String>) -> Fleet {

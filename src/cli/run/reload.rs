@@ -114,13 +114,18 @@ impl Reloader {
             daemon.keeper.keep_of(leaving.clone()).await;
         }
         let mut adoptions = Vec::with_capacity(config.workloads.len());
-        for (id, workload) in config.workloads.iter().filter(|(id, _)| !damaged.contains_key(*id)) {
-            let state = states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone());
+        for (id, workload) in &config.workloads {
+            let state = match damaged.get(id) {
+                Some(why) => Err(why.clone()),
+                None => {
+                    Ok(states.iter().find(|(known, _)| known == id).map(|(_, state)| state.clone()).unwrap_or_default())
+                }
+            };
             let memory = match self.config().workloads.contains_key(id) {
                 true => Memory::default(),
                 false => memory::kept(&daemon.store, id).await,
             };
-            adoptions.push(Adoption { policy: Arc::clone(&workload.policy), state: state.unwrap_or_default(), memory });
+            adoptions.push(Adoption { policy: Arc::clone(&workload.policy), state, memory });
         }
         if let Err(error) = daemon.engine.adopt(adoptions).await {
             tracing::error!(%error, "the new policy is not put in force: nothing is changed");

@@ -12,8 +12,11 @@ use crate::domain::response::plan::{Outcome, StepKind};
 use crate::domain::time::Timestamp;
 use crate::domain::units::Finite;
 
-/// Longest reason or summary in a message, in characters; what is longer ends in an ellipsis.
-const TEXT_LIMIT: usize = 2_000;
+/// Longest reason in a message, in characters; what is longer ends in an ellipsis.
+const REASON_LIMIT: usize = 2_000;
+
+/// Longest summary, in characters: it is read on a telephone at night.
+const SUMMARY_LIMIT: usize = 400;
 
 /// The message for an incident that `event` has just brought where it is.
 #[must_use]
@@ -40,8 +43,8 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
             known_good_since: goal.known_good_since,
         }),
         strategy: incident.strategy,
-        summary: shorten(&summary(workload, incident, &reason)),
-        reason: shorten(&reason),
+        summary: shorten(&one_line(&summary(workload, incident, &reason)), SUMMARY_LIMIT),
+        reason: shorten(&reason, REASON_LIMIT),
         times: incident.times.clone(),
         next: next(incident),
         stop: stop(workload, incident),
@@ -60,7 +63,7 @@ const fn severity(incident: &Incident, event: &Event) -> Severity {
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
 #[must_use]
 pub fn journal_broken(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
-    let reason = shorten(&format!("{error}; nothing is rolled back until it can be written again"));
+    let reason = shorten(&format!("{error}; nothing is rolled back until it can be written again"), REASON_LIMIT);
     own_trouble(policy, "journal", reason, "try to write it again", count, now)
 }
 
@@ -74,8 +77,9 @@ pub fn nobody_leads(policy: &WorkloadPolicy, count: u64, now: Timestamp) -> Aler
 /// The message that is sent without the outbox where the daemon can't start: nothing is watched.
 #[must_use]
 pub fn not_started(policy: &WorkloadPolicy, error: &str, now: Timestamp) -> Alert {
-    let reason = shorten(&format!("{error}; nothing is watched, and nothing rolled back, until it starts"));
-    let summary = format!("rollbackd does not start: {reason}.");
+    let reason =
+        shorten(&format!("{error}; nothing is watched, and nothing rolled back, until it starts"), REASON_LIMIT);
+    let summary = shorten(&one_line(&format!("rollbackd does not start: {reason}.")), SUMMARY_LIMIT);
     Alert { summary, ..own_trouble(policy, "start", reason, "start again, where its service manager says so", 1, now) }
 }
 
@@ -94,7 +98,7 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
         from: None,
         to: None,
         strategy: policy.strategy,
-        summary: format!("rollbackd can't act: {reason}."),
+        summary: shorten(&one_line(&format!("rollbackd can't act: {reason}.")), SUMMARY_LIMIT),
         reason,
         times: Times { detected: Some(now), ..Times::default() },
         next: Next { action: action.to_owned(), deadline: None },
@@ -102,16 +106,19 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
     }
 }
 
-/// A workload's records can't be followed, so that nobody knows what was begun: it is not watched.
+/// What helps where a workload's records can't be followed.
+pub const RECORDS_REMEDY: &str = "restore journal.db from a backup, or move it away to begin anew";
+
+/// A workload's records can't be followed, so that nobody knows what was begun: it is not watched. `count` tells repeats
+/// apart.
 #[must_use]
-pub fn records_damaged(policy: &WorkloadPolicy, error: &str, now: Timestamp) -> Alert {
+pub fn records_damaged(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
     let incident = IncidentId::new(format!("rollbackd-records-{}", policy.id));
-    let reason = shorten(error);
-    let id = format!("{incident}_{}_1", now.as_millis());
+    let reason = shorten(error, REASON_LIMIT);
+    let id = format!("{incident}_{}_{count}", now.as_millis());
     let summary = format!("rollbackd does not watch {}: its records can't be followed.", policy.id);
-    let next =
-        Next { action: "restore journal.db from a backup, or move it away to begin anew".to_owned(), deadline: None };
-    Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, 1, now) }
+    let next = Next { action: RECORDS_REMEDY.to_owned(), deadline: None };
+    Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, count, now) }
 }
 
 fn trigger(cause: &Cause) -> AlertTrigger {
@@ -322,11 +329,16 @@ fn stop(workload: &WorkloadId, incident: &Incident) -> Stop {
     Stop { command }
 }
 
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= TEXT_LIMIT {
+/// The words alone, whatever a program's output had between them.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn shorten(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(TEXT_LIMIT - 1).collect();
+    let mut short: String = text.chars().take(limit - 1).collect();
     short.push('…');
     short
 }

@@ -50,6 +50,35 @@ async fn told_to_stop_in_a_step_it_lets_the_step_end_and_begins_nothing() {
     resumes_to_the_right_end(daemon).await;
 }
 
+/// The processes that restart the first instance.
+fn restarts(daemon: &Daemon) -> Vec<u32> {
+    let script = format!("> {}", daemon.host.path("running-a").display());
+    let pids =
+        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_one = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&script))
+    };
+    pids.filter(is_one).collect()
+}
+
+#[tokio::test]
+async fn killed_in_a_step_what_it_ran_does_not_go_on_beside_the_next_attempt() {
+    let mut daemon = in_a_step().await;
+    let [before] = restarts(&daemon)[..] else { panic!("one restart: {:?}", restarts(&daemon)) };
+    daemon.signal(Signal::KILL);
+    daemon.child.wait().await.unwrap();
+    assert_eq!(restarts(&daemon), [before], "nobody is there to end it");
+    daemon.start_again().await;
+    let begins_anew = async |daemon: &Daemon| restarts(daemon).iter().any(|pid| *pid != before);
+    daemon.until("settling the step", begins_anew).await;
+    assert!(!restarts(&daemon).contains(&before), "two at a time");
+    std::fs::remove_file(daemon.host.path("hold")).unwrap();
+    daemon.until("over", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Restored)).await;
+    for instance in ["a", "b"] {
+        assert_eq!(daemon.host.at(instance), ["v1", "v1"], "{instance}");
+    }
+}
+
 #[tokio::test]
 async fn told_to_stop_twice_it_ends_at_once_and_the_next_start_settles_the_step() {
     let mut daemon = in_a_step().await;
@@ -133,10 +162,22 @@ async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
     assert_eq!(daemon.get("/api/v1/workloads/other").await["workload"], "other");
     assert!(daemon.log().contains("its records can't be followed: it is not watched"));
     hang_up("app", &daemon).await;
-    assert!(daemon.get("/api/v1/workloads/app").await["workload"].is_null(), "begun anew over what is on record");
+    let is_unwatched = async |daemon: &Daemon| {
+        let view = daemon.get("/api/v1/workloads/app").await;
+        assert!(view["current"].is_null(), "begun anew over what is on record: {view:#}");
+        let why = view["standstill"]["reason"].as_str().unwrap().to_owned();
+        assert!(why.starts_with("its records can't be followed, so it is not watched: record 1 of app is "), "{why}");
+        assert_eq!(daemon.get("/api/v1/workloads").await.as_array().unwrap().len(), 1);
+        assert_eq!(daemon.get("/readyz").await["detail"], format!("app: {why}"));
+        assert_eq!(daemon.get("/api/v1/workloads/app/plan").await["detail"], format!("app: {why}"));
+        let decision = daemon.get("/api/v1/workloads/app/explain").await["decision"].to_string();
+        assert!(decision.contains(&why), "{decision}");
+    };
+    is_unwatched(&daemon).await;
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ends().await, 0);
     daemon.start_again().await;
+    is_unwatched(&daemon).await;
     let told = |alert: &rollbackd::domain::incident::alert::Alert| {
         alert.summary == "rollbackd does not watch app: its records can't be followed."
     };

@@ -28,7 +28,7 @@ const WATCHDOG_USEC: &str = "2000000";
 pub(crate) struct Daemon {
     pub(crate) host: Host,
     pub(crate) url: String,
-    child: Child,
+    pub(super) child: Child,
     manager: UnixDatagram,
 }
 

@@ -1,0 +1,83 @@
+//! Workloads whose records can't be followed: nobody knows what was begun for them, so they are not watched, and that is
+//! told again and again.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Engine;
+use super::broken::PAGE_AGAIN;
+use super::ports::{Actuator, Journal, Notice};
+use crate::domain::controller::{Controller, Explanation, Refusal, Standstill, WorkloadView};
+use crate::domain::id::WorkloadId;
+use crate::domain::incident::narrate;
+use crate::domain::incident::state::WorkloadState;
+use crate::domain::policy::WorkloadPolicy;
+use crate::domain::response::guard::FleetView;
+use crate::domain::time::Timestamp;
+
+/// The guard's name for a request about such a workload.
+const RECORDS_DAMAGED: &str = "records-damaged";
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Unread {
+    policy: Arc<WorkloadPolicy>,
+    why: String,
+    since: Timestamp,
+    page_at: Instant,
+    pages: u64,
+}
+
+impl Unread {
+    fn reason(&self) -> String {
+        format!("its records can't be followed, so it is not watched: {}", self.why)
+    }
+
+    /// As a workload of which nothing is known.
+    fn controller(&self) -> Controller {
+        Controller::new(Arc::clone(&self.policy), WorkloadState::default())
+    }
+}
+
+impl<J: Journal, A: Actuator> Engine<J, A> {
+    /// Leaves a workload alone whose records can't be followed; `why` is in one line.
+    pub fn set_aside(&mut self, policy: Arc<WorkloadPolicy>, why: String) {
+        let id = policy.id.clone();
+        self.fleet.remove(&id);
+        let since = self.now();
+        self.unread.entry(id).or_insert(Unread { policy, why, since, page_at: Instant::now(), pages: 0 });
+    }
+
+    /// Tells people past the outbox, since a message there is a record as well.
+    pub(super) fn page_about_unread(&mut self) {
+        let (clock, now) = ((self.edges.now)(), Instant::now());
+        for unread in self.unread.values_mut().filter(|unread| unread.page_at <= now) {
+            unread.page_at = now + PAGE_AGAIN;
+            unread.pages += 1;
+            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.pages, clock);
+            self.edges.pager.page(Notice { alert, receivers: unread.policy.notify.clone() });
+        }
+    }
+
+    pub(super) fn view_unread(&self, id: &WorkloadId, now: Timestamp) -> Option<WorkloadView> {
+        let unread = self.unread.get(id)?;
+        let standstill = Some(Standstill { since: unread.since, reason: unread.reason() });
+        Some(WorkloadView { standstill, ..unread.controller().view_of(now) })
+    }
+
+    pub(super) fn explain_unread(&self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
+        let unread = self.unread.get(id)?;
+        let decision = format!("nothing is done since {}: {}", unread.since, unread.reason());
+        let would_change = vec![narrate::RECORDS_REMEDY.to_owned()];
+        Some(Explanation { decision, would_change, ..unread.controller().explain(now, &FleetView::default()) })
+    }
+
+    /// What is said to an operator's request about a workload that is not watched.
+    pub(super) fn refuse_unread(&self, id: &WorkloadId) -> Refusal {
+        match self.unread.get(id) {
+            Some(unread) => Refusal::Held { guard: RECORDS_DAMAGED.to_owned(), reason: unread.reason() },
+            None => Refusal::NotFound(format!("no workload {id}")),
+        }
+    }
+}
