@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::collection::{Collection, Sight, Stamp};
 use super::pods::{Offer, duties};
+use super::wake::{Waker, Why};
 use super::{Besides, Sight as Collections};
 use crate::cluster::colours::{Colour, with_colours};
 use crate::cluster::facts::{Kills, Map, Pod, Revision, Workload};
@@ -21,13 +21,8 @@ use crate::domain::settings::{Present, Setting, SettingKind, Settings};
 use crate::domain::time::{Span, Timestamp};
 use crate::observe::change::Outlook;
 use crate::observe::crew::Crew;
-use crate::observe::duty::Beat;
-use crate::observe::grid::Grid;
 use crate::observe::pulse::Pulse;
 use crate::observe::shared::Site;
-
-/// One change seldom comes alone: what comes within this time is told together.
-const TOGETHER: Duration = Duration::from_millis(100);
 
 /// How long a workload's controller may take to say which revision its template is.
 const NAMING: Span = Span::from_secs(5);
@@ -174,7 +169,7 @@ impl Follower {
 
     async fn follow(&mut self, pulse: &Pulse) -> Result<(), Unheard> {
         let sight = self.connect(pulse).await?;
-        let mut waker = Waker::new(&self.subject, &self.site, &sight);
+        let mut waker = Waker::new(self.subject.interval, &self.site, &sight);
         loop {
             pulse.beat();
             let began = Instant::now();
@@ -465,92 +460,6 @@ fn pods_of(sight: &Collections, workload: &Workload, revisions: &[&Revision]) ->
 
 fn local(detail: String) -> Fault {
     Fault { kind: FaultKind::Local, detail }
-}
-
-/// Why to look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Why {
-    /// Something may have changed.
-    Changed,
-    /// Everything is due again.
-    Due,
-    /// Somebody asked for it: something was done.
-    Nudged,
-}
-
-/// Says when to look.
-struct Waker {
-    grid: Grid,
-    workloads: watch::Receiver<u64>,
-    revisions: watch::Receiver<u64>,
-    pods: watch::Receiver<u64>,
-    services: Option<watch::Receiver<u64>>,
-    maps: Option<watch::Receiver<u64>>,
-    secrets: Option<watch::Receiver<u64>>,
-    beat: watch::Receiver<Beat>,
-    nudges: u64,
-    is_first: bool,
-}
-
-impl Waker {
-    fn new(subject: &Subject, site: &Site, sight: &Collections) -> Self {
-        let grid = Grid::new(subject.interval, &(site.workload.as_str(), "cluster"));
-        Self {
-            grid,
-            workloads: sight.workloads.changes(),
-            revisions: sight.revisions.changes(),
-            pods: sight.pods.changes(),
-            services: sight.services.as_ref().map(|services| services.changes()),
-            maps: sight.maps.as_ref().map(|maps| maps.changes()),
-            secrets: sight.secrets.as_ref().map(|secrets| secrets.changes()),
-            nudges: site.beat.borrow().nudges,
-            beat: site.beat.clone(),
-            is_first: true,
-        }
-    }
-
-    /// Waits for a change, or until everything is due again.
-    async fn wait(&mut self, site: &Site) -> Why {
-        if std::mem::take(&mut self.is_first) {
-            // Others may have had it all watched long ago.
-            return Why::Due;
-        }
-        let now = site.shared.clock.now();
-        let heartbeat = sleep(Duration::from(self.grid.next(now).since(now)));
-        tokio::select! {
-            () = heartbeat => return Why::Due,
-            _ = self.workloads.changed() => {}
-            _ = self.revisions.changed() => {}
-            _ = self.pods.changed() => {}
-            () = changed(self.services.as_mut()) => {}
-            () = changed(self.maps.as_mut()) => {}
-            () = changed(self.secrets.as_mut()) => {}
-            changed = self.beat.changed() => {
-                if changed.is_err() {
-                    // Whoever told the pace is gone, and this task with it in a moment.
-                    sleep(TOGETHER).await;
-                }
-                let nudges = self.beat.borrow_and_update().nudges;
-                let is_nudge = std::mem::replace(&mut self.nudges, nudges) != nudges;
-                return if is_nudge { Why::Nudged } else { Why::Changed };
-            }
-        }
-        sleep(TOGETHER).await;
-        let all = [&mut self.workloads, &mut self.revisions, &mut self.pods];
-        let besides = [self.services.as_mut(), self.maps.as_mut(), self.secrets.as_mut()];
-        for changes in all.into_iter().chain(besides.into_iter().flatten()) {
-            changes.mark_unchanged();
-        }
-        Why::Changed
-    }
-}
-
-/// Never, where nothing is watched.
-async fn changed(changes: Option<&mut watch::Receiver<u64>>) {
-    match changes {
-        Some(changes) => drop(changes.changed().await),
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

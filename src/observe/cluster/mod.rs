@@ -4,6 +4,7 @@ mod collection;
 mod follow;
 mod pods;
 mod selection;
+mod wake;
 mod watch;
 
 pub(super) use follow::{Beside, Follower, Subject};
