@@ -24,7 +24,7 @@ section! {
         probation: Span,
         /// How long a release must be seen healthy under traffic before it is known good.
         known_good_after: Span,
-        /// How long a whole rollback with its verification may take. The strategy's by default: direct 5m, rolling 15m, blue-green 1m, canary 3m.
+        /// How long one attempt at a rollback, its verification included, may take; a retry and one to an older release may follow. The strategy's by default: direct 5m, rolling 15m, blue-green 1m, canary 3m.
         deadline: Span,
         /// Time between two rollbacks.
         cooldown: Span,
