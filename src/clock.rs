@@ -1,7 +1,11 @@
-//! The only file that reads the operating system's clock.
+//! The only file that reads the operating system's clock; and how loops are seen to turn.
 //!
 //! Wall clocks step, and monotonic ones stand still while the machine is suspended. The daemon's timeline does neither:
 //! it is anchored to the wall clock once and then advances with boot time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -41,6 +45,26 @@ impl Clock {
     #[must_use]
     pub fn until(&self, due: Timestamp) -> Span {
         due.since(self.now())
+    }
+}
+
+/// A loop's sign of life, by which somebody else sees that it still turns. Copies are of the same loop.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// The longest time between two beats of a loop that only waits.
+    pub const PERIOD: Duration = Duration::from_secs(5);
+
+    /// The loop turns.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has turned.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

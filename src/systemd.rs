@@ -5,7 +5,7 @@
 //! that is down, since nobody notices, so the service manager is left to end it and to start it anew.
 
 use std::ffi::{OsStr, OsString};
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longest status line, in bytes: it is one line of `systemctl status`.
@@ -157,6 +157,19 @@ impl Duty {
     {
         Self { name, progress: Box::new(move || Box::pin(progress())) }
     }
+
+    /// A duty whose loop counts its turns: it moves unless that count has stood still for longer than `patience`.
+    pub fn of_loop(name: &'static str, turns: impl Fn() -> u64 + Send + Sync + 'static, patience: Duration) -> Self {
+        let seen = Mutex::new((turns(), Instant::now()));
+        Self::new(name, move || {
+            let (now, turned) = (Instant::now(), turns());
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.0 != turned {
+                *seen = (turned, now);
+            }
+            ready(now.duration_since(seen.1) <= patience)
+        })
+    }
 }
 
 impl std::fmt::Debug for Duty {
@@ -195,7 +208,7 @@ fn one_line(status: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
 
@@ -273,6 +286,22 @@ mod tests {
         notifier.watch(vec![Duty::new("a", || async { false })], CancellationToken::new()).await;
         let missing = Notifier::from_environment(|_| Some("/no/such/socket".into()), 1).unwrap_err();
         assert_eq!(missing.to_string(), "no way to the service manager at NOTIFY_SOCKET=\"/no/such/socket\"");
+    }
+
+    #[tokio::test]
+    async fn a_loop_is_stuck_once_it_has_not_turned_for_too_long() {
+        let turns = Arc::new(AtomicU64::new(0));
+        let of_loop = |patience| {
+            let turns = Arc::clone(&turns);
+            Duty::of_loop("outbox", move || turns.load(Ordering::Relaxed), patience)
+        };
+        let (patient, hasty) = (of_loop(Duration::from_secs(3600)), of_loop(Duration::ZERO));
+        let stuck = async |duty| stuck_duties(std::slice::from_ref(duty), Duration::from_secs(20)).await;
+        assert_eq!(stuck(&hasty).await, ["outbox"]);
+        turns.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(stuck(&hasty).await, [""; 0]);
+        assert_eq!(stuck(&hasty).await, ["outbox"]);
+        assert_eq!(stuck(&patient).await, [""; 0]);
     }
 
     #[tokio::test]

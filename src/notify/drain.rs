@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, join3};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::schedule::next_attempt;
 use super::sender::{Attempt, Sender};
 use super::{Clocks, Receivers};
+use crate::clock::Pulse;
 use crate::domain::id::ReceiverName;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::{Delivery, JournalError, Outbox, Settled, Settlement};
@@ -25,18 +26,16 @@ const OUTBOX_RETRY: Duration = Duration::from_secs(5);
 /// Time between two looks while a message is under way: one that hangs holds up no other.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Longest sleep, whatever the outbox says: a bound on the harm of a wrong time in it.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
-
 /// Time that attempts under way have to end after the word to stop; what is cut off is sent again after the restart.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
-/// waits for receivers that are there no more is parked.
+/// waits for receivers that are there no more is parked. `pulse` beats while every receiver's loop turns.
 pub async fn drain<O: Outbox>(
     outbox: &O,
     mut receivers: watch::Receiver<Receivers>,
     clocks: Clocks,
+    pulse: Pulse,
     shutdown: CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
@@ -44,7 +43,11 @@ pub async fn drain<O: Outbox>(
         park_forgotten(outbox, current.keys().cloned().collect(), (clocks.timeline)()).await;
         let stop = shutdown.child_token();
         let senders: Vec<Sender> = current.values().map(Sender::new).collect();
-        let drains = senders.iter().map(|sender| Drain { outbox, sender, clocks: &clocks, stop: &stop }.run());
+        let pulses: Vec<Pulse> = senders.iter().map(|_| Pulse::default()).collect();
+        let drains = senders
+            .iter()
+            .zip(&pulses)
+            .map(|(sender, pulse)| Drain { outbox, sender, clocks: &clocks, pulse, stop: &stop }.run());
         let until_changed = async {
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -57,8 +60,34 @@ pub async fn drain<O: Outbox>(
             }
             stop.cancel();
         };
-        join(join_all(drains), until_changed).await;
+        let beating = stop.run_until_cancelled(beat_with(&pulses, &pulse));
+        join3(join_all(drains), until_changed, beating).await;
     }
+}
+
+/// Beats for as long as all of these do.
+async fn beat_with(all: &[Pulse], pulse: &Pulse) {
+    let mut known = beats(all);
+    loop {
+        sleep(Pulse::PERIOD).await;
+        if all_beat(all, &mut known) {
+            pulse.beat();
+        }
+    }
+}
+
+fn beats(all: &[Pulse]) -> Vec<u64> {
+    all.iter().map(Pulse::beats).collect()
+}
+
+/// Whether each of these has beaten since all of them had.
+fn all_beat(all: &[Pulse], known: &mut Vec<u64>) -> bool {
+    let now = beats(all);
+    let each = now.iter().zip(known.iter()).all(|(now, known)| now != known);
+    if each {
+        *known = now;
+    }
+    each
 }
 
 async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, now: Timestamp) {
@@ -74,6 +103,7 @@ struct Drain<'a, O> {
     outbox: &'a O,
     sender: &'a Sender,
     clocks: &'a Clocks,
+    pulse: &'a Pulse,
     stop: &'a CancellationToken,
 }
 
@@ -92,6 +122,7 @@ impl<O: Outbox> Drain<'_, O> {
         // Messages under way, which the outbox still calls due.
         let mut under_way = BTreeSet::new();
         while !self.stop.is_cancelled() {
+            self.pulse.beat();
             // Before looking, so that what is committed while we look wakes us.
             committed.borrow_and_update();
             let pause = match self.next(&under_way).await {
@@ -116,7 +147,8 @@ impl<O: Outbox> Drain<'_, O> {
                     self.take_in(ended, &mut health).await;
                 }
                 () = waking => {}
-                () = sleep(pause) => {}
+                // Whatever the outbox says: a bound on the harm of a wrong time in it as well.
+                () = sleep(pause.min(Pulse::PERIOD)) => {}
                 () = self.stop.cancelled() => {}
             }
         }
@@ -139,7 +171,7 @@ impl<O: Outbox> Drain<'_, O> {
             (true, _) => self.time_to_next().await?,
             // What is under way is overdue by the outbox's own account, so it can't say when the next one is.
             (false, 1..) => LOOK_AGAIN,
-            (false, 0) => LONGEST_SLEEP,
+            (false, 0) => Pulse::PERIOD,
         };
         Ok((due, pause))
     }
@@ -191,8 +223,7 @@ impl<O: Outbox> Drain<'_, O> {
 
     async fn time_to_next(&self) -> Result<Duration, JournalError> {
         let next = self.outbox.next_due(self.sender.name()).await?;
-        let pause = next.map_or(LONGEST_SLEEP, |at| Duration::from(at.since(self.now())));
-        Ok(pause.min(LONGEST_SLEEP))
+        Ok(next.map_or(Pulse::PERIOD, |at| Duration::from(at.since(self.now()))))
     }
 }
 
@@ -219,5 +250,23 @@ impl Health {
             }
             Settled::Sent | Settled::Again { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_receiver_whose_loop_stands_still_is_enough_for_no_beat() {
+        let receivers = [Pulse::default(), Pulse::default()];
+        let mut known = beats(&receivers);
+        for (beating, expected) in
+            [(&receivers[..], true), (&receivers[..1], false), (&[], false), (&receivers[1..], true), (&[], false)]
+        {
+            beating.iter().for_each(Pulse::beat);
+            assert_eq!(all_beat(&receivers, &mut known), expected, "{beating:?}");
+        }
+        assert!(all_beat(&[], &mut Vec::new()), "nobody is to be told");
     }
 }

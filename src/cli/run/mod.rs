@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Failure;
 use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::Hands;
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Pulse};
 use crate::cluster::Clients;
 use crate::cluster::settings::Keyring;
 use crate::cluster::vault::Vault;
@@ -104,7 +104,20 @@ struct Daemon {
     resign: CancellationToken,
     duties: JoinSet<&'static str>,
     keeper: Keeper,
+    pulses: Pulses,
 }
+
+/// Loops that nobody asks anything.
+#[derive(Default)]
+struct Pulses {
+    pager: Pulse,
+    outbox: Pulse,
+    http: Pulse,
+    gauges: Pulse,
+}
+
+/// How long a loop may be without a turn: an attempt to tell somebody takes ten seconds at most.
+const LOOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Duties that write for as long as this replica leads.
 const LEADING: [&str; 2] = ["engine", "terms"];
@@ -226,7 +239,9 @@ async fn assemble(
     let stream = Stream::default();
     let (receivers, current_receivers) = watch::channel(receivers_of(config));
     let clocks = Clocks { timeline: Arc::clone(&now), wall: Arc::new(clock::wall) };
-    let (pager, paging) = notify::pager(current_receivers.clone(), Arc::clone(&clocks.wall), stop.clone());
+    let pulses = Pulses::default();
+    let wall = Arc::clone(&clocks.wall);
+    let (pager, paging) = notify::pager(current_receivers.clone(), wall, pulses.pager.clone(), stop.clone());
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
@@ -257,7 +272,8 @@ async fn assemble(
     let is_one_of_several = ballot.is_some();
     match ballot {
         None => {
-            duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, stop.clone())));
+            let pulse = pulses.outbox.clone();
+            duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, pulse, stop.clone())));
         }
         Some(terms::Ballot { candidate, tenure, books, home: _ }) => {
             duties.spawn(named("lease", candidate.run(resign.clone())));
@@ -281,7 +297,7 @@ async fn assemble(
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
     };
-    duties.spawn(named("http", http::serve(listener, Arc::new(app), stop.clone())));
+    duties.spawn(named("http", http::serve(listener, Arc::new(app), pulses.http.clone(), stop.clone())));
     observers.apply(config);
 
     let mut daemon = Daemon {
@@ -298,6 +314,7 @@ async fn assemble(
         resign,
         duties,
         keeper,
+        pulses,
     };
     daemon.spawn_housekeeping();
     Ok(daemon)
@@ -326,8 +343,14 @@ async fn named(name: &'static str, duty: impl Future<Output = ()>) -> &'static s
     name
 }
 
-async fn drain(store: Store, receivers: watch::Receiver<Receivers>, clocks: Clocks, stop: CancellationToken) {
-    notify::drain(&store, receivers, clocks, stop).await;
+async fn drain(
+    store: Store,
+    receivers: watch::Receiver<Receivers>,
+    clocks: Clocks,
+    pulse: Pulse,
+    stop: CancellationToken,
+) {
+    notify::drain(&store, receivers, clocks, pulse, stop).await;
 }
 
 /// What the journal says of every workload that it knows, and of which workloads its records can't be followed: one whose
@@ -363,7 +386,17 @@ fn receivers_of(config: &Config) -> Receivers {
 
 impl Daemon {
     fn spawn_housekeeping(&mut self) {
-        let watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
+        let Pulses { pager, outbox, http, gauges } = &self.pulses;
+        let of_loop = |name, pulse: &Pulse| {
+            let pulse = pulse.clone();
+            Duty::of_loop(name, move || pulse.beats(), LOOP_PATIENCE)
+        };
+        let mut watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
+        watched.extend([of_loop("pager", pager), of_loop("http", http), of_loop("gauges", gauges)]);
+        // Of several replicas only the one that leads has an outbox to drain.
+        if !self.is_one_of_several {
+            watched.push(of_loop("outbox", outbox));
+        }
         let (notifier, stop) = (Arc::clone(&self.notifier), self.stop.clone());
         self.duties.spawn(async move {
             notifier.watch(watched, stop.clone()).await;
@@ -402,10 +435,12 @@ impl Daemon {
     fn gauges(&self) -> impl Future<Output = ()> + use<> {
         let (engine, reader) = (self.engine.clone(), self.store.reader().clone());
         let (metrics, clock, stop) = (Arc::clone(&self.metrics), self.clock, self.stop.clone());
+        let pulse = self.pulses.gauges.clone();
         let work = async move {
             let mut round = tokio::time::interval(GAUGE_INTERVAL);
             loop {
                 round.tick().await;
+                pulse.beat();
                 metrics.set_clock_drift(clock.drift_millis() as f64 / 1000.0);
                 if let Ok(views) = engine.list().await {
                     metrics.set_workloads(&views);
