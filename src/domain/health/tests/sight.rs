@@ -85,6 +85,9 @@ fn a_release_that_never_answers_fails_all_that_is_asked_of_it() {
     for step in 0..4 {
         scene.scrape_result(step * 5, "a:1", Some("old"), Ok(requests(100.0 * step as f64, 0.0)));
         scene.scrape_result(step * 5, "b:1", Some("new"), Err(fault(FaultKind::Refused)));
+        // The first time it may be a restart that is in the way.
+        let verdict = scene.trigger(step * 5).evidence.verdict;
+        assert_eq!(verdict == Verdict::Breach, step >= 1, "{step}: {verdict:?}");
     }
     let status = scene.trigger(15);
     assert_eq!((status.evidence.verdict, status.evidence.value), (Verdict::Breach, Some(finite(1.0))));
