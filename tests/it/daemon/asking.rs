@@ -169,6 +169,7 @@ async fn each_command_prints_one_json_document() {
     let end = one(&by_hand).await;
     let route = [&end["outcome"], &end["from"]["revision"], &end["to"]["revision"]];
     assert_eq!(route, [&Value::from("restored"), &Value::from("v2"), &Value::from("v1")], "{end}");
+    assert!(!end.to_string().contains("unknown release"), "{end:#}");
     assert_eq!(daemon.host.at("b"), ["v1", "v1"]);
 }
 
