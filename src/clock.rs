@@ -48,22 +48,22 @@ impl Clock {
     }
 }
 
-/// A loop's sign of life, by which somebody else sees that it still turns. Copies are of the same loop.
+/// How often a loop has turned, by which somebody else sees that it still does. Copies are of the same loop.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct Turns(Arc<AtomicU64>);
 
-impl Pulse {
-    /// The longest time between two beats of a loop that only waits.
+impl Turns {
+    /// The longest time between two turns of a loop that only waits.
     pub const PERIOD: Duration = Duration::from_secs(5);
 
-    /// The loop turns.
-    pub fn beat(&self) {
+    /// Counts one.
+    pub fn note(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often it has turned.
     #[must_use]
-    pub fn beats(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use super::shield::Ends;
 use super::{AppState, router};
-use crate::clock::Pulse;
+use crate::clock::Turns;
 
 /// Connections at one time; more wait until one ends.
 const CONNECTION_LIMIT: usize = 512;
@@ -35,18 +35,18 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Time to wait where a connection can't be taken: no file descriptor is left, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then lets requests under way end. `pulse` beats while connections are taken, or wait for room.
-pub async fn serve(listener: TcpListener, state: Arc<AppState>, pulse: Pulse, stop: CancellationToken) {
+/// Serves until `stop`, then lets requests under way end. `turns` counts while connections are taken, or wait for room.
+pub async fn serve(listener: TcpListener, state: Arc<AppState>, turns: Turns, stop: CancellationToken) {
     let app = router(state);
     let room = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     let mut connections = JoinSet::new();
     loop {
-        pulse.beat();
+        turns.note();
         while connections.try_join_next().is_some() {}
         let taken = tokio::select! {
             () = stop.cancelled() => break,
             taken = take(&listener, &room) => taken,
-            () = tokio::time::sleep(Pulse::PERIOD) => continue,
+            () = tokio::time::sleep(Turns::PERIOD) => continue,
         };
         match taken {
             Ok((stream, permit)) => {

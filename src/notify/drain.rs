@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::schedule::next_attempt;
 use super::sender::{Attempt, Sender};
 use super::{Clocks, Receivers};
-use crate::clock::Pulse;
+use crate::clock::Turns;
 use crate::domain::id::ReceiverName;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::{Delivery, JournalError, Outbox, Settled, Settlement};
@@ -30,12 +30,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
-/// waits for receivers that are there no more is parked. `pulse` beats while every receiver's loop turns.
+/// waits for receivers that are there no more is parked. `turns` counts while every receiver's loop turns.
 pub async fn drain<O: Outbox>(
     outbox: &O,
     mut receivers: watch::Receiver<Receivers>,
     clocks: Clocks,
-    pulse: Pulse,
+    turns: Turns,
     shutdown: CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
@@ -43,11 +43,11 @@ pub async fn drain<O: Outbox>(
         park_forgotten(outbox, current.keys().cloned().collect(), (clocks.timeline)()).await;
         let stop = shutdown.child_token();
         let senders: Vec<Sender> = current.values().map(Sender::new).collect();
-        let pulses: Vec<Pulse> = senders.iter().map(|_| Pulse::default()).collect();
+        let loops: Vec<Turns> = senders.iter().map(|_| Turns::default()).collect();
         let drains = senders
             .iter()
-            .zip(&pulses)
-            .map(|(sender, pulse)| Drain { outbox, sender, clocks: &clocks, pulse, stop: &stop }.run());
+            .zip(&loops)
+            .map(|(sender, turns)| Drain { outbox, sender, clocks: &clocks, turns, stop: &stop }.run());
         let until_changed = async {
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -60,29 +60,29 @@ pub async fn drain<O: Outbox>(
             }
             stop.cancel();
         };
-        let beating = stop.run_until_cancelled(beat_with(&pulses, &pulse));
-        join3(join_all(drains), until_changed, beating).await;
+        let counting = stop.run_until_cancelled(turn_with(&loops, &turns));
+        join3(join_all(drains), until_changed, counting).await;
     }
 }
 
-/// Beats for as long as all of these do.
-async fn beat_with(all: &[Pulse], pulse: &Pulse) {
-    let mut known = beats(all);
+/// Turns for as long as all of these do.
+async fn turn_with(all: &[Turns], turns: &Turns) {
+    let mut known = counts(all);
     loop {
-        sleep(Pulse::PERIOD).await;
-        if all_beat(all, &mut known) {
-            pulse.beat();
+        sleep(Turns::PERIOD).await;
+        if all_turned(all, &mut known) {
+            turns.note();
         }
     }
 }
 
-fn beats(all: &[Pulse]) -> Vec<u64> {
-    all.iter().map(Pulse::beats).collect()
+fn counts(all: &[Turns]) -> Vec<u64> {
+    all.iter().map(Turns::count).collect()
 }
 
-/// Whether each of these has beaten since all of them had.
-fn all_beat(all: &[Pulse], known: &mut Vec<u64>) -> bool {
-    let now = beats(all);
+/// Whether each of these has turned since all of them had.
+fn all_turned(all: &[Turns], known: &mut Vec<u64>) -> bool {
+    let now = counts(all);
     let each = now.iter().zip(known.iter()).all(|(now, known)| now != known);
     if each {
         *known = now;
@@ -103,7 +103,7 @@ struct Drain<'a, O> {
     outbox: &'a O,
     sender: &'a Sender,
     clocks: &'a Clocks,
-    pulse: &'a Pulse,
+    turns: &'a Turns,
     stop: &'a CancellationToken,
 }
 
@@ -122,7 +122,7 @@ impl<O: Outbox> Drain<'_, O> {
         // Messages under way, which the outbox still calls due.
         let mut under_way = BTreeSet::new();
         while !self.stop.is_cancelled() {
-            self.pulse.beat();
+            self.turns.note();
             // Before looking, so that what is committed while we look wakes us.
             committed.borrow_and_update();
             let pause = match self.next(&under_way).await {
@@ -148,7 +148,7 @@ impl<O: Outbox> Drain<'_, O> {
                 }
                 () = waking => {}
                 // Whatever the outbox says: a bound on the harm of a wrong time in it as well.
-                () = sleep(pause.min(Pulse::PERIOD)) => {}
+                () = sleep(pause.min(Turns::PERIOD)) => {}
                 () = self.stop.cancelled() => {}
             }
         }
@@ -171,7 +171,7 @@ impl<O: Outbox> Drain<'_, O> {
             (true, _) => self.time_to_next().await?,
             // What is under way is overdue by the outbox's own account, so it can't say when the next one is.
             (false, 1..) => LOOK_AGAIN,
-            (false, 0) => Pulse::PERIOD,
+            (false, 0) => Turns::PERIOD,
         };
         Ok((due, pause))
     }
@@ -223,7 +223,7 @@ impl<O: Outbox> Drain<'_, O> {
 
     async fn time_to_next(&self) -> Result<Duration, JournalError> {
         let next = self.outbox.next_due(self.sender.name()).await?;
-        Ok(next.map_or(Pulse::PERIOD, |at| Duration::from(at.since(self.now()))))
+        Ok(next.map_or(Turns::PERIOD, |at| Duration::from(at.since(self.now()))))
     }
 }
 
@@ -258,15 +258,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_receiver_whose_loop_stands_still_is_enough_for_no_beat() {
-        let receivers = [Pulse::default(), Pulse::default()];
-        let mut known = beats(&receivers);
-        for (beating, expected) in
+    fn one_receiver_whose_loop_stands_still_is_enough() {
+        let receivers = [Turns::default(), Turns::default()];
+        let mut known = counts(&receivers);
+        for (turning, expected) in
             [(&receivers[..], true), (&receivers[..1], false), (&[], false), (&receivers[1..], true), (&[], false)]
         {
-            beating.iter().for_each(Pulse::beat);
-            assert_eq!(all_beat(&receivers, &mut known), expected, "{beating:?}");
+            turning.iter().for_each(Turns::note);
+            assert_eq!(all_turned(&receivers, &mut known), expected, "{turning:?}");
         }
-        assert!(all_beat(&[], &mut Vec::new()), "nobody is to be told");
+        assert!(all_turned(&[], &mut Vec::new()), "nobody is to be told");
     }
 }

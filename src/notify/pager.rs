@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sender::{Attempt, Sender};
 use super::{Clock, Receivers};
-use crate::clock::Pulse;
+use crate::clock::Turns;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Notice, Pager};
 
@@ -33,22 +33,22 @@ impl Pager for DirectPager {
     }
 }
 
-/// The handle, and the task that sends until `shutdown` or until all handles are gone. `wall` is the wall clock; `pulse` beats
+/// The handle, and the task that sends until `shutdown` or until all handles are gone. `wall` is the wall clock; `turns` counts
 /// while the task's loop turns.
 pub fn pager(
     receivers: watch::Receiver<Receivers>,
     wall: Clock,
-    pulse: Pulse,
+    turns: Turns,
     shutdown: CancellationToken,
 ) -> (DirectPager, impl Future<Output = ()> + Send) {
     let (queue, mut notices) = mpsc::channel::<Notice>(PAGE_QUEUE);
     let task = async move {
         loop {
-            pulse.beat();
+            turns.note();
             let notice = tokio::select! {
                 notice = notices.recv() => notice,
                 () = shutdown.cancelled() => None,
-                () = sleep(Pulse::PERIOD) => continue,
+                () = sleep(Turns::PERIOD) => continue,
             };
             let Some(notice) = notice else { return };
             let current = receivers.borrow().clone();

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rollbackd::clock::Pulse;
+use rollbackd::clock::Turns;
 use rollbackd::config::model::{HttpOptions, Receiver, ReceiverKind, UrlSource};
 use rollbackd::domain::id::{IncidentId, ReceiverName, RevisionId, WorkloadId};
 use rollbackd::domain::incident::record::{Event, Record};
@@ -124,7 +124,7 @@ impl World {
         let (outbox, time, token) = (store.clone(), now.clone(), stop.clone());
         let timeline = Arc::new(move || Timestamp::from_millis(time.load(Ordering::SeqCst)));
         let clocks = Clocks { timeline, wall: Arc::new(|| WALL) };
-        let drain = tokio::spawn(async move { drain(&outbox, receive, clocks, Pulse::default(), token).await });
+        let drain = tokio::spawn(async move { drain(&outbox, receive, clocks, Turns::default(), token).await });
         Self { store, now, receivers: send, stop, drain, sequence: 0, _dir: dir }
     }
 
@@ -391,7 +391,7 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     let (outbox, stop) = (world.store.clone(), CancellationToken::new());
     let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
     let (token, clocks) = (stop.clone(), Clocks { timeline: Arc::new(|| WALL), wall: Arc::new(|| WALL) });
-    let second = tokio::spawn(async move { drain(&outbox, receivers, clocks, Pulse::default(), token).await });
+    let second = tokio::spawn(async move { drain(&outbox, receivers, clocks, Turns::default(), token).await });
     assert_eq!(server.ids(1).await, ["a_1"]);
     stop.cancel();
     timeout(PATIENCE, second).await.unwrap().unwrap();
@@ -419,7 +419,7 @@ async fn people_are_told_directly_where_the_outbox_is_of_no_use() {
     let mut server = Server::start(|_, _| ok()).await;
     let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
     let stop = CancellationToken::new();
-    let (direct, task) = pager(receivers, Arc::new(|| WALL), Pulse::default(), stop.clone());
+    let (direct, task) = pager(receivers, Arc::new(|| WALL), Turns::default(), stop.clone());
     let task = tokio::spawn(task);
     let mut message = alert("rollbackd-journal", 1);
     message.incident = IncidentId::new("rollbackd-journal");

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Failure;
 use super::{NO, RunArgs, USAGE, YES, print};
 use crate::act::Hands;
-use crate::clock::{self, Clock, Pulse};
+use crate::clock::{self, Clock, Turns};
 use crate::cluster::Clients;
 use crate::cluster::settings::Keyring;
 use crate::cluster::vault::Vault;
@@ -104,16 +104,16 @@ struct Daemon {
     resign: CancellationToken,
     duties: JoinSet<&'static str>,
     keeper: Keeper,
-    pulses: Pulses,
+    loops: Loops,
 }
 
 /// Loops that nobody asks anything.
 #[derive(Default)]
-struct Pulses {
-    pager: Pulse,
-    outbox: Pulse,
-    http: Pulse,
-    gauges: Pulse,
+struct Loops {
+    pager: Turns,
+    outbox: Turns,
+    http: Turns,
+    gauges: Turns,
 }
 
 /// How long a loop may be without a turn: an attempt to tell somebody takes ten seconds at most.
@@ -239,9 +239,9 @@ async fn assemble(
     let stream = Stream::default();
     let (receivers, current_receivers) = watch::channel(receivers_of(config));
     let clocks = Clocks { timeline: Arc::clone(&now), wall: Arc::new(clock::wall) };
-    let pulses = Pulses::default();
+    let loops = Loops::default();
     let wall = Arc::clone(&clocks.wall);
-    let (pager, paging) = notify::pager(current_receivers.clone(), wall, pulses.pager.clone(), stop.clone());
+    let (pager, paging) = notify::pager(current_receivers.clone(), wall, loops.pager.clone(), stop.clone());
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
@@ -272,8 +272,8 @@ async fn assemble(
     let is_one_of_several = ballot.is_some();
     match ballot {
         None => {
-            let pulse = pulses.outbox.clone();
-            duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, pulse, stop.clone())));
+            let turns = loops.outbox.clone();
+            duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, turns, stop.clone())));
         }
         Some(terms::Ballot { candidate, tenure, books, home: _ }) => {
             duties.spawn(named("lease", candidate.run(resign.clone())));
@@ -297,7 +297,7 @@ async fn assemble(
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
     };
-    duties.spawn(named("http", http::serve(listener, Arc::new(app), pulses.http.clone(), stop.clone())));
+    duties.spawn(named("http", http::serve(listener, Arc::new(app), loops.http.clone(), stop.clone())));
     observers.apply(config);
 
     let mut daemon = Daemon {
@@ -314,7 +314,7 @@ async fn assemble(
         resign,
         duties,
         keeper,
-        pulses,
+        loops,
     };
     daemon.spawn_housekeeping();
     Ok(daemon)
@@ -347,10 +347,10 @@ async fn drain(
     store: Store,
     receivers: watch::Receiver<Receivers>,
     clocks: Clocks,
-    pulse: Pulse,
+    turns: Turns,
     stop: CancellationToken,
 ) {
-    notify::drain(&store, receivers, clocks, pulse, stop).await;
+    notify::drain(&store, receivers, clocks, turns, stop).await;
 }
 
 /// What the journal says of every workload that it knows, and of which workloads its records can't be followed: one whose
@@ -386,10 +386,10 @@ fn receivers_of(config: &Config) -> Receivers {
 
 impl Daemon {
     fn spawn_housekeeping(&mut self) {
-        let Pulses { pager, outbox, http, gauges } = &self.pulses;
-        let of_loop = |name, pulse: &Pulse| {
-            let pulse = pulse.clone();
-            Duty::of_loop(name, move || pulse.beats(), LOOP_PATIENCE)
+        let Loops { pager, outbox, http, gauges } = &self.loops;
+        let of_loop = |name, turns: &Turns| {
+            let turns = turns.clone();
+            Duty::of_loop(name, move || turns.count(), LOOP_PATIENCE)
         };
         let mut watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
         watched.extend([of_loop("pager", pager), of_loop("http", http), of_loop("gauges", gauges)]);
@@ -435,12 +435,12 @@ impl Daemon {
     fn gauges(&self) -> impl Future<Output = ()> + use<> {
         let (engine, reader) = (self.engine.clone(), self.store.reader().clone());
         let (metrics, clock, stop) = (Arc::clone(&self.metrics), self.clock, self.stop.clone());
-        let pulse = self.pulses.gauges.clone();
+        let turns = self.loops.gauges.clone();
         let work = async move {
             let mut round = tokio::time::interval(GAUGE_INTERVAL);
             loop {
                 round.tick().await;
-                pulse.beat();
+                turns.note();
                 metrics.set_clock_drift(clock.drift_millis() as f64 / 1000.0);
                 if let Ok(views) = engine.list().await {
                     metrics.set_workloads(&views);

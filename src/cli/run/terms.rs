@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload::InForce;
 use super::{fold, forgotten};
 use crate::act::Home;
-use crate::clock::{self, Clock, Pulse};
+use crate::clock::{self, Clock, Turns};
 use crate::cluster::{Clients, Gate, own};
 use crate::config::model;
 use crate::engine::Handle;
@@ -134,7 +134,7 @@ impl Terms {
     /// Tells people, and notes what has arrived.
     async fn lead(&self, over: &CancellationToken) {
         let drain =
-            notify::drain(&self.store, self.receivers.clone(), self.clocks.clone(), Pulse::default(), over.clone());
+            notify::drain(&self.store, self.receivers.clone(), self.clocks.clone(), Turns::default(), over.clone());
         let note = async {
             loop {
                 sleep(NOTE_EVERY).await;

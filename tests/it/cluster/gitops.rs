@@ -356,9 +356,8 @@ fn argo_cd_is_paused_for_a_rollback_and_not_fought_when_it_goes_on() {
         watch.until("told", async |watch| told(watch)).await;
         // The repository still says what it said, and brings it back: a human must look.
         cluster.until("shop", "bad again", |shop: &Deployment| is_of(shop, BAD)).await;
-        let before = |alerts: &[_]| alerts.len();
-        let known = before(&watch.alerts());
-        let held = |watch: &Watch| watch.alerts().iter().skip(known - 1).any(|alert| alert.phase == Phase::Held);
+        let after = |alerts: Vec<Alert>| alerts.into_iter().skip_while(|alert| !alert.reason.contains(&again));
+        let held = |watch: &Watch| after(watch.alerts()).any(|alert| alert.phase == Phase::Held);
         watch.until("held", async |watch| held(watch)).await;
         let records = watch.records().await;
         assert_eq!((plans(&records), put_backs(&records)), (1, vec![Outcome::Applied]));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use rollbackd::clock::Pulse;
+use rollbackd::clock::Turns;
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{RevisionId, WorkloadId};
 use rollbackd::domain::incident::record::{Event, Record};
@@ -161,7 +161,7 @@ impl Server {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, Arc::new(state), Pulse::default(), stop.clone()));
+        let serving = tokio::spawn(serve(listener, Arc::new(state), Turns::default(), stop.clone()));
         for (workload, good, bad) in releases() {
             let all = [bad, good].map(|name| Release { revision: RevisionId::new(name), image: None });
             let view =
