@@ -14,7 +14,7 @@ use crate::domain::incident::narrate;
 use crate::domain::incident::state::Pause;
 use crate::domain::time::Timestamp;
 
-/// Time between two tries of the batch that could not be written.
+/// Time between two tries of the batch that could not be written. API servers that are busy ask to be left alone for a second.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Time between two proofs that the journal can be written, where nothing else was.
@@ -32,7 +32,6 @@ const JOURNAL_BROKEN: &str = "journal-broken";
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
     pub(super) error: JournalError,
-    workload: WorkloadId,
     batch: Batch,
     jobs: Vec<Job>,
     pub(super) inputs: Vec<(WorkloadId, Input)>,
@@ -47,13 +46,12 @@ pub(super) struct Broken {
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Keeps what could not be written; nothing that depends on it is done.
-    pub(super) fn break_down(&mut self, id: &WorkloadId, batch: Batch, jobs: Vec<Job>, error: JournalError) {
+    pub(super) fn break_down(&mut self, batch: Batch, jobs: Vec<Job>, error: JournalError) {
         tracing::error!(%error, "the journal can't be written: nothing is changed until it can");
         self.edges.witness.journal(Some(&error));
         let now = Instant::now();
         self.broken = Some(Broken {
             error,
-            workload: id.clone(),
             batch,
             jobs,
             inputs: Vec::new(),
@@ -89,7 +87,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
             Ok(()) => {
                 let Some(broken) = self.broken.take() else { return };
-                tracing::info!(workload = %broken.workload, "the journal can be written again");
+                tracing::info!("the journal can be written again");
                 self.edges.witness.journal(None);
                 self.go_on(broken).await;
             }
@@ -98,22 +96,25 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// What waited, now that the batch is written: pauses first, so that nothing is begun in spite of one.
     async fn go_on(&mut self, broken: Broken) {
-        let Broken { workload, batch, jobs, inputs, pauses, since, .. } = broken;
-        let why_not = match (pauses.contains_key(&workload), since.elapsed() > FRESH) {
-            _ if jobs.is_empty() => None,
+        let Broken { batch, jobs, inputs, pauses, since, .. } = broken;
+        let is_late = since.elapsed() > FRESH;
+        let why_not = |job: &Job| match (pauses.contains_key(&job.workload), is_late) {
             (true, _) => Some("the workload was paused before it could be recorded, and it was not begun"),
             (false, true) => Some("it could not be recorded in time, and was not begun"),
             (false, false) => None,
         };
-        self.after_commit(&batch, if why_not.is_none() { jobs } else { Vec::new() });
+        let not_begun: BTreeMap<WorkloadId, &str> =
+            jobs.iter().filter_map(|job| Some((job.workload.clone(), why_not(job)?))).collect();
+        let begun = jobs.into_iter().filter(|job| !not_begun.contains_key(&job.workload)).collect();
+        self.after_commit(&batch, begun);
         for (id, (request, at)) in pauses {
             match &mut self.broken {
                 Some(broken) => drop(broken.pauses.insert(id, (request, at))),
                 None => drop(self.feed(&id, Input::Asked(request)).await),
             }
         }
-        let not_begun = why_not.map(|why| (workload, Input::NotBegun(why.to_owned())));
-        self.catch_up(not_begun.into_iter().chain(inputs)).await;
+        let not_begun = not_begun.into_iter().map(|(workload, why)| (workload, Input::NotBegun(why.to_owned())));
+        self.catch_up(not_begun.chain(inputs)).await;
     }
 
     /// An operator's word while nothing can be recorded. Nothing is begun now anyway; a pause is kept, so that it stays so.
@@ -183,9 +184,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         self.probe_at = Instant::now() + PROBE_EVERY;
         let Err(error) = self.edges.journal.probe().await else { return };
-        let first = self.fleet.iter().next().map(|(id, _)| id.clone());
-        if let Some(id) = first {
-            self.break_down(&id, Batch::default(), Vec::new(), error);
+        if self.fleet.iter().next().is_some() {
+            self.break_down(Batch::default(), Vec::new(), error);
         }
     }
 
@@ -219,7 +219,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let Some(broken) = &mut self.broken else { return };
         broken.page_at = Instant::now() + PAGE_AGAIN;
         broken.pages += 1;
-        let Some(controller) = self.fleet.get(&broken.workload) else { return };
+        let first = broken.batch.records.first().and_then(|record| self.fleet.get(&record.workload));
+        let any = || self.fleet.iter().next().map(|(_, controller)| controller);
+        let Some(controller) = first.or_else(any) else { return };
         let alert = narrate::journal_broken(controller.policy(), &broken.error.to_string(), broken.pages, now);
         self.edges.pager.page(Notice { alert, receivers });
     }

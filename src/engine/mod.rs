@@ -1,8 +1,9 @@
 //! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
 //!
-//! One input at a time: the fleet says what follows from it, the records are committed, and only then do jobs start and
-//! operators get their answer. While the journal can't be written, the loop only remembers what it sees. While another
-//! replica acts, it remembers and judges, so that it can go on at once where the other one ends.
+//! The fleet says what follows from each input, one after another; the records of all that waited together are committed
+//! together, and only then do jobs start and operators get their answer. While the journal can't be written, the loop only
+//! remembers what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
+//! other one ends.
 
 mod broken;
 mod calls;
@@ -43,8 +44,9 @@ pub const OBSERVATION_QUEUE: usize = 4_096;
 /// Answers that may wait: of a workload one job is out at a time, and a recording beside it.
 const ANSWER_QUEUE: usize = 1_024;
 
-/// Observations taken in a row before anything else gets its turn.
-const OBSERVATIONS_PER_TURN: usize = 64;
+/// Inputs taken in a row before what follows from them is written, and anything else gets its turn. A commit waits for the
+/// disk and, where there are several replicas, for the API server: the more waits the fewer there must be.
+const INPUTS_PER_TURN: usize = 256;
 
 /// Longest sleep of the loop, so that a lost wake-up costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -57,6 +59,16 @@ const HANDOVER_LIMIT: Duration = Duration::from_millis(500);
 
 /// Reads the daemon's timeline.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What follows from inputs that were taken, until it is on record.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    /// To be started after that.
+    jobs: Vec<Job>,
+    /// Whose inputs they were.
+    workloads: Vec<WorkloadId>,
+}
 
 /// Everything that the engine needs from its edges.
 pub struct Edges<J, A> {
@@ -89,8 +101,8 @@ pub struct Engine<J, A> {
     /// The term for which the fleet goes by what is on record.
     term: Option<u64>,
     leaderless: Leaderless,
-    /// The daemon is about to stop: nothing is begun any more.
     unread: BTreeMap<WorkloadId, Unread>,
+    /// The daemon is about to stop: nothing is begun any more.
     is_parked: bool,
     next_tick: Timestamp,
     probe_at: Instant,
@@ -149,7 +161,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             biased;
             () = stop.cancelled() => {}
             Some(call) = self.calls.recv() => self.take_call(call).await,
-            Some((id, answer)) = self.answers.recv() => self.take_answer(id, answer).await,
+            Some(answer) = self.answers.recv() => self.take_answers(answer).await,
             Some(observation) = self.observations.recv() => self.take_observations(observation).await,
             Some(_) = self.jobs.join_next() => {}
             () = tokio::time::sleep_until(Instant::now() + wait) => {}
@@ -161,9 +173,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     }
 
     async fn tick_all(&mut self) {
-        let all: Vec<WorkloadId> = self.fleet.iter().map(|(id, _)| id.clone()).collect();
-        for id in all {
-            self.feed(&id, Input::Tick).await;
+        self.tick(self.fleet.iter().map(|(id, _)| id.clone()).collect()).await;
+    }
+
+    async fn tick(&mut self, ids: Vec<WorkloadId>) {
+        for ids in ids.chunks(INPUTS_PER_TURN) {
+            let mut pending = Pending::default();
+            for id in ids {
+                self.handle(id, Input::Tick, &mut pending);
+            }
+            self.carry_out(pending).await;
         }
     }
 
@@ -187,34 +206,41 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         let (next, due) = self.fleet.due(now);
         self.next_tick = next.unwrap_or(now + LONGEST_SLEEP.into());
-        for id in due {
-            // What it wants next is noted with it.
-            self.feed(&id, Input::Tick).await;
-        }
+        // What each wants next is noted with it.
+        self.tick(due).await;
     }
 
     async fn take_observations(&mut self, first: Observation) {
+        let mut pending = Pending::default();
         let mut next = Some(first);
-        for left in (0..OBSERVATIONS_PER_TURN).rev() {
-            let Some(observation) = next else { return };
-            let id = observation.workload.clone();
+        for left in (0..INPUTS_PER_TURN).rev() {
+            let Some(observation) = next else { break };
             if self.leads() && self.broken.is_some() {
                 self.fleet.observe_only(&observation);
             } else {
-                self.feed(&id, Input::Observed(observation)).await;
+                let id = observation.workload.clone();
+                self.handle(&id, Input::Observed(observation), &mut pending);
             }
             next = if left > 0 { self.observations.try_recv().ok() } else { None };
         }
+        self.carry_out(pending).await;
     }
 
-    async fn take_answer(&mut self, id: WorkloadId, answer: Answer) {
-        match &mut self.broken {
-            Some(broken) => broken.inputs.push((id, Input::Done(answer))),
-            None => {
-                self.feed(&id, Input::Done(answer)).await;
-                self.edges.looks.nudge(&id);
+    async fn take_answers(&mut self, first: (WorkloadId, Answer)) {
+        let mut pending = Pending::default();
+        let mut next = Some(first);
+        for left in (0..INPUTS_PER_TURN).rev() {
+            let Some((id, answer)) = next else { break };
+            match &mut self.broken {
+                Some(broken) => broken.inputs.push((id, Input::Done(answer))),
+                None => {
+                    self.handle(&id, Input::Done(answer), &mut pending);
+                    self.edges.looks.nudge(&id);
+                }
             }
+            next = if left > 0 { self.answers.try_recv().ok() } else { None };
         }
+        self.carry_out(pending).await;
     }
 
     /// What is left of an input once nothing is begun any more: the outcome of a step that ended in time is recorded, and
@@ -228,8 +254,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
     }
 
-    /// One input to one workload, and everything that follows. Nothing is fed while the journal is broken.
+    /// One input to one workload, and everything that follows.
     async fn feed(&mut self, id: &WorkloadId, input: Input) -> Option<Reply> {
+        let mut pending = Pending::default();
+        let reply = self.handle(id, input, &mut pending);
+        let is_done = self.carry_out(pending).await;
+        if is_done || self.leads() { reply } else { reply.map(|_| Err(self.refusal())) }
+    }
+
+    /// Adds what follows from one input to what is to be carried out. Nothing is taken while the journal is broken.
+    fn handle(&mut self, id: &WorkloadId, input: Input, pending: &mut Pending) -> Option<Reply> {
         if !self.leads() {
             return self.stand_by(id, input);
         }
@@ -239,43 +273,40 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let input = self.parked(input)?;
         let mut out = Output::default();
         let now = self.now();
-        let mut reply = self.fleet.handle(id, input, now, &mut out);
-        if !self.carry_out(id, out).await && !self.leads() {
-            reply = reply.map(|_| Err(self.refusal()));
-        }
-        if self.fleet.get(id).is_some_and(Controller::has_left) {
-            self.fleet.remove(id);
+        let reply = self.fleet.handle(id, input, now, &mut out);
+        for illegal in &out.refused {
+            tracing::error!(workload = %id, %illegal, "a record was refused; nothing was done");
         }
         if let Some(controller) = self.fleet.get(id) {
+            let receivers = &controller.policy().notify;
+            let notices = out.alerts.into_iter().map(|alert| Notice { alert, receivers: receivers.clone() });
+            pending.batch.notices.extend(notices);
             self.edges.looks.pace(id, controller.is_tense());
             self.next_tick = self.next_tick.min(controller.next_tick());
         }
+        pending.batch.records.extend(out.records);
+        pending.jobs.extend(out.jobs);
+        pending.workloads.push(id.clone());
         reply
     }
 
     /// Commits, then starts the jobs; whether it could be committed. No durable record, no effect.
-    async fn carry_out(&mut self, id: &WorkloadId, out: Output) -> bool {
-        for illegal in &out.refused {
-            tracing::error!(workload = %id, %illegal, "a record was refused; nothing was done");
-        }
-        let batch = self.batch_of(id, &out);
-        if !batch.is_empty()
-            && let Err(error) = self.edges.journal.commit(batch.clone()).await
-        {
+    async fn carry_out(&mut self, pending: Pending) -> bool {
+        let Pending { batch, jobs, workloads } = pending;
+        let committed = if batch.is_empty() { Ok(()) } else { self.edges.journal.commit(batch.clone()).await };
+        let is_committed = committed.is_ok();
+        match committed {
+            Ok(()) => self.after_commit(&batch, jobs),
             // Where the term is over, whoever leads next goes by what is on record, and so does this one.
-            if self.leads() {
-                self.break_down(id, batch, out.jobs, error);
-            }
-            return false;
+            Err(error) if self.leads() => self.break_down(batch, jobs, error),
+            Err(_) => {}
         }
-        self.after_commit(&batch, out.jobs);
-        true
-    }
-
-    fn batch_of(&self, id: &WorkloadId, out: &Output) -> Batch {
-        let receivers = self.fleet.get(id).map(|controller| controller.policy().notify.clone()).unwrap_or_default();
-        let notices = out.alerts.iter().map(|alert| Notice { alert: alert.clone(), receivers: receivers.clone() });
-        Batch { records: out.records.clone(), notices: notices.collect() }
+        for id in workloads {
+            if self.fleet.get(&id).is_some_and(Controller::has_left) {
+                self.fleet.remove(&id);
+            }
+        }
+        is_committed
     }
 
     fn after_commit(&mut self, batch: &Batch, jobs: Vec<Job>) {

@@ -15,7 +15,7 @@ use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::settings::{ContentId, Setting, ToKeep};
 use crate::domain::time::{Span, Timestamp};
 
-/// Records and the notices that they cause, committed together or not at all.
+/// Records of one workload or of several, and the notices that they cause, committed together or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// In order.
@@ -50,7 +50,8 @@ pub trait Journal: Send + Sync + 'static {
     fn probe(&self) -> impl Future<Output = Result<(), JournalError>> + Send;
 }
 
-/// Why the journal could not be written. Nothing of the batch is in it.
+/// Why the journal could not be written. Nothing of the batch counts until the same batch is written whole: another replica
+/// may find some workloads' part of it, as it does where this one is killed in the middle.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the journal could not be written: {0}")]
 pub struct JournalError(pub String);

@@ -33,10 +33,16 @@ struct Flaky {
     /// Answers to the next commits, before `full` is asked.
     next: Mutex<VecDeque<bool>>,
     records: Mutex<Vec<Record>>,
+    /// Held by whoever wants a commit to take its time.
+    slow: tokio::sync::Mutex<()>,
+    /// Commits that were begun.
+    commits: AtomicUsize,
 }
 
 impl Journal for Flaky {
     async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        drop(self.slow.lock().await);
         let works = self.next.lock().unwrap().pop_front().unwrap_or(!self.full.load(Ordering::SeqCst));
         if !works {
             return Err(JournalError("disk full".to_owned()));
@@ -173,6 +179,17 @@ fn state(policy: &WorkloadPolicy) -> WorkloadState {
     state
 }
 
+/// A workload is seen to be at a release.
+fn at(workload: &str, revision: &str) -> Observation {
+    let release = |revision: &str| Release { revision: revision.into(), image: None };
+    let view = ReleaseView {
+        instances: vec![(InstanceId::new("a"), revision.into())],
+        available: vec![release("v1"), release("v2"), release("v3")],
+        orchestrated: None,
+    };
+    Observation { workload: WorkloadId::new(workload), at: DAWN, seen: Seen::Releases(Ok(view)) }
+}
+
 /// An engine that watches these workloads, each in a namespace of its own.
 async fn stage(names: &[&str]) -> Stage {
     stage_as(Role::Alone, names).await
@@ -187,14 +204,7 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
         policy.namespace = (*name).to_owned();
         let state = state(&policy);
         fleet.add(Arc::new(policy), state);
-        let release = |revision: &str| Release { revision: revision.into(), image: None };
-        let view = ReleaseView {
-            instances: vec![(InstanceId::new("a"), "v2".into())],
-            available: vec![release("v1"), release("v2")],
-            orchestrated: None,
-        };
-        let observation = Observation { workload: WorkloadId::new(*name), at: DAWN, seen: Seen::Releases(Ok(view)) };
-        seen.send(observation).await.unwrap();
+        seen.send(at(name, "v2")).await.unwrap();
     }
     let journal = Arc::new(Flaky::default());
     let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0)));
@@ -489,4 +499,26 @@ async fn that_the_journal_can_not_be_written_is_found_out_while_nothing_happens(
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.until_decided("the journal is found whole", |decision| !decision.ends_with(told)).await;
     stage.pause("app").await.unwrap();
+}
+
+/// A commit takes as long as a disk or an API server takes: were each on its own, many workloads at once would be blind.
+#[tokio::test]
+async fn what_waits_meanwhile_is_written_together() {
+    let names: Vec<String> = (0..40).map(|number| format!("app-{number}")).collect();
+    let stage = stage(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let held = stage.journal.slow.lock().await;
+    let before = stage.journal.commits.load(Ordering::SeqCst);
+    stage.seen.send(at("app-0", "v3")).await.unwrap();
+    let is_begun = |stage: &Stage| stage.journal.commits.load(Ordering::SeqCst) > before;
+    stage.until("the first is being written", is_begun).await;
+    for name in &names[1..] {
+        stage.seen.send(at(name, "v3")).await.unwrap();
+    }
+    drop(held);
+    for name in &names {
+        stage.until(name, |stage| stage.journal.names(name).contains(&"release-observed")).await;
+    }
+    // The first, the others, and what some of them may be due besides.
+    let commits = stage.journal.commits.load(Ordering::SeqCst) - before;
+    assert!(commits <= 10, "{commits} commits");
 }

@@ -12,8 +12,8 @@ mod shelves;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use kube::Client;
 use tokio::sync::{Mutex, mpsc};
 
@@ -31,7 +31,10 @@ use copy::Copy;
 use maps::{Maps, NotWritten, Read};
 use shelves::Shelves;
 
-/// Writes of one batch that may miss because somebody labelled the ConfigMap.
+/// ConfigMaps that are written at a time.
+const SIDE_BY_SIDE: usize = 16;
+
+/// Writes of one ConfigMap that may miss because somebody labelled the ConfigMap.
 const ATTEMPTS: u32 = 3;
 
 /// What is on record of workloads.
@@ -58,6 +61,16 @@ struct Shared {
 struct Kept {
     copy: Copy,
     version: String,
+    /// Whether the journal has all of it, and the outbox its messages: of those that are not there, nobody knows before
+    /// whether they have arrived.
+    is_in_journal: bool,
+}
+
+/// One workload's part of a batch.
+#[derive(Debug, Default)]
+struct Share {
+    records: Vec<Record>,
+    notices: Vec<Notice>,
 }
 
 /// Where replicas share what they record.
@@ -136,20 +149,31 @@ impl Books {
     /// [`JournalError`] where it can't be written; the next call tries again.
     pub async fn note_told(&self) -> Result<(), JournalError> {
         let Some(shared) = &self.shared else { return Ok(()) };
-        let mut kept = shared.kept.lock().await;
-        let open: Vec<Untold> = kept.values().flat_map(|kept| kept.copy.untold.iter().cloned()).collect();
+        let open: BTreeMap<WorkloadId, Vec<Untold>> = {
+            let kept = shared.kept.lock().await;
+            let told_of = kept.iter().filter(|(_, kept)| kept.is_in_journal && !kept.copy.untold.is_empty());
+            told_of.map(|(workload, kept)| (workload.clone(), kept.copy.untold.clone())).collect()
+        };
         if open.is_empty() {
             return Ok(());
         }
-        let asked = open.clone();
+        let asked: Vec<Untold> = open.values().flatten().cloned().collect();
         let waiting = self.store.reader.call(move |connection| import::waiting(connection, &asked)).await?;
-        let told: Vec<Untold> = open.into_iter().filter(|untold| !waiting.contains(untold)).collect();
-        for kept in kept.values_mut() {
-            let mut next = kept.copy.clone();
-            let news = told.iter().filter(|told| next.tell(&told.message, &told.receiver)).count();
-            if news > 0 {
-                *kept = shared.write(Some(kept), next).await?;
-            }
+        let told = open.into_iter().filter_map(|(workload, mut untold)| {
+            untold.retain(|untold| !waiting.contains(untold));
+            (!untold.is_empty()).then_some((workload, untold))
+        });
+        let told: Vec<(WorkloadId, Vec<Untold>)> = told.collect();
+        // What is to be recorded gets in between.
+        for some in told.chunks(SIDE_BY_SIDE) {
+            let mut kept = shared.kept.lock().await;
+            let next = some.iter().filter_map(|(workload, told)| {
+                let mut next = kept.get(workload)?.copy.clone();
+                let news = told.iter().filter(|told| next.tell(&told.message, &told.receiver)).count();
+                (news > 0).then_some(next)
+            });
+            let next = next.collect();
+            shared.write_all(&mut kept, next).await?;
         }
         Ok(())
     }
@@ -169,25 +193,33 @@ impl Books {
 
 impl Journal for Books {
     async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
-        // Held until the messages are in the outbox: what is not there has arrived, for whoever notes that meanwhile.
-        let mut held = None;
-        if let (Some(shared), Some(first)) = (&self.shared, batch.records.first()) {
-            let workload = first.workload.clone();
-            let kept = held.insert(shared.kept.lock().await);
-            let before = kept.get(&workload);
+        let Some(shared) = self.shared.as_ref().filter(|_| !batch.is_empty()) else {
+            return self.store.commit(batch).await;
+        };
+        let mut kept = shared.kept.lock().await;
+        let mut next = Vec::new();
+        let shares = shares_of(&batch);
+        for (workload, Share { records, notices }) in &shares {
+            let before = kept.get(workload);
             let copy = match before {
                 Some(kept) => kept.copy.clone(),
-                None => Copy::new(workload.clone(), self.state(&workload).await?),
+                None => Copy::new(workload.clone(), self.state(workload).await?),
             };
-            if before.is_none() || !copy.holds(&batch.records) {
-                let next = copy.with(&batch.records, &batch.notices).map_err(illegal)?;
-                let written = shared.write(before, next).await?;
-                kept.insert(workload, written);
+            if before.is_none() || !copy.holds(records) {
+                next.push(copy.with(records, notices).map_err(illegal)?);
+            }
+            if let Some(kept) = kept.get_mut(workload) {
+                kept.is_in_journal = false;
             }
         }
-        let committed = self.store.commit(batch).await;
-        drop(held);
-        committed
+        shared.write_all(&mut kept, next).await?;
+        self.store.commit(batch).await?;
+        for workload in shares.keys() {
+            if let Some(kept) = kept.get_mut(workload) {
+                kept.is_in_journal = true;
+            }
+        }
+        Ok(())
     }
 
     async fn probe(&self) -> Result<(), JournalError> {
@@ -231,15 +263,31 @@ impl Shelf for Books {
 }
 
 impl Shared {
+    /// Writes copies of several workloads over those that were there before, a few at a time. Where one can't be written the
+    /// others may be, and are then kept as such: what is intended is on record, and nothing of it has begun.
+    async fn write_all(&self, kept: &mut BTreeMap<WorkloadId, Kept>, next: Vec<Copy>) -> Result<(), JournalError> {
+        let writes = next.into_iter().map(|next| self.write(kept.get(&next.workload), next));
+        let written: Vec<_> = stream::iter(writes).buffer_unordered(SIDE_BY_SIDE).collect().await;
+        let mut outcome = Ok(());
+        for written in written {
+            match written {
+                Ok(written) => drop(kept.insert(written.copy.workload.clone(), written)),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+
     /// Writes a copy over the one that was there before. Where that is not there any more as it was left, somebody else
     /// leads, or a human wrote: the term ends, and the next one begins with what is there.
     async fn write(&self, before: Option<&Kept>, next: Copy) -> Result<Kept, JournalError> {
         let term =
             self.leadership.role().term().ok_or_else(|| JournalError("this replica does not lead".to_owned()))?;
         let mut version = before.map(|kept| kept.version.clone());
+        let is_in_journal = before.is_some_and(|kept| kept.is_in_journal);
         for _ in 0..ATTEMPTS {
             match self.maps.write(&next, version.as_deref()).await {
-                Ok(version) => return Ok(Kept { copy: next, version }),
+                Ok(version) => return Ok(Kept { copy: next, version, is_in_journal }),
                 Err(NotWritten::Failed(why)) => return Err(JournalError(why)),
                 Err(NotWritten::Refused) => {}
             }
@@ -249,7 +297,7 @@ impl Shared {
             };
             match found.copy {
                 // An earlier write whose outcome was not known.
-                Ok(copy) if copy == next => return Ok(Kept { copy, version: found.version }),
+                Ok(copy) if copy == next => return Ok(Kept { copy, version: found.version, is_in_journal }),
                 Ok(copy) if before.is_some_and(|kept| kept.copy == copy) => version = Some(found.version),
                 Ok(_) => {
                     self.leadership.forfeit(term);
@@ -265,10 +313,22 @@ impl Shared {
     }
 }
 
+/// Each workload's part of a batch.
+fn shares_of(batch: &Batch) -> BTreeMap<WorkloadId, Share> {
+    let mut shares: BTreeMap<WorkloadId, Share> = BTreeMap::new();
+    for record in &batch.records {
+        shares.entry(record.workload.clone()).or_default().records.push(record.clone());
+    }
+    for notice in &batch.notices {
+        shares.entry(notice.alert.workload.clone()).or_default().notices.push(notice.clone());
+    }
+    shares
+}
+
 /// The copy, unless it can't be read: then that workload goes by the journal alone, and nothing is written over it.
 fn usable(read: Read) -> Option<(WorkloadId, Kept)> {
     match read.copy {
-        Ok(copy) => Some((copy.workload.clone(), Kept { copy, version: read.version })),
+        Ok(copy) => Some((copy.workload.clone(), Kept { copy, version: read.version, is_in_journal: true })),
         Err(why) => {
             tracing::error!(error = %unreadable(&read.name, &why), "what is shared of a workload is not used");
             None
