@@ -27,7 +27,8 @@ use object::{NotWritten, Object, micro_time};
 
 pub use tenure::Tenure;
 
-/// Time before a renewal whose outcome is not known is tried again.
+/// Time before a renewal whose outcome is not known is tried again, also where the API server asks for a longer wait: two
+/// requests a second are no burden, and a lease that is lost to politeness leaves nobody to act while the server is busy.
 const RETRY: Span = Span::from_millis(500);
 
 /// Longest sleep, so that a suspended machine costs no more than this.
