@@ -35,6 +35,8 @@ pub struct Fleet {
     /// Those that are in breach with no rollout of their own to blame, and since when.
     breached: BTreeMap<WorkloadId, Timestamp>,
     acting: BTreeMap<WorkloadId, String>,
+    /// What is seen is judged too late to be fresh.
+    is_late: bool,
 }
 
 impl Fleet {
@@ -225,7 +227,14 @@ impl Fleet {
                 .map(|(other, since)| (other.clone(), *since))
                 .collect(),
             in_flight: in_flight.min(),
+            is_late: self.is_late,
         }
+    }
+
+    /// The daemon does not keep up with what it sees, or does again: that of all workloads nothing fresh is known is then no
+    /// news of any of them.
+    pub fn note_late(&mut self, is_late: bool) {
+        self.is_late = is_late;
     }
 
     /// One workload, now.

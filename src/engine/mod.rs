@@ -7,6 +7,7 @@
 
 mod broken;
 mod calls;
+mod late;
 pub mod ports;
 mod standby;
 mod unread;
@@ -27,6 +28,7 @@ use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
 use broken::{Broken, PROBE_EVERY};
+use late::Lateness;
 use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
 use standby::Leaderless;
@@ -101,6 +103,7 @@ pub struct Engine<J, A> {
     /// The term for which the fleet goes by what is on record.
     term: Option<u64>,
     leaderless: Leaderless,
+    lateness: Lateness,
     unread: BTreeMap<WorkloadId, Unread>,
     /// The daemon is about to stop: nothing is begun any more.
     is_parked: bool,
@@ -128,6 +131,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             broken: None,
             term: role.term().filter(|_| role == Role::Alone),
             leaderless: Leaderless::default(),
+            lateness: Lateness::default(),
             unread: BTreeMap::new(),
             is_parked: false,
             next_tick,
@@ -170,6 +174,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.probe().await;
         self.page_about_lead();
         self.page_about_unread();
+        self.page_about_lateness();
     }
 
     async fn tick_all(&mut self) {
@@ -215,6 +220,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let mut next = Some(first);
         for left in (0..INPUTS_PER_TURN).rev() {
             let Some(observation) = next else { break };
+            self.note_lag(&observation);
             if self.leads() && self.broken.is_some() {
                 self.fleet.observe_only(&observation);
             } else {

@@ -281,4 +281,7 @@ pub trait Witness: Send + Sync + 'static {
 
     /// The journal broke, or works again (`None`).
     fn journal(&self, error: Option<&JournalError>);
+
+    /// What is judged now was seen so long ago.
+    fn lag(&self, _lag: Span) {}
 }

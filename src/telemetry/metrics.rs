@@ -20,6 +20,7 @@ use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
 use crate::domain::response::readiness::{Met, NEEDS, Need, Readiness};
+use crate::domain::time::Span;
 
 /// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
 /// of buckets: 300, 600, 900 and 1,800.
@@ -61,6 +62,7 @@ pub struct Metrics {
     outbox_oldest: Seconds,
     journal_broken: Gauge,
     leading: Gauge,
+    lag: Seconds,
     clock_drift: Seconds,
     cpu: Counter<f64, AtomicU64>,
     memory: Gauge,
@@ -102,6 +104,7 @@ impl Default for Metrics {
             outbox_oldest: Seconds::default(),
             journal_broken: Gauge::default(),
             leading: Gauge::default(),
+            lag: Seconds::default(),
             clock_drift: Seconds::default(),
             cpu: Counter::default(),
             memory: Gauge::default(),
@@ -146,6 +149,8 @@ impl Metrics {
         all.register("journal_broken", broken, self.journal_broken.clone());
         let leading = "1 where this daemon acts: it is alone, or of several the one that leads";
         all.register("leading", leading, self.leading.clone());
+        let lag = "How long ago what was judged last had been seen";
+        all.register_with_unit("judgement_lag", lag, Unit::Seconds, self.lag.clone());
         let drift = "Wall clock less the daemon's own timeline";
         all.register_with_unit("clock_drift", drift, Unit::Seconds, self.clock_drift.clone());
         let cpu = "Time on a processor, user and system together";
@@ -234,6 +239,10 @@ impl Metrics {
     /// Whether this daemon acts, or stands by for another replica.
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
+    }
+
+    pub(super) fn set_lag(&self, lag: Span) {
+        self.lag.set(lag.as_secs_f64());
     }
 
     pub(super) fn journal_broken(&self, broken: bool) {

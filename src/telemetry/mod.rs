@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
+use crate::domain::time::Span;
 use crate::engine::ports::{Batch, JournalError, Witness};
 
 pub use exposition::Exposition;
@@ -65,6 +66,10 @@ impl Witness for Telemetry {
         self.metrics.journal_broken(error.is_some());
         let state = serde_json::json!({ "broken": error.is_some(), "reason": error.map(ToString::to_string) });
         self.stream.announce("journal", || Ok(state.to_string()));
+    }
+
+    fn lag(&self, lag: Span) {
+        self.metrics.set_lag(lag);
     }
 }
 

@@ -522,3 +522,29 @@ async fn what_waits_meanwhile_is_written_together() {
     let commits = stage.journal.commits.load(Ordering::SeqCst) - before;
     assert!(commits <= 10, "{commits} commits");
 }
+
+/// A daemon that is behind sees nothing of any workload. That is its own fault, and told as such, once.
+#[tokio::test]
+async fn what_is_judged_too_late_is_no_blindness_of_a_workload() {
+    let stage = stage(&["app"]).await;
+    let pages = |stage: &Stage| {
+        let pages = stage.pages.0.lock().unwrap();
+        pages.iter().map(|page| page.alert.summary.clone()).collect::<Vec<_>>()
+    };
+    // Nothing is known of its signals for far longer than makes it blind, and all the while what comes was seen long ago.
+    for seconds in (5..=50).step_by(5) {
+        let late = DAWN + Span::from_secs(seconds) - Span::from_secs(5);
+        stage.ahead.store(seconds * 1_000, Ordering::SeqCst);
+        stage.seen.send(Observation { at: late, ..at("app", "v2") }).await.unwrap();
+        stage.settle().await;
+    }
+    assert!(stage.engine.view("app".into()).await.unwrap().unwrap().assessment.blind.is_some());
+    assert!(stage.journal.names("app").is_empty(), "{:?}", stage.journal.names("app"));
+    let told = pages(&stage);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("rollbackd can't act: it is behind: what it judges now was seen 5"), "{told:?}");
+    // It keeps up again, and this one is out of sight all the same.
+    stage.ahead.store(80_000, Ordering::SeqCst);
+    stage.until("blind", |stage| stage.journal.names("app").contains(&"detected")).await;
+    assert_eq!(pages(&stage).len(), 1);
+}

@@ -24,8 +24,9 @@ const PREFLIGHT_RETRY: Span = Span::from_secs(30);
 const PENDING_NOTES: u64 = 10;
 
 impl Controller {
-    /// With no incident open: begins one where a trigger is pending or fires, or where sight is lost.
-    pub(super) fn open(&mut self, now: Timestamp, out: &mut Output) -> bool {
+    /// With no incident open: begins one where a trigger is pending or fires, or where sight is lost. That of this workload
+    /// it is, not where the daemon sees nothing in time of any of them: people are told of that once.
+    pub(super) fn open(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         if let Some(trigger) = self.gravest_firing() {
             return self.detect(trigger, now, out);
         }
@@ -41,6 +42,7 @@ impl Controller {
             return self.record(event, now, out);
         }
         match &self.assessment.blind {
+            Some(_) if fleet.is_late => false,
             Some(blind) => {
                 let cause = Cause::Blind { reason: blind.reason.clone() };
                 let onset = blind.since;

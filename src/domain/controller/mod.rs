@@ -475,7 +475,7 @@ impl Controller {
         let Some(incident) = &self.state.incident else {
             self.recording = None;
             self.attributed_at = None;
-            return self.open(now, out);
+            return self.open(now, fleet, out);
         };
         match incident.phase {
             Phase::Suspected => self.watch_suspect(now, out),

@@ -9,7 +9,7 @@ use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, StepKind};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::Finite;
 
 /// Longest reason in a message, in characters; what is longer ends in an ellipsis.
@@ -72,6 +72,17 @@ pub fn journal_broken(policy: &WorkloadPolicy, error: &str, count: u64, now: Tim
 pub fn nobody_leads(policy: &WorkloadPolicy, count: u64, now: Timestamp) -> Alert {
     let reason = "the Lease can't be held, and no other replica holds it; nothing is rolled back until one does";
     own_trouble(policy, "lease", reason.to_owned(), "try to hold it again", count, now)
+}
+
+/// The message that is sent without the outbox while what is seen is judged so late that it is not fresh any more; `count`
+/// tells repeats apart.
+#[must_use]
+pub fn late(policy: &WorkloadPolicy, lag: Span, count: u64, now: Timestamp) -> Alert {
+    let reason = format!(
+        "it is behind: what it judges now was seen {lag} ago; nothing is rolled back on what is that old, and of no workload \
+         is told that it is out of sight"
+    );
+    own_trouble(policy, "late", reason, "catch up", count, now)
 }
 
 /// The message that is sent without the outbox where the daemon can't start: nothing is watched.

@@ -32,6 +32,9 @@ pub struct FleetView {
     pub bad_without_rollout: Vec<(WorkloadId, Timestamp)>,
     /// Another workload of the same namespace whose rollback is under way.
     pub in_flight: Option<WorkloadId>,
+    /// Whether the daemon does not keep up with what it sees, so that nothing fresh is known of any workload.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_late: bool,
 }
 
 impl FleetView {
