@@ -34,9 +34,9 @@ const USUAL: &str = "";
 
 /// Within which the other one goes on where the leader is killed,
 const AFTER_KILL: Duration = Duration::from_secs(20);
-/// and where it is told to stop. Three seconds are promised; tests share their machine with others. One that did not give
-/// the lease back would be waited for until it has run out: for ten seconds at least.
-const AFTER_STOP: Duration = Duration::from_secs(8);
+/// and where it is told to stop. Three seconds are promised, and one and a half are usual; tests share their machine with
+/// others. One that did not give the lease back would be waited for until it has run out: for ten seconds at least.
+const AFTER_STOP: Duration = Duration::from_secs(5);
 
 /// A good release whose pods count only after a while: there is time to do something meanwhile.
 async fn good_release(cluster: &Cluster) -> Deployment {

@@ -1,8 +1,8 @@
 //! What a thousand workloads with five thousand pods cost: memory of the daemon, and what it asks of the API server; and
 //! whether it sees and acts while several of them are rolled out each second.
 //!
-//! `cargo test --test it cluster::scale -- --ignored --nocapture` takes twenty minutes of a machine that does nothing else,
-//! most of which the daemon has to look over its first rehearsals, and prints the figures; `ROLLBACKD_TEST_BINARY` names
+//! `cargo test --test it cluster::scale -- --ignored --nocapture` takes a quarter of an hour of a machine that does
+//! nothing else, most of which the daemon takes for its first rehearsals, and prints the figures; `ROLLBACKD_TEST_BINARY` names
 //! another build of the daemon than that of the tests, and `ROLLBACKD_TEST_WORKLOADS` another number of workloads.
 //!
 //! The objects are those that the real controllers make of real Deployments, with all that is noted of who wrote what. No
@@ -64,7 +64,7 @@ const KILL_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 #[test]
-#[ignore = "it takes twenty minutes"]
+#[ignore = "it takes a quarter of an hour"]
 fn a_thousand_workloads_with_five_thousand_pods() {
     on_cluster(Needs::Fleet, async |cluster| {
         let all = std::env::var(OTHER).map_or(WORKLOADS, |number| number.parse().expect("a number"));
