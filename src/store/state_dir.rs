@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -15,6 +17,10 @@ pub const JOURNAL_FILE: &str = "journal.db";
 
 /// The lock's file in the state directory; it holds the holder's process id.
 pub const LOCK_FILE: &str = "lock";
+
+/// How often, and how long apart, a lock is tried that another process holds: a second in all.
+const CLAIM_TRIES: usize = 50;
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// A state directory that is ours for as long as this value lives. The lock goes with the process, however that ends.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ impl StateDir {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path_itself.join(LOCK_FILE))
             .map_err(failed("opening its lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock_patiently(&lock) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(StoreError::InUse { path: path.to_owned(), holder: holder(&mut lock) });
@@ -62,6 +68,17 @@ impl StateDir {
         }
         Ok(file)
     }
+}
+
+/// Where a daemon is killed while it starts a program, that one holds the lock as well until it runs: a moment.
+fn lock_patiently(lock: &File) -> Result<(), Errno> {
+    for _ in 0..CLAIM_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => sleep(CLAIM_PAUSE),
+            locked => return locked,
+        }
+    }
+    flock(lock, FlockOperation::NonBlockingLockExclusive)
 }
 
 fn create(path: &Path) -> io::Result<()> {
