@@ -337,7 +337,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         for Adoption { policy, state, memory } in policies {
             let state = match state {
-                Ok(state) => state,
+                Ok(state) => {
+                    self.unread.remove(&policy.id);
+                    state
+                }
                 Err(why) => {
                     self.set_aside(policy, why);
                     continue;

@@ -5,6 +5,7 @@
 
 mod capture;
 mod hunt;
+mod runs;
 
 use std::fmt;
 use std::io;
@@ -19,6 +20,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, timeout};
 
 use self::capture::Capture;
+use self::runs::OnFile;
 use super::text;
 
 /// Most output that is kept of one run, in bytes: half from its beginning, half from its end.
@@ -202,10 +204,11 @@ pub fn find_program(name: &str, directory: Option<&Path>) -> Result<PathBuf, Sta
 }
 
 /// Ends what a daemon with the same state directory was running when it was killed: it would go on beside the step that is
-/// settled anew. From here on what this process runs is known by that directory, which must be its own alone. Blocks for up to
-/// two seconds where there is something to end; gives the number of programs.
+/// settled anew. What programs left behind that have ended themselves stays. From here on this process's own are on file there,
+/// so nobody else may use that directory. Blocks for up to two seconds where there is something to end; gives the number of
+/// programs.
 pub fn end_what_was_left(state_dir: &Path) -> usize {
-    hunt::take_house(state_dir)
+    runs::end_those_on_file(state_dir)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -231,7 +234,7 @@ struct Pipes {
 /// A program that was just started.
 struct Started {
     child: tokio::process::Child,
-    mark: (&'static str, String),
+    mark: Option<String>,
     pipes: Pipes,
 }
 
@@ -247,7 +250,10 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError>
             (Some(OwnedFd::from(errors)), error_writer)
         }
     };
-    let mark = hunt::mark(what.leftovers);
+    let mark = match what.leftovers {
+        Leftovers::Stay => None,
+        Leftovers::Killed | Leftovers::Hunted => Some(hunt::mark()),
+    };
     let mut command = tokio::process::Command::new(program);
     command
         .args(arguments)
@@ -256,7 +262,7 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError>
         .env("PATH", search_path())
         .env("LANG", "C.UTF-8")
         .envs(what.variables.iter().map(|(key, value)| (key, value)))
-        .env(mark.0, &mark.1)
+        .envs(mark.iter().map(|mark| (hunt::MARK, mark)))
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(error_writer)
@@ -296,8 +302,10 @@ struct Running {
     /// makes no difference.
     exit: Receiver,
     child: tokio::process::Child,
-    /// What its children inherit.
-    mark: (&'static str, String),
+    /// What its children inherit, where none of them is to stay.
+    mark: Option<String>,
+    /// Until it has ended, or is given up.
+    on_file: OnFile,
     output: Capture,
     errors: Capture,
 }
@@ -311,12 +319,14 @@ impl Running {
         let group = Group(pid);
         let pid = pid.ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|error| refused(error.into()))?;
+        let on_file = runs::put_on_file(pid, mark.as_deref());
         let complaints = MAX_COMPLAINT * usize::from(pipes.errors.is_some());
         Ok(Self {
             group,
             exit: Receiver::from_owned_fd_unchecked(pidfd).map_err(refused)?,
             child,
             mark,
+            on_file,
             output: Capture::new(Some(pipes.output), MAX_OUTPUT - complaints).map_err(refused)?,
             errors: Capture::new(pipes.errors, complaints).map_err(refused)?,
         })
@@ -331,13 +341,7 @@ impl Running {
         if !in_time || what.leftovers != Leftovers::Stay {
             self.group.signal(Signal::KILL);
         }
-        let is_hunted = match what.leftovers {
-            Leftovers::Stay => false,
-            Leftovers::Killed => !in_time,
-            Leftovers::Hunted => true,
-        };
-        if is_hunted {
-            let mark = self.mark.clone();
+        if let Some(mark) = self.mark.take().filter(|_| !in_time || what.leftovers == Leftovers::Hunted) {
             let hunt = tokio::task::spawn_blocking(move || hunt::kill_marked(&mark));
             if timeout(REAP, hunt).await.is_err() {
                 tracing::warn!(program = what.argv.first(), "what it left behind could not be looked for in time");
@@ -346,6 +350,7 @@ impl Running {
         let status = timeout(REAP, self.child.wait()).await;
         if matches!(status, Ok(Ok(_))) {
             self.group.0 = None;
+            self.on_file = OnFile::default();
         }
         self.output.take_rest();
         self.errors.take_rest();

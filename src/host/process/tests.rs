@@ -67,7 +67,7 @@ async fn only_a_minimal_environment_is_passed_on() {
         .filter(|name| *name != "HOME")
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["LANG", "PATH", "ROLLBACKD_STEP", "ROLLBACKD_WORKLOAD"]);
+    assert_eq!(names, ["LANG", "PATH", "ROLLBACKD_WORKLOAD"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use rollbackd::domain::health::memory::Memory;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::store::Store;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
@@ -79,6 +79,33 @@ async fn killed_in_a_step_what_it_ran_does_not_go_on_beside_the_next_attempt() {
     }
 }
 
+/// The restart starts the service as its own child, in a group of its own: it is not the daemon's to end.
+#[tokio::test]
+async fn a_service_that_a_restart_left_behind_outlives_the_daemon() {
+    let mut daemon = Daemon::start("").await;
+    let service = daemon.host.path("service");
+    let (policy, last) = (daemon.host.path("policy.toml"), daemon.host.path("running-a"));
+    let (last, service_file) = (last.display(), service.display());
+    let own_group = format!("bash -c 'set -m; sleep 300 & echo $! > {service_file}'");
+    let before = std::fs::read_to_string(&policy).unwrap();
+    let after = before.replace(&format!("> {last}\"]"), &format!("> {last}; {own_group}\"]"));
+    assert_ne!(before, after);
+    std::fs::write(&policy, after).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.hears("READY=1").await;
+    daemon.deploys_a_bad_release().await;
+    daemon.until("over", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Restored)).await;
+    let pid = std::fs::read_to_string(&service).unwrap();
+    let lives = || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|line| line.starts_with(b"sleep"));
+    for signal in [Signal::TERM, Signal::KILL] {
+        daemon.signal(signal);
+        daemon.child.wait().await.unwrap();
+        daemon.start_again().await;
+        assert!(lives(), "ended after {signal:?}");
+    }
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
 #[tokio::test]
 async fn told_to_stop_twice_it_ends_at_once_and_the_next_start_settles_the_step() {
     let mut daemon = in_a_step().await;
@@ -145,7 +172,9 @@ async fn a_hang_up_puts_a_good_policy_in_force_and_leaves_a_bad_one() {
 async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
     let mut daemon = Daemon::start("").await;
     let hang_up = async |workload: &str, daemon: &Daemon| {
-        let policy = daemon.host.policy("listen = \"127.0.0.1:0\"", workload, "");
+        let token = daemon.host.path("token");
+        let terms = format!("listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"", token.display());
+        let policy = daemon.host.policy(&terms, workload, "");
         std::fs::write(daemon.host.path("policy.toml"), policy).unwrap();
         daemon.signal(Signal::HUP);
         daemon.hears("READY=1").await;
@@ -155,6 +184,10 @@ async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ends().await, 0);
     let journal = rusqlite::Connection::open(daemon.host.path("state/journal.db")).unwrap();
+    let mut statement = journal.prepare("SELECT sequence, body FROM records WHERE workload = 'app'").unwrap();
+    let bodies = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).unwrap();
+    let bodies: Vec<(i64, String)> = bodies.map(Result::unwrap).collect();
+    drop(statement);
     assert!(journal.execute("UPDATE records SET body = 'x' WHERE workload = 'app'", []).unwrap() > 0);
     drop(journal);
 
@@ -182,6 +215,16 @@ async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
         alert.summary == "rollbackd does not watch app: its records can't be followed."
     };
     daemon.until("it is told", async |daemon| daemon.host.has(told)).await;
+
+    let journal = rusqlite::Connection::open(daemon.host.path("state/journal.db")).unwrap();
+    for (sequence, body) in bodies {
+        let mend = "UPDATE records SET body = ?1 WHERE workload = 'app' AND sequence = ?2";
+        journal.execute(mend, rusqlite::params![body, sequence]).unwrap();
+    }
+    hang_up("app", &daemon).await;
+    let views = daemon.get("/api/v1/workloads").await;
+    assert_eq!((views.as_array().unwrap().len(), &views[0]["standstill"]), (1, &serde_json::Value::Null), "{views:#}");
+    assert_eq!(daemon.asked(&["pause", "app"]).await.code, 0, "what is watched can be stopped");
 }
 
 #[tokio::test]
