@@ -25,10 +25,11 @@ use crate::cluster::settings::Keyring;
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::policy::{Gitops, Habitat, Owner, SmokeTest, WorkloadPolicy};
-use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
+use crate::domain::response::plan::{Finding, Outcome, Plan, Pointed, StepKind};
 use crate::domain::settings::{Setting, ToKeep};
 use crate::domain::time::Span;
 use crate::engine::ports::{Actuator, Shelf};
+use crate::host;
 
 /// Changes the host that the daemon runs on, and the clusters that its policy names.
 #[derive(Debug)]
@@ -152,9 +153,10 @@ impl Actuator for Hands {
         let way = cluster::Way { clients: &self.clients, is_held: &is_held };
         match step {
             StepKind::SwitchLink { .. } => switch_link(lane, step.clone(), limit).await,
-            StepKind::Restart { instance, how } => {
-                restart::restart(&self.systemctl, workload, instance, how, limit).await
-            }
+            StepKind::Restart { instance, how, pointed } => match led_elsewhere(pointed.as_ref(), limit).await {
+                Some(outcome) => outcome,
+                None => restart::restart(&self.systemctl, workload, instance, how, limit).await,
+            },
             StepKind::Command { purpose, instance, argv, current, expect, to } => {
                 let what = command::Command {
                     workload,
@@ -222,6 +224,21 @@ impl Actuator for Hands {
 }
 
 /// Off the event loop, since a disk may hang. A switch that is not done in its time keeps the workload's lane until it is.
+/// Why an instance is not to be restarted: its symlink does not lead where it was switched to.
+async fn led_elsewhere(pointed: Option<&Pointed>, limit: Duration) -> Option<Outcome> {
+    let Pointed { root, link, releases, to } = pointed?.clone();
+    let look = tokio::task::spawn_blocking(move || host::release_dir::current(&root, &link, &releases));
+    match timeout(limit, look).await {
+        Ok(Ok(Ok(found))) if found == to => None,
+        Ok(Ok(Ok(found))) => {
+            Some(Outcome::Conflict(format!("the symlink names {found}, not {to}: someone else changed it")))
+        }
+        Ok(Ok(Err(fault))) => Some(Outcome::Transient(fault.to_string())),
+        Ok(Err(error)) => Some(Outcome::Transient(format!("the look broke off: {error}"))),
+        Err(_) => Some(Outcome::TimedOut("the file system did not answer in time".to_owned())),
+    }
+}
+
 async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration) -> Outcome {
     let work = tokio::task::spawn_blocking(move || {
         let _lane = lane;

@@ -55,7 +55,7 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
                 let looked = tokio::task::spawn_blocking(move || link_findings(&kind)).await;
                 findings.extend(looked.unwrap_or_else(|error| vec![finding("release directory", error.to_string())]));
             }
-            StepKind::Restart { instance, how } => {
+            StepKind::Restart { instance, how, pointed: _ } => {
                 findings.extend(restart_finding(systemctl, &policy.id, instance, how).await);
             }
             StepKind::Command { argv, .. } => findings.extend(program_finding(argv)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::policy::{ReleaseDir, ReleaseInstance, Restart};
+use crate::domain::response::plan::Pointed;
 
 const LONG: Span = Span::from_secs(40);
 
@@ -37,7 +38,7 @@ fn sh(script: &str) -> Vec<String> {
 }
 
 fn restart_step(script: &str) -> StepKind {
-    StepKind::Restart { instance: InstanceId::new("a"), how: Restart::Command(sh(script)) }
+    StepKind::Restart { instance: InstanceId::new("a"), how: Restart::Command(sh(script)), pointed: None }
 }
 
 #[tokio::test]
@@ -50,6 +51,29 @@ async fn each_kind_of_step_is_done_by_its_own_means() {
     assert_eq!(actuator.execute(&id(), &restart_step("exit 0"), LONG).await, Outcome::Applied);
     let gate = StepKind::Gate { instances: Vec::new(), release: RevisionId::new("v1"), answers: 2 };
     assert!(matches!(actuator.execute(&id(), &gate, LONG).await, Outcome::Denied(_)));
+}
+
+/// Somebody put another release in place between the switch and the restart, or while no daemon ran.
+#[tokio::test]
+async fn what_was_switched_elsewhere_meanwhile_is_not_restarted() {
+    let dir = app("v1");
+    let file = dir.path().join("restarted");
+    let restart = |to: &str| StepKind::Restart {
+        instance: InstanceId::new("a"),
+        how: Restart::Command(sh(&format!("touch {}", file.display()))),
+        pointed: Some(Pointed {
+            root: dir.path().to_owned(),
+            link: PathBuf::from("current"),
+            releases: PathBuf::from("releases"),
+            to: RevisionId::new(to),
+        }),
+    };
+    let actuator = Hands::default();
+    let elsewhere = Outcome::Conflict("the symlink names v1, not v2: someone else changed it".to_owned());
+    assert_eq!(actuator.execute(&id(), &restart("v2"), LONG).await, elsewhere);
+    assert!(!file.exists());
+    assert_eq!(actuator.execute(&id(), &restart("v1"), LONG).await, Outcome::Applied);
+    assert!(file.exists());
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ async fn roll_back(stage: &Stage) {
                 to: to.clone(),
             });
             let how = Restart::Command(stage.control_command(&["restart", &spec.name]));
-            steps.push(StepKind::Restart { instance, how });
+            steps.push(StepKind::Restart { instance, how, pointed: None });
         }
     }
     for step in steps {

@@ -157,6 +157,7 @@ mod tests {
         let restart = |name: &str| StepKind::Restart {
             instance: InstanceId::new(name),
             how: Restart::Unit(format!("{name}.service")),
+            pointed: None,
         };
         let one_by_one = plan(Purpose::First, vec![switch("a"), restart("a"), switch("b"), restart("b")]);
         let ends: Vec<usize> = (0..=4).map(|begun| must_go_to(&one_by_one, begun)).collect();

@@ -145,6 +145,19 @@ pub struct Step {
     pub timeout: Span,
 }
 
+/// A symlink, and the release that it must name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pointed {
+    /// Absolute path that everything is beneath.
+    pub root: PathBuf,
+    /// The symlink, relative to the root.
+    pub link: PathBuf,
+    /// The directory of releases, relative to the root.
+    pub releases: PathBuf,
+    /// The release.
+    pub to: RevisionId,
+}
+
 /// What a step does. Each is compare-and-set, or safe to do twice.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
@@ -164,12 +177,16 @@ pub enum StepKind {
         /// The release that it names after.
         to: RevisionId,
     },
-    /// Restart an instance, so that it runs what its symlink names. Safe to do twice.
+    /// Restart an instance, so that it runs what its symlink names, only if that is still as it was switched. Safe to do
+    /// twice.
     Restart {
         /// The instance.
         instance: InstanceId,
         /// How.
         how: Restart,
+        /// Where its symlink must lead; none where it has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pointed: Option<Pointed>,
     },
     /// Run the operator's command. `expect` and `to` are compared with what `current` prints before it runs.
     Command {
@@ -352,8 +369,8 @@ impl StepKind {
             StepKind::SwitchLink { root, link, expect, to, .. } => {
                 format!("switch {} from {expect} to {to}", root.join(link).display())
             }
-            StepKind::Restart { instance, how: Restart::Unit(unit) } => format!("restart {instance} (unit {unit})"),
-            StepKind::Restart { instance, how: Restart::Command(argv) } => {
+            StepKind::Restart { instance, how: Restart::Unit(unit), .. } => format!("restart {instance} (unit {unit})"),
+            StepKind::Restart { instance, how: Restart::Command(argv), .. } => {
                 format!("restart {instance} ({})", argv.join(" "))
             }
             StepKind::Command { purpose, argv, .. } => {

@@ -2,7 +2,7 @@
 
 use crate::domain::id::InstanceId;
 use crate::domain::policy::{ReleaseDir, ReleaseInstance, Strategy, WorkloadPolicy};
-use crate::domain::response::plan::{Purpose, Step, StepKind};
+use crate::domain::response::plan::{Pointed, Purpose, Step, StepKind};
 use crate::domain::time::Span;
 
 use super::{GATE_ANSWERS, Ground};
@@ -29,8 +29,18 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &ReleaseDir, purpose: Purp
         },
         timeout: SWITCH_TIMEOUT,
     };
+    let pointed = |instance: &ReleaseInstance| Pointed {
+        root: habitat.root.clone(),
+        link: instance.current.clone(),
+        releases: habitat.releases.clone(),
+        to: to.clone(),
+    };
     let restart = |instance: &ReleaseInstance| Step {
-        kind: StepKind::Restart { instance: instance.id.clone(), how: instance.restart.clone() },
+        kind: StepKind::Restart {
+            instance: instance.id.clone(),
+            how: instance.restart.clone(),
+            pointed: Some(pointed(instance)),
+        },
         timeout: policy.deadline,
     };
     let gate = |instances: Vec<InstanceId>| Step {
