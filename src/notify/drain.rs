@@ -214,6 +214,8 @@ impl<O: Outbox> Drain<'_, O> {
         health.note(self.sender.name(), &settlement, was_sent);
         while let Err(error) = self.outbox.settle(vec![settlement.clone()]).await {
             tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
+            // It waits for the disk, and to begin anew would not help.
+            self.turns.note();
             tokio::select! {
                 () = sleep(OUTBOX_RETRY) => {}
                 () = self.stop.cancelled() => return,

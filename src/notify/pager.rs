@@ -1,6 +1,11 @@
-//! Telling people past the outbox, for when the outbox can't be written: at once, once, and without a record.
+//! Telling people past the outbox, for when the outbox can't be written: at once, without a record, and for as long as the
+//! process lives.
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -8,11 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::sender::{Attempt, Sender};
 use super::{Clock, Receivers};
 use crate::clock::Turns;
+use crate::domain::id::ReceiverName;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Notice, Pager};
 
 /// Messages that wait to be sent; past this the newest are let go, since the first ones say what matters.
-pub const PAGE_QUEUE: usize = 16;
+pub const PAGE_QUEUE: usize = 256;
+
+/// Pauses between attempts at one receiver: 5 s, 15 s, 45 s and so on, less than eleven minutes in all.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
+const FACTOR: f32 = 3.0;
+const RETRIES: usize = 5;
 
 /// How long an Alertmanager keeps such an alert: longer than the time after which it is told again, so that it ends by
 /// itself when the trouble is over and nobody can say so.
@@ -43,19 +54,43 @@ pub fn pager(
 ) -> (DirectPager, impl Future<Output = ()> + Send) {
     let (queue, mut notices) = mpsc::channel::<Notice>(PAGE_QUEUE);
     let task = async move {
+        let mut under_way = FuturesUnordered::new();
         loop {
             turns.note();
             let notice = tokio::select! {
-                notice = notices.recv() => notice,
+                notice = notices.recv(), if under_way.len() < PAGE_QUEUE => notice,
+                Some(()) = under_way.next() => continue,
                 () = shutdown.cancelled() => None,
                 () = sleep(Turns::PERIOD) => continue,
             };
             let Some(notice) = notice else { return };
-            let current = receivers.borrow().clone();
-            tell_at_once(&current, &notice, wall()).await;
+            under_way.push(tell_patiently(&receivers, notice, &wall));
         }
     };
     (DirectPager { queue }, task)
+}
+
+/// Tells each receiver that the notice names, by itself and as often as it takes within bounds. One that has left the policy
+/// meanwhile is not told.
+async fn tell_patiently(receivers: &watch::Receiver<Receivers>, notice: Notice, wall: &Clock) {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(SHORTEST_PAUSE)
+        .with_factor(FACTOR)
+        .with_max_delay(SHORTEST_PAUSE * 100)
+        .with_max_times(RETRIES);
+    let one = async |name: &ReceiverName| {
+        let attempt = || async {
+            let receiver = receivers.borrow().get(name).cloned();
+            let Some(receiver) = receiver else { return Ok(()) };
+            match tell(&Sender::new(&receiver), &notice, wall()).await {
+                Attempt::Delivered | Attempt::NotTold | Attempt::Gone => Ok(()),
+                Attempt::Failed { .. } => Err(()),
+            }
+        };
+        // Each attempt that failed is in the log.
+        let _told = attempt.retry(pauses).await;
+    };
+    join_all(notice.receivers.iter().map(one)).await;
 }
 
 /// One attempt for each receiver that the notice names, all at the same time; `wall` is the wall clock's time. Takes as long
@@ -63,10 +98,10 @@ pub fn pager(
 pub async fn tell_at_once(receivers: &Receivers, notice: &Notice, wall: Timestamp) -> bool {
     let senders: Vec<Sender> =
         notice.receivers.iter().filter_map(|name| receivers.get(name)).map(Sender::new).collect();
-    join_all(senders.iter().map(|sender| tell(sender, notice, wall))).await.contains(&true)
+    join_all(senders.iter().map(|sender| tell(sender, notice, wall))).await.contains(&Attempt::Delivered)
 }
 
-async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) -> bool {
+async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) -> Attempt {
     let (receiver, message) = (sender.name(), &notice.alert.id);
     let attempt = sender.attempt(&notice.alert, wall, FIRES_FOR).await;
     match &attempt {
@@ -75,5 +110,5 @@ async fn tell(sender: &Sender, notice: &Notice, wall: Timestamp) -> bool {
         Attempt::Failed { error, .. } => tracing::error!(%receiver, %message, error, "could not be told directly"),
         Attempt::Gone => tracing::error!(%receiver, %message, "could not be told directly: it is gone (HTTP 410)"),
     }
-    matches!(attempt, Attempt::Delivered)
+    attempt
 }

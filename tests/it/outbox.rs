@@ -428,3 +428,25 @@ async fn people_are_told_directly_where_the_outbox_is_of_no_use() {
     stop.cancel();
     timeout(PATIENCE, task).await.unwrap().unwrap();
 }
+
+/// More than a few at once, and the receiver is not up yet: each is told in the end, under its own id.
+#[tokio::test]
+async fn who_can_not_be_told_directly_at_once_is_told_soon() {
+    let answer = |number, _: &str| if number < 3 { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { ok() };
+    let mut server = Server::start(answer).await;
+    let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
+    let stop = CancellationToken::new();
+    let turns = Turns::default();
+    let (direct, task) = pager(receivers, Arc::new(|| WALL), turns.clone(), stop.clone());
+    let task = tokio::spawn(task);
+    for number in 1..=40 {
+        direct.page(Notice { alert: alert("rollbackd-records", number), receivers: vec!["oncall".into()] });
+    }
+    let mut ids = server.ids(43).await;
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 40);
+    assert!(turns.count() > 0, "its loop is seen to turn");
+    stop.cancel();
+    timeout(PATIENCE, task).await.unwrap().unwrap();
+}

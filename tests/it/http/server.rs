@@ -159,9 +159,10 @@ impl Server {
             external_host: Some("rollbackd.example.com".to_owned()),
             internal: Internal::new(stop.clone()),
         };
+        let turns = Turns::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, Arc::new(state), Turns::default(), stop.clone()));
+        let serving = tokio::spawn(serve(listener, Arc::new(state), turns.clone(), stop.clone()));
         for (workload, good, bad) in releases() {
             let all = [bad, good].map(|name| Release { revision: RevisionId::new(name), image: None });
             let view =
@@ -172,6 +173,7 @@ impl Server {
         let server =
             Self { address, token_file, stop, serving, engine_stop, turning, now: time, directory, _observe: observe };
         server.until("/api/v1/workloads/odd", |answer| answer.json()["goal"].is_object()).await;
+        assert!(turns.count() > 1, "its loop is seen to turn");
         server
     }
 
