@@ -315,7 +315,7 @@ pub(crate) fn history(workload: Option<&str>, limit: u32, daemon: &DaemonArgs) -
         if daemon.json {
             return Ok(print::json(&incidents));
         }
-        let mut table = table::new(&["INCIDENT", "WORKLOAD", "BEGAN", "ENDED AS"]);
+        let mut table = table::new(&["INCIDENT", "WORKLOAD", "BEGAN", "PHASE"]);
         for incident in &incidents {
             let field = |key: &str| incident.get(key).and_then(Value::as_str).unwrap_or("-").to_owned();
             table.add_row([field("incident"), field("workload"), field("began"), field("phase")]);

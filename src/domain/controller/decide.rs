@@ -58,7 +58,7 @@ impl Controller {
             return self.detect(trigger, now, out);
         }
         if !self.is_anything_breached() {
-            return self.record(Event::Closed { how: Closing::Subsided }, now, out);
+            return self.record(Event::Closed { how: self.how_the_suspect_went() }, now, out);
         }
         let Some(held) = self.held_by_suspect() else { return false };
         let Some(incident) = &self.state.incident else { return false };
@@ -297,6 +297,16 @@ impl Controller {
             Cause::Trigger { name, .. } => !self.is_breached(name),
             Cause::Blind { .. } => self.assessment.blind.is_none() && self.health.has_sight() && self.view().is_ok(),
             Cause::Manual { .. } | Cause::External { .. } => false,
+        }
+    }
+
+    /// That a trigger is no longer pending may be because nobody can tell.
+    fn how_the_suspect_went(&self) -> Closing {
+        let cause = self.state.incident.as_ref().map(|incident| incident.cause.name());
+        let status = self.assessment.triggers.iter().find(|status| Some(status.name.as_str()) == cause);
+        match status.map(|status| &status.evidence.verdict) {
+            Some(Verdict::Unknown(why)) => Closing::Unseen { why: why.to_string() },
+            Some(Verdict::Ok | Verdict::Breach) | None => Closing::Subsided,
         }
     }
 

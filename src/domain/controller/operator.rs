@@ -6,7 +6,7 @@ use super::{Controller, Output, Reply};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event};
-use crate::domain::incident::state::Incident;
+use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::response::guard::{FORCIBLE, FleetView};
 use crate::domain::response::hold::Hold;
 use crate::domain::time::Timestamp;
@@ -124,7 +124,13 @@ impl Controller {
             return Ok(self.accepted(&message));
         }
         self.note(Event::Paused { by, reason }, now, out);
-        Ok(self.accepted("paused: nothing will be changed until it is resumed"))
+        let incident = self.state.incident.as_ref();
+        let is_running = incident.is_some_and(|incident| matches!(incident.progress, Progress::Running { .. }));
+        Ok(self.accepted(if is_running {
+            "paused: the step under way ends first, and nothing else is begun until it is resumed"
+        } else {
+            "paused: nothing will be changed until it is resumed"
+        }))
     }
 
     fn resume(&mut self, by: String, now: Timestamp, out: &mut Output) -> Reply {

@@ -202,7 +202,8 @@ fn reason(incident: &Incident, event: &Event) -> String {
         Event::Closed { how } => match how {
             Closing::Subsided if matches!(incident.cause, Cause::Blind { .. }) => "sight is back".to_owned(),
             Closing::Subsided => "the fault is gone".to_owned(),
-            Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is done"),
+            Closing::Unseen { why } => format!("whether the fault goes on can't be seen ({why}); it is judged anew"),
+            Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is begun"),
             Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
             Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
             Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
@@ -272,6 +273,10 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
                 format!("{workload} at {route} has gone bad, {reason}.")
             }
         },
+        Phase::Held if incident.plan.is_some() => {
+            let cause = describe(&incident.cause);
+            format!("{workload} ({route}) is held in the middle of its rollback: {reason}; cause: {cause}.")
+        }
         Phase::Held => {
             format!("{workload} ({route}) is not rolled back: {reason}; cause: {}.", describe(&incident.cause))
         }

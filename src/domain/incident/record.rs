@@ -335,6 +335,11 @@ pub struct Goal {
 pub enum Closing {
     /// The fault went away before anything was done.
     Subsided,
+    /// What was suspected can't be judged any more. Where that lasts, it is a blindness of its own.
+    Unseen {
+        /// What of it is not known, in one line.
+        why: String,
+    },
     /// Another release took the place of the one in question, not by us.
     Superseded {
         /// The new one.

@@ -465,7 +465,12 @@ impl WorkloadState {
                 }
             }
             Event::Closed {
-                how: Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten | Closing::Superseded { .. },
+                how:
+                    Closing::Unseen { .. }
+                    | Closing::ByOperator { .. }
+                    | Closing::Refused
+                    | Closing::Forgotten
+                    | Closing::Superseded { .. },
             } => {}
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
