@@ -159,6 +159,7 @@ impl Signals {
         match self.spelt(r, entry, prometheus) {
             Some(shape) => self.add(r, name, &entry.value, shape, WINDOW, interval),
             None => {
+                check_terms(r, &entry.value, interval);
                 self.known.insert(name.clone(), None);
             }
         }
@@ -266,8 +267,9 @@ impl Signals {
             }
             return None;
         };
-        let bad = self.operand(r, bad, OperandKind::Value)?;
-        let total = self.operand(r, total, OperandKind::Value)?;
+        // Both are looked at, whatever is wrong with the first.
+        let (bad, total) = (self.operand(r, bad, OperandKind::Value), self.operand(r, total, OperandKind::Value));
+        let (bad, total) = (bad?, total?);
         Some(Shape::fixed(Unit::Ratio, Formula::Ratio { bad, total }, true))
     }
 
@@ -319,20 +321,8 @@ impl Signals {
         window: Span,
         interval: Span,
     ) {
+        check_terms(r, raw, interval);
         let shortest = interval.times(SAMPLES_IN_WINDOW);
-        if let Some(written) = &raw.window {
-            if written.value < shortest {
-                r.problems
-                    .wrong(written.at, format!("a window of {} with an interval of {interval}", written.value))
-                    .hint(format!("a window holds at least two samples: write \"{shortest}\" or more"));
-            }
-            r.within("window", written, (Span::ZERO, LONGEST_WINDOW));
-        }
-        if let Some(confidence) = raw.confidence.as_ref().filter(|at| !(at.value > 0.5 && at.value < 1.0)) {
-            r.problems
-                .wrong(confidence.at, "`confidence` is not between 0.5 and 1")
-                .hint("0.95 means that one verdict in twenty may be chance");
-        }
         let signal = Signal {
             name: SignalName::new(name),
             unit: shape.unit.unwrap_or(Unit::Plain),
@@ -343,6 +333,24 @@ impl Signals {
             confidence: value(&raw.confidence).unwrap_or(CONFIDENCE),
         };
         self.known.insert(name.to_owned(), Some(Known { signal, unit: shape.unit, needs: shape.needs }));
+    }
+}
+
+/// What is asked of a signal's samples, however it is computed.
+fn check_terms(r: &mut Resolver<'_>, raw: &raw::signal::Signal, interval: Span) {
+    let shortest = interval.times(SAMPLES_IN_WINDOW);
+    if let Some(written) = &raw.window {
+        if written.value < shortest {
+            r.problems
+                .wrong(written.at, format!("a window of {} with an interval of {interval}", written.value))
+                .hint(format!("a window holds at least two samples: write \"{shortest}\" or more"));
+        }
+        r.within("window", written, (Span::ZERO, LONGEST_WINDOW));
+    }
+    if let Some(confidence) = raw.confidence.as_ref().filter(|at| !(at.value > 0.5 && at.value < 1.0)) {
+        r.problems
+            .wrong(confidence.at, "`confidence` is not between 0.5 and 1")
+            .hint("0.95 means that one verdict in twenty may be chance");
     }
 }
 
