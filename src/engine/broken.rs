@@ -1,13 +1,14 @@
 //! The time in which no record can be written: nothing is begun, people are told, and the same batch is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
 use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
 use super::{Engine, Input};
 use crate::domain::controller::{
-    Accepted, Explanation, Job, Refusal, Reply, Request, RequestKind, Standstill, WorkloadView,
+    Accepted, Controller, Explanation, Job, Refusal, Reply, Request, RequestKind, Standstill, WorkloadView,
 };
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::narrate;
@@ -184,7 +185,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         self.probe_at = Instant::now() + PROBE_EVERY;
         let Err(error) = self.edges.journal.probe().await else { return };
-        if self.fleet.iter().next().is_some() {
+        if self.policies().next().is_some() {
             self.break_down(Batch::default(), Vec::new(), error);
         }
     }
@@ -205,7 +206,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// Whoever is told of any workload.
     pub(super) fn everybody(&self) -> Vec<ReceiverName> {
-        let all = self.fleet.iter().flat_map(|(_, controller)| controller.policy().notify.iter().cloned());
+        let all = self.policies().flat_map(|policy| policy.notify.iter().cloned());
         let all: BTreeSet<ReceiverName> = all.collect();
         all.into_iter().collect()
     }
@@ -216,13 +217,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         let now = (self.edges.now)();
         let receivers = self.everybody();
-        let Some(broken) = &mut self.broken else { return };
+        let first = self.broken.as_ref().and_then(|broken| self.fleet.get(&broken.batch.records.first()?.workload));
+        let policy = first.map(Controller::policy).or_else(|| self.policies().next()).map(Arc::clone);
+        let (Some(broken), Some(policy)) = (&mut self.broken, policy) else { return };
         broken.page_at = Instant::now() + PAGE_AGAIN;
         broken.pages += 1;
-        let first = broken.batch.records.first().and_then(|record| self.fleet.get(&record.workload));
-        let any = || self.fleet.iter().next().map(|(_, controller)| controller);
-        let Some(controller) = first.or_else(any) else { return };
-        let alert = narrate::journal_broken(controller.policy(), &broken.error.to_string(), broken.pages, now);
+        let alert = narrate::journal_broken(&policy, &broken.error.to_string(), broken.pages, now);
         self.edges.pager.page(Notice { alert, receivers });
     }
 }

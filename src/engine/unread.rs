@@ -49,6 +49,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.unread.entry(id).or_insert(Unread { policy, why, since, page_at: Instant::now(), pages: 0 });
     }
 
+    /// Of all workloads that there are, watched or not.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<WorkloadPolicy>> {
+        let watched = self.fleet.iter().map(|(_, controller)| controller.policy());
+        watched.chain(self.unread.values().map(|unread| &unread.policy))
+    }
+
     /// Tells people past the outbox, since a message there is a record as well.
     pub(super) fn page_about_unread(&mut self) {
         let (clock, now) = ((self.edges.now)(), Instant::now());
