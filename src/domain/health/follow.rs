@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::candidate;
+use super::dispersion::Dispersion;
 use super::past::{Past, Sum};
 use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
@@ -68,6 +69,8 @@ impl Latest {
 pub(super) struct Followed {
     until: BTreeMap<TargetId, Timestamp>,
     pub(super) past: Past,
+    /// How far the targets of each release that is remembered lie apart in their errors.
+    dispersions: BTreeMap<RevisionId, Dispersion>,
     /// Of the release in question.
     pub(super) latest: Latest,
     /// How the signal was computed last.
@@ -122,7 +125,14 @@ impl Followed {
                     &mut all[last]
                 }
             };
-            if target.is_young(rollout, rules, YOUNG, now) { added.young.add(&sum) } else { added.grown.add(&sum) }
+            if target.is_young(rollout, rules, YOUNG, now) {
+                added.young.add(&sum);
+                continue;
+            }
+            added.grown.add(&sum);
+            if sum.buckets.is_empty() {
+                self.dispersions.entry(release.clone()).or_default().add(id, now, &sum);
+            }
         }
         self.latest.turn(subject.map(|subject| &subject.revision));
         let is_judged = |added: &&Added| subject.is_some_and(|subject| subject.revision == added.release);
@@ -132,7 +142,16 @@ impl Followed {
         for added in all.iter().filter(|added| added.grown.all > 0.0) {
             self.past.add(&added.release, now, &added.grown);
         }
+        self.dispersions.retain(|release, _| self.past.minutes(release).next().is_some());
         all
+    }
+
+    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves,
+    /// in one of their minutes: of the release before is known what its kind is like.
+    pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> f64 {
+        let targets = |release: &RevisionId| self.dispersions.get(release).map_or(1.0, Dispersion::targets);
+        let variance = self.dispersions.get(old).map_or_else(|| Dispersion::default().variance(), Dispersion::variance);
+        variance * (1.0 / targets(new) + 1.0 / targets(old))
     }
 }
 

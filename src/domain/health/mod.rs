@@ -33,6 +33,7 @@ mod attribution;
 mod builtin;
 mod candidate;
 mod compare;
+mod dispersion;
 #[cfg(test)]
 mod fixtures;
 mod follow;

@@ -18,6 +18,9 @@
 //!   "E-detectors", New England Journal of Statistics in Data Science 2, 2023), with weights that sum to one, so that it
 //!   stays an e-process over the whole probation.
 //! - A factor that is cut stays one: no single look may decide.
+//! - A root of a factor stays one (Jensen's inequality). Where the requests of one target fail together, so many of them say as
+//!   much as one ([`dispersion`](crate::domain::health::dispersion)): the likelihood is a quasi-likelihood (Wedderburn,
+//!   Biometrika 61, 1974; McCullagh, Nelder, "Generalized Linear Models", 1989, section 4.5).
 
 /// How many times beyond the bound the alternatives are.
 const GRID: [f64; 8] = [1.25, 1.7, 2.5, 5.0, 12.0, 40.0, 150.0, 1000.0];
@@ -73,12 +76,19 @@ impl Process {
     }
 
     /// Two shares side by side. `guess` is what the old one's share was before this step, `bound` what a materially worse
-    /// one's would be, and up to `alike` times the old one's, at least 1, is no worse; a gain counts for at most `cap`
-    /// (natural logarithm).
-    pub(super) fn compare(&mut self, new: Count, old: Count, (guess, alike): (f64, f64), bound: f64, cap: f64) {
+    /// one's would be, and up to `alike` times the old one's, at least 1, is no worse; so many requests, `effect`, say as
+    /// much as one, at least 1; a gain counts for at most `cap` (natural logarithm).
+    pub(super) fn compare(
+        &mut self,
+        new: Count,
+        old: Count,
+        (guess, alike): (f64, f64),
+        bound: f64,
+        (effect, cap): (f64, f64),
+    ) {
         if new.all > 0.0 && old.all > 0.0 {
             let bound = bound.max(guess * alike);
-            self.step(bound, cap, |share| log_factor((share, guess), alike, new, old));
+            self.step(bound, cap, |share| log_factor((share, guess), alike, new, old) / effect);
         }
     }
 
@@ -228,7 +238,7 @@ mod tests {
             let new = Count { bad: chance.binomial(all.0, new_share), all: f64::from(all.0) };
             let old = Count { bad: chance.binomial(all.1, old_share), all: f64::from(all.1) };
             let guess = (seen.0 + 0.5) / (seen.1 + 1.0);
-            beside.compare(new, old, (guess, ALIKE), bound(guess), 6.0);
+            beside.compare(new, old, (guess, ALIKE), bound(guess), (1.0, 6.0));
             beyond.exceed(new, bound(known), 6.0);
             seen = (seen.0 * 0.95 + old.bad, seen.1 * 0.95 + old.all);
             if beside.log_evidence().min(beyond.log_evidence()) >= 100f64.ln() {

@@ -1,12 +1,14 @@
 //! A release against the one before it: beside it while both serve, else against its past.
 //!
-//! Side by side the evidence alone decides ([`evidence`]); what a process does in its first 90 seconds is left out of it, and
-//! counts only for what no cold start explains: an error ratio proven beyond the policy's own threshold, while the old
-//! release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
-//! stretch of the old one's last half hour, and hold it ([`life`]).
+//! Side by side the evidence alone decides ([`evidence`]), less what pods do by themselves
+//! ([`dispersion`](super::dispersion)); what a process does in its first 90 seconds is left out of it, and counts only for
+//! what no cold start explains: an error ratio proven beyond the policy's own threshold, while the old release beside it is
+//! well. Where only one serves, time itself may be the cause: the new release must be worse than any stretch of the old one's
+//! last half hour, and hold it ([`life`]).
 
-use evidence::{ALIKE, Count, Process};
+use evidence::{Count, Process};
 use life::{Finding, Life};
+use yardstick::{Step, Yardstick, yardsticks};
 
 use super::follow::{Added, Followed};
 use super::judge::{self, Judgement, Tally};
@@ -23,6 +25,7 @@ use crate::domain::units::{Finite, Unit};
 pub(super) mod chance;
 mod evidence;
 mod life;
+mod yardstick;
 
 /// A single look gains at most this much (natural logarithm), and at most [`PART`] of what is needed: one burst between
 /// two looks decides nothing.
@@ -51,12 +54,6 @@ const PRICE: f64 = 3.3;
 const BESIDE: f64 = 0.6;
 const EARLY: f64 = 0.25;
 const AGAINST_PAST: f64 = 0.15;
-
-/// Bounds of a histogram that are tested, at most.
-const MAX_BOUNDS: usize = 12;
-
-/// What is left of the memory of the old release's share after each step, and the most requests that it starts with.
-const MEMORY: (f64, f64) = (0.95, 2000.0);
 
 /// A minute of the new release becomes a part of the past once it is so old and was not worse: what changes over hours, such
 /// as the time of day, is not put down to a release.
@@ -92,24 +89,6 @@ pub(super) struct Counted<'a> {
     pub(super) old: f64,
     /// Its instances beside this one.
     pub(super) instances: u64,
-}
-
-/// One share that is tested: errors, or requests above a bound.
-#[derive(Clone, Debug)]
-struct Yardstick {
-    /// The bound, in the exporter's unit, and the one that would be as far up for a release that is just materially
-    /// faster; none for errors.
-    above: Option<(f64, f64)>,
-    beside: Process,
-    beyond: Process,
-    /// The old release's share lately.
-    seen: Count,
-    /// Of a latency, the old release's share above the lower bound lately: were it materially slower, so many would be above
-    /// the upper one. A bound in a flat or a steep part of the distribution says little by its share alone.
-    slower: Count,
-    /// What would be materially worse than the old release's share over its last half hour, at its upper end; before the
-    /// step that it is used in.
-    known: f64,
 }
 
 /// What came in and was not yet weighed, and since when.
@@ -251,8 +230,9 @@ impl Comparer {
             self.yardsticks = yardsticks(&new, &old, &past, margin, self.comparison.factor.get());
         }
         let cap = self.cap(passed, look.interval, if is_latency { LATENCY_PART } else { PART });
+        let apart = if is_latency { 0.0 } else { look.followed.apart(look.release, look.baseline) };
         for yardstick in &mut self.yardsticks {
-            yardstick.weigh(&new, &old, &past, margin, cap);
+            yardstick.weigh(&new, &old, &past, margin, &Step { cap, apart, passed });
         }
         let (beside, beyond) = self.evidence();
         self.risen = if beside.min(beyond) > 0.0 { self.risen.or(Some(look.now)) } else { None };
@@ -434,64 +414,9 @@ impl Comparer {
     }
 }
 
-impl Yardstick {
-    fn new(above: Option<(f64, f64)>, past: &Sum, margin: Comparison) -> Self {
-        let (beside, beyond, none) = (Process::new(), Process::new(), Count::default());
-        let mut yardstick = Self { above, beside, beyond, seen: none, slower: none, known: 1.0 };
-        yardstick.learn(past, margin);
-        let (_, most) = MEMORY;
-        let lately = |count: Count| count.times((most / count.all).min(1.0));
-        if let Some((seen, slower)) = yardstick.counts(past).filter(|(seen, _)| seen.all > 0.0) {
-            (yardstick.seen, yardstick.slower) = (lately(seen), lately(slower));
-        }
-        yardstick
-    }
-
-    fn weigh(&mut self, new: &Sum, old: &Sum, past: &Sum, margin: Comparison, cap: f64) {
-        let (Some((new, _)), Some((old, slower))) = (self.counts(new), self.counts(old)) else { return };
-        let (guess, if_slower) = (self.seen.guess(), self.slower.guess());
-        let alike = if self.above.is_some() { ALIKE * (if_slower / guess).max(1.0) } else { ALIKE };
-        self.beside.compare(new, old, (guess, alike), margin.bound(guess), cap);
-        self.beyond.exceed(new, self.known, cap);
-        let (keep, _) = MEMORY;
-        self.seen = self.seen.times(keep).plus(old);
-        self.slower = self.slower.times(keep).plus(slower);
-        self.learn(past, margin);
-    }
-
-    /// Those that are bad or above the bound, and those above the lower bound.
-    fn counts(&self, sum: &Sum) -> Option<(Count, Count)> {
-        let count = |bad: f64| Count { bad, all: sum.all };
-        match self.above {
-            Some((bound, lower)) => Some((count(sum.above(bound)?), count(sum.about_above(lower)))),
-            None => Some((count(sum.bad), Count::default())),
-        }
-    }
-
-    /// The upper end, by one standard deviation: with a short past little is known.
-    fn learn(&mut self, past: &Sum, margin: Comparison) {
-        if let Some((seen, slower)) = self.counts(past).filter(|(seen, _)| seen.all > 0.0) {
-            let upper = |count: Count| ((count.bad + 0.5 + (count.bad + 0.5).sqrt()) / seen.all).min(1.0);
-            self.known = margin.bound(upper(seen)).max(if self.above.is_some() { upper(slower) } else { 0.0 });
-        }
-    }
-}
-
 /// Evidence from its logarithm, at most what a number holds.
 fn of_log(evidence: f64) -> Option<Finite> {
     Finite::new(evidence.exp().min(1e300))
-}
-
-/// What is tested: errors, or a histogram's bounds that both sides have; `factor` times slower is materially slower.
-fn yardsticks(new: &Sum, old: &Sum, past: &Sum, margin: Comparison, factor: f64) -> Vec<Yardstick> {
-    if new.buckets.is_empty() && old.buckets.is_empty() {
-        return vec![Yardstick::new(None, past, margin)];
-    }
-    let is_common = |bound: f64| bound.is_finite() && old.buckets.iter().any(|bucket| bucket.bound == bound);
-    let bounds: Vec<f64> = new.buckets.iter().map(|bucket| bucket.bound).filter(|bound| is_common(*bound)).collect();
-    let stride = bounds.len().div_ceil(MAX_BOUNDS).max(1);
-    let with_lower = |bound: f64| Yardstick::new(Some((bound, bound / factor)), past, margin);
-    bounds.into_iter().step_by(stride).map(with_lower).collect()
 }
 
 /// The values to compare, in the base unit: over the bounds that both have, so that other bounds are no other latency.

@@ -260,6 +260,22 @@ fn what_is_no_fault_of_the_release_is_left_alone() {
     }
 }
 
+/// Each pod has better and worse stretches of 40 s, whichever its release.
+#[test]
+fn bad_stretches_of_single_pods_are_left_alone() {
+    let fired = (0..12).filter(|seed| {
+        let by_itself = |_: &str, pod: i64, now: i64| {
+            let is_bad =
+                Chance::new(seed * 1_000_003 + pod.cast_unsigned() * 1009 + now.cast_unsigned() / 40).uniform() < 0.5;
+            Like { rate: 60.0, errors: if is_bad { 0.085 } else { 0.015 }, ..Like::WELL }
+        };
+        let (errors, _) = six(*seed, 480, by_itself);
+        errors.is_some()
+    });
+    let fired = fired.count();
+    assert_eq!(fired, 0, "of 12");
+}
+
 #[test]
 fn once_the_old_release_is_gone_its_past_is_the_measure_and_a_fault_must_hold() {
     let late = ROLLOUT + 1_200;
