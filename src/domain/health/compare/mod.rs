@@ -55,6 +55,9 @@ const BESIDE: f64 = 0.6;
 const EARLY: f64 = 0.25;
 const AGAINST_PAST: f64 = 0.15;
 
+/// Minutes of the old release's past that say what its share of errors is now.
+const LATELY_MINUTES: usize = 10;
+
 /// A minute of the new release becomes a part of the past once it is so old and was not worse: what changes over hours, such
 /// as the time of day, is not put down to a release.
 const SETTLED: Span = Span::from_secs(600);
@@ -224,7 +227,12 @@ impl Comparer {
         let Open { new, old, .. } =
             std::mem::replace(&mut self.open, Open { since: Some(look.now), ..Open::default() });
         let is_latency = !new.buckets.is_empty() || !old.buckets.is_empty();
-        let past = look.followed.past.pooled(look.baseline);
+        // How many fail rises and falls within the hour, for both alike.
+        let past = if is_latency {
+            look.followed.past.pooled(look.baseline)
+        } else {
+            look.followed.past.last(look.baseline, LATELY_MINUTES, Timestamp::from_millis(i64::MAX))
+        };
         let margin = if is_latency { Comparison::usual(Unit::Ratio) } else { self.comparison };
         if self.yardsticks.is_empty() {
             self.yardsticks = yardsticks(&new, &old, &past, margin, self.comparison.factor.get());
