@@ -13,6 +13,9 @@ const MINUTE: Span = Span::from_secs(60);
 /// Entries a release.
 const MAX_MINUTES: usize = 30;
 
+/// Minutes that say how many requests there are now.
+const LAST_MINUTES: usize = 3;
+
 /// Releases that are remembered; the one that was seen longest ago goes first.
 const MAX_RELEASES: usize = 4;
 
@@ -210,6 +213,23 @@ impl Past {
         self.0.keys()
     }
 
+    /// The rates, per second, of what is counted in each whole minute of a release's past, oldest first.
+    fn rates(&self, release: &RevisionId, count: impl Fn(&Sum) -> f64) -> Vec<f64> {
+        let ends = self.minutes(release).skip(1).map(|next| next.begin);
+        let minutes = self.minutes(release).zip(ends);
+        minutes.map(|(minute, end)| count(&minute.sum) / end.since(minute.begin).as_secs_f64()).collect()
+    }
+
+    /// The share of errors that a release would have with as many of them a second as another one had in all its past, in the
+    /// busiest of its own last minutes; none where either has no whole minute.
+    pub(super) fn as_many_errors(&self, release: &RevisionId, as_of: &RevisionId) -> Option<f64> {
+        let errors = self.rates(as_of, |sum| sum.bad);
+        let requests = self.rates(release, |sum| sum.all).into_iter().rev().take(LAST_MINUTES).reduce(f64::max)?;
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        let share = mean / requests;
+        share.is_finite().then_some(share.min(1.0))
+    }
+
     /// The highest rate of good requests, per second, of any whole minute of a release's past between two times.
     pub(super) fn load(&self, release: &RevisionId, from: Timestamp, until: Timestamp) -> Option<f64> {
         // Where looks are rare a minute may hold two of one target: then the next one begins the later.
@@ -318,6 +338,21 @@ mod tests {
         }
         let worst = past.worst(&quiet, &ratio(), &[], at(100)).map(|worst| (worst.value, worst.requests));
         assert_eq!(worst, Some((0.01, 100.0)));
+    }
+
+    #[test]
+    fn of_fewer_requests_as_many_errors_are_a_larger_share() {
+        let (old, new) = (RevisionId::from("old"), RevisionId::from("new"));
+        let mut past = Past::default();
+        for minute in 0..10 {
+            past.add(&old, at(minute), &requests(6.0, 600.0));
+        }
+        assert_eq!(past.as_many_errors(&new, &old), None);
+        for minute in 10..20 {
+            past.add(&new, at(minute), &requests(9.0, if minute < 15 { 600.0 } else { 240.0 }));
+        }
+        let share = past.as_many_errors(&new, &old).unwrap();
+        assert!((share - 0.025).abs() < 1e-9, "{share}");
     }
 
     #[test]

@@ -356,6 +356,18 @@ impl Comparer {
         let reference = self.settled.map_or(worst.value, |settled| settled.max(worst.value));
         // That few requests had no error does not say that there are none.
         let reference = reference.max(past.pooled(look.baseline).at_most().unwrap_or(0.0));
+        // What fails at its own pace, whatever the traffic, is a larger share of less.
+        let reference = match candidate.formula {
+            Formula::Ratio { .. } => {
+                past.as_many_errors(look.release, look.baseline).map_or(reference, |share| reference.max(share))
+            }
+            Formula::Histogram { .. }
+            | Formula::Summary { .. }
+            | Formula::Gauge { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_)
+            | Formula::Query => reference,
+        };
         // The more it went up and down, the further it goes the next time.
         let bound = self.comparison.bound(reference * worst.unrest.exp());
         let mut compared = Compared {
