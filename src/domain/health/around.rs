@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin::{self, Instances};
 use super::follow::Followed;
+use super::past::{Minute, Past};
 use super::quantile;
 use super::reading::{Basis, Reading, Sight};
 use super::verdict::{Evidence, TriggerState, TriggerStatus, UnknownReason};
@@ -24,6 +25,12 @@ const SINCE_ONSET: Span = Span::from_secs(300);
 
 /// A fault that sets in later than this after a rollout is not one that was there before it.
 const CARRIED_OVER: Span = Span::from_secs(600);
+
+/// An outage that comes and goes is the same one while it is gone for no longer than this.
+const LULL: Span = Span::from_secs(240);
+
+/// Requests of a minute that say whether it was bad.
+const TELLING: f64 = 20.0;
 
 /// The old release's last minutes in service that show whether the fault was there before: the last one is seldom whole.
 const LAST_MINUTES: usize = 2;
@@ -54,13 +61,14 @@ pub struct Amount {
 pub struct Around {
     /// The release before, beside this one over the same window.
     pub beside: Option<Amount>,
-    /// Both since the fault set in, over five minutes at most: this release, and the one before beside it.
+    /// Both since the fault set in: this release, and the one before beside it. Over the last five minutes at most where it
+    /// still serves, else until it was gone.
     pub since_onset: Option<(Amount, Amount)>,
     /// The release before, in its last two minutes before the fault set in, where it no longer serves and that was soon after
     /// the rollout.
     pub before: Option<Amount>,
-    /// The release before, where it no longer serves, from when the fault set in until it went: what hit both while both
-    /// served goes on when only one is left.
+    /// The release before, where it no longer serves, from when the fault set in until it went, or the worst of its
+    /// minutes since then: what hit both while both served goes on when only one is left.
     #[serde(default)]
     pub until_gone: Option<Amount>,
     /// Which one of several targets is the worst, how many there are, and the value without it.
@@ -131,7 +139,17 @@ impl Health {
             let grows = is_by_past && evidence.unit == Unit::Seconds;
             let until = if grows { views.all.scope.now } else { views.all.scope.now.min(onset + TRAFFIC.1) };
             around.traffic = traffic(followed, &subject.revision, baseline, onset, until);
-            around.until_gone = sum(&past.whole_since(baseline, onset));
+            let began = bound(evidence)
+                .map_or(onset, |bound| began(past, [&subject.revision, baseline], candidate, bound, onset));
+            let worst = past.worst_minute(baseline, candidate, began, TELLING);
+            let whole = sum(&past.whole_since(baseline, onset));
+            let worse = |a: Amount, b: Amount| if b.value > a.value { b } else { a };
+            around.until_gone = whole.into_iter().chain(worst.and_then(sum)).reduce(worse);
+            around.since_onset =
+                past.minutes(baseline).next_back().filter(|last| last.begin > began).and_then(|last| {
+                    let until = last.begin;
+                    sum(&past.between(&subject.revision, began, until)).zip(sum(&past.between(baseline, began, until)))
+                });
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;
             let until = subject.since.max(onset);
             around.before = sum(&past.last(baseline, LAST_MINUTES, until)).filter(|_| is_soon);
@@ -251,6 +269,18 @@ fn bound(evidence: &Evidence) -> Option<f64> {
     }
 }
 
+/// When the fault began that set in last with `onset`: as far back as no lull in it was longer than [`LULL`], in the minutes of
+/// either release.
+fn began(past: &Past, releases: [&RevisionId; 2], candidate: &Candidate, bound: f64, onset: Timestamp) -> Timestamp {
+    let is_bad =
+        |minute: &&Minute| minute.sum.all >= TELLING && minute.sum.value(candidate).is_some_and(|value| value > bound);
+    let minutes = releases.into_iter().flat_map(|release| past.minutes(release));
+    let mut bad: Vec<Timestamp> =
+        minutes.filter(is_bad).map(|minute| minute.begin).filter(|begin| *begin < onset).collect();
+    bad.sort_unstable_by_key(|begin| std::cmp::Reverse(*begin));
+    bad.into_iter().fold(onset, |began, at| if began.since(at) <= LULL { at } else { began })
+}
+
 fn beside(signal: &Signal, old: &Sight<'_>) -> Option<Amount> {
     let reading = old.read(signal, old.scope.window(signal.window), 1);
     Some(Amount { value: reading.value.ok()?, samples: reading.samples })
@@ -284,4 +314,37 @@ fn typical(followed: &Followed, candidate: &Candidate, release: &RevisionId) -> 
         Some((known.clone(), Around::amount(sum.value(candidate)?, sum.all)?))
     };
     past.releases().filter(|known| *known != release).filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::health::past::Sum;
+    use crate::domain::policy::{Formula, OperandId};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(minute * 60_000)
+    }
+
+    /// When a fault is said to have begun that set in last with minute 20, of minutes of 100 requests with so many bad.
+    fn began_at(old: &[(i64, f64)], new: &[(i64, f64)]) -> Timestamp {
+        let (formula, mut past) = (Formula::Ratio { bad: OperandId(0), total: OperandId(1) }, Past::default());
+        let candidate = Candidate { convention: None, formula, scale: 1.0 };
+        let releases = ["new", "old"].map(RevisionId::from);
+        for (release, bad) in releases.iter().zip([new, old]) {
+            for minute in 0..30 {
+                let bad = bad.iter().find(|(known, _)| *known == minute).map_or(0.0, |(_, bad)| *bad);
+                past.add(release, at(minute), &Sum { bad, all: 100.0, buckets: Vec::new() });
+            }
+        }
+        began(&past, [&releases[0], &releases[1]], &candidate, 0.1, at(20))
+    }
+
+    #[test]
+    fn an_outage_that_comes_and_goes_began_when_it_first_came() {
+        assert_eq!(began_at(&[], &[]), at(20), "it set in for the first time");
+        assert_eq!(began_at(&[(10, 50.0), (13, 30.0)], &[(16, 60.0), (25, 90.0)]), at(10));
+        assert_eq!(began_at(&[(3, 50.0), (13, 30.0)], &[(16, 60.0)]), at(13), "what was over for long was another one");
+        assert_eq!(began_at(&[(16, 9.0)], &[(17, 10.0)]), at(20), "within the bound");
+    }
 }

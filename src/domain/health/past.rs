@@ -198,6 +198,30 @@ impl Past {
         sum
     }
 
+    /// A release's minutes that began from `from` on and before `until`: their sum.
+    pub(super) fn between(&self, release: &RevisionId, from: Timestamp, until: Timestamp) -> Sum {
+        let mut sum = Sum::default();
+        let minutes = self.minutes(release).filter(|minute| minute.begin >= from && minute.begin < until);
+        minutes.for_each(|minute| sum.add(&minute.sum));
+        sum
+    }
+
+    /// The worst of a release's minutes that began from `from` on, of those with so many requests and with half as many as its
+    /// minutes usually have: one that was cut short may be nothing but the end of its processes.
+    pub(super) fn worst_minute(
+        &self,
+        release: &RevisionId,
+        candidate: &Candidate,
+        from: Timestamp,
+        least: f64,
+    ) -> Option<&Sum> {
+        let usual = self.pooled(release).all / self.minutes(release).count().max(1) as f64;
+        let is_whole = |minute: &&Minute| minute.sum.all >= least.max(usual / 2.0);
+        let minutes = self.minutes(release).filter(|minute| minute.begin >= from).filter(is_whole);
+        let valued = minutes.filter_map(|minute| Some((minute.sum.value(candidate)?, &minute.sum)));
+        valued.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, sum)| sum)
+    }
+
     /// A release's whole minutes from `from` to its end in service; the last one, which is seldom whole, only where there is
     /// no other.
     pub(super) fn whole_since(&self, release: &RevisionId, from: Timestamp) -> Sum {
@@ -353,6 +377,17 @@ mod tests {
         }
         let share = past.as_many_errors(&new, &old).unwrap();
         assert!((share - 0.025).abs() < 1e-9, "{share}");
+    }
+
+    #[test]
+    fn a_minute_that_was_cut_short_is_not_the_worst() {
+        let (old, mut past) = (RevisionId::from("old"), Past::default());
+        for (minute, bad, all) in [(0, 90.0, 600.0), (1, 6.0, 600.0), (2, 60.0, 600.0), (3, 100.0, 200.0)] {
+            past.add(&old, at(minute), &requests(bad, all));
+        }
+        let worst = |from: i64| past.worst_minute(&old, &ratio(), at(from), 20.0).map(|sum| sum.bad);
+        assert_eq!((worst(0), worst(1), worst(3)), (Some(90.0), Some(60.0), None));
+        assert_eq!(past.between(&old, at(1), at(3)).bad, 66.0);
     }
 
     #[test]
