@@ -52,6 +52,8 @@ pub(super) struct Pod {
     pub(super) past: usize,
     /// Its part of the traffic, beside the others' of its version.
     pub(super) weight: f64,
+    /// How much more of its requests fail than of others'.
+    pub(super) proneness: f64,
     /// How much slower it is than others.
     pub(super) slowness: f64,
     /// Seconds that its clock is ahead.
@@ -92,6 +94,9 @@ impl Pod {
     }
 }
 
+/// Shares of the traffic that a canary gets one after the other.
+pub(super) const STEPS: [f64; 4] = [0.05, 0.1, 0.25, 0.5];
+
 /// What share of the traffic the new version has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Split {
@@ -101,6 +106,11 @@ pub(super) enum Split {
         from: f64,
         until: f64,
         share: f64,
+    },
+    /// By [`STEPS`], of so many seconds each; after the last of them by pods.
+    Steps {
+        from: f64,
+        every: f64,
     },
     /// All from one time on.
     Switch(f64),

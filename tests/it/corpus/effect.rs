@@ -10,6 +10,10 @@ pub(super) enum Who {
     New,
     /// One pod of the new version, by the order in which they came.
     NewPod(usize),
+    /// Every so manieth pod of the new version.
+    NewEach(usize),
+    /// Every so manieth pod of both: they share a zone.
+    Each(usize),
     /// The new version's pods while they are younger than so many seconds.
     Young(f64),
 }
@@ -33,6 +37,8 @@ pub(super) enum What {
     Errors(f64),
     /// The usual errors are multiplied.
     ErrorsTimes(f64),
+    /// So many requests a second of the whole fail, however many there are.
+    ErrorsEachSecond(f64),
     /// All modes of the latency are multiplied.
     Slower(f64),
     /// A share of requests takes about so many seconds.
@@ -74,6 +80,8 @@ impl Effect {
             Who::Old => new.is_none(),
             Who::New => new.is_some(),
             Who::NewPod(index) => new.is_some_and(|pod| pod.index == index),
+            Who::NewEach(nth) => new.is_some_and(|pod| pod.index % nth == nth - 1),
+            Who::Each(nth) => pod.is_some_and(|pod| pod.index % nth == nth - 1),
             Who::Young(age) => new.is_some_and(|pod| pod.age(t).is_some_and(|at| at < age)),
         }
     }

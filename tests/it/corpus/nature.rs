@@ -1,6 +1,6 @@
 //! What is so at a moment of a story, whether anyone sees it or not: traffic, errors and latency of each pod.
 
-use super::deployment::{Pod, Shape, Split, Story, Version};
+use super::deployment::{Pod, STEPS, Shape, Split, Story, Version};
 use super::effect::{Loss, What, Who};
 use super::latency::Latency;
 use super::noise::{Dice, Drift};
@@ -32,7 +32,11 @@ impl<'s> Nature<'s> {
     pub(super) fn demand(&self, t: f64) -> f64 {
         let effects = self.story.effects.iter().map(|effect| match effect.what {
             What::Traffic(factor) => 1.0 + (factor - 1.0) * effect.strength(t),
-            What::Errors(_) | What::ErrorsTimes(_) | What::Slower(_) | What::Diverted { .. } => 1.0,
+            What::Errors(_)
+            | What::ErrorsTimes(_)
+            | What::ErrorsEachSecond(_)
+            | What::Slower(_)
+            | What::Diverted { .. } => 1.0,
         });
         self.story.rate * self.traffic.at(t) * effects.product::<f64>()
     }
@@ -45,6 +49,8 @@ impl<'s> Nature<'s> {
             Split::Canary { from, .. } if t < from => 0.0,
             Split::Canary { until, share, .. } if t < until => share,
             Split::Canary { .. } => by_pods,
+            Split::Steps { from, .. } if t < from => 0.0,
+            Split::Steps { from, every } => STEPS.get(((t - from) / every) as usize).copied().unwrap_or(by_pods),
             Split::Switch(at) => f64::from(t >= at),
         };
         // Where nobody of one version serves, the balancer knows only the other.
@@ -82,6 +88,7 @@ impl<'s> Nature<'s> {
             match effect.what {
                 What::Errors(share) => well *= 1.0 - share * strength,
                 What::ErrorsTimes(factor) => base *= 1.0 + (factor - 1.0) * strength,
+                What::ErrorsEachSecond(count) => well *= 1.0 - (count * strength / self.demand(t)).min(1.0),
                 What::Slower(_) | What::Diverted { .. } | What::Traffic(_) => {}
             }
         }
@@ -90,7 +97,8 @@ impl<'s> Nature<'s> {
 
     /// How far a pod's own errors are from those of its like, as a factor on the usual ones only.
     pub(super) fn own_errors(&self, index: usize, t: f64) -> f64 {
-        self.story.errors * self.errors.at(t) * (self.own[index].at(t) - 1.0)
+        let proneness = self.story.pods[index].proneness;
+        self.story.errors * self.errors.at(t) * (proneness * self.own[index].at(t) - 1.0)
     }
 
     /// How long a pod's requests take; a pod of the old version where none is given.
@@ -106,7 +114,11 @@ impl<'s> Nature<'s> {
             match effect.what {
                 What::Slower(times) => factor *= 1.0 + (times - 1.0) * strength,
                 What::Diverted { share, median } if strength > 0.0 => latency.divert(share * strength, median, 0.3),
-                What::Diverted { .. } | What::Errors(_) | What::ErrorsTimes(_) | What::Traffic(_) => {}
+                What::Diverted { .. }
+                | What::Errors(_)
+                | What::ErrorsTimes(_)
+                | What::ErrorsEachSecond(_)
+                | What::Traffic(_) => {}
             }
         }
         latency.slow_down(factor);
@@ -137,6 +149,9 @@ impl<'s> Nature<'s> {
         match story.split {
             Split::ByPods => {}
             Split::Canary { from, until, .. } => edges.extend([from, until]),
+            Split::Steps { from, every } => {
+                edges.extend((0..=STEPS.len()).map(|step| from + every * step as f64));
+            }
             Split::Switch(at) => edges.push(at),
         }
         edges.retain(|edge| (0.0..story.end).contains(edge));

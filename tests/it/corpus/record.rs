@@ -224,6 +224,8 @@ fn loss(story: &Story, pod: &Pod, t: f64) -> Option<Loss> {
         Who::Old => pod.version == Version::Old,
         Who::New => pod.version == Version::New,
         Who::NewPod(index) => pod.version == Version::New && pod.index == index,
+        Who::NewEach(nth) => pod.version == Version::New && pod.index % nth == nth - 1,
+        Who::Each(nth) => pod.index % nth == nth - 1,
         Who::Young(age) => pod.age(t).is_some_and(|at| at < age),
     };
     let mut sights = story.sights.iter().filter(|sight| sight.from <= t && t < sight.until);

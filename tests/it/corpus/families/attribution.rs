@@ -8,6 +8,10 @@ pub(super) const FAMILIES: &[Family] = &[
     ("dependency-down-before-direct", |dice| before(dice, Shape::Direct)),
     ("dependency-down-before-rolling", |dice| before(dice, Shape::Rolling)),
     ("dependency-down-as-it-rolls", as_it_rolls),
+    ("outage-swells-as-it-rolls", outage_swells),
+    ("outage-comes-and-goes-as-it-rolls", outage_comes_and_goes),
+    ("dependency-slow-as-it-rolls", slow_as_it_rolls),
+    ("one-zone-alike", zone),
     ("slow-before-direct", slow_before),
     ("everyone-is-hit", everyone),
     ("errors-before-and-after", errors_before),
@@ -53,6 +57,54 @@ fn as_it_rolls(dice: &mut Dice) -> Case {
     let from = story.deploy_at + dice.between(-60.0, (story.done_at - story.deploy_at - 125.0).max(0.0));
     let (share, lasts) = (dice.between(0.15, 0.9), dice.between(400.0, 900.0));
     story.happen_for(Who::All, from, lasts, What::Errors(share));
+    must_not(story)
+}
+
+/// When the rollout of pod after pod is under way, with a part of it still to come.
+fn while_rolling(dice: &mut Dice, story: &Story) -> f64 {
+    story.deploy_at + dice.between(-60.0, (story.done_at - story.deploy_at - 125.0).max(0.0))
+}
+
+/// It is never quite over, and worse at times than it was while both served.
+fn outage_swells(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Rolling);
+    let (from, lasts) = (while_rolling(dice, &story), dice.between(700.0, 1300.0));
+    let (share, more) = (dice.between(0.12, 0.3), dice.between(0.2, 0.6));
+    let (on, off) = (dice.between(60.0, 200.0), dice.between(60.0, 200.0));
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    story.happen_for(Who::All, from, lasts, What::Errors(more));
+    if let Some(last) = story.effects.last_mut() {
+        last.course = Course::Flap(on, off);
+    }
+    must_not(story)
+}
+
+fn outage_comes_and_goes(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Rolling);
+    let (from, lasts) = (while_rolling(dice, &story), dice.between(700.0, 1300.0));
+    let (on, off) = (dice.between(120.0, 240.0), dice.between(40.0, 150.0));
+    let share = dice.between(0.15, 0.9);
+    let outage = story.happen(Who::All, from, What::Errors(share));
+    (outage.until, outage.course) = (from + lasts, Course::Flap(on, off));
+    must_not(story)
+}
+
+fn slow_as_it_rolls(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Rolling);
+    let (from, lasts) = (while_rolling(dice, &story), dice.between(400.0, 900.0));
+    let share = dice.between(0.1, 0.9);
+    story.happen_for(Who::All, from, lasts, What::Diverted { share, median: 8.0 });
+    must_not(story)
+}
+
+/// One zone of three has a fault, with pods of both versions in it.
+fn zone(dice: &mut Dice) -> Case {
+    let mut plan = Plan::draw(dice, Shape::Rolling);
+    (plan.pods, plan.gap) = (9, dice.between(75.0, 100.0));
+    let mut story = Story::of(dice, plan);
+    let from = story.deploy_at + plan.gap * dice.between(3.2, 4.0);
+    let (share, lasts) = (dice.between(0.2, 1.0), dice.between(120.0, 1000.0));
+    story.happen_for(Who::Each(3), from, lasts, What::Errors(share));
     must_not(story)
 }
 

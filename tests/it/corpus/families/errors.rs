@@ -11,6 +11,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ("some-errors-rolling", some_rolling),
     ("some-errors-canary", some_canary),
     ("twice-the-errors-canary", twice),
+    ("fails-fast-canary", fails_fast),
     ("some-errors-direct", |dice| soft_direct(dice, 0.02, 0.07)),
     ("nine-percent-direct", |dice| soft_direct(dice, 0.085, 0.092)),
     ("ramp-direct", ramp_direct),
@@ -65,6 +66,15 @@ fn twice(dice: &mut Dice) -> Case {
     story.errors = dice.between(0.01, 0.03);
     let (factor, from) = (dice.between(2.0, 2.6), story.deploy_at);
     story.happen(Who::New, from, What::ErrorsTimes(factor));
+    must(story, from)
+}
+
+/// What fails takes no time, so that the rest is all the faster.
+fn fails_fast(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Canary);
+    let (share, faster, from) = (dice.between(0.05, 0.5), dice.between(0.2, 0.5), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    story.happen(Who::New, from, What::Slower(faster));
     must(story, from)
 }
 

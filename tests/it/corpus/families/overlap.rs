@@ -8,6 +8,9 @@ pub(super) const FAMILIES: &[Family] = &[
     ("third-release-before-the-second-is-proven-many-errors", third_errors),
     ("bad-release-replaced-in-time", replaced),
     ("undone-by-hand-in-time", undone),
+    ("restarted-without-a-release", restarted),
+    ("traffic-in-steps-canary", |dice| must_not(in_steps(dice))),
+    ("traffic-in-steps-some-errors-canary", in_steps_errors),
     ("stopped-halfway", |dice| must_not(halfway(dice))),
     ("stopped-halfway-many-errors", halfway_errors),
     ("five-percent-canary", five_percent),
@@ -90,6 +93,37 @@ fn replaced(dice: &mut Dice) -> Case {
 
 fn undone(dice: &mut Dice) -> Case {
     replaced_by(dice, "v41")
+}
+
+/// Other pods of the same release, which take a while to find their feet.
+fn restarted(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let (at, end) = (story.deploy_at, story.end + 1.0);
+    story.pods.retain(|pod| pod.version == Version::Old);
+    for pod in &mut story.pods {
+        (pod.gone, pod.lives[0].end) = (end, end);
+    }
+    come(dice, &mut story, Version::Old, "v41", at);
+    let (lasts, share) = (dice.between(30.0, 400.0), dice.between(0.1, 0.8));
+    story.happen_for(Who::All, at + 6.0, lasts, What::Errors(share));
+    story.dialect.meta = false;
+    must_not(story)
+}
+
+/// A canary that gets more and more of the traffic.
+fn in_steps(dice: &mut Dice) -> Story {
+    let mut story = Story::draw(dice, Shape::Canary);
+    if let super::super::deployment::Split::Canary { from, until, .. } = story.split {
+        story.split = super::super::deployment::Split::Steps { from, every: (until - from) / 4.0 };
+    }
+    story
+}
+
+fn in_steps_errors(dice: &mut Dice) -> Case {
+    let mut story = in_steps(dice);
+    let (share, from) = (dice.between(0.02, 0.1), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
 }
 
 /// A rolling update that goes no further: both versions serve to the end.

@@ -6,6 +6,12 @@ use super::*;
 pub(super) const FAMILIES: &[Family] = &[
     ("one-bad-pod-of-twenty", bad_pod),
     ("one-slow-pod-of-twenty", slow_pod),
+    ("half-the-new-pods-bad", half_bad),
+    ("pods-apart-for-good", |dice| must_not(apart_for_good(dice))),
+    ("pods-apart-for-good-some-errors", apart_for_good_errors),
+    ("pods-restless-by-themselves", by_themselves),
+    ("one-of-ten-for-long", |dice| must_not(one_of_ten(dice))),
+    ("one-of-ten-for-long-many-errors", one_of_ten_errors),
     ("pods-come-and-go", churn),
     ("scaled-up-and-down", scaled),
     ("clocks-apart", clocks),
@@ -35,6 +41,57 @@ fn slow_pod(dice: &mut Dice) -> Case {
     let (mut story, index, from) = twenty(dice);
     story.happen(Who::NewPod(index), from, What::Diverted { share: 0.6, median: 8.0 });
     must_not(story)
+}
+
+fn half_bad(dice: &mut Dice) -> Case {
+    let mut story = slow_rolling(dice);
+    let share = dice.between(0.3, 1.0);
+    story.happen(Who::NewEach(2), story.deploy_at, What::Errors(share));
+    // The second of them: that one of two is bad may be its own.
+    let from = story.new_pods().filter(|pod| pod.index == 3).map(|pod| pod.lives[0].ready).fold(0.0, f64::max);
+    must(story, from)
+}
+
+/// Of some pods more requests fail than of others, as long as they are there.
+fn apart_for_good(dice: &mut Dice) -> Story {
+    let mut story = slow_rolling(dice);
+    (story.rate, story.errors) = (dice.between(100.0, 300.0), dice.between(0.01, 0.03));
+    for pod in &mut story.pods {
+        pod.proneness = (0.3 * dice.normal().clamp(-2.0, 2.0)).exp();
+    }
+    story
+}
+
+fn apart_for_good_errors(dice: &mut Dice) -> Case {
+    let mut story = apart_for_good(dice);
+    let (share, from) = (dice.between(0.06, 0.1), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
+}
+
+/// Each pod has bad minutes of its own.
+fn by_themselves(dice: &mut Dice) -> Case {
+    let mut story = side_by_side(dice);
+    (story.rate, story.errors) = (dice.between(100.0, 400.0), dice.between(0.01, 0.03));
+    story.unrest[2] = 0.5;
+    must_not(story)
+}
+
+/// Each pod has as much of the traffic as any other, and for long only one of ten is new.
+fn one_of_ten(dice: &mut Dice) -> Story {
+    let mut plan = Plan::draw(dice, Shape::Canary);
+    plan.pods = 9;
+    let mut story = Story::of(dice, plan);
+    story.pods.retain(|pod| pod.version == Version::Old || pod.index != 1);
+    story.split = super::super::deployment::Split::ByPods;
+    story
+}
+
+fn one_of_ten_errors(dice: &mut Dice) -> Case {
+    let mut story = one_of_ten(dice);
+    let (share, from) = (dice.between(0.25, 1.0), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
 }
 
 /// Nodes are drained: pods of both versions are replaced by others of their own version.

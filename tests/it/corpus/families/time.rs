@@ -4,6 +4,12 @@ use super::*;
 
 pub(super) const FAMILIES: &[Family] = &[
     ("day-and-night", diurnal),
+    ("errors-stay-as-traffic-falls-direct", errors_stay),
+    ("traffic-falls-with-the-rollout", traffic_falls),
+    ("bursts-as-ever", bursts),
+    ("flash-crowd-rolling", |dice| crowd(dice, Shape::Rolling)),
+    ("errors-at-the-peak-canary", at_the_peak),
+    ("cold-caches-direct", cold_caches),
     ("flash-crowd-direct", |dice| crowd(dice, Shape::Direct)),
     ("flash-crowd-canary", |dice| crowd(dice, Shape::Canary)),
     ("flash-crowd-that-is-served", served),
@@ -27,6 +33,55 @@ fn diurnal(dice: &mut Dice) -> Case {
     let (from, swing) = (dice.between(0.0, 3000.0), dice.between(2.0, 4.0));
     let bell = story.happen(Who::All, from, What::Traffic(swing));
     (bell.until, bell.course) = (from + 7200.0, Course::Bell);
+    must_not(story)
+}
+
+/// So many requests a second fail as ever, of fewer and fewer.
+fn errors_stay(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    story.errors = 0.0005;
+    let (count, left) = (story.rate * dice.between(0.003, 0.012), dice.between(0.15, 0.5));
+    story.happen(Who::All, 0.0, What::ErrorsEachSecond(count));
+    let (from, over) = (story.deploy_at - dice.between(0.0, 200.0), dice.between(300.0, 900.0));
+    story.happen(Who::All, from, What::Traffic(left)).course = Course::Ramp(over);
+    must_not(story)
+}
+
+fn traffic_falls(dice: &mut Dice) -> Case {
+    let shape = dice_shape(dice);
+    let mut story = Story::draw(dice, shape);
+    let (from, left) = (story.deploy_at, dice.between(0.05, 0.4));
+    story.happen(Who::All, from, What::Traffic(left));
+    must_not(story)
+}
+
+/// A job that runs every ten minutes is too much for what all depend on, before the rollout as after it.
+fn bursts(dice: &mut Dice) -> Case {
+    let shape = dice_shape(dice);
+    let mut story = Story::draw(dice, shape);
+    let (share, from) = (dice.between(0.2, 0.7), dice.between(0.0, 300.0));
+    let on = dice.between(45.0, 90.0);
+    story.happen(Who::All, from, What::Errors(share)).course = Course::Flap(on, 600.0 - on);
+    must_not(story)
+}
+
+/// The new version is well until there is much to do.
+fn at_the_peak(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Canary);
+    let (from, lasts) = (story.deploy_at + dice.between(60.0, 150.0), dice.between(600.0, 800.0));
+    let (times, share) = (dice.between(1.5, 3.0), dice.between(0.1, 0.5));
+    for (who, what) in [(Who::All, What::Traffic(times)), (Who::New, What::Errors(share))] {
+        let bell = story.happen(who, from, what);
+        (bell.until, bell.course) = (from + lasts, Course::Bell);
+    }
+    must(story, from)
+}
+
+/// Slow for longer than a process is young, and over before the hold.
+fn cold_caches(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    let (factor, from, lasts) = (dice.between(2.0, 4.0), story.deploy_at, dice.between(120.0, 220.0));
+    story.happen_for(Who::New, from, lasts, What::Slower(factor));
     must_not(story)
 }
 
