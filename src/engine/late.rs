@@ -4,7 +4,6 @@
 use super::Engine;
 use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice};
-use crate::domain::health::FRESH_INTERVALS;
 use crate::domain::incident::narrate;
 use crate::domain::observation::Observation;
 use crate::domain::time::{Span, Timestamp};
@@ -23,13 +22,14 @@ pub(super) struct Lateness {
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
-    /// Notes how long ago it was seen what has its turn now: late is what is stale when it comes.
-    pub(super) fn note_lag(&mut self, observation: &Observation) {
+    /// Notes how long ago it was seen what has its turn now. Late is what is older than the next look at the same is to be: by
+    /// the time that comes it is stale. And late is all where no more can wait, since looks are then left out.
+    pub(super) fn note_lag(&mut self, observation: &Observation, is_full: bool) {
         let Some(controller) = self.fleet.get(&observation.workload) else { return };
         let now = self.now();
         let lag = now.since(observation.at);
         self.edges.witness.lag(lag);
-        if lag <= controller.policy().interval.times(FRESH_INTERVALS) {
+        if lag <= controller.policy().interval && !is_full {
             return;
         }
         if self.lateness.since.is_none() {

@@ -65,7 +65,7 @@ mod views;
 mod watch;
 
 /// A newest sample older than this many intervals is stale.
-pub(crate) const FRESH_INTERVALS: u64 = 2;
+const FRESH_INTERVALS: u64 = 2;
 
 /// Releases whose kills and restarts are remembered, and how many of them.
 const MAX_RELEASES: usize = 4;
