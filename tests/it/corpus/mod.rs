@@ -58,9 +58,6 @@ const HEALTHY: u64 = 80;
 const FALSE: f64 = 0.005;
 const MISSED: f64 = 0.005;
 
-/// The share of healthy deployments at random that may be rolled back for now; the bar is none.
-const HEALTHY_FALSE: f64 = 0.02;
-
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
@@ -165,7 +162,7 @@ fn healthy_deployments_are_left_alone() {
     });
     let wrong: usize = wrong.into_iter().sum();
     println!("{count} healthy deployments at random: {wrong} rolled back");
-    assert!(wrong as f64 <= HEALTHY_FALSE * count as f64, "{wrong} rolled back wrongly");
+    assert_eq!(wrong, 0, "rolled back wrongly");
 }
 
 fn write(folder: &Path, case: &Recorded) {
