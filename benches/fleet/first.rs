@@ -82,12 +82,11 @@ fn holder(symbols: &BTreeMap<u64, (u64, String)>, at: u64) -> Option<&str> {
     (at < *end).then_some(name)
 }
 
-/// What stands for a function: all of its module where it is the daemon's own.
+/// What stands for a function: all of its module, two levels deep, where it is the daemon's own.
 fn pattern(name: &str) -> String {
     if let Some(path) = name.strip_prefix(OWN) {
-        let digits = path.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
-        let length: usize = path[..digits].parse().unwrap_or(0);
-        return format!("{OWN}{}*", path.get(..digits + length).unwrap_or(path));
+        let end = after_part(path, after_part(path, 0));
+        return format!("{OWN}{}*", path.get(..end).unwrap_or(path));
     }
     // A hash is `17h`, 16 digits and an E; the compiler's additions come after it or after a dot.
     let name = name.split_once(".llvm.").map_or(name, |(name, _)| name);
@@ -98,6 +97,13 @@ fn pattern(name: &str) -> String {
             Some(_) | None => name.to_owned(),
         },
     }
+}
+
+/// Where a part of a path ends that begins here: its length, and so many characters.
+fn after_part(path: &str, from: usize) -> usize {
+    let rest = path.get(from..).unwrap_or_default();
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
+    from + digits + rest[..digits].parse::<usize>().unwrap_or(0)
 }
 
 /// The names of a list.
