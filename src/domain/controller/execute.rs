@@ -311,13 +311,17 @@ impl Controller {
     }
 
     /// A critical trigger fires on the release that was gone back to, and not on a fault that is older than the rollback.
-    /// What began before this attempt counts only after another `for` and another window.
+    /// What began before this attempt counts only after another `for` and another window. That nobody answers counts once a
+    /// process had its time to come up.
     fn goal_goes_bad(&self, now: Timestamp) -> bool {
         let Some(incident) = &self.state.incident else { return false };
         let Some(plan) = &incident.plan else { return false };
         let fires_in_this_attempt = |trigger: &TriggerStatus| match trigger.state {
             TriggerState::Firing { since, .. } if since < incident.attempt_since => {
                 now.since(incident.attempt_since) > trigger.hold_for.max(trigger.evidence.window)
+            }
+            TriggerState::Firing { .. } if trigger.evidence.unanswered => {
+                now.since(incident.attempt_since) > self.policy.warmup
             }
             TriggerState::Firing { .. } => true,
             TriggerState::Inactive | TriggerState::Pending { .. } => false,

@@ -256,7 +256,7 @@ impl Health {
             | UnknownReason::NotOffered => return None,
         };
         let newest = newest.filter(|newest| is_out && scope.is_fresh(*newest))?;
-        Some(Reading::of(1.0, samples as u64, Some(newest), Basis::Plain))
+        Some(Reading { is_unanswered: true, ..Reading::of(1.0, samples as u64, Some(newest), Basis::Plain) })
     }
 }
 

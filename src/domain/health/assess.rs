@@ -364,6 +364,7 @@ pub(super) fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, con
         proof: None,
         condition,
         samples,
+        unanswered: reading.is_unanswered,
         window: signal.window,
         newest: reading.newest,
         convention: reading.convention.map(str::to_owned),

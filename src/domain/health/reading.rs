@@ -107,12 +107,14 @@ pub(super) struct Reading {
     pub(super) basis: Basis,
     /// Whether a part of the bad could not be counted, so that a value on the good side is no proof.
     pub(super) is_understated: bool,
+    /// Nobody was there to answer: nothing was counted.
+    pub(super) is_unanswered: bool,
 }
 
 impl Reading {
     pub(super) fn lack(lack: Lack) -> Self {
         let (value, basis) = (Err(lack), Basis::Plain);
-        Self { value, samples: 0, newest: None, convention: None, basis, is_understated: false }
+        Self { value, samples: 0, newest: None, convention: None, basis, is_understated: false, is_unanswered: false }
     }
 
     pub(super) fn unknown(reason: UnknownReason) -> Self {
@@ -121,7 +123,7 @@ impl Reading {
 
     pub(super) fn of(value: f64, samples: u64, newest: Option<Timestamp>, basis: Basis) -> Self {
         let value = Finite::new(value).ok_or_else(|| Lack::of(UnknownReason::NotFinite));
-        Self { value, samples, newest, convention: None, basis, is_understated: false }
+        Self { value, samples, newest, convention: None, basis, is_understated: false, is_unanswered: false }
     }
 }
 

@@ -193,6 +193,9 @@ pub struct Evidence {
     pub condition: Option<Condition>,
     /// Requests (ratio, histogram) or readings (others) in the window.
     pub samples: u64,
+    /// Nobody was there to answer, so that nothing was counted: all that is asked fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
     /// The window's length.
     pub window: Span,
     /// The newest sample that counts.

@@ -177,13 +177,13 @@ pub fn describe(cause: &Cause) -> String {
             let bound = evidence.condition.map(|_| format!(", {}", evidence.bound_in_words())).unwrap_or_default();
             let others = combined.as_ref().map(|combined| other_terms(evidence, combined)).unwrap_or_default();
             let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
-            format!(
-                "\"{name}\": {} is {}{bound}{others}{hold} ({} samples in {})",
-                evidence.signal,
-                evidence.value_in_words(),
-                evidence.samples,
-                evidence.window
-            )
+            let counted = if evidence.unanswered {
+                "nobody answers".to_owned()
+            } else {
+                format!("{} samples in {}", evidence.samples, evidence.window)
+            };
+            let value = evidence.value_in_words();
+            format!("\"{name}\": {} is {value}{bound}{others}{hold} ({counted})", evidence.signal)
         }
         Cause::Blind { reason } => format!("nothing can be judged: {reason}"),
         Cause::Manual { by, reason, .. } => format!("rollback asked for by {by}: {reason}"),

@@ -223,6 +223,7 @@ mod tests {
             proof: None,
             condition: Some(Condition::Above(finite(0.1))),
             samples: 500,
+            unanswered: false,
             window: Span::from_secs(60),
             newest: None,
             convention: None,
