@@ -370,7 +370,7 @@ impl Controller {
     }
 }
 
-fn cause_of(trigger: &TriggerStatus) -> Cause {
+pub(super) fn cause_of(trigger: &TriggerStatus) -> Cause {
     Cause::Trigger {
         name: trigger.name.clone(),
         severity: trigger.severity,

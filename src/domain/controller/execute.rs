@@ -1,9 +1,11 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
+use super::decide::cause_of;
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::grounds::Question;
+use crate::domain::incident::narrate;
 use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
@@ -134,10 +136,11 @@ impl Controller {
     ) -> Wait {
         match self.health.gate(instances, release, answers, since, now) {
             Verdict::Ok => Wait::Over,
-            Verdict::Breach if self.goal_goes_bad(now) => {
-                Wait::Vain(format!("{release} does not come up healthy either"))
-            }
-            Verdict::Breach | Verdict::Unknown(_) => Wait::For(String::new()),
+            Verdict::Breach => match self.why_the_goal_is_bad(now) {
+                Some(why) => Wait::Vain(format!("{release} does not come up healthy either: {why}")),
+                None => Wait::For(String::new()),
+            },
+            Verdict::Unknown(_) => Wait::For(String::new()),
         }
     }
 
@@ -190,8 +193,8 @@ impl Controller {
     }
 
     fn at_well(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
-        if self.goal_goes_bad(now) {
-            return Wait::Vain(format!("{release} is bad as well"));
+        if let Some(why) = self.why_the_goal_is_bad(now) {
+            return Wait::Vain(format!("{release} is bad as well: {why}"));
         }
         let checks = self.health.verify(release, since, now);
         let open = with_verdict(&checks, |verdict| *verdict != Verdict::Ok);
@@ -226,8 +229,8 @@ impl Controller {
         if let Smoke::Failed { detail } = smoke {
             return self.fail(format!("the smoke test failed: {detail}"), checks, now, out);
         }
-        if self.goal_goes_bad(now) {
-            return self.fail(format!("{} is bad as well", plan.to), checks, now, out);
+        if let Some(why) = self.why_the_goal_is_bad(now) {
+            return self.fail(format!("{} is bad as well: {why}", plan.to), checks, now, out);
         }
         let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
         match (stable, smoke) {
@@ -312,10 +315,10 @@ impl Controller {
 
     /// A critical trigger fires on the release that was gone back to, and not on a fault that is older than the rollback.
     /// What began before this attempt counts only after another `for` and another window. That nobody answers counts once a
-    /// process had its time to come up.
-    fn goal_goes_bad(&self, now: Timestamp) -> bool {
-        let Some(incident) = &self.state.incident else { return false };
-        let Some(plan) = &incident.plan else { return false };
+    /// process had its time to come up, and what fires on while nothing is known of it does not count.
+    fn why_the_goal_is_bad(&self, now: Timestamp) -> Option<String> {
+        let incident = self.state.incident.as_ref()?;
+        incident.plan.as_ref().filter(|plan| self.assessment.revision.as_ref() == Some(&plan.to))?;
         let fires_in_this_attempt = |trigger: &TriggerStatus| match trigger.state {
             TriggerState::Firing { since, .. } if since < incident.attempt_since => {
                 now.since(incident.attempt_since) > trigger.hold_for.max(trigger.evidence.window)
@@ -326,9 +329,14 @@ impl Controller {
             TriggerState::Firing { .. } => true,
             TriggerState::Inactive | TriggerState::Pending { .. } => false,
         };
-        let mut critical = self.assessment.triggers.iter().filter(|trigger| trigger.severity == Severity::Critical);
-        self.assessment.revision.as_ref() == Some(&plan.to)
-            && critical.any(|trigger| fires_in_this_attempt(trigger) && self.older_fault(&trigger.name).is_none())
+        let is_bad = |trigger: &&TriggerStatus| {
+            trigger.severity == Severity::Critical
+                && trigger.evidence.verdict == Verdict::Breach
+                && fires_in_this_attempt(trigger)
+                && self.older_fault(&trigger.name).is_none()
+        };
+        let bad = self.assessment.triggers.iter().find(is_bad)?;
+        Some(narrate::describe(&cause_of(bad)))
     }
 }
 
