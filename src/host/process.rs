@@ -304,7 +304,7 @@ struct Running {
     child: tokio::process::Child,
     /// What its children inherit, where none of them is to stay.
     mark: Option<String>,
-    /// Until it has ended, or is given up.
+    /// Where it is more than a question, until it has ended or is given up.
     on_file: OnFile,
     output: Capture,
     errors: Capture,
@@ -319,7 +319,11 @@ impl Running {
         let group = Group(pid);
         let pid = pid.ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|error| refused(error.into()))?;
-        let on_file = runs::put_on_file(pid, mark.as_deref());
+        let on_file = match what.leftovers {
+            Leftovers::Stay | Leftovers::Hunted => runs::put_on_file(pid, mark.as_deref()),
+            // A question changes nothing, and many are asked.
+            Leftovers::Killed => OnFile::default(),
+        };
         let complaints = MAX_COMPLAINT * usize::from(pipes.errors.is_some());
         Ok(Self {
             group,

@@ -1,7 +1,8 @@
 //! Programs under way, on file: what a daemon was running when it was killed is found by the next one.
 //!
 //! A file names a process by its number and its start, which together are never another one's (proc_pid_stat(5)). It is
-//! there only while the program itself runs, so that a service which that one leaves behind is never meant.
+//! there only while the program itself runs, so that a service which that one leaves behind is never meant. Without its file
+//! a program runs all the same: what that costs is that nobody would end it, and it is in the log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,24 +35,26 @@ impl Drop for OnFile {
     }
 }
 
-/// Puts a program on file that was just started and leads a group, with the mark that its children inherit, if any. Where
-/// that can't be written, as on a full disk, it runs all the same.
+/// Puts a program on file that was just started and leads a group, with the mark that its children inherit, if any.
 pub(super) fn put_on_file(pid: Pid, mark: Option<&str>) -> OnFile {
-    let written = || {
-        let path = PLACE.get()?.join(pid.as_raw_nonzero().to_string());
-        let content = format!("{}\n{}\n", identity(pid)?, mark.unwrap_or_default());
-        fs::write(&path, content).ok().map(|()| path)
-    };
-    OnFile(written())
+    // One that is gone already needs none.
+    let (Some(place), Some(identity)) = (PLACE.get(), identity(pid)) else { return OnFile::default() };
+    let path = place.join(pid.as_raw_nonzero().to_string());
+    if let Err(error) = fs::write(&path, format!("{identity}\n{}\n", mark.unwrap_or_default())) {
+        tracing::warn!(path = %path.display(), %error, "a program that is run could not be put on file");
+    }
+    OnFile(Some(path))
 }
 
 /// Ends every program that is on file in a state directory, with its group, and what bears its mark; from here on this
 /// process's own go on file there. Gives their number. Blocks for as long as they may take to end.
 pub(super) fn end_those_on_file(state_dir: &Path) -> usize {
     let place = state_dir.join(DIRECTORY);
-    // Where it can't be made nothing can be written either, which is told elsewhere.
-    let _there = fs::create_dir_all(&place);
-    let entries = fs::read_dir(&place).into_iter().flatten().flatten();
+    let entries = fs::create_dir_all(&place).and_then(|()| fs::read_dir(&place));
+    if let Err(error) = &entries {
+        tracing::warn!(path = %place.display(), %error, "what was running before can't be looked for");
+    }
+    let entries = entries.into_iter().flatten().flatten();
     let found: Vec<(Pid, String)> = entries.filter_map(|entry| take(&entry.path())).collect();
     let running = || found.iter().filter(|(pid, content)| identity(*pid).as_deref() == content.lines().next());
     let count = running().count();
