@@ -193,6 +193,31 @@ fn an_escalated_incident_is_over_only_when_the_service_stays_well() {
     assert!(healthy_again >= earliest, "closed after {healthy_again}, {earliest} at the earliest");
 }
 
+/// The release that is gone back to takes a few seconds to come up, and its page can't be read for a few more: a trigger fires
+/// on that, and fires on while nothing is known.
+#[test]
+fn a_goal_that_is_coming_up_is_not_bad_as_well() {
+    let script: Script = Box::new(|revision: &str, now: Timestamp| {
+        let second = now.since(DAWN).as_millis() / 1000;
+        match revision {
+            "v2" => Behaviour { errors: 0.4, ..WELL },
+            _ if (62..68).contains(&second) => Behaviour { readable: false, hangs: true, healthy: false, ..WELL },
+            _ if (68..75).contains(&second) => Behaviour { readable: false, ..WELL },
+            _ => WELL,
+        }
+    });
+    let mut policy = policy(Strategy::Direct, &["a"]);
+    let name = policy.triggers[0].signal.clone();
+    policy.signals.get_mut(&name).expect("its signal").window = Span::from_secs(2);
+    policy.triggers[0].hold_for = Span::from_secs(1);
+    let mut world = World::new(policy, script);
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Restored);
+    assert!(!world.phases().contains(&Phase::Failed), "{:?}", world.phases());
+    assert_eq!(purposes(&world), [Purpose::First]);
+}
+
 #[test]
 fn a_smoke_test_that_does_not_end_is_named_and_stays_a_humans() {
     let mut world = world(Strategy::Direct, &["a"]);
