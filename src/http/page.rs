@@ -108,11 +108,15 @@ pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response,
 
 /// That nothing is begun, since when and why.
 fn standstill(state: &AppState, views: &[WorkloadView]) -> Option<String> {
-    let still = views.iter().find_map(|view| Some((view, view.standstill.as_ref()?)));
-    let is_for_all = || views.iter().all(|view| view.standstill.is_some());
-    match still {
+    let mut standing = views.iter().filter_map(|view| Some((view, view.standstill.as_ref()?)));
+    match standing.next() {
         Some((view, still)) => {
-            let whose = if is_for_all() { String::new() } else { format!(" for {}", view.workload) };
+            let others = standing.count();
+            let whose = match others {
+                _ if others + 1 == views.len() => String::new(),
+                0 => format!(" for {}", view.workload),
+                others => format!(" for {} and {others} more", view.workload),
+            };
             Some(format!("Nothing is done{whose} since {}: {}.", report::moment(still.since), still.reason))
         }
         None => state.metrics.is_journal_broken().then(|| "The journal can't be written: nothing is done.".to_owned()),

@@ -48,8 +48,8 @@ pub(super) struct Ready {
     warnings: Vec<String>,
 }
 
-/// `GET /readyz`: the daemon can do its job, for every workload. A critical trigger that can never fire, because no series matches, is a
-/// mistake of the policy and not told in a whisper.
+/// `GET /readyz`: the daemon can do its job, for every workload. A critical trigger that can never fire, because no series
+/// matches, is a mistake of the policy and not told in a whisper.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
     turning(&state).await?;
     if state.metrics.is_journal_broken() {
