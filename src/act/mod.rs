@@ -223,7 +223,6 @@ impl Actuator for Hands {
     }
 }
 
-/// Off the event loop, since a disk may hang. A switch that is not done in its time keeps the workload's lane until it is.
 /// Why an instance is not to be restarted: its symlink does not lead where it was switched to.
 async fn led_elsewhere(pointed: Option<&Pointed>, limit: Duration) -> Option<Outcome> {
     let Pointed { root, link, releases, to } = pointed?.clone();
@@ -239,6 +238,7 @@ async fn led_elsewhere(pointed: Option<&Pointed>, limit: Duration) -> Option<Out
     }
 }
 
+/// Off the event loop, since a disk may hang. A switch that is not done in its time keeps the workload's lane until it is.
 async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration) -> Outcome {
     let work = tokio::task::spawn_blocking(move || {
         let _lane = lane;

@@ -1,5 +1,5 @@
-//! Telling people past the outbox, for when the outbox can't be written: at once, without a record, and for as long as the
-//! process lives.
+//! Telling people past the outbox, for when the outbox can't be written: at once, without a record, and again for some
+//! minutes where it does not arrive.
 
 use std::time::Duration;
 
