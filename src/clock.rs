@@ -61,6 +61,20 @@ impl Turns {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Waits for what may take long, and turns all the while.
+    pub async fn while_waiting<T>(&self, awaited: impl Future<Output = T>) -> T {
+        let turning = async {
+            loop {
+                self.note();
+                tokio::time::sleep(Self::PERIOD).await;
+            }
+        };
+        tokio::select! {
+            outcome = awaited => outcome,
+            () = turning => unreachable!("it turns for ever"),
+        }
+    }
+
     /// How often it has turned.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -125,9 +125,13 @@ fn approve_mode_waits_for_a_human() {
     assert_eq!(world.last_alert().phase, Phase::AwaitingApproval);
     assert_eq!(world.switches, []);
     let incident = world.incident().expect("open");
-    assert!(world.ask(RequestKind::Approve { incident }).is_ok());
+    assert!(world.ask(RequestKind::Approve { incident: incident.clone() }).is_ok());
+    let again = world.ask(RequestKind::Approve { incident }).expect("two people may press at once");
+    assert_eq!(again.message, "approved already, by ops: the rollback begins unless another guard holds");
     assert!(world.run_until(PATIENCE, ended));
     assert_eq!(world.last_alert().phase, Phase::Restored);
+    let approvals = world.journal.iter().filter(|record| matches!(record.event, Event::Approved { .. }));
+    assert_eq!(approvals.count(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Turns;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
 use crate::engine::{Handle, Now};
@@ -33,12 +34,12 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Keeps everything, round after round, until `stop`.
-    pub(super) async fn keep(self, stop: CancellationToken) {
+    pub(super) async fn keep(self, turns: Turns, stop: CancellationToken) {
         let work = async {
             let mut round = tokio::time::interval(ROUND);
             round.tick().await;
             loop {
-                round.tick().await;
+                turns.while_waiting(round.tick()).await;
                 self.round().await;
             }
         };

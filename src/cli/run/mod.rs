@@ -107,17 +107,24 @@ struct Daemon {
     loops: Loops,
 }
 
-/// Loops that nobody asks anything.
+/// Loops that nobody asks anything, each with how long it may be without a turn.
 #[derive(Default)]
-struct Loops {
-    pager: Turns,
-    outbox: Turns,
-    http: Turns,
-    gauges: Turns,
+struct Loops(Vec<(&'static str, Turns, Duration)>);
+
+impl Loops {
+    /// Turns to be noted by a loop that is watched from now on.
+    fn watch(&mut self, name: &'static str, patience: Duration) -> Turns {
+        let turns = Turns::default();
+        self.0.push((name, turns.clone(), patience));
+        turns
+    }
 }
 
-/// How long a loop may be without a turn: an attempt to tell somebody takes ten seconds at most.
+/// An attempt to tell somebody takes ten seconds at most, and everything else between two turns of such a loop less.
 const LOOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// For what asks others, or goes through the whole journal, between two turns: each question has a deadline of its own.
+const WORK_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Duties that write for as long as this replica leads.
 const LEADING: [&str; 2] = ["engine", "terms"];
@@ -239,9 +246,10 @@ async fn assemble(
     let stream = Stream::default();
     let (receivers, current_receivers) = watch::channel(receivers_of(config));
     let clocks = Clocks { timeline: Arc::clone(&now), wall: Arc::new(clock::wall) };
-    let loops = Loops::default();
+    let mut loops = Loops::default();
     let wall = Arc::clone(&clocks.wall);
-    let (pager, paging) = notify::pager(current_receivers.clone(), wall, loops.pager.clone(), stop.clone());
+    let turns = loops.watch("pager", LOOP_PATIENCE);
+    let (pager, paging) = notify::pager(current_receivers.clone(), wall, turns, stop.clone());
     duties.spawn(named("pager", paging));
 
     let edges = Edges {
@@ -266,25 +274,27 @@ async fn assemble(
     duties.spawn(named("engine", engine.run(stop.clone())));
     handle.part(left).await?;
     let keeper = Keeper { engine: handle.clone(), store: store.clone(), now: Arc::clone(&now) };
-    duties.spawn(named("memory", keeper.clone().keep(stop.clone())));
+    duties.spawn(named("memory", keeper.clone().keep(loops.watch("memory", WORK_PATIENCE), stop.clone())));
     let (in_force, policy_in_force) = watch::channel(Arc::clone(policy.in_force()));
     let resign = CancellationToken::new();
     let is_one_of_several = ballot.is_some();
     match ballot {
         None => {
-            let turns = loops.outbox.clone();
+            let turns = loops.watch("outbox", LOOP_PATIENCE);
             duties.spawn(named("outbox", drain(store.clone(), current_receivers, clocks, turns, stop.clone())));
         }
         Some(terms::Ballot { candidate, tenure, books, home: _ }) => {
             duties.spawn(named("lease", candidate.run(resign.clone())));
             let (store, engine, receivers) = (store.clone(), handle.clone(), current_receivers);
-            let terms =
-                terms::Terms { tenure, books, store, engine, policy: policy_in_force.clone(), receivers, clocks };
+            let (policy, turns) = (policy_in_force.clone(), loops.watch("outbox", LOOP_PATIENCE));
+            let terms = terms::Terms { tenure, books, store, engine, policy, receivers, clocks, turns };
             duties.spawn(named("terms", terms.run(stop.clone())));
         }
     }
-    duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), stop.clone())));
-    let looking = readiness::keep(handle.clone(), policy_in_force, Arc::clone(&metrics), stop.clone());
+    let turns = loops.watch("plots", WORK_PATIENCE);
+    duties.spawn(named("plots", plots::keep(handle.clone(), store.clone(), stream.listen(), turns, stop.clone())));
+    let turns = loops.watch("readiness", WORK_PATIENCE);
+    let looking = readiness::keep(handle.clone(), policy_in_force, Arc::clone(&metrics), turns, stop.clone());
     duties.spawn(named("readiness", looking));
     let app = AppState {
         engine: handle.clone(),
@@ -297,7 +307,8 @@ async fn assemble(
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
     };
-    duties.spawn(named("http", http::serve(listener, Arc::new(app), loops.http.clone(), stop.clone())));
+    let turns = loops.watch("http", LOOP_PATIENCE);
+    duties.spawn(named("http", http::serve(listener, Arc::new(app), turns, stop.clone())));
     observers.apply(config);
 
     let mut daemon = Daemon {
@@ -386,17 +397,10 @@ fn receivers_of(config: &Config) -> Receivers {
 
 impl Daemon {
     fn spawn_housekeeping(&mut self) {
-        let Loops { pager, outbox, http, gauges } = &self.loops;
-        let of_loop = |name, turns: &Turns| {
-            let turns = turns.clone();
-            Duty::of_loop(name, move || turns.count(), LOOP_PATIENCE)
-        };
+        let (gauges, pruning) = (self.loops.watch("gauges", LOOP_PATIENCE), self.loops.watch("pruning", WORK_PATIENCE));
+        let loops = std::mem::take(&mut self.loops).0.into_iter();
         let mut watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
-        watched.extend([of_loop("pager", pager), of_loop("http", http), of_loop("gauges", gauges)]);
-        // Of several replicas only the one that leads has an outbox to drain.
-        if !self.is_one_of_several {
-            watched.push(of_loop("outbox", outbox));
-        }
+        watched.extend(loops.map(|(name, turns, patience)| Duty::of_loop(name, move || turns.count(), patience)));
         let (notifier, stop) = (Arc::clone(&self.notifier), self.stop.clone());
         self.duties.spawn(async move {
             notifier.watch(watched, stop.clone()).await;
@@ -404,8 +408,8 @@ impl Daemon {
             stop.cancelled().await;
             "watchdog"
         });
-        self.duties.spawn(named("gauges", self.gauges()));
-        self.duties.spawn(named("pruning", self.pruning()));
+        self.duties.spawn(named("gauges", self.gauges(gauges)));
+        self.duties.spawn(named("pruning", self.pruning(pruning)));
     }
 
     fn engine_duty(&self) -> Duty {
@@ -432,10 +436,9 @@ impl Daemon {
         })
     }
 
-    fn gauges(&self) -> impl Future<Output = ()> + use<> {
+    fn gauges(&self, turns: Turns) -> impl Future<Output = ()> + use<> {
         let (engine, reader) = (self.engine.clone(), self.store.reader().clone());
         let (metrics, clock, stop) = (Arc::clone(&self.metrics), self.clock, self.stop.clone());
-        let turns = self.loops.gauges.clone();
         let work = async move {
             let mut round = tokio::time::interval(GAUGE_INTERVAL);
             loop {
@@ -455,12 +458,12 @@ impl Daemon {
         }
     }
 
-    fn pruning(&self) -> impl Future<Output = ()> + use<> {
+    fn pruning(&self, turns: Turns) -> impl Future<Output = ()> + use<> {
         let (store, clock, stop) = (self.store.clone(), self.clock, self.stop.clone());
         let work = async move {
             let mut round = tokio::time::interval(PRUNE_INTERVAL);
             loop {
-                round.tick().await;
+                turns.while_waiting(round.tick()).await;
                 match store.prune(clock.now() - RETENTION).await {
                     Ok(pruned) => tracing::debug!(?pruned, "old records pruned"),
                     Err(error) => tracing::warn!(%error, "old records could not be pruned"),

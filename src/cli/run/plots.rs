@@ -4,6 +4,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Turns;
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::engine::Handle;
@@ -15,11 +16,12 @@ pub(super) async fn keep(
     engine: Handle,
     store: Store,
     mut events: broadcast::Receiver<Announcement>,
+    turns: Turns,
     stop: CancellationToken,
 ) {
     let work = async {
         loop {
-            match events.recv().await {
+            match turns.while_waiting(events.recv()).await {
                 Ok(event) => {
                     if let Some(alert) = worth_a_plot(&event) {
                         save(&engine, &store, &alert.workload, &alert.incident).await;

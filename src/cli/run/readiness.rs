@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::reload::InForce;
+use crate::clock::Turns;
 use crate::domain::id::WorkloadId;
 use crate::domain::response::readiness::{Met, Need, Readiness};
 use crate::engine::{Handle, Unavailable};
@@ -37,12 +38,13 @@ pub(super) async fn keep(
     engine: Handle,
     policy: watch::Receiver<Arc<InForce>>,
     metrics: Arc<Metrics>,
+    turns: Turns,
     stop: CancellationToken,
 ) {
     let work = async {
         let mut known: BTreeMap<WorkloadId, Known> = BTreeMap::new();
         let ids = || policy.borrow().config().workloads.keys().cloned().collect();
-        while turn(&engine, ids(), &metrics, &mut known).await.is_ok() {
+        while turn(&engine, ids(), &metrics, &turns, &mut known).await.is_ok() {
             sleep(TURN).await;
         }
         // The engine is gone, and the daemon with it in a moment.
@@ -55,9 +57,11 @@ async fn turn(
     engine: &Handle,
     ids: BTreeSet<WorkloadId>,
     metrics: &Metrics,
+    turns: &Turns,
     known: &mut BTreeMap<WorkloadId, Known>,
 ) -> Result<(), Unavailable> {
     known.retain(|id, _| ids.contains(id));
+    turns.note();
     let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let round = ROUND.max(APART * count);
     for (place, id) in (1..).zip(ids) {
@@ -65,6 +69,7 @@ async fn turn(
         if known.get(&id).is_some_and(|known| known.next > now) {
             continue;
         }
+        turns.note();
         let Some(preview) = engine.preview(id.clone()).await? else { continue };
         let before = known.remove(&id);
         let looks = before.as_ref().map_or(0, |before| before.looks);

@@ -73,6 +73,8 @@ pub(super) struct Terms {
     pub(super) policy: watch::Receiver<Arc<InForce>>,
     pub(super) receivers: watch::Receiver<Receivers>,
     pub(super) clocks: Clocks,
+    /// Those of the outbox, and of waiting for it.
+    pub(super) turns: Turns,
 }
 
 impl Terms {
@@ -100,9 +102,9 @@ impl Terms {
 
     async fn serve(&self, role: &Role, over: &CancellationToken) {
         match role {
-            Role::Alone => over.cancelled().await,
-            Role::Standby { .. } => self.stand_by().await,
-            Role::Leader { term } => match self.begin(*term).await {
+            Role::Alone => self.turns.while_waiting(over.cancelled()).await,
+            Role::Standby { .. } => self.turns.while_waiting(self.stand_by()).await,
+            Role::Leader { term } => match self.turns.while_waiting(self.begin(*term)).await {
                 Ok(()) => self.lead(over).await,
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "the lead can't be taken");
@@ -133,8 +135,8 @@ impl Terms {
 
     /// Tells people, and notes what has arrived.
     async fn lead(&self, over: &CancellationToken) {
-        let drain =
-            notify::drain(&self.store, self.receivers.clone(), self.clocks.clone(), Turns::default(), over.clone());
+        let (receivers, clocks, turns) = (self.receivers.clone(), self.clocks.clone(), self.turns.clone());
+        let drain = notify::drain(&self.store, receivers, clocks, turns, over.clone());
         let note = async {
             loop {
                 sleep(NOTE_EVERY).await;

@@ -19,14 +19,21 @@ pub(crate) struct Fields<'a, 'i> {
     lost: RefCell<Lost>,
 }
 
-/// Keys of a section that were written and reported: what seems to be missing beside them may be one of them.
+/// Keys of a section that were written and reported, with their place, and keys that reported ones were most likely meant
+/// to be: what seems to be missing beside them may be one of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lost(Vec<String>);
+pub(crate) struct Lost(Vec<(String, Option<Place>)>);
 
 impl Lost {
     /// Whether one of these keys was written, and only can't be read.
     pub(crate) fn may_be(&self, keys: &[&str]) -> bool {
-        self.0.iter().any(|lost| keys.contains(&lost.as_str()))
+        self.0.iter().any(|(lost, _)| keys.contains(&lost.as_str()))
+    }
+
+    /// Those of these keys that were written, and only can't be read.
+    pub(crate) fn among(&self, keys: &[&'static str]) -> Vec<(Place, &'static str)> {
+        let place = |key: &str| self.0.iter().find(|(lost, _)| lost == key).and_then(|(_, place)| *place);
+        keys.iter().filter_map(|key| place(key).map(|place| (place, *key))).collect()
     }
 
     /// With those of a section that this one falls back on.
@@ -41,9 +48,10 @@ impl Fields<'_, '_> {
     pub(crate) fn take<T: Decode>(&self, name: &str, required: bool, cx: &mut Cx<'_>) -> Option<At<T>> {
         match self.table.get_key_value(name) {
             Some((key, value)) => {
-                let decoded = At::decode(&Node { name, key: cx.place(key), value }, cx);
+                let place = cx.place(key);
+                let decoded = At::decode(&Node { name, key: place, value }, cx);
                 if decoded.is_none() {
-                    self.lost.borrow_mut().0.push(name.to_owned());
+                    self.lost.borrow_mut().0.push((name.to_owned(), Some(place)));
                 }
                 decoded
             }
@@ -150,7 +158,8 @@ pub(crate) fn decode<S: Section>(node: &Node<'_, '_>, cx: &mut Cx<'_>) -> Option
     let before = cx.problems.count();
     let mut lost = Lost::default();
     for (key, value) in table {
-        lost.0.extend(report_stranger::<S>(&known, key.get_ref(), value.get_ref(), cx.place(key), cx));
+        let meant = report_stranger::<S>(&known, key.get_ref(), value.get_ref(), cx.place(key), cx);
+        lost.0.extend(meant.into_iter().map(|name| (name, None)));
     }
     let fields = Fields { table, key: node.key, lost: RefCell::new(lost) };
     let section = S::read(&fields, cx);

@@ -24,6 +24,8 @@ const RELEASES: &str = "releases";
 /// The symlink that names the current release, likewise.
 const CURRENT: &str = "current";
 
+/// The keys that say where a workload runs.
+const PLACES: [&str; 3] = ["release_dir", "command", "kubernetes"];
 /// How long one of the operator's commands may run; the limit for hooks.
 const COMMAND_TIMEOUT: Span = Span::from_secs(60);
 
@@ -55,14 +57,12 @@ pub(super) fn resolve(
     raw: &raw::workload::Workload,
     strategy: Strategy,
 ) -> Option<Resolved> {
-    let mut places = vec![
-        ("release_dir", raw.release_dir.as_ref().map(|at| at.key)),
-        ("command", raw.command.as_ref().map(|at| at.key)),
-        ("kubernetes", raw.kubernetes.as_ref().map(|at| at.key)),
-    ];
-    places.retain(|(_, key)| key.is_some());
-    places.sort_by_key(|(_, key)| *key);
-    if let [_, (name, Some(later)), ..] = places.as_slice() {
+    let mut places = raw.lost.among(&PLACES);
+    places.extend(raw.release_dir.as_ref().map(|at| (at.key, "release_dir")));
+    places.extend(raw.command.as_ref().map(|at| (at.key, "command")));
+    places.extend(raw.kubernetes.as_ref().map(|at| (at.key, "kubernetes")));
+    places.sort_unstable();
+    if let [_, (later, name), ..] = places.as_slice() {
         r.problems
             .wrong(*later, format!("`{name}` is a second place for this workload"))
             .hint("a workload runs in one place: keep one of `release_dir`, `command` and `kubernetes`");
@@ -77,7 +77,7 @@ pub(super) fn resolve(
     if let Some(kubernetes) = &raw.kubernetes {
         return kubernetes::resolve(r, kubernetes, strategy);
     }
-    if !raw.lost.may_be(&["release_dir", "command", "kubernetes"]) {
+    if !raw.lost.may_be(&PLACES) {
         r.problems
             .absent(key, format!("nothing says where the workload `{workload}` runs"))
             .hint("write `release_dir = { path = \"/srv/…\", unit = \"….service\" }`, `command = { … }` or `kubernetes = { … }`");
@@ -229,8 +229,15 @@ fn restart(
     unit: &Option<At<String>>,
     lost: &Lost,
 ) -> Restart {
+    let mut given = lost.among(&["restart", "unit"]);
+    given.extend(argv.as_ref().map(|at| (at.key, "restart")));
+    given.extend(unit.as_ref().map(|at| (at.key, "unit")));
+    given.sort_unstable();
+    if let [_, (later, _)] = given.as_slice() {
+        r.problems.wrong(*later, "`restart` and `unit` together").hint("one of them restarts the process: keep that");
+    }
     match (argv, unit) {
-        (Some(argv), None) => return Restart::Command(argv.value.0.clone()),
+        (Some(argv), _) => return Restart::Command(argv.value.0.clone()),
         (None, Some(unit)) => {
             let name = &unit.value;
             let legal = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
@@ -244,12 +251,6 @@ fn restart(
                     .hint("it is made of letters, digits and :-_.\\@");
             }
             return Restart::Unit(name.clone());
-        }
-        (Some(argv), Some(unit)) => {
-            let later = argv.key.max(unit.key);
-            r.problems
-                .wrong(later, "`restart` and `unit` together")
-                .hint("one of them restarts the process: keep that");
         }
         (None, None) if !lost.may_be(&["restart", "unit"]) => {
             r.problems

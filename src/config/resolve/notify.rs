@@ -16,8 +16,8 @@ use crate::domain::id::ReceiverName;
 /// Where PagerDuty takes events, Events API v2.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 
-/// The keys that give a receiver its address, or seem to.
-const ADDRESSES: [&str; 10] = [
+/// The keys that give a receiver its address.
+const ADDRESSES: [&str; 8] = [
     "webhook",
     "webhook_file",
     "slack",
@@ -26,9 +26,10 @@ const ADDRESSES: [&str; 10] = [
     "pagerduty_file",
     "alertmanager",
     "alertmanager_file",
-    "routing_key_file",
-    "routing_key",
 ];
+
+/// Those that imply PagerDuty's, or seem to.
+const ROUTING: [&str; 2] = ["routing_key_file", "routing_key"];
 
 /// The kinds, as a hint lists them.
 const KINDS: &str = "write one of `webhook`, `slack`, `pagerduty`, `alertmanager`";
@@ -64,14 +65,17 @@ pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Rec
     let http = Arc::new(http::resolve(r, &raw.http));
     let written = written(raw);
     let Some(first) = written.first() else {
-        if !raw.lost.may_be(&ADDRESSES) {
+        if !raw.lost.may_be(&ADDRESSES) && !raw.lost.may_be(&ROUTING) {
             r.problems.absent(entry.key, format!("the receiver `{}` has no address", entry.name)).hint(KINDS);
         }
         return None;
     };
-    for second in &written[1..] {
+    let mut given: Vec<_> = written.iter().map(|written| (written.place, written.name)).collect();
+    given.extend(raw.lost.among(&ADDRESSES));
+    given.sort_unstable();
+    for (place, name) in &given[1..] {
         r.problems
-            .wrong(second.place, format!("`{}` beside `{}`", second.name, first.name))
+            .wrong(*place, format!("`{name}` beside `{}`", given[0].1))
             .hint("a receiver speaks one of them, and its address is written once");
     }
     for (key, field, owner, speaks) in [
@@ -104,7 +108,7 @@ fn kind(r: &mut Resolver<'_>, raw: &Notify, written: &Written<'_>) -> Option<Rec
         Speaks::Alertmanager => ReceiverKind::Alertmanager { url },
         Speaks::PagerDuty => {
             let Some(key) = &raw.routing_key_file else {
-                if !raw.lost.may_be(&["routing_key_file", "routing_key"]) {
+                if !raw.lost.may_be(&ROUTING) {
                     r.problems
                         .absent(written.place, "`pagerduty` without `routing_key_file`")
                         .hint("the file holds the integration's routing key");

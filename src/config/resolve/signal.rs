@@ -188,7 +188,11 @@ impl Signals {
             }
             return None;
         };
-        if let Some((key, second)) = ways.get(1) {
+        let damaged = raw.lost.among(&WAYS).into_iter().map(|(key, name)| (key, Way::of(name)));
+        let mut all: Vec<_> = ways.iter().copied().chain(damaged).collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(_, way)| *way);
+        if let [(_, way), (key, second), ..] = all.as_slice() {
             r.problems
                 .wrong(*key, format!("`{}` beside `{}`", second.key(), way.key()))
                 .hint("a signal is computed in one way: keep one of them");
@@ -427,6 +431,18 @@ impl Way {
             Way::Gauge => "gauge",
             Way::Rate => "counter",
             Way::Query => "promql",
+        }
+    }
+
+    /// The way that one of [`WAYS`] belongs to.
+    fn of(key: &str) -> Self {
+        match key {
+            "histogram" => Way::Histogram,
+            "summary" => Way::Summary,
+            "gauge" => Way::Gauge,
+            "counter" => Way::Rate,
+            "promql" => Way::Query,
+            _ => Way::Ratio,
         }
     }
 }

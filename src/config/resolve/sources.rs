@@ -19,6 +19,9 @@ use crate::config::source::Place;
 use crate::config::suggest;
 use crate::domain::id::InstanceId;
 
+/// The keys that give addresses, each in its own way.
+const ADDRESSES: [&str; 4] = ["port", "url", "urls", "sd_file"];
+
 /// Where exposition pages are, by Prometheus' convention.
 pub(super) const METRICS_PATH: &str = "/metrics";
 
@@ -205,20 +208,18 @@ impl Written<'_> {
     }
 
     fn check_ways(&self, r: &mut Resolver<'_>) {
-        let ways = [
-            ("port", self.port.map(|at| at.key)),
-            ("url", self.url.map(|at| at.key)),
-            ("urls", self.urls.map(|at| at.key)),
-            ("sd_file", self.sd_file.map(|at| at.key)),
-        ];
-        let mut given: Vec<_> = ways.into_iter().filter_map(|(name, key)| key.map(|key| (key, name))).collect();
+        let mut given = self.lost.among(&ADDRESSES);
+        given.extend(self.port.map(|at| (at.key, "port")));
+        given.extend(self.url.map(|at| (at.key, "url")));
+        given.extend(self.urls.map(|at| (at.key, "urls")));
+        given.extend(self.sd_file.map(|at| (at.key, "sd_file")));
         given.sort_unstable();
         for (key, name) in given.iter().skip(1) {
             r.problems
                 .wrong(*key, format!("`{name}` beside `{}`", given[0].1))
                 .hint("the addresses are given in one way: keep one of them");
         }
-        if given.is_empty() && !self.instances_have_own && !self.lost.may_be(&["port", "url", "urls", "sd_file"]) {
+        if given.is_empty() && !self.instances_have_own && !self.lost.may_be(&ADDRESSES) {
             let section = self.section;
             r.problems
                 .absent(self.key, format!("`{section}` has no address"))

@@ -141,12 +141,15 @@ impl Controller {
     }
 
     fn approve(&mut self, by: String, id: &IncidentId, now: Timestamp, out: &mut Output) -> Reply {
-        match self.open_incident(id)? {
-            Phase::AwaitingApproval => {
+        let approved = self.state.incident.as_ref().and_then(|incident| incident.approved.as_deref());
+        match (self.open_incident(id)?, approved) {
+            (Phase::AwaitingApproval, Some(earlier)) => Ok(self
+                .accepted(&format!("approved already, by {earlier}: the rollback begins unless another guard holds"))),
+            (Phase::AwaitingApproval, None) => {
                 self.record(Event::Approved { by }, now, out);
                 Ok(self.accepted("approved: the rollback begins unless another guard holds"))
             }
-            phase => Err(Refusal::Conflict(format!("{id} does not wait for approval: it is {phase}"))),
+            (phase, _) => Err(Refusal::Conflict(format!("{id} does not wait for approval: it is {phase}"))),
         }
     }
 
