@@ -44,7 +44,7 @@ fn main() -> Result<(), Failure> {
             let page = if is_small { page::small_page() } else { page::page() };
             peers::serve(number("--targets", 1).unwrap_or(1), &page)
         }
-        Some("first") => first::renew(),
+        Some("first") => first::renew(arguments.get(2).ok_or("which program?")?),
         _ => compare(number("--targets", 400).unwrap_or(400), number("--rounds", 6).unwrap_or(6)),
     }
 }
