@@ -172,9 +172,10 @@ impl Actuator for Hands {
             StepKind::RestoreTemplate { object, expect, source, to: _ } => {
                 cluster::restore_template(way, object, expect, source, limit).await
             }
-            StepKind::RestoreSetting { object, setting, expect, content, release } => {
-                let what = cluster::Restored { workload, object, setting, expect: expect.as_ref(), content, release };
-                cluster::restore_setting(way, self.store(), what, limit).await
+            StepKind::RestoreSetting { object, setting, expect, content, release, unless_at } => {
+                let expect = expect.as_ref();
+                let what = cluster::Restored { workload, object, setting, expect, content, release };
+                cluster::restore_setting(way, self.store(), what, unless_at.as_ref(), limit).await
             }
             StepKind::Scale { object, expect, replicas, only_from } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };

@@ -180,12 +180,12 @@ pub trait Actuator: Send + Sync + 'static {
 
 /// What is kept of workloads' settings, by their content. What it is made of is its keeper's business.
 pub trait Shelf: std::fmt::Debug + Send + Sync + 'static {
-    /// Adds contents to those of a workload, and lets go of those that are not needed any more.
+    /// Adds contents to those of a workload, and lets go of those that are not needed any more, where that is said.
     fn put(
         &self,
         workload: WorkloadId,
         contents: BTreeMap<ContentId, Vec<u8>>,
-        needed: BTreeSet<ContentId>,
+        needed: Option<BTreeSet<ContentId>>,
     ) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// Finds one of a workload's contents, wherever it was put.

@@ -338,7 +338,7 @@ impl AttemptBlock {
                 Purpose::First => "to the last known good release",
                 Purpose::Retry => "the same release once more",
                 Purpose::OlderKnownGood => "one hop to an older known good release",
-                Purpose::Whole => "its instances back, for a human to take over",
+                Purpose::Whole => "as it was before, for a human to take over",
             },
             from: attempt.from.to_string(),
             to: attempt.to.to_string(),

@@ -16,17 +16,17 @@ pub(super) fn is_full(bytes: usize) -> String {
     format!("the settings of its releases have {bytes} bytes, more than the {MOST_BYTES} that are kept of a workload")
 }
 
-/// Adds contents and lets go of those that are not needed.
+/// Adds contents and lets go of those that are not needed, where that is said.
 pub(super) fn put(
     connection: &mut Connection,
     workload: &str,
     contents: &BTreeMap<ContentId, Vec<u8>>,
-    needed: &BTreeSet<ContentId>,
+    needed: Option<&BTreeSet<ContentId>>,
 ) -> Result<(), StoreError> {
     let keeping = StoreError::failed("keeping settings");
     let transaction = connection.transaction().map_err(&keeping)?;
     for known in known(&transaction, workload)? {
-        if !needed.contains(&known) {
+        if needed.is_some_and(|needed| !needed.contains(&known)) {
             transaction
                 .execute("DELETE FROM shelf WHERE workload = ?1 AND content = ?2", params![workload, known.as_str()])
                 .map_err(&keeping)?;
@@ -85,7 +85,7 @@ mod tests {
         let books = Books::alone(store);
         let put = async |contents: &[(&str, usize)], needed: &[&str]| {
             let contents = contents.iter().map(|(name, bytes)| (id(name), vec![7; *bytes])).collect();
-            books.put("shop".into(), contents, needed.iter().map(|name| id(name)).collect()).await
+            books.put("shop".into(), contents, Some(needed.iter().map(|name| id(name)).collect())).await
         };
         let find = async |workload: &str, name: &str| books.find(workload.into(), id(name)).await.unwrap();
         put(&[("a", 10), ("b", 20)], &["a", "b"]).await.unwrap();

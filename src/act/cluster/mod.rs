@@ -76,15 +76,27 @@ pub(super) async fn scale(
     within(way, object, &Change::Replicas { expect, number }, limit).await
 }
 
-/// Puts what a release names back as it was with it, if nobody changed it since.
+/// Puts what a release names back as it was with it, if nobody changed it since, and the workload is not at the release to
+/// which what it says belongs, where one is named.
 pub(super) async fn restore_setting(
     way: Way<'_>,
     store: Option<Store<'_>>,
     what: Restored<'_>,
+    unless_at: Option<&RevisionId>,
     limit: Duration,
 ) -> Outcome {
     let Some(store) = store else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
-    on(way, what.object, limit, |client| async move { setting::restore(&client, store, what).await }).await
+    let work = |client: Client| async move {
+        if let Some(release) = unless_at {
+            match write::is_at(&Place::new(client.clone(), what.object), release).await {
+                Ok(true) => return Outcome::Conflict(format!("{} is at {release}, to which it belongs", what.object)),
+                Ok(false) => {}
+                Err(outcome) => return outcome,
+            }
+        }
+        setting::restore(&client, store, what).await
+    };
+    on(way, what.object, limit, work).await
 }
 
 /// Keeps what the release in place names.

@@ -202,7 +202,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
             (object, Rehearsal::Write(change), rights::to_restore(object.kind).into())
         }
-        StepKind::RestoreSetting { object, setting, expect, content, release } => {
+        StepKind::RestoreSetting { object, setting, expect, content, release, unless_at: _ } => {
             let what = Restored { workload, object, setting, expect: expect.as_ref(), content, release };
             (object, Rehearsal::Setting(what), rights::to_restore_setting(setting.kind).into())
         }

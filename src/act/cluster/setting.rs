@@ -71,6 +71,20 @@ impl Restored<'_> {
         store.keyring.open(self.setting.kind, self.content, &bytes).map_err(lost)
     }
 
+    /// Keeps what is about to be written over, so that it can be put forward again. Where that fails the write is made all the
+    /// same: it is what brings the good release back.
+    async fn keep_before(&self, map: &DynamicObject, store: Store<'_>) {
+        let Some(id) = self.expect else { return };
+        let Ok(bytes) = store.keyring.close(self.setting.kind, id, &Content::of(map)) else { return };
+        if bytes.len() > LARGEST {
+            return;
+        }
+        let kept = store.shelf.put(self.workload.clone(), [(id.clone(), bytes)].into(), None).await;
+        if let Err(error) = kept {
+            tracing::warn!(what = %self.setting, %error, "what is written over could not be kept");
+        }
+    }
+
     fn elsewhere(&self) -> Outcome {
         Outcome::Conflict(format!(
             "{} in {} says something else than while the release was judged: somebody changed it, and it is left alone",
@@ -111,7 +125,12 @@ async fn attempt(client: &Client, store: Store<'_>, what: Restored<'_>, earnest:
             Standing::Before(map) if map.data.get("immutable") == Some(&Value::Bool(true)) => {
                 return Err(immutable(what));
             }
-            Standing::Before(map) => write(&api, (what.setting.kind, map), &content, earnest).await.err(),
+            Standing::Before(map) => {
+                if earnest == Earnest::Write {
+                    what.keep_before(map, store).await;
+                }
+                write(&api, (what.setting.kind, map), &content, earnest).await.err()
+            }
             Standing::Gone => create(&api, what, &content, earnest).await.err(),
         };
         let Some(error) = error else { return Ok(Outcome::Applied) };
@@ -240,7 +259,7 @@ pub(in crate::act) async fn keep(
             }
         }
     }
-    store.shelf.put(workload.clone(), contents, needed).await.map_err(|error| error.0)?;
+    store.shelf.put(workload.clone(), contents, Some(needed)).await.map_err(|error| error.0)?;
     Ok(unkept)
 }
 

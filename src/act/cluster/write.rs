@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::object::{Change, Earnest, Place, Read, template_change};
 use crate::cluster::describe;
+use crate::domain::id::RevisionId;
 use crate::domain::response::plan::Outcome;
 
 /// Writes that may miss because somebody scaled meanwhile.
@@ -113,6 +114,19 @@ fn operations(read: &Read, change: &Change, goal: &Goal) -> Vec<Value> {
         }
         (Change::Template { .. }, Some((_, after))) => template_change(read, after),
         (Change::Template { .. }, None) => Vec::new(),
+    }
+}
+
+/// Whether a workload has the template of a release. What is not kept any more is not in place.
+///
+/// # Errors
+/// That is not known, or the workload is gone.
+pub(super) async fn is_at(place: &Place<'_>, release: &RevisionId) -> Result<bool, Outcome> {
+    let read = place.read().await?;
+    match place.template_of(release).await {
+        Ok(template) => Ok(read.template == template),
+        Err(Outcome::Denied(_)) => Ok(false),
+        Err(outcome) => Err(outcome),
     }
 }
 

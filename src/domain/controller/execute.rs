@@ -287,9 +287,10 @@ impl Controller {
             deadline: self.policy.deadline,
             healthy_since: self.healthy_since,
             looked_at: self.releases.as_ref().map(|(seen, _)| *seen),
-            is_untouched: self.view().is_ok_and(|view| is_untouched(view, last)),
+            is_untouched: !self.is_apart() && self.view().is_ok_and(|view| is_untouched(view, last)),
             may_be_down: self.may_be_down(),
             down: self.left_down().map(|down| down.desired.clone()),
+            apart: self.bound_apart().cloned(),
         }
     }
 

@@ -7,7 +7,7 @@
 use super::{Controller, Input, MAX_TRANSITIONS, Output, Reply};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Closing, Event, Goal};
-use crate::domain::incident::state::{Incident, Progress, WorkloadState};
+use crate::domain::incident::state::{Incident, Progress, WorkloadState, difference};
 use crate::domain::response::ending::{giving_back, must_go_to};
 use crate::domain::response::guard::FleetView;
 use crate::domain::response::plan::{Plan, Purpose};
@@ -99,6 +99,10 @@ impl Controller {
         // Whoever paused it decides when it goes on.
         let is_paused = self.state.paused.is_some();
         match incident.progress.clone() {
+            // Nobody looks at what its release waits for.
+            Progress::Running { step, .. } if is_judged(&plan, step) && self.is_apart() => {
+                self.fail("it left the policy".to_owned(), Vec::new(), now, out)
+            }
             Progress::Running { step, .. } if is_judged(&plan, step) => self.close_forgotten(now, out),
             progress @ Progress::Running { .. } => match self.too_late_to_resume(&plan, &progress, now) {
                 Some((step, outcome)) => self.record(Event::StepFinished { step, outcome }, now, out),
@@ -117,15 +121,15 @@ impl Controller {
             }
             Progress::Broken { reason } if plan.purpose == Purpose::Whole => {
                 let reason = format!("it left the policy, and could not be given its instances back: {reason}");
-                self.record(Event::Escalated { reason, grounds: None }, now, out)
+                self.escalate_forgotten(reason, now, out)
             }
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
             Progress::Idle if incident.phase == Phase::Escalated => {
                 // Those that it could not be given back are a human's business still.
-                let is_open = plan.purpose == Purpose::Whole && done < plan.steps.len();
+                let is_open = plan.purpose == Purpose::Whole && (done < plan.steps.len() || !incident.moved.is_empty());
                 !is_open && self.close_forgotten(now, out)
             }
-            Progress::Idle => match giving_back(&plan, done + 1, done, now + self.policy.deadline) {
+            Progress::Idle => match giving_back(&plan, (done + 1, done), &incident.moved, now + self.policy.deadline) {
                 Some(_) if is_paused => false,
                 Some(plan) => {
                     let goal = Goal { revision: plan.to.clone(), image: None, known_good_since: None };
@@ -140,7 +144,16 @@ impl Controller {
     }
 
     fn close_forgotten(&mut self, now: Timestamp, out: &mut Output) -> bool {
+        if self.is_apart() {
+            return self.escalate_forgotten("it left the policy in the middle of a rollback".to_owned(), now, out);
+        }
         self.record(Event::Closed { how: Closing::Forgotten }, now, out)
+    }
+
+    fn escalate_forgotten(&mut self, reason: String, now: Timestamp, out: &mut Output) -> bool {
+        let moved = self.state.incident.as_ref().map(|incident| incident.moved.as_slice()).unwrap_or_default();
+        let reason = difference(moved).map_or(reason.clone(), |difference| format!("{reason}; {difference}"));
+        self.record(Event::Escalated { reason, grounds: None }, now, out)
     }
 }
 

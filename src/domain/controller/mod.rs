@@ -332,6 +332,7 @@ impl Controller {
         self.state.incident.as_ref().is_some_and(|incident| {
             matches!(incident.phase, Phase::Started | Phase::Verifying | Phase::Failed)
                 || incident.progress != Progress::Idle
+                || self.is_apart()
         })
     }
 

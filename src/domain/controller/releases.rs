@@ -24,12 +24,24 @@ impl Controller {
             None => self.unplanned_change(view),
         };
         if let (Change::Theirs(by), Some(incident)) = (&change, &self.state.incident) {
+            let is_acting = incident.progress != Progress::Idle;
+            let is_being_made_whole = incident.plan.as_ref().is_some_and(|plan| plan.purpose == Purpose::Whole);
             match incident.phase {
-                // Theirs has no instance, by a hand of ours: it gets them before the incident is over.
-                Phase::Started | Phase::Verifying if self.left_down().is_some() => {
+                // Theirs has no instance, by a hand of ours, or settings that are not its own: it gets them before the
+                // incident is over.
+                Phase::Started | Phase::Held | Phase::Verifying
+                    if is_acting && (self.left_down().is_some() || (self.is_apart() && !is_being_made_whole)) =>
+                {
                     return self.fail(format!("{by} was put in its place meanwhile"), Vec::new(), now, out);
                 }
-                Phase::Failed if self.left_down().is_some() => return false,
+                Phase::Started | Phase::Held | Phase::Failed if self.left_down().is_some() || self.is_apart() => {
+                    return false;
+                }
+                // What could not be put forward is a human's business still.
+                Phase::Escalated if !incident.moved.is_empty() => {
+                    let (is_known, by) = (self.current_revision() == Some(by), by.clone());
+                    return !is_known && self.observe_release(by, false, now, out);
+                }
                 Phase::Suspected
                 | Phase::Detected
                 | Phase::Held

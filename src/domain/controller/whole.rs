@@ -1,10 +1,12 @@
-//! A workload that an attempt scaled down is given its instances back before it is left to a human: whatever release it is
-//! at by then, whole.
+//! A workload that an attempt scaled down is given its instances back before it is left to a human, and the settings that were
+//! put back ahead of a release are put forward again: whatever release it is at by then, whole.
 
 use super::{Controller, Output};
+use crate::domain::id::RevisionId;
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::Question;
 use crate::domain::incident::record::{Closing, Event, Goal};
+use crate::domain::incident::state;
 use crate::domain::observation::Orchestrated;
 use crate::domain::response::ladder;
 use crate::domain::response::plan::{Plan, Purpose, Step, StepKind};
@@ -14,7 +16,7 @@ use crate::domain::time::{Span, Timestamp};
 const TIMEOUT: Span = Span::from_secs(30);
 
 impl Controller {
-    /// Gives what is left down its instances back.
+    /// Gives what is left down its instances back, and first the settings that they come up with.
     pub(super) fn make_whole(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(plan) = self.revival(now) else { return false };
         let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
@@ -25,7 +27,7 @@ impl Controller {
     /// It has its instances back: from here on it is a human's, or was before.
     pub(super) fn hand_over(&mut self, plan: &Plan, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        if incident.knows(&plan.to) {
+        if incident.knows(&plan.to) || !incident.moved.is_empty() {
             let reason = ladder::revived(incident, &plan.to);
             self.asked.1 = Question::Revived;
             return self.escalate(reason, now, out);
@@ -46,26 +48,41 @@ impl Controller {
         plan.purpose != Purpose::Whole && object.is_some_and(|object| plan.scales_down(object))
     }
 
+    /// Whether settings were put back for a release that is not in place yet, and nobody else was left with that.
+    pub(super) fn is_apart(&self) -> bool {
+        let incident = self.state.incident.as_ref();
+        incident.is_some_and(|incident| incident.phase != Phase::Escalated && !incident.moved.is_empty())
+    }
+
+    /// What the workload is bound for, where that is so.
+    pub(super) fn bound_apart(&self) -> Option<&RevisionId> {
+        let incident = self.state.incident.as_ref().filter(|_| self.is_apart())?;
+        let desired = &self.view().ok()?.orchestrated.as_ref()?.desired;
+        incident.moved.iter().all(|moved| moved.to != *desired).then_some(desired)
+    }
+
     fn phase(&self) -> Option<Phase> {
         self.state.incident.as_ref().map(|incident| incident.phase)
     }
 
     fn revival(&self, now: Timestamp) -> Option<Plan> {
-        let down = self.left_down()?;
-        let last = self.state.incident.as_ref()?.plan.as_ref()?;
-        let kind = StepKind::Scale {
-            object: down.object.clone(),
-            expect: down.desired.clone(),
-            replicas: last.most_replicas().filter(|replicas| *replicas > 0)?,
-            only_from: Some(0),
-        };
-        Some(Plan {
+        let incident = self.state.incident.as_ref()?;
+        let last = incident.plan.as_ref()?;
+        let is_apart = last.purpose != Purpose::Whole && self.bound_apart().is_some();
+        let mut steps = if is_apart { state::forward(&incident.moved) } else { Vec::new() };
+        if let (Some(down), Some(replicas @ 1..)) = (self.left_down(), last.most_replicas()) {
+            let (object, expect) = (down.object.clone(), down.desired.clone());
+            let kind = StepKind::Scale { object, expect, replicas, only_from: Some(0) };
+            steps.push(Step { kind, timeout: TIMEOUT });
+        }
+        let desired = &self.view().ok()?.orchestrated.as_ref()?.desired;
+        (!steps.is_empty()).then(|| Plan {
             attempt: last.attempt + 1,
             purpose: Purpose::Whole,
             strategy: last.strategy,
             from: last.from.clone(),
-            to: down.desired.clone(),
-            steps: vec![Step { kind, timeout: TIMEOUT }],
+            to: desired.clone(),
+            steps,
             deadline: now + self.policy.deadline,
         })
     }

@@ -1,8 +1,10 @@
 //! Records fold into state by one legality table: the same live, after a restart, and for a report.
 
 mod incident;
+mod moved;
 mod owner;
 
+pub use moved::{MovedSetting, difference, forward};
 pub use owner::PausedOwner;
 
 use serde::{Deserialize, Serialize};
@@ -110,6 +112,9 @@ pub struct Incident {
     /// How many of the present plan's steps are done, those after it not being begun or not ended well.
     #[serde(default)]
     pub steps_done: u32,
+    /// Settings that were put back ahead of a release that is not in place yet, in the order in which that was begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MovedSetting>,
     /// When what happened.
     pub times: Times,
     /// When it entered its phase, or came to be held for its present reason.
@@ -419,6 +424,7 @@ impl WorkloadState {
         incident.take_in(record);
         self.note_in_ledger(&incident, record);
         owner::note(&mut self.owners_paused, &incident, record);
+        moved::note(&mut incident, record);
         incident.phase = next;
         let is_same = |(phase, hold): &(Phase, Option<Hold>)| {
             *phase == next

@@ -1,13 +1,15 @@
 //! How a plan is ended before its time: where between its steps the workload is whole, and what is left to be given back.
 
 use super::plan::{Plan, Purpose, Step, StepKind};
+use crate::domain::incident::state::{self, MovedSetting};
 use crate::domain::time::{Span, Timestamp};
 
 /// How long giving instances back may take.
 const TIMEOUT: Span = Span::from_secs(30);
 
 /// How many of a plan's steps must be done, where so many were begun, until the workload is whole: what was scaled down is
-/// scaled up again, and what was pointed at another release was started with it. No more than that is begun.
+/// scaled up again, what was pointed at another release was started with it, and settings belong to what is in place. No more
+/// than that is begun.
 #[must_use]
 pub fn must_go_to(plan: &Plan, begun: usize) -> usize {
     if plan.purpose == Purpose::Whole {
@@ -27,25 +29,35 @@ pub fn must_go_to(plan: &Plan, begun: usize) -> usize {
 }
 
 /// The plan that gives a workload the instances back that another took from it, where so many steps of that were begun and so
-/// many are done. Whoever gave it instances meanwhile meant that.
+/// many are done, and the settings that were put back ahead of their release. Whoever gave it instances meanwhile meant that.
 #[must_use]
-pub fn giving_back(plan: &Plan, begun: usize, done: usize, deadline: Timestamp) -> Option<Plan> {
+pub fn giving_back(
+    plan: &Plan,
+    (begun, done): (usize, usize),
+    moved: &[MovedSetting],
+    deadline: Timestamp,
+) -> Option<Plan> {
+    if plan.purpose == Purpose::Whole {
+        return None;
+    }
     let restored = |step: &Step| matches!(step.kind, StepKind::RestoreTemplate { .. });
     let is_at_goal = plan.steps.iter().take(done).any(restored);
     let release = if is_at_goal { &plan.to } else { &plan.from };
-    let kind = plan.steps.iter().take(begun).enumerate().find_map(|(index, step)| {
+    let up = plan.steps.iter().take(begun).enumerate().find_map(|(index, step)| {
         let up = end_of(plan, index, step).filter(|end| *end > done)?;
         let StepKind::Scale { object, replicas, .. } = &plan.steps.get(up - 1)?.kind else { return None };
         let (object, expect) = (object.clone(), release.clone());
         Some(StepKind::Scale { object, expect, replicas: *replicas, only_from: Some(0) })
-    })?;
-    Some(Plan {
+    });
+    let mut steps = state::forward(moved);
+    steps.extend(up.map(|kind| Step { kind, timeout: TIMEOUT }));
+    (!steps.is_empty()).then(|| Plan {
         attempt: plan.attempt + 1,
         purpose: Purpose::Whole,
         strategy: plan.strategy,
         from: plan.from.clone(),
         to: release.clone(),
-        steps: vec![Step { kind, timeout: TIMEOUT }],
+        steps,
         deadline,
     })
 }
@@ -62,11 +74,11 @@ fn end_of(plan: &Plan, index: usize, step: &Step) -> Option<usize> {
         StepKind::SwitchLink { instance: switched, .. } => {
             ends(&|kind| matches!(kind, StepKind::Restart { instance, .. } if instance == switched))
         }
+        StepKind::RestoreSetting { .. } => plan.turns_at().filter(|turn| *turn > index).map(|turn| turn + 1),
         StepKind::Scale { .. }
         | StepKind::Restart { .. }
         | StepKind::Command { .. }
         | StepKind::RestoreTemplate { .. }
-        | StepKind::RestoreSetting { .. }
         | StepKind::DeleteStuck { .. }
         | StepKind::PauseOwner { .. }
         | StepKind::PutBackOwner { .. }
@@ -131,7 +143,7 @@ mod tests {
     fn what_is_given_back_is_at_whichever_release_it_came_to() {
         let direct = direct();
         let back = |begun, done| {
-            let plan = giving_back(&direct, begun, done, Timestamp::default())?;
+            let plan = giving_back(&direct, (begun, done), &[], Timestamp::default())?;
             let StepKind::Scale { expect, replicas: 3, only_from: Some(0), .. } = &plan.steps[0].kind else {
                 panic!("{plan:?}")
             };
@@ -164,6 +176,10 @@ mod tests {
         assert_eq!(ends, [0, 2, 2, 4, 4]);
         let at_once = plan(Purpose::First, vec![switch("a"), switch("b"), restart("a"), restart("b")]);
         assert_eq!([must_go_to(&at_once, 0), must_go_to(&at_once, 1)], [0, 4]);
-        assert_eq!(giving_back(&at_once, 2, 1, Timestamp::default()), None, "a link leads to one release or the other");
+        assert_eq!(
+            giving_back(&at_once, (2, 1), &[], Timestamp::default()),
+            None,
+            "a link leads to one release or the other"
+        );
     }
 }

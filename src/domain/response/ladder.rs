@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::goal;
 use super::guard::{Ruling, Situation};
 use super::hold::Hold;
-use super::plan::{Plan, Purpose};
+use super::plan::{Plan, Purpose, StepKind};
 use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
 use crate::domain::id::RevisionId;
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Goal};
-use crate::domain::incident::state::{Incident, Pause, Smoke};
+use crate::domain::incident::state::{self, Incident, Pause, Smoke};
 use crate::domain::time::{Span, Timestamp};
 
 /// Attempts with the first goal, before one hop to an older one.
@@ -34,6 +34,9 @@ pub struct Footing {
     pub may_be_down: bool,
     /// What the workload is bound for, where the last attempt scaled it down and nobody scaled it up since.
     pub down: Option<RevisionId>,
+    /// What the workload is bound for, where settings were put back for another release that is not in place yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<RevisionId>,
 }
 
 /// The next thing to do.
@@ -43,7 +46,7 @@ pub enum Rung {
     Wait,
     /// Nothing, and why.
     Hold(Hold),
-    /// What has no instances gets them back.
+    /// What has no instances gets them back, and settings that were put back ahead of their release are put forward.
     Revive,
     /// Another attempt.
     Attempt(Purpose, Goal),
@@ -55,6 +58,28 @@ pub enum Rung {
 /// another's hand shows in the meantime. Without an attempt there is nothing to decide.
 #[must_use]
 pub fn next(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
+    match rung(situation, ruling, footing) {
+        Rung::Escalate(_) if can_be_put_forward(situation, footing) => Rung::Revive,
+        Rung::Escalate(reason) => Rung::Escalate(with_difference(reason, situation.incident)),
+        rung => rung,
+    }
+}
+
+/// Before a human has it, settings are as before. What could not be begun by as long as an attempt may take stays as it is.
+fn can_be_put_forward(situation: &Situation<'_>, footing: &Footing) -> bool {
+    let incident = situation.incident;
+    let is_open = incident.plan.as_ref().is_some_and(|plan| plan.purpose != Purpose::Whole);
+    is_open && footing.apart.is_some() && situation.now.since(incident.phase_since) <= footing.deadline.times(2)
+}
+
+fn with_difference(reason: String, incident: &Incident) -> String {
+    match state::difference(&incident.moved) {
+        Some(difference) => format!("{reason}; {difference}"),
+        None => reason,
+    }
+}
+
+fn rung(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
     let incident = situation.incident;
     let Some(last) = &incident.plan else { return Rung::Wait };
     if incident.phase == Phase::Failed && situation.now.since(incident.phase_since) < situation.limits.interval {
@@ -69,7 +94,7 @@ pub fn next(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Ru
         return Rung::Hold(hold.clone());
     }
     // What has no instance does not wait for an attempt that can't be made, nor for one that somebody made needless.
-    if is_stuck_down(incident, footing) {
+    if is_stuck_down(incident, footing) || is_apart_elsewhere(incident, last, footing) {
         return Rung::Revive;
     }
     match is_still_called_for(situation, last, footing) {
@@ -118,11 +143,21 @@ pub fn paused(pause: &Pause) -> Hold {
     Hold::Paused { by: pause.by.clone() }
 }
 
-/// Why a human takes over what has its instances back.
+/// Why a human takes over what has its instances back, or its settings.
 #[must_use]
 pub fn revived(incident: &Incident, at: &RevisionId) -> String {
     let trouble = incident.trouble.as_deref().unwrap_or_default();
-    format!("{trouble}; it has its instances back, at {at}")
+    let steps = incident.plan.as_ref().map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    let has = |is: &dyn Fn(&StepKind) -> bool| steps.iter().any(|step| is(&step.kind));
+    let mut told = vec![trouble.to_owned()];
+    if has(&|kind| matches!(kind, StepKind::RestoreSetting { .. })) {
+        let but = if incident.moved.is_empty() { "" } else { "other " };
+        told.push(format!("its {but}settings are as before, but for what somebody else wrote since"));
+    }
+    if has(&|kind| matches!(kind, StepKind::Scale { .. })) {
+        told.push(format!("it has its instances back, at {at}"));
+    }
+    with_difference(told.join("; "), incident)
 }
 
 fn is_an_operators(hold: &Hold) -> bool {
@@ -140,6 +175,12 @@ fn still_holds(ruling: &Ruling) -> Option<&Hold> {
 fn is_stuck_down(incident: &Incident, footing: &Footing) -> bool {
     let is_held = matches!(incident.hold, Some(Hold::Preflight { .. }));
     footing.down.as_ref().is_some_and(|desired| is_held || !incident.knows(desired))
+}
+
+/// Whether somebody put another release in place of the one that settings were put back for.
+fn is_apart_elsewhere(incident: &Incident, last: &Plan, footing: &Footing) -> bool {
+    let elsewhere = footing.apart.as_ref().is_some_and(|desired| !incident.knows(desired));
+    elsewhere && last.purpose != Purpose::Whole
 }
 
 /// Whether another attempt is still called for. Where the attempt before left nothing behind, the release in place may

@@ -78,6 +78,29 @@ impl Plan {
         gates.flatten().collect()
     }
 
+    /// The step that takes the release back: what was put back before it belongs to the goal from then on. None of a plan
+    /// that does not go back to any.
+    #[must_use]
+    pub fn turns_at(&self) -> Option<usize> {
+        let first = |is: &dyn Fn(&StepKind) -> bool| self.steps.iter().position(|step| is(&step.kind));
+        match self.purpose {
+            Purpose::Whole => None,
+            Purpose::First | Purpose::Retry | Purpose::OlderKnownGood => {
+                let turns =
+                    |kind: &StepKind| matches!(kind, StepKind::RestoreTemplate { .. } | StepKind::SwitchService { .. });
+                // A canary is scaled down.
+                first(&turns).or_else(|| first(&|kind| matches!(kind, StepKind::Scale { .. })))
+            }
+        }
+    }
+
+    /// Whether that gives the workload another template.
+    #[must_use]
+    pub fn turns_by_template(&self) -> bool {
+        let step = self.turns_at().and_then(|index| self.steps.get(index));
+        step.is_some_and(|step| matches!(step.kind, StepKind::RestoreTemplate { .. }))
+    }
+
     /// What is done, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<&StepKind> {
@@ -118,7 +141,8 @@ pub enum Purpose {
     Retry,
     /// One hop to an older release that was known good.
     OlderKnownGood,
-    /// No release is gone back to: what an attempt scaled down gets its instances back, for a human to take over.
+    /// No release is gone back to: what an attempt scaled down gets its instances back, and the settings that it put back are
+    /// put forward again, for a human to take over.
     Whole,
 }
 
@@ -130,7 +154,7 @@ impl Purpose {
             Purpose::First => "the last known good release",
             Purpose::Retry => "the same release once more",
             Purpose::OlderKnownGood => "one hop to an older known good release",
-            Purpose::Whole => "its instances back, for a human to take over",
+            Purpose::Whole => "as it was before, for a human to take over",
         }
     }
 }
@@ -226,6 +250,9 @@ pub enum StepKind {
         content: ContentId,
         /// The release with which it was so.
         release: RevisionId,
+        /// Only while the workload has not the template of this release, to which belongs what it says now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unless_at: Option<RevisionId>,
     },
     /// Set how many pods a workload in a cluster should have, only while it has the template of `expect`. Safe to do
     /// twice.

@@ -233,14 +233,14 @@ impl Shelf for Books {
         &self,
         workload: WorkloadId,
         contents: BTreeMap<ContentId, Vec<u8>>,
-        needed: BTreeSet<ContentId>,
+        needed: Option<BTreeSet<ContentId>>,
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
             if let Some(shared) = &self.shared {
                 let record = shared.maps.name(&workload);
-                shared.shelves.put(&record, &contents, &needed).await.map_err(JournalError)?;
+                shared.shelves.put(&record, &contents, needed.as_ref()).await.map_err(JournalError)?;
             }
-            let put = move |connection: &mut _| shelf::put(connection, workload.as_str(), &contents, &needed);
+            let put = move |connection: &mut _| shelf::put(connection, workload.as_str(), &contents, needed.as_ref());
             Ok(self.store.writer.call(put).await?)
         }
         .boxed()

@@ -30,12 +30,12 @@ impl Shelves {
         Self(Api::namespaced(client, namespace))
     }
 
-    /// Adds contents to those under a name, and lets go of those that are not needed.
+    /// Adds contents to those under a name, and lets go of those that are not needed, where that is said.
     pub(super) async fn put(
         &self,
         record: &str,
         contents: &BTreeMap<ContentId, Vec<u8>>,
-        needed: &BTreeSet<ContentId>,
+        needed: Option<&BTreeSet<ContentId>>,
     ) -> Result<(), String> {
         let name = kept_name(record);
         let mut last = String::new();
@@ -48,7 +48,9 @@ impl Shelves {
             });
             let kept = map.binary_data.get_or_insert_default();
             let before = kept.clone();
-            kept.retain(|content, _| needed.contains(&ContentId::new(content)));
+            if let Some(needed) = needed {
+                kept.retain(|content, _| needed.contains(&ContentId::new(content)));
+            }
             kept.extend(contents.iter().map(|(content, body)| (content.as_str().to_owned(), ByteString(body.clone()))));
             if !is_new && *kept == before {
                 return Ok(());

@@ -231,7 +231,7 @@ fn what_a_release_named_is_found_by_a_replica_that_never_saw_it() {
         let (one, other) = (Writer::new(cluster), Writer::new(cluster));
         let id = |text: &str| ContentId::new(text);
         let put = async |name: &str, bytes: usize, needed: &[&str]| {
-            let needed = needed.iter().map(|name| id(name)).collect();
+            let needed = Some(needed.iter().map(|name| id(name)).collect());
             one.books.put("shop".into(), [(id(name), vec![7; bytes])].into(), needed).await
         };
         put("a", 10, &["a"]).await.unwrap();

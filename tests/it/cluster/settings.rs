@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::manifests::Account;
 use super::namespace::{Cluster, Needs, deployment, on_cluster};
+use super::proxy::{Ask, Fault, Proxy, status};
 use super::rolling::{on_errors, template};
 use super::watch::Watch;
 
@@ -61,6 +63,17 @@ async fn release(cluster: &Cluster, image: &str, map: &str) {
 pub(super) async fn behaviour(cluster: &Cluster, name: &str) -> Option<String> {
     let map = cluster.api::<ConfigMap>().get_opt(name).await.unwrap()?;
     map.data?.remove("BEHAVIOUR")
+}
+
+fn give(object: &ClusterObject, setting: &Setting, (expect, content): (Option<ContentId>, &ContentId)) -> StepKind {
+    StepKind::RestoreSetting {
+        object: object.clone(),
+        setting: setting.clone(),
+        expect,
+        content: content.clone(),
+        release: "v1".into(),
+        unless_at: None,
+    }
 }
 
 /// A daemon that knows the good release and what it names.
@@ -152,6 +165,76 @@ fn what_a_human_wrote_in_the_middle_of_it_stays_and_the_rollback_is_held() {
     });
 }
 
+/// In its middle it is killed, and goes on.
+#[test]
+fn where_the_template_is_refused_the_configmap_says_again_what_it_said() {
+    on_cluster(Needs::Pods, async |cluster| {
+        create(cluster, "shop-config", "rate20").await;
+        cluster.create::<Deployment>(shop("shop:v1", "shop-config")).await;
+        cluster.rolled_out("shop").await;
+        let proxy = Proxy::before(cluster.client()).await;
+        let behind = cluster.with(proxy.path().to_owned());
+        let mut watch = watch(&behind).await;
+        let refused = || {
+            let no = status(StatusCode::FORBIDDEN, "Forbidden", "the template stays as it is");
+            Fault::Answer(StatusCode::FORBIDDEN, no)
+        };
+        proxy.next(Ask::Write, "deployments", [refused(), refused()]);
+        change(cluster, "shop-config", "errors40").await;
+        cluster.set_image("shop", "shop:v2").await;
+        let bad = cluster.rolled_out("shop").await;
+        let went_back = async |_: &Watch| behaviour(cluster, "shop-config").await.as_deref() == Some("rate20");
+        watch.until("put back", went_back).await;
+        watch.dies_and_starts_again(&behind).await;
+        let told = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Escalated);
+        watch.until("handed over", told).await;
+        let alerts = watch.alerts();
+        let reason = &alerts.iter().find(|alert| alert.phase == Phase::Escalated).unwrap().reason;
+        assert!(reason.contains("its settings are as before"), "{reason}");
+        assert!(proxy.is_through());
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("errors40"));
+        assert_eq!(template(&cluster.api::<Deployment>().get("shop").await.unwrap()), template(&bad));
+    });
+}
+
+#[test]
+fn what_belongs_to_the_release_in_place_is_not_put_forward_and_what_was_written_over_can_be() {
+    on_cluster(Needs::Api, async |cluster| {
+        create(cluster, "m", "errors40").await;
+        cluster.create::<Deployment>(shop("shop:v1", "m")).await;
+        let release = cluster.hash("shop").await;
+        let dir = tempfile::tempdir().unwrap();
+        let books = Arc::new(Books::alone(Store::open(dir.path()).unwrap()));
+        let hands = Hands::default().with_shelf(Arc::clone(&books) as Arc<dyn Shelf>, Keyring::default());
+        let object = ClusterObject {
+            context: None,
+            namespace: cluster.namespace().to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "shop".to_owned(),
+            uid: cluster.api::<Deployment>().get("shop").await.unwrap().metadata.uid.unwrap(),
+        };
+        let setting = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+        let [bad, good] = ["errors40", "rate20"].map(|behaviour| Content {
+            data: [("BEHAVIOUR".to_owned(), behaviour.to_owned())].into(),
+            ..Content::default()
+        });
+        books.put("shop".into(), [(good.id(), good.encode())].into(), None).await.unwrap();
+        let execute = async |step: StepKind| hands.execute(&"shop".into(), &step, Span::from_secs(10)).await;
+        assert_eq!(execute(give(&object, &setting, (Some(bad.id()), &good.id()))).await, Outcome::Applied);
+        assert_eq!(behaviour(cluster, "m").await.as_deref(), Some("rate20"));
+        let forward = |at: &str| match give(&object, &setting, (Some(good.id()), &bad.id())) {
+            StepKind::RestoreSetting { object, setting, expect, content, release, .. } => {
+                StepKind::RestoreSetting { object, setting, expect, content, release, unless_at: Some(at.into()) }
+            }
+            other => other,
+        };
+        let fenced = execute(forward(&release)).await;
+        assert!(matches!(&fenced, Outcome::Conflict(why) if why.contains("to which it belongs")), "{fenced:?}");
+        assert_eq!(execute(forward("gone")).await, Outcome::Applied);
+        assert_eq!(behaviour(cluster, "m").await.as_deref(), Some("errors40"));
+    });
+}
+
 #[test]
 fn a_write_is_fenced_by_what_was_there_and_one_that_is_immutable_is_told() {
     on_cluster(Needs::Api, async |cluster| {
@@ -177,8 +260,7 @@ fn a_write_is_fenced_by_what_was_there_and_one_that_is_immutable_is_told() {
         };
         assert_eq!(hands.keep(&"shop".into(), &wanted).await, Ok([].into()));
         let restore = async |expect: Option<ContentId>| {
-            let (object, setting, content) = (object.clone(), setting.clone(), good.clone());
-            let step = StepKind::RestoreSetting { object, setting, expect, content, release: "v1".into() };
+            let step = give(&object, &setting, (expect, &good));
             hands.execute(&"shop".into(), &step, Span::from_secs(10)).await
         };
         assert_eq!(restore(None).await, Outcome::AlreadyInEffect);
@@ -237,8 +319,7 @@ fn a_secret_is_kept_sealed_and_goes_back_likewise() {
             assert!(!String::from_utf8_lossy(&kept).contains(plain));
         }
         let restore = async |expect: Option<ContentId>| {
-            let (object, setting, content) = (object.clone(), setting.clone(), good.clone());
-            let step = StepKind::RestoreSetting { object, setting, expect, content, release: "v1".into() };
+            let step = give(&object, &setting, (expect, &good));
             hands.execute(&"shop".into(), &step, Span::from_secs(10)).await
         };
         let other = json!({ "stringData": { "password": "other", "more": "x" } });

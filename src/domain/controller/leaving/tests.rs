@@ -108,3 +108,26 @@ fn what_is_put_into_the_policy_again_is_gone_on_with() {
     }
     assert!(!world.controller.has_left() && !is_forgotten(&world), "{:#?}", world.events);
 }
+
+#[test]
+fn settings_that_went_back_ahead_go_forward_or_are_followed_by_their_template() {
+    let leaving = || {
+        let mut world = World::with_settings_back();
+        world.controller.leave();
+        world
+    };
+    let mut followed = leaving();
+    followed.is_willing = true;
+    until_left(&mut followed);
+    assert_eq!(followed.says.0.as_str(), "1", "{:#?}", followed.done);
+    assert!(matches!(followed.done.last(), Some(StepKind::RestoreTemplate { .. })) && is_forgotten(&followed));
+    let mut refused = leaving();
+    until_left(&mut refused);
+    assert_eq!(refused.says.0.as_str(), "2", "{:#?}", refused.done);
+    assert!(is_forgotten(&refused), "{:#?}", refused.events);
+    let mut sealed = leaving();
+    sealed.says.1 = false;
+    until_left(&mut sealed);
+    let Some(Event::Escalated { reason, .. }) = sealed.events.last() else { panic!("{:#?}", sealed.events) };
+    assert!(reason.contains("ConfigMap m in prod may say"), "{reason}");
+}

@@ -11,9 +11,9 @@ use crate::domain::policy::{
     WorkloadPolicy,
 };
 use crate::domain::response::guard::FleetView;
-use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, StepKind};
+use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, Step, StepKind};
 use crate::domain::response::strategy::{self, Ground};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{ContentId, Setting, SettingKind, Settings};
 use crate::domain::testing;
 use crate::domain::time::{Span, Timestamp};
 
@@ -21,7 +21,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000) + Span::from_secs(seconds)
 }
 
-fn policy() -> WorkloadPolicy {
+fn policy(strategy: Strategy) -> WorkloadPolicy {
     let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
     let place = Kubernetes {
         context: None,
@@ -30,7 +30,7 @@ fn policy() -> WorkloadPolicy {
         argocd_namespace: "argocd".to_owned(),
         keep: Keep::default(),
     };
-    testing::policy(Strategy::Direct, Habitat::Kubernetes(place))
+    testing::policy(strategy, Habitat::Kubernetes(place))
 }
 
 /// The Deployment, on its way to a release, with so many pods to run; v1 and v2 are kept.
@@ -63,7 +63,12 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
     }
 }
 
-/// A controller whose direct rollback has begun: everything is scaled down, and the template is about to go back.
+/// As it was before the rollback.
+fn whole() -> ReleaseView {
+    view("v2", 3)
+}
+
+/// A controller whose rollback has begun: its first step is done, and the template is about to go back.
 pub(in crate::domain::controller) struct World {
     pub(in crate::domain::controller) controller: Controller,
     pub(in crate::domain::controller) now: u64,
@@ -74,17 +79,34 @@ pub(in crate::domain::controller) struct World {
     pub(in crate::domain::controller) is_willing: bool,
     /// Whether anything may be scaled up.
     pub(in crate::domain::controller) scales: bool,
+    /// What the ConfigMap says, and whether anybody may write it.
+    pub(in crate::domain::controller) says: (ContentId, bool),
+    /// Kills the daemon after so many more inputs: before the jobs that follow are done, or before their answers come.
+    kill: Option<(usize, bool)>,
     pub(in crate::domain::controller) events: Vec<Event>,
     pub(in crate::domain::controller) done: Vec<StepKind>,
 }
 
 impl World {
+    /// Of a direct rollback: everything is scaled down.
     pub(in crate::domain::controller) fn scaled_down() -> Self {
+        Self::begun(Strategy::Direct, Vec::new(), view("v2", 0))
+    }
+
+    /// Of a rolling one: what v1 named says what it said with it, and said something else with v2.
+    pub(in crate::domain::controller) fn with_settings_back() -> Self {
+        let step = Step { kind: setting_back(), timeout: Span::from_secs(30) };
+        Self::begun(Strategy::Rolling, vec![step], view("v2", 3))
+    }
+
+    fn begun(strategy: Strategy, first: Vec<Step>, view: ReleaseView) -> Self {
+        let policy = Arc::new(policy(strategy));
         let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
-        let plan = {
-            let ground = Ground { from: &"v2".into(), goal: &goal, view: &view("v2", 3), well: &[] };
-            strategy::build(&policy(), Purpose::First, 1, ground, at(10))
+        let mut plan = {
+            let ground = Ground { from: &"v2".into(), goal: &goal, view: &whole(), well: &[] };
+            strategy::build(&policy, Purpose::First, 1, ground, at(10))
         };
+        plan.begin_with(first);
         let known = |revision: &str, previous: Option<&str>| Event::ReleaseObserved {
             revision: revision.into(),
             image: None,
@@ -112,7 +134,7 @@ impl World {
                 onset: at(9),
                 goal: Some(goal.clone()),
                 mode: Mode::Enforce,
-                strategy: Strategy::Direct,
+                strategy,
                 assessment: Box::new(assessment),
             },
             Event::Planned { plan: Box::new(plan), goal, forced: Vec::new(), grounds: None },
@@ -124,8 +146,7 @@ impl World {
             let incident = (sequence > 3).then(|| "i1".into());
             state.apply(&Record { workload: "app".into(), sequence, incident, at: at(10), event }).unwrap();
         }
-        let controller = Controller::new(Arc::new(policy()), state);
-        let view = view("v2", 0);
+        let controller = Controller::new(policy, state);
         Self {
             controller,
             now: 10,
@@ -133,6 +154,8 @@ impl World {
             findings: Vec::new(),
             is_willing: false,
             scales: true,
+            says: (ContentId::new("1"), true),
+            kill: None,
             events: Vec::new(),
             done: Vec::new(),
         }
@@ -154,10 +177,20 @@ impl World {
             first = first.or(reply);
             assert!(out.refused.is_empty(), "{:?}", out.refused);
             self.events.extend(out.records.into_iter().map(|record| record.event));
-            for job in out.jobs {
-                let result = self.result_of(job.work);
-                inputs.push(Input::Done(Answer { ticket: job.ticket, result }));
+            let is_killed_before_jobs = self.kill == Some((0, true));
+            if !is_killed_before_jobs {
+                for job in out.jobs {
+                    let result = self.result_of(job.work);
+                    inputs.push(Input::Done(Answer { ticket: job.ticket, result }));
+                }
             }
+            if self.kill.is_some_and(|(left, _)| left == 0) {
+                self.kill = None;
+                self.controller =
+                    Controller::new(Arc::clone(self.controller.policy()), self.controller.state().clone());
+                inputs.clear();
+            }
+            self.kill = self.kill.map(|(left, when)| (left - 1, when));
         }
         first
     }
@@ -177,6 +210,7 @@ impl World {
                         self.view.orchestrated.as_mut().unwrap().replicas = *replicas;
                         Outcome::Applied
                     }
+                    StepKind::RestoreSetting { expect, content, .. } => self.give(expect.as_ref(), content),
                     other => panic!("{other:?}"),
                 };
                 self.done.push(kind);
@@ -185,6 +219,19 @@ impl World {
             Work::Smoke(_) => JobResult::Smoke(true, String::new()),
             Work::Keep(_) => JobResult::Kept(Err("no".to_owned())),
             Work::Record(_) => JobResult::Recorded(Box::default()),
+        }
+    }
+
+    fn give(&mut self, expect: Option<&ContentId>, content: &ContentId) -> Outcome {
+        let (says, is_writable) = &mut self.says;
+        match expect {
+            _ if says == content => Outcome::AlreadyInEffect,
+            Some(_) if !*is_writable => Outcome::Denied("it is sealed".to_owned()),
+            Some(expect) if says == expect => {
+                *says = content.clone();
+                Outcome::Applied
+            }
+            Some(_) | None => Outcome::Conflict("somebody changed it".to_owned()),
         }
     }
 
@@ -209,6 +256,17 @@ impl World {
 
     pub(in crate::domain::controller) fn replicas(&self) -> u32 {
         self.view.orchestrated.as_ref().unwrap().replicas
+    }
+}
+
+fn setting_back() -> StepKind {
+    StepKind::RestoreSetting {
+        object: view("v2", 3).orchestrated.unwrap().object,
+        setting: Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() },
+        expect: Some(ContentId::new("2")),
+        content: ContentId::new("1"),
+        release: "v1".into(),
+        unless_at: None,
     }
 }
 
@@ -260,4 +318,89 @@ fn what_somebody_puts_there_meanwhile_gets_its_instances_and_is_theirs() {
     scaled.view = view("v3", 5);
     assert_eq!(scaled.until_over(), superseded("v3"));
     assert_eq!(scaled.replicas(), 5, "whoever scaled it meant that");
+}
+
+/// It is over, and what the ConfigMap says is as expected.
+fn ends(mut world: World, says: &str) -> (Event, World) {
+    let over = world.until_over();
+    assert_eq!(world.says.0.as_str(), says, "{over:?}: {:#?}", world.done);
+    (over, world)
+}
+
+#[test]
+fn settings_that_went_back_ahead_of_a_template_that_never_did_are_put_forward() {
+    let (over, world) = ends(World::with_settings_back(), "2");
+    let Event::Escalated { reason, .. } = &over else { panic!("{over:?}") };
+    assert!(reason.contains("its settings are as before") && !reason.contains("may say"), "{reason}");
+    let purposes: Vec<Purpose> = world.plans().values().map(|(purpose, _)| *purpose).collect();
+    assert_eq!(purposes, [Purpose::Retry, Purpose::Whole]);
+    let Some(StepKind::RestoreSetting { unless_at: Some(goal), .. }) = world.done.last() else { panic!() };
+    assert_eq!(goal.as_str(), "v1");
+    let mut willing = World::with_settings_back();
+    willing.is_willing = true;
+    for _ in 0..20 {
+        willing.second();
+    }
+    assert_eq!(willing.says.0.as_str(), "1", "it belongs to what is in place: {:#?}", willing.done);
+}
+
+#[test]
+fn killed_anywhere_the_end_is_the_same() {
+    for kill in (0..30).flat_map(|after| [(after, false), (after, true)]) {
+        let mut world = World::with_settings_back();
+        world.kill = Some(kill);
+        let (over, _) = ends(world, "2");
+        assert!(matches!(over, Event::Escalated { .. }), "{kill:?}: {over:?}");
+    }
+}
+
+#[test]
+fn whoever_puts_another_release_there_meanwhile_has_its_settings() {
+    let mut world = World::with_settings_back();
+    world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
+    let (over, world) = ends(world, "2");
+    assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into() } });
+    assert!(!world.done.iter().any(|kind| matches!(kind, StepKind::RestoreTemplate { .. })), "{:#?}", world.done);
+}
+
+#[test]
+fn what_somebody_wrote_meanwhile_stays() {
+    let mut world = World::with_settings_back();
+    world.says.0 = ContentId::new("3");
+    let (over, _) = ends(world, "3");
+    assert!(matches!(&over, Event::Escalated { reason, .. } if !reason.contains("may say")), "{over:?}");
+}
+
+#[test]
+fn what_can_not_be_put_forward_is_named_and_stays_open() {
+    let expected = "ConfigMap m in prod may say what it said with v1, not what it said with v2";
+    let mut world = World::with_settings_back();
+    world.says.1 = false;
+    let (over, _) = ends(world, "1");
+    assert!(matches!(&over, Event::Escalated { reason, .. } if reason.ends_with(expected)), "{over:?}");
+
+    let mut theirs = World::with_settings_back();
+    theirs.says.1 = false;
+    theirs.view.orchestrated.as_mut().unwrap().desired = "v3".into();
+    let (over, mut theirs) = ends(theirs, "1");
+    assert!(matches!(&over, Event::Escalated { reason, .. } if reason.ends_with(expected)), "{over:?}");
+    for _ in 0..5 {
+        theirs.second();
+    }
+    let state = theirs.controller.state();
+    assert_eq!(state.current.as_ref().unwrap().revision.as_str(), "v3");
+    assert!(state.incident.is_some(), "the page stays open");
+}
+
+#[test]
+fn what_is_held_back_for_long_is_put_forward_too() {
+    let mut world = World::with_settings_back();
+    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
+    let limit = world.controller.policy().deadline.as_millis() / 1000 + 60;
+    while world.now < 10 + limit && !world.events.iter().any(|event| matches!(event, Event::Escalated { .. })) {
+        world.second();
+    }
+    assert_eq!(world.says.0.as_str(), "2", "{:#?}", world.events);
+    let incident = world.controller.state().incident.as_ref().unwrap().id.clone();
+    assert!(world.events.iter().any(|event| matches!(event, Event::Escalated { .. })), "{incident}");
 }

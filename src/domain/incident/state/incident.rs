@@ -6,7 +6,7 @@ use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
 use crate::domain::policy::{Mode, OwnerObject, Strategy};
 use crate::domain::response::hold::Hold;
-use crate::domain::response::plan::{Outcome, Plan, Purpose};
+use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use crate::domain::time::Timestamp;
 
 impl Incident {
@@ -33,6 +33,7 @@ impl Incident {
             smoke_owed: false,
             attempt_since: now,
             steps_done: 0,
+            moved: Vec::new(),
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
@@ -126,7 +127,11 @@ impl Incident {
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => {
-                self.progress = after_step(*step, outcome, at);
+                self.progress = if self.goes_on(*step) {
+                    Progress::Next { step: step + 1 }
+                } else {
+                    after_step(*step, outcome, at)
+                };
                 if let Progress::Next { step } = self.progress {
                     self.steps_done = step;
                 }
@@ -195,6 +200,13 @@ impl Incident {
         self.steps_done = 0;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
+    }
+
+    /// Whether the steps after this one are done whatever comes of it: what can't be put forward keeps nobody down.
+    fn goes_on(&self, step: u32) -> bool {
+        let whole = self.plan.as_ref().filter(|plan| plan.purpose == Purpose::Whole);
+        let step = usize::try_from(step).ok().and_then(|step| whole?.steps.get(step));
+        step.is_some_and(|step| matches!(step.kind, StepKind::RestoreSetting { .. }))
     }
 
     fn set_smoke(&mut self, to: Smoke) {

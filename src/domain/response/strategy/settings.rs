@@ -41,6 +41,7 @@ pub fn steps(ledger: &Ledger, orchestrated: &Orchestrated, from: &RevisionId, to
             expect,
             content: content.clone(),
             release: to.clone(),
+            unless_at: None,
         };
         steps.push(Step { kind, timeout: WRITE_TIMEOUT });
     }
