@@ -27,6 +27,8 @@ pub(super) struct Kept<F> {
     what: String,
     state: Mutex<State<F>>,
     version: watch::Sender<u64>,
+    /// How many of its readers have something going on.
+    heeded: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,16 @@ struct Group<F> {
     facts: BTreeMap<String, F>,
     /// The number of its last change.
     changed: u64,
+}
+
+/// One reader's need to see what is now.
+#[derive(Debug)]
+pub(super) struct Heed(watch::Sender<usize>);
+
+impl Drop for Heed {
+    fn drop(&mut self) {
+        self.0.send_modify(|readers| *readers -= 1);
+    }
 }
 
 /// Stands for what is known of some groups.
@@ -86,7 +98,12 @@ impl<F: Fact> Collection<F> {
             sight: Sight::Waiting,
             was_seen: false,
         };
-        let kept = Arc::new(Kept { what, state: Mutex::new(state), version: watch::Sender::new(0) });
+        let kept = Arc::new(Kept {
+            what,
+            state: Mutex::new(state),
+            version: watch::Sender::new(0),
+            heeded: watch::Sender::new(0),
+        });
         (Self { kept, look: None, _watch: stop.clone().drop_guard() }, stop)
     }
 
@@ -145,6 +162,13 @@ impl<F: Fact> Collection<F> {
         self.kept.state().groups.keys().cloned().collect()
     }
 
+    /// Has its watch begun anew where it is not young, and often from then on, until what this gives is dropped.
+    pub(super) fn heed(&self) -> Heed {
+        let heeded = self.kept.heeded.clone();
+        heeded.send_modify(|readers| *readers += 1);
+        Heed(heeded)
+    }
+
     /// Changes whenever anything does.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.kept.version.subscribe()
@@ -154,6 +178,11 @@ impl<F: Fact> Collection<F> {
 impl<F: Fact> Kept<F> {
     fn state(&self) -> MutexGuard<'_, State<F>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many readers have something going on.
+    pub(super) fn heed(&self) -> watch::Receiver<usize> {
+        self.heeded.subscribe()
     }
 
     fn told(&self) {

@@ -1,6 +1,7 @@
 //! Workloads in a cluster: watched, one watch a kind and namespace for all workloads in it, and their pods as targets.
 
 mod collection;
+mod crowd;
 mod follow;
 mod pods;
 mod selection;
@@ -27,7 +28,8 @@ use crate::cluster::facts::{Fact, Map, Pod, Revision, Service, ServiceObject, Wo
 use crate::cluster::settings::Keyring;
 use crate::cluster::{Clients, ClusterError, Courtesy};
 use crate::domain::policy::ObjectKind;
-use collection::{Collection, Look};
+use collection::{Collection, Heed, Look};
+use crowd::Crowd;
 use watch::Source;
 
 /// Which objects of which cluster.
@@ -58,6 +60,7 @@ pub(super) struct Clusters {
     maps: Known<(), Map>,
     secrets: Known<(), Map>,
     keyring: Keyring,
+    crowd: Crowd,
 }
 
 /// The collections that show one workload.
@@ -71,6 +74,16 @@ pub(super) struct Sight {
     /// Where what releases name is kept.
     maps: Option<Arc<Collection<Map>>>,
     secrets: Option<Arc<Collection<Map>>>,
+}
+
+impl Sight {
+    /// Has all that is watched begun anew where it is not young, and often from then on, until what this gives is dropped.
+    fn heed(&self) -> Vec<Heed> {
+        let besides = self.services.as_ref().map(|services| services.heed());
+        let settings = [&self.maps, &self.secrets].into_iter().flatten().map(|maps| maps.heed());
+        let own = [self.workloads.heed(), self.revisions.heed(), self.pods.heed()];
+        own.into_iter().chain(besides).chain(settings).collect()
+    }
 }
 
 /// What is watched beside a workload, its revisions and its pods.
@@ -100,6 +113,7 @@ impl Clusters {
             shared,
             client: self.clients.get(context).await?,
             courtesy: self.clients.courtesy(),
+            crowd: &self.crowd,
             context: context.map(str::to_owned),
             namespace: namespace.to_owned(),
         };
@@ -128,6 +142,7 @@ struct Place<'a> {
     shared: &'a Arc<Shared>,
     client: Client,
     courtesy: Courtesy,
+    crowd: &'a Crowd,
     context: Option<String>,
     namespace: String,
 }
@@ -162,7 +177,8 @@ impl Place<'_> {
         let what = format!("{} in {}", K::plural(&()), self.namespace);
         let (collection, stop) = Collection::new(what);
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
-        let source = Source { api, selector: None, courtesy: self.courtesy.clone() };
+        let (courtesy, crowd) = (self.courtesy.clone(), self.crowd.clone());
+        let source = Source { api, selector: None, courtesy, crowd };
         let (kept, read) = (collection.kept(), Arc::new(read));
         let work = watch::keep(source.clone(), Arc::clone(&kept), {
             let read = Arc::clone(&read);

@@ -15,10 +15,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::collection::{Collection, Kept};
+use super::crowd::Crowd;
 use super::watch::{self, Source};
+use crate::cluster::Clients;
 use crate::cluster::facts::Workload;
 use crate::cluster::own::OwnPod;
-use crate::cluster::{Clients, Courtesy};
 use crate::config::model::Config;
 use crate::config::selected::{Object, Selected, Sought};
 use crate::domain::id::WorkloadId;
@@ -63,10 +64,17 @@ enum Found {
     Owner { owner: Arc<OnceLock<Object>>, _search: DropGuard },
 }
 
+/// The way to clusters, and the watches that share it.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    clients: Arc<Clients>,
+    crowd: Crowd,
+}
+
 /// The objects of all sections whose workloads only a look at the cluster names. Dropping it ends the watches.
 #[derive(Debug, Default)]
 pub struct Selections {
-    clients: Arc<Clients>,
+    way: Way,
     sections: BTreeMap<WorkloadId, Section>,
     told: Selected,
 }
@@ -89,7 +97,7 @@ impl Selections {
         let scopes: BTreeMap<WorkloadId, Scope> = scopes.collect();
         self.sections.retain(|id, section| scopes.get(id) == Some(&section.scope));
         for (id, scope) in scopes {
-            self.sections.entry(id).or_insert_with(|| Section::watch(&self.clients, scope));
+            self.sections.entry(id).or_insert_with(|| Section::watch(&self.way, scope));
         }
     }
 
@@ -144,10 +152,10 @@ impl Selections {
 }
 
 impl Section {
-    fn watch(clients: &Arc<Clients>, scope: Scope) -> Self {
+    fn watch(way: &Way, scope: Scope) -> Self {
         let (found, changes) = match &scope {
-            Scope::Labelled(labelled) => labelled.watch(clients),
-            Scope::OwnerOfPod { context } => search_owner(clients, context.clone()),
+            Scope::Labelled(labelled) => labelled.watch(way),
+            Scope::OwnerOfPod { context } => search_owner(&way.clients, context.clone()),
         };
         Self { scope, found, changes }
     }
@@ -171,11 +179,11 @@ impl Section {
 }
 
 impl Labelled {
-    fn watch(&self, clients: &Arc<Clients>) -> (Found, Vec<changes::Receiver<u64>>) {
+    fn watch(&self, way: &Way) -> (Found, Vec<changes::Receiver<u64>>) {
         let named = |kind: ObjectKind| format!("{}s with {} in {}", kind.as_str(), self.selector, self.namespace);
         let kinds = KINDS.map(|kind| {
             let (collection, stop) = Collection::new(named(kind));
-            tokio::spawn(keep(Arc::clone(clients), self.clone(), kind, collection.kept(), stop));
+            tokio::spawn(keep(way.clone(), self.clone(), kind, collection.kept(), stop));
             (kind, collection)
         });
         let changes = kinds.iter().map(|(_, collection)| collection.changes()).collect();
@@ -232,16 +240,10 @@ async fn find_owner(
 }
 
 /// Keeps one kind in step, from whenever there is a way to the API server.
-async fn keep(
-    clients: Arc<Clients>,
-    scope: Labelled,
-    kind: ObjectKind,
-    kept: Arc<Kept<Workload>>,
-    stop: CancellationToken,
-) {
+async fn keep(way: Way, scope: Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>, stop: CancellationToken) {
     let work = async {
         let client = loop {
-            match clients.get(scope.context.as_deref()).await {
+            match way.clients.get(scope.context.as_deref()).await {
                 Ok(client) => break client,
                 Err(error) => {
                     tracing::warn!(selector = scope.selector, error = error.line(), "no way to the API server");
@@ -249,12 +251,12 @@ async fn keep(
                 }
             }
         };
-        follow((client, clients.courtesy()), &scope, kind, kept).await;
+        follow((client, &way), &scope, kind, kept).await;
     };
     stop.run_until_cancelled(work).await;
 }
 
-async fn follow(server: (Client, Courtesy), scope: &Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
+async fn follow(server: (Client, &Way), scope: &Labelled, kind: ObjectKind, kept: Arc<Kept<Workload>>) {
     match kind {
         ObjectKind::Deployment => watch::keep(source::<Deployment>(server, scope), kept, read).await,
         ObjectKind::StatefulSet => watch::keep(source::<StatefulSet>(server, scope), kept, read).await,
@@ -262,11 +264,12 @@ async fn follow(server: (Client, Courtesy), scope: &Labelled, kind: ObjectKind, 
     }
 }
 
-fn source<K>((client, courtesy): (Client, Courtesy), scope: &Labelled) -> Source<K>
+fn source<K>((client, way): (Client, &Way), scope: &Labelled) -> Source<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    Source { api: Api::namespaced(client, &scope.namespace), selector: Some(scope.selector.clone()), courtesy }
+    let (courtesy, crowd) = (way.clients.courtesy(), way.crowd.clone());
+    Source { api: Api::namespaced(client, &scope.namespace), selector: Some(scope.selector.clone()), courtesy, crowd }
 }
 
 fn read<K>(object: K) -> Option<Workload>

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Sight;
+use super::collection::Heed;
 use crate::domain::time::{Span, Timestamp};
 use crate::observe::duty::Beat;
 use crate::observe::grid::Grid;
@@ -39,11 +40,15 @@ pub(super) struct Waker {
     secrets: Option<watch::Receiver<u64>>,
     beat: watch::Receiver<Beat>,
     nudges: u64,
+    sight: Sight,
+    /// What is suspected is not judged for long by what a silent watch shows.
+    heed: Option<Vec<Heed>>,
 }
 
 impl Waker {
     /// Everything is due at first: others may have had it all watched long ago.
     pub(super) fn new(interval: Span, site: &Site, sight: &Sight) -> Self {
+        let beat = *site.beat.borrow();
         Self {
             grid: Grid::new(interval, &(site.workload.as_str(), "cluster")),
             due: site.shared.clock.now(),
@@ -53,8 +58,10 @@ impl Waker {
             services: sight.services.as_ref().map(|services| services.changes()),
             maps: sight.maps.as_ref().map(|maps| maps.changes()),
             secrets: sight.secrets.as_ref().map(|secrets| secrets.changes()),
-            nudges: site.beat.borrow().nudges,
+            nudges: beat.nudges,
             beat: site.beat.clone(),
+            heed: beat.fast.then(|| sight.heed()),
+            sight: sight.clone(),
         }
     }
 
@@ -78,7 +85,8 @@ impl Waker {
                     // Whoever told the pace is gone, and this task with it in a moment.
                     sleep(TOGETHER).await;
                 }
-                let nudges = self.beat.borrow_and_update().nudges;
+                let Beat { fast, nudges } = *self.beat.borrow_and_update();
+                self.heed = fast.then(|| self.heed.take().unwrap_or_else(|| self.sight.heed()));
                 let is_nudge = std::mem::replace(&mut self.nudges, nudges) != nudges;
                 return if is_nudge { Why::Nudged } else { Why::Changed };
             }
@@ -121,23 +129,56 @@ mod tests {
     use crate::observe::exposition::SeriesTable;
     use crate::observe::shared::Shared;
 
-    #[tokio::test]
-    async fn what_changes_without_a_pause_puts_nothing_off() {
+    fn site() -> (Site, watch::Sender<Beat>) {
         let (out, _observations) = mpsc::channel(1);
-        let (_pace, beat) = watch::channel(Beat::default());
+        let (pace, beat) = watch::channel(Beat::default());
         let shared = Shared::new(Clock::start(None), out, Arc::default(), Keyring::default());
         let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
-        let site = Site { shared: Arc::new(shared), workload: "shop".into(), beat, table };
-        let (workloads, _stop) = Collection::new("workloads".to_owned());
-        let kept = workloads.kept();
-        let sight = Sight {
-            workloads: Arc::new(workloads),
+        (Site { shared: Arc::new(shared), workload: "shop".into(), beat, table }, pace)
+    }
+
+    fn sight() -> Sight {
+        Sight {
+            workloads: Arc::new(Collection::new("workloads".to_owned()).0),
             revisions: Arc::new(Collection::new("revisions".to_owned()).0),
             pods: Arc::new(Collection::new("pods".to_owned()).0),
-            services: None,
+            services: Some(Arc::new(Collection::new("services".to_owned()).0)),
             maps: None,
             secrets: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn while_something_is_going_on_all_that_is_watched_is_heeded() {
+        let ((site, pace), sight) = (site(), sight());
+        let readers = || {
+            let pods = *sight.pods.kept().heed().borrow();
+            let services = *sight.services.as_ref().unwrap().kept().heed().borrow();
+            assert_eq!(pods, services);
+            assert_eq!(pods, *sight.workloads.kept().heed().borrow());
+            assert_eq!(pods, *sight.revisions.kept().heed().borrow());
+            pods
         };
+        let mut waker = Waker::new(Span::from_secs(3600), &site, &sight);
+        assert_eq!(waker.wait(&site).await, Why::Due);
+        assert_eq!(readers(), 0);
+        pace.send_modify(|beat| beat.fast = true);
+        assert_eq!(waker.wait(&site).await, Why::Changed);
+        let second = Waker::new(Span::from_secs(3600), &site, &sight);
+        assert_eq!(readers(), 2);
+        pace.send_modify(|beat| beat.nudges += 1);
+        assert_eq!(waker.wait(&site).await, Why::Nudged);
+        drop(second);
+        assert_eq!(readers(), 1);
+        pace.send_modify(|beat| beat.fast = false);
+        assert_eq!(waker.wait(&site).await, Why::Changed);
+        assert_eq!(readers(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_changes_without_a_pause_puts_nothing_off() {
+        let ((site, _pace), sight) = (site(), sight());
+        let kept = sight.workloads.kept();
         let _changes = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 kept.replace(Vec::new(), None);

@@ -3,7 +3,7 @@
 //! Each watch is asked to end after a while and is begun again where it ended. So a watch that is silent because its
 //! connection is dead is noticed by this side, and one that is silent because nothing happens gives a sign of life each
 //! time that it is begun anew. A ready-made watcher hides that sign, and then nobody can tell "nothing happens" from
-//! "nothing is seen".
+//! "nothing is seen". Where something is going on it is begun anew early: the silence of a long one is over then.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -17,13 +17,12 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::collection::Kept;
+use super::crowd::{Crowd, Seat};
 use crate::cluster::facts::Fact;
 use crate::cluster::{Courtesy, describe};
 use crate::domain::observation::{Fault, FaultKind};
 
-/// How long the API server is asked to keep a watch open, in seconds.
-const OPEN: u32 = 30;
-/// How much later than that its end may come.
+/// How much later its end may come than it was asked for.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the head of an answer, or a page of a list, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +56,8 @@ pub(super) struct Source<K> {
     pub(super) selector: Option<String>,
     /// Whether the API server asks to be left alone.
     pub(super) courtesy: Courtesy,
+    /// The watches beside it.
+    pub(super) crowd: Crowd,
 }
 
 /// Keeps what is known in step with what there is, until it is dropped. `read` says what an object means; nothing where it
@@ -67,6 +68,7 @@ where
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
+    let seat = source.crowd.join();
     let mut pause = Pause::new(&source.courtesy);
     let (mut version, mut stale) = (String::new(), 0);
     loop {
@@ -79,7 +81,7 @@ where
                 kept.replace(facts, number(&listed));
                 pause.reset();
                 (version, stale) = (listed, 0);
-                go_on(&source, &mut version, &kept, &read).await;
+                go_on(&source, &seat, &mut version, &kept, &read).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -141,7 +143,7 @@ where
 
 /// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F, R>(source: &Source<K>, version: &mut String, kept: &Kept<F>, read: &R)
+async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, version: &mut String, kept: &Kept<F>, read: &R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
@@ -150,7 +152,7 @@ where
     let mut pause = Pause::new(&source.courtesy);
     loop {
         let began = Instant::now();
-        match watch(source, version, kept, read).await {
+        match watch(source, seat, version, kept, read).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -167,14 +169,17 @@ where
     }
 }
 
-async fn watch<K, F, R>(source: &Source<K>, version: &mut String, kept: &Kept<F>, read: &R) -> End
+async fn watch<K, F, R>(source: &Source<K>, seat: &Seat, version: &mut String, kept: &Kept<F>, read: &R) -> End
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
-    let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(OPEN);
-    let end = Instant::now() + Duration::from_secs(u64::from(OPEN)) + GRACE;
+    let mut heed = kept.heed();
+    let (began, turn) = (Instant::now(), seat.turn(*heed.borrow_and_update() > 0));
+    // In whole seconds, and none is no limit.
+    let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
+    let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
     let events = match timeout(PATIENCE, source.api.watch(&params, version)).await {
         Err(_) => return End::Broken(late()),
         Ok(Err(error)) => return broken(error),
@@ -183,7 +188,14 @@ where
     kept.regain();
     pin_mut!(events);
     loop {
-        match timeout_at(end, events.next()).await {
+        let is_cut_short = *heed.borrow_and_update() > 0 && turn > seat.shortest();
+        let end = began + if is_cut_short { seat.shortest() } else { turn + GRACE };
+        let next = tokio::select! {
+            next = timeout_at(end, events.next()) => next,
+            Ok(()) = heed.changed() => continue,
+        };
+        match next {
+            Err(_) if is_cut_short => return End::InTime,
             Err(_) => return End::Broken(fault("the watch was silent beyond its end")),
             Ok(None) => return End::InTime,
             Ok(Some(Err(error))) => return broken(error),
@@ -265,12 +277,4 @@ impl<'a> Pause<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_that_are_numbers_are_compared() {
-        assert!(is_older("99", "100") && !is_older("100", "100") && !is_older("101", "100"));
-        assert!(!is_older("99", "") && !is_older("a", "b"));
-    }
-}
+mod tests;
