@@ -2,17 +2,18 @@
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::anchor::Anchor;
 use super::entry::{self, integer, message_key, record_key};
 use super::error::StoreError;
 use super::schema::optional;
 use crate::domain::incident::record::Record;
 use crate::engine::ports::{Batch, Notice};
 
-/// Writes a batch whole or not at all.
+/// Writes a batch whole or not at all, and only where the next start would find it.
 ///
 /// Where the operating system fails the last sync, SQLite reports the failure although the transaction may be found
 /// after a power cut. An intent without its effect is what that leaves, and recovery proves each intent anyway.
-pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), StoreError> {
+pub(super) fn commit(connection: &mut Connection, batch: &Batch, anchor: &Anchor) -> Result<(), StoreError> {
     let committing = StoreError::failed("committing to the journal");
     let transaction = connection.transaction().map_err(&committing)?;
     for record in &batch.records {
@@ -22,11 +23,13 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), S
     for notice in &batch.notices {
         enqueue(&transaction, notice, at)?;
     }
+    anchor.holds()?;
     transaction.commit().map_err(&committing)
 }
 
 /// Writes the schema's version over itself: a transaction like any other, synced like any other.
-pub(super) fn probe(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn probe(connection: &mut Connection, anchor: &Anchor) -> Result<(), StoreError> {
+    anchor.holds()?;
     let probing = StoreError::failed("writing to the journal");
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&probing)?;
     connection.pragma_update(None, "user_version", version).map_err(&probing)

@@ -65,6 +65,15 @@ pub enum StoreError {
         /// What the check found.
         findings: String,
     },
+    /// What is open is not what lies at its path any more.
+    #[error(
+        "{} was moved or removed: what is written now would be lost; stop the daemon, put it back, and start the daemon",
+        path.display()
+    )]
+    Moved {
+        /// What is missing there.
+        path: PathBuf,
+    },
     /// The file can't be opened.
     #[error("{} can't be opened", path.display())]
     Open {

@@ -4,10 +4,12 @@
 //! a message enters the outbox together with the record that causes it, or not at all. Every entry carries a digest, so
 //! that a flipped bit is an error and never a decision. The file is checked whole before its first byte is changed; one
 //! that is damaged, foreign or from a newer version is refused, never overwritten. An exclusive `flock` keeps a second
-//! daemon out for as long as the process lives.
+//! daemon out for as long as the process lives. Where one of these files was moved away or replaced meanwhile, nothing counts
+//! as written.
 //!
 //! Growth is bounded: [`Store::prune`] folds what is older than [`RETENTION`] into a snapshot of each workload's state.
 
+mod anchor;
 mod append;
 mod entry;
 mod error;
@@ -42,6 +44,7 @@ use crate::domain::health::memory::Memory;
 use crate::domain::id::{IncidentId, ReceiverName, WorkloadId};
 use crate::domain::time::Timestamp;
 use crate::engine::ports::{Batch, Delivery, Journal, JournalError, Outbox, Settlement};
+use anchor::Anchor;
 use reader::bound;
 use state_dir::StateDir;
 use worker::Worker;
@@ -52,6 +55,7 @@ pub struct Store {
     // Before `writer`, so that the writer's connection is the last to close and tidies up the log.
     reader: Reader,
     writer: Arc<Worker>,
+    anchor: Arc<Anchor>,
     messages: Arc<watch::Sender<u64>>,
 }
 
@@ -67,8 +71,9 @@ impl Store {
         let connection = schema::open_writer(&file)?;
         let starting = |source| StoreError::StateDir { path: state_dir.to_owned(), doing: "starting a thread", source };
         let reading = Worker::start("journal-read", schema::open_reader(&file)?, ()).map_err(starting)?;
-        let writing = Worker::start("journal", connection, claimed).map_err(starting)?;
-        Ok(Self { reader: Reader::new(reading), writer: Arc::new(writing), messages: Arc::new(watch::Sender::new(0)) })
+        let anchor = Arc::new(Anchor::drop_at(state_dir)?);
+        let writer = Arc::new(Worker::start("journal", connection, claimed).map_err(starting)?);
+        Ok(Self { reader: Reader::new(reading), writer, anchor, messages: Arc::new(watch::Sender::new(0)) })
     }
 
     /// Opens the journal of a state directory for reading, whether or not a daemon runs.
@@ -145,7 +150,8 @@ impl Journal for Store {
             return Ok(());
         }
         let tells = !batch.notices.is_empty();
-        self.writer.call(move |connection| append::commit(connection, &batch)).await?;
+        let anchor = Arc::clone(&self.anchor);
+        self.writer.call(move |connection| append::commit(connection, &batch, &anchor)).await?;
         if tells {
             self.messages.send_modify(|n| *n = n.wrapping_add(1));
         }
@@ -153,7 +159,8 @@ impl Journal for Store {
     }
 
     async fn probe(&self) -> Result<(), JournalError> {
-        Ok(self.writer.call(append::probe).await?)
+        let anchor = Arc::clone(&self.anchor);
+        Ok(self.writer.call(move |connection| append::probe(connection, &anchor)).await?)
     }
 }
 

@@ -329,6 +329,40 @@ async fn a_full_disk_loses_nothing_and_passes() {
     assert_eq!(store.reader().outbox().await.unwrap().waiting, 1);
 }
 
+/// What is written to a file that nobody will find is no record; put back, it goes on where it was.
+#[tokio::test]
+async fn nothing_counts_that_the_next_start_would_not_find() {
+    for moved in ["", "journal.db", "journal.db-wal", "lock"] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let store = Store::open(&state).unwrap();
+        store.commit(records(vec![released("api", 1)])).await.unwrap();
+        let (path, away) = (state.join(moved), dir.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        let missing = if moved.is_empty() { state.clone() } else { path.clone() };
+        let told = format!(
+            "the journal could not be written: {} was moved or removed: what is written now would be lost; stop the \
+             daemon, put it back, and start the daemon",
+            missing.display()
+        );
+        assert_eq!(store.probe().await.unwrap_err().to_string(), told);
+        assert_eq!(store.commit(records(vec![released("api", 2)])).await.unwrap_err().to_string(), told);
+        // Something else in its place is not it.
+        match moved {
+            "" => fs::create_dir(&path).unwrap(),
+            _ => drop(fs::copy(&away, &path).unwrap()),
+        }
+        assert_eq!(store.commit(records(vec![released("api", 2)])).await.unwrap_err().to_string(), told);
+        if moved.is_empty() { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
+        fs::rename(&away, &path).unwrap();
+        store.probe().await.unwrap();
+        store.commit(records(vec![released("api", 2)])).await.unwrap();
+        drop(store);
+        let store = Store::open(&state).unwrap();
+        assert_eq!(all_records(store.reader(), "api").await, [released("api", 1), released("api", 2)], "{moved}");
+    }
+}
+
 #[tokio::test]
 async fn a_torn_log_opens_at_the_last_whole_commit() {
     let dir = tempfile::tempdir().unwrap();

@@ -118,7 +118,8 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
 }
 
 /// What helps where a workload's records can't be followed.
-pub const RECORDS_REMEDY: &str = "restore journal.db from a backup, or move it away to begin anew";
+pub const RECORDS_REMEDY: &str = "stop the daemon first, since a journal that is copied over one in use is destroyed; then move \
+     journal.db, journal.db-wal and journal.db-shm away, restore journal.db from a backup or begin anew, and start the daemon";
 
 /// A workload's records can't be followed, so that nobody knows what was begun: it is not watched. `count` tells repeats
 /// apart.
