@@ -14,7 +14,12 @@ use super::{NO, USAGE, YES};
 pub(crate) fn finish(work: impl Future<Output = Result<u8, Failure>>) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime");
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(work);
+            // A thread that a file system holds up is not waited for.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(Failure { code: NO, error }),
     };
     match outcome {

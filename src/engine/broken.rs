@@ -1,9 +1,12 @@
-//! The time in which no record can be written: nothing is begun, people are told, and the same batch is tried again.
+//! The time in which no record can be written: nothing is begun, people are told, and the same batch is tried again. A write
+//! that takes too long counts as one that failed, for all but this: it goes on, and what comes of it is waited for before
+//! anything else is tried, since it may be written after all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use futures::future::BoxFuture;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
 use super::{Engine, Input};
@@ -21,6 +24,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Time between two proofs that the journal can be written, where nothing else was.
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a write may take before people are told. Longer than SQLite waits for whoever has the journal locked, and than one
+/// request to an API server may take: those say what is wrong by themselves.
+const LATE: Duration = Duration::from_secs(6);
+
 /// Time between two direct messages about it.
 pub(super) const PAGE_AGAIN: Duration = Duration::from_secs(900);
 
@@ -30,10 +37,18 @@ const FRESH: Duration = Duration::from_secs(5);
 /// The guard's name for a request that can't be recorded.
 const JOURNAL_BROKEN: &str = "journal-broken";
 
+/// A write under way. Once begun it is never begun again before it has ended.
+pub(super) type Write = BoxFuture<'static, Result<(), JournalError>>;
+
+/// What came of a write in time, and the write itself where that is only that it goes on.
+pub(super) type Written = (Result<(), JournalError>, Option<Write>);
+
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
     pub(super) error: JournalError,
     batch: Batch,
+    /// The write of the batch that has no outcome yet.
+    under_way: Option<Write>,
     jobs: Vec<Job>,
     pub(super) inputs: Vec<(WorkloadId, Input)>,
     /// What operators want paused from the first moment on at which something could be done again, and since when.
@@ -46,19 +61,34 @@ pub(super) struct Broken {
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
+    /// Writes a batch, or nothing, durably. Not waited for longer than people are left in the dark.
+    pub(super) fn write(&self, batch: Batch) -> impl Future<Output = Written> + Send + use<J, A> {
+        let journal = Arc::clone(&self.edges.journal);
+        let mut write: Write =
+            Box::pin(async move { if batch.is_empty() { journal.probe().await } else { journal.commit(batch).await } });
+        async move {
+            match timeout(LATE, &mut write).await {
+                Ok(written) => (written, None),
+                Err(_) => (Err(JournalError(format!("no answer within {LATE:?}: what it lies on hangs"))), Some(write)),
+            }
+        }
+    }
+
     /// Keeps what could not be written; nothing that depends on it is done.
-    pub(super) fn break_down(&mut self, batch: Batch, jobs: Vec<Job>, error: JournalError) {
+    pub(super) fn break_down(&mut self, batch: Batch, jobs: Vec<Job>, error: JournalError, under_way: Option<Write>) {
         tracing::error!(%error, "the journal can't be written: nothing is changed until it can");
         self.edges.witness.journal(Some(&error));
         let now = Instant::now();
+        let since = if under_way.is_some() { now.checked_sub(LATE).unwrap_or(now) } else { now };
         self.broken = Some(Broken {
             error,
             batch,
+            under_way,
             jobs,
             inputs: Vec::new(),
             pauses: BTreeMap::new(),
             began: self.now(),
-            since: now,
+            since,
             retry_at: now + RETRY,
             page_at: now,
             pages: 0,
@@ -74,16 +104,19 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.edges.witness.journal(None);
         }
         self.page_about_journal();
-        let Some(broken) = &mut self.broken else { return };
-        if Instant::now() < broken.retry_at {
-            return;
-        }
-        broken.retry_at = Instant::now() + RETRY;
-        let batch = broken.batch.clone();
-        match self.write(batch.clone()).await {
+        let due = self.broken.as_ref().filter(|broken| broken.under_way.is_none() && broken.retry_at <= Instant::now());
+        let Some(batch) = due.map(|broken| broken.batch.clone()) else { return };
+        let written = self.write(batch).await;
+        self.settle(written).await;
+    }
+
+    /// Takes note of what came of a write.
+    pub(super) async fn settle(&mut self, (written, under_way): Written) {
+        match written {
             Err(error) => {
                 if let Some(broken) = &mut self.broken {
-                    broken.error = error;
+                    (broken.error, broken.under_way) = (error, under_way);
+                    broken.retry_at = Instant::now() + RETRY;
                 }
             }
             Ok(()) => {
@@ -184,14 +217,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return;
         }
         self.probe_at = Instant::now() + PROBE_EVERY;
-        let Err(error) = self.edges.journal.probe().await else { return };
+        let (Err(error), under_way) = self.write(Batch::default()).await else { return };
         if self.policies().next().is_some() {
-            self.break_down(Batch::default(), Vec::new(), error);
+            self.break_down(Batch::default(), Vec::new(), error, under_way);
         }
     }
 
-    async fn write(&self, batch: Batch) -> Result<(), JournalError> {
-        if batch.is_empty() { self.edges.journal.probe().await } else { self.edges.journal.commit(batch).await }
+    /// What does not answer, where a write has taken too long already.
+    pub(super) fn what_hangs(&self) -> Option<JournalError> {
+        self.broken.as_ref().filter(|broken| broken.under_way.is_some()).map(|broken| broken.error.clone())
     }
 
     /// Takes what came meanwhile. Where the journal breaks again, the rest of them waits again.
@@ -224,6 +258,14 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         broken.pages += 1;
         let alert = narrate::journal_broken(&policy, &broken.error.to_string(), broken.pages, now);
         self.edges.pager.page(Notice { alert, receivers });
+    }
+}
+
+/// What comes of the write that takes too long; waits for ever where there is none.
+pub(super) async fn late_outcome(broken: Option<&mut Broken>) -> Written {
+    match broken.and_then(|broken| broken.under_way.as_mut()) {
+        Some(write) => (write.await, None),
+        None => std::future::pending().await,
     }
 }
 

@@ -40,8 +40,8 @@ pub struct Adoption {
 /// One call.
 #[derive(Debug)]
 pub enum Call {
-    /// Proves that the loop turns.
-    Ping(oneshot::Sender<()>),
+    /// Proves that the loop turns, and tells where the journal has not answered for long.
+    Ping(oneshot::Sender<Option<JournalError>>),
     /// All workloads.
     List(oneshot::Sender<Vec<WorkloadView>>),
     /// One workload.
@@ -99,11 +99,12 @@ impl Handle {
         answered.await.map_err(|_| Unavailable)
     }
 
-    /// Returns once the loop has turned.
+    /// Returns once the loop has turned. Where the journal has not answered for long, gives what is told of it: the loop turns,
+    /// and yet nothing gets on.
     ///
     /// # Errors
     /// As all calls: [`Unavailable`] once the engine has stopped.
-    pub async fn ping(&self) -> Result<(), Unavailable> {
+    pub async fn ping(&self) -> Result<Option<JournalError>, Unavailable> {
         self.call(Call::Ping).await
     }
 
@@ -209,7 +210,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     pub(super) async fn take_call(&mut self, call: Call) {
         let now = self.now();
         match call {
-            Call::Ping(answer) => answered(answer.send(())),
+            Call::Ping(answer) => answered(answer.send(self.what_hangs())),
             Call::List(answer) => {
                 let watched = self.fleet.iter().map(|(_, controller)| self.note_standstill(controller.view_of(now)));
                 let unread = self.unread.keys().filter_map(|id| self.view_unread(id, now));

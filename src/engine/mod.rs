@@ -1,8 +1,8 @@
 //! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
 //!
 //! The fleet says what follows from each input, one after another; the records of all that waited together are committed
-//! together, and only then do jobs start and operators get their answer. While the journal can't be written, the loop only
-//! remembers what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
+//! together, and only then do jobs start and operators get their answer. While the journal can't be written, or does not answer,
+//! the loop only remembers what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
 //! other one ends.
 
 mod broken;
@@ -27,7 +27,7 @@ use crate::domain::incident::record::Event;
 use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
-use broken::{Broken, PROBE_EVERY};
+use broken::{Broken, PROBE_EVERY, late_outcome};
 use late::Lateness;
 use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
 
@@ -165,6 +165,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
+            written = late_outcome(self.broken.as_mut()) => self.settle(written).await,
             Some(call) = self.calls.recv() => self.take_call(call).await,
             Some(answer) = self.answers.recv() => self.take_answers(answer).await,
             Some(observation) = self.observations.recv() => self.take_observations(observation).await,
@@ -301,12 +302,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Commits, then starts the jobs; whether it could be committed. No durable record, no effect.
     async fn carry_out(&mut self, pending: Pending) -> bool {
         let Pending { batch, jobs, workloads } = pending;
-        let committed = if batch.is_empty() { Ok(()) } else { self.edges.journal.commit(batch.clone()).await };
+        let (committed, late) = if batch.is_empty() { (Ok(()), None) } else { self.write(batch.clone()).await };
         let is_committed = committed.is_ok();
         match committed {
             Ok(()) => self.after_commit(&batch, jobs),
             // Where the term is over, whoever leads next goes by what is on record, and so does this one.
-            Err(error) if self.leads() => self.break_down(batch, jobs, error),
+            Err(error) if self.leads() => self.break_down(batch, jobs, error, late),
             Err(_) => {}
         }
         for id in workloads {

@@ -35,7 +35,7 @@ const MOST_INCIDENTS: usize = 500;
 
 type Name = Result<Path<String>, PathRejection>;
 
-/// `GET /livez`: the loop turns.
+/// `GET /livez`: the loop turns, and what it waits for answers.
 pub(super) async fn livez(State(state): State<Arc<AppState>>) -> Result<&'static str, Problem> {
     turning(&state).await.map(|()| "ok\n")
 }
@@ -52,10 +52,12 @@ pub(super) struct Ready {
 /// matches, is a mistake of the policy and not told in a whisper.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
     turning(&state).await?;
-    if state.metrics.is_journal_broken() {
-        return Err(Problem::unavailable("the journal can't be written: nothing is rolled back until it can"));
-    }
     let views = state.engine.list().await?;
+    if state.metrics.is_journal_broken() {
+        let why = views.iter().find_map(|view| Some(view.standstill.as_ref()?.reason.as_str()));
+        let why = why.unwrap_or("the journal can't be written");
+        return Err(Problem::unavailable(format!("{why}; nothing is rolled back until it can be")));
+    }
     let unwatched =
         views.iter().filter_map(|view| Some(format!("{}: {}", view.workload, view.standstill.as_ref()?.reason)));
     let dead: Vec<String> = unwatched.chain(views.iter().flat_map(dead_triggers)).collect();
@@ -68,7 +70,7 @@ pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Re
 
 async fn turning(state: &AppState) -> Result<(), Problem> {
     match tokio::time::timeout(TURN_LIMIT, state.engine.ping()).await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer?.map_or(Ok(()), |hangs| Err(Problem::unavailable(hangs.to_string()))),
         Err(_) => Err(Problem::unavailable("the engine does not answer")),
     }
 }
@@ -116,9 +118,10 @@ pub(super) async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderM
     if let Ok(Ok(views)) = tokio::time::timeout(TURN_LIMIT, state.engine.list()).await {
         state.metrics.set_workloads(&views);
     }
-    match state.history.outbox((state.now)()).await {
-        Ok(level) => state.metrics.set_outbox(level),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the outbox could not be counted"),
+    match tokio::time::timeout(TURN_LIMIT, state.history.outbox((state.now)())).await {
+        Ok(Ok(level)) => state.metrics.set_outbox(level),
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "the outbox could not be counted"),
+        Err(_) => tracing::warn!(limit = ?TURN_LIMIT, "the outbox could not be counted in time"),
     }
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let exposition = Exposition::accepted(&accept.collect::<Vec<_>>().join(","));

@@ -29,14 +29,34 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Time that attempts under way have to end after the word to stop; what is cut off is sent again after the restart.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// The same for all that is done, an outbox that does not answer included.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
 /// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
 /// waits for receivers that are there no more is parked. `turns` counts while every receiver's loop turns.
 pub async fn drain<O: Outbox>(
     outbox: &O,
-    mut receivers: watch::Receiver<Receivers>,
+    receivers: watch::Receiver<Receivers>,
     clocks: Clocks,
     turns: Turns,
     shutdown: CancellationToken,
+) {
+    let cut_off = async {
+        shutdown.cancelled().await;
+        sleep(STOP_LIMIT).await;
+    };
+    tokio::select! {
+        () = drain_on(outbox, receivers, clocks, turns, &shutdown) => {}
+        () = cut_off => {}
+    }
+}
+
+async fn drain_on<O: Outbox>(
+    outbox: &O,
+    mut receivers: watch::Receiver<Receivers>,
+    clocks: Clocks,
+    turns: Turns,
+    shutdown: &CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
         let current = receivers.borrow_and_update().clone();
@@ -212,9 +232,9 @@ impl<O: Outbox> Drain<'_, O> {
     /// Keeps how an attempt ended. While that fails nothing more is sent: what was sent would be sent again and again.
     async fn take_in(&self, Ended { settlement, was_sent }: Ended, health: &mut Health) {
         health.note(self.sender.name(), &settlement, was_sent);
-        while let Err(error) = self.outbox.settle(vec![settlement.clone()]).await {
+        // It waits for the disk, and to begin anew would not help.
+        while let Err(error) = self.turns.while_waiting(self.outbox.settle(vec![settlement.clone()])).await {
             tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
-            // It waits for the disk, and to begin anew would not help.
             self.turns.note();
             tokio::select! {
                 () = sleep(OUTBOX_RETRY) => {}

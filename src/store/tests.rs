@@ -363,6 +363,29 @@ async fn nothing_counts_that_the_next_start_would_not_find() {
     }
 }
 
+/// A disk that hangs holds up the thread that writes, and not the end of the process.
+#[tokio::test]
+async fn what_does_not_end_is_left_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (end, hanging) = std::sync::mpsc::channel::<()>();
+    let writer = Arc::clone(&store.writer);
+    let hung = writer.call(move |_| {
+        // Until the other end is gone.
+        let _ = hanging.recv();
+        Ok(())
+    });
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), hung).await.is_err());
+    drop(writer);
+    let (ended, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(store);
+        ended.send(()).unwrap();
+    });
+    waiting.recv_timeout(std::time::Duration::from_secs(5)).unwrap();
+    drop(end);
+}
+
 #[tokio::test]
 async fn a_torn_log_opens_at_the_last_whole_commit() {
     let dir = tempfile::tempdir().unwrap();

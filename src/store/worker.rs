@@ -1,6 +1,7 @@
 //! A database connection on a thread of its own: SQLite blocks, and a blocked runtime thread would stall the daemon.
 
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -10,9 +11,14 @@ use super::error::StoreError;
 /// Jobs that wait for the thread; the callers behind them wait for their turn.
 const QUEUE: usize = 64;
 
+/// How often, and how long apart, it is looked at the end whether the jobs already handed over are done, a second in all: a disk
+/// that hangs must not keep the process from ending. Whatever is cut off then is as if it had been killed.
+const END_LOOKS: usize = 1_000;
+const END_LOOK: Duration = Duration::from_millis(1);
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The thread, and the way to hand it jobs. Dropping it waits for the jobs already handed over.
+/// The thread, and the way to hand it jobs. Dropping it waits for the jobs already handed over, within bounds.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
@@ -56,9 +62,15 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            drop(thread.join());
+        let Some(thread) = self.thread.take() else { return };
+        for _ in 0..END_LOOKS {
+            if thread.is_finished() {
+                // One that panicked has said so already.
+                drop(thread.join());
+                return;
+            }
+            thread::sleep(END_LOOK);
         }
+        tracing::warn!("what is being read or written does not end: it is left to itself");
     }
 }

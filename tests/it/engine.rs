@@ -501,6 +501,74 @@ async fn that_the_journal_can_not_be_written_is_found_out_while_nothing_happens(
     stage.pause("app").await.unwrap();
 }
 
+/// A disk that hangs says nothing. People are told past it, questions are answered, nothing is begun, and what was being
+/// written is never written a second time.
+#[tokio::test]
+async fn a_journal_that_does_not_answer_is_told_and_waited_for() {
+    let stage = stage(&["app", "other"]).await;
+    stage.roll_back("app").await.unwrap();
+    let hanging = stage.journal.slow.lock().await;
+    let before = stage.journal.commits.load(Ordering::SeqCst);
+    stage.hands.0.add_permits(1);
+    let told = "the journal could not be written: no answer within 6s: what it lies on hangs";
+    stage.until_decided("it is told", |decision| decision.ends_with(told)).await;
+    assert_eq!(stage.engine.ping().await.unwrap().unwrap().to_string(), told);
+    let pages: Vec<String> = stage.pages.0.lock().unwrap().iter().map(|page| page.alert.reason.clone()).collect();
+    assert_eq!(pages, [format!("{told}; nothing is rolled back until it can be written again")]);
+    for workload in ["app", "other"] {
+        let view = stage.engine.view(workload.into()).await.unwrap().unwrap();
+        assert_eq!(view.standstill.unwrap().reason, told);
+        assert!(stage.pause(workload).await.unwrap().starts_with("paused, in memory only: "));
+    }
+    // Longer than the time after which what failed is tried again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(stage.journal.commits.load(Ordering::SeqCst), before + 1, "it is being written still");
+    drop(hanging);
+    for workload in ["app", "other"] {
+        stage.until("it is paused", |stage| stage.journal.names(workload).contains(&"paused")).await;
+    }
+    stage.until("it is held", |stage| stage.journal.names("app").contains(&"held")).await;
+    assert_eq!(stage.engine.ping().await.unwrap().map(|error| error.to_string()), None);
+    let names = stage.journal.names("app");
+    assert!(
+        names.starts_with(&["detected", "planned", "step-started", "paused", "held", "step-finished"]),
+        "{names:?}"
+    );
+    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0, "no step was begun");
+}
+
+/// The same while nothing happens, with a disk that fails in the end.
+#[tokio::test]
+async fn what_took_too_long_and_then_failed_is_tried_again() {
+    let stage = stage(&["app"]).await;
+    let hanging = stage.journal.slow.lock().await;
+    stage.seen.send(at("app", "v3")).await.unwrap();
+    stage.until("it is told", |stage| stage.pages.0.lock().unwrap().len() == 1).await;
+    stage.journal.full.store(true, Ordering::SeqCst);
+    drop(hanging);
+    stage.until_decided("it has failed", |decision| decision.ends_with("disk full")).await;
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.until("it is written", |stage| stage.journal.names("app") == ["release-observed"]).await;
+}
+
+#[tokio::test]
+async fn told_to_stop_the_loop_ends_though_the_journal_does_not_answer() {
+    for is_told in [false, true] {
+        let stage = stage(&["app"]).await;
+        let _hanging = stage.journal.slow.lock().await;
+        let before = stage.journal.commits.load(Ordering::SeqCst);
+        stage.seen.send(at("app", "v3")).await.unwrap();
+        let so_far = |stage: &Stage| match is_told {
+            false => stage.journal.commits.load(Ordering::SeqCst) > before,
+            true => !stage.pages.0.lock().unwrap().is_empty(),
+        };
+        stage.until("it hangs", so_far).await;
+        stage.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(8), async { while stage.engine.ping().await.is_ok() {} });
+        ended.await.unwrap();
+    }
+}
+
 /// A commit takes as long as a disk or an API server takes: were each on its own, many workloads at once would be blind.
 #[tokio::test]
 async fn what_waits_meanwhile_is_written_together() {

@@ -475,11 +475,13 @@ impl Daemon {
         }
     }
 
-    /// What was seen is kept while the engine answers. Then everything else at once, and the lead given back as soon as
+    /// What was seen is kept while the engine answers and there is where to keep it. Then everything else at once, and the lead given back as soon as
     /// nothing more is written.
     async fn take_apart(mut self) {
         let limit = if self.is_one_of_several { HANDOVER_LIMIT } else { KEEP_LIMIT };
-        self.keeper.finish(limit).await;
+        if !self.metrics.is_journal_broken() {
+            self.keeper.finish(limit).await;
+        }
         self.stop.cancel();
         let all = async {
             let mut leading = LEADING.to_vec();

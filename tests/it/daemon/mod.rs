@@ -2,5 +2,6 @@
 
 mod asking;
 pub(crate) mod host;
+mod journal;
 mod life;
 mod process;
