@@ -163,7 +163,7 @@ impl Fleet {
         reply
     }
 
-    /// Only remembers what was seen. For the time in which no record can be written.
+    /// Only remembers what was seen.
     pub fn observe_only(&mut self, observation: &Observation) {
         if let Some(controller) = self.controllers.get_mut(&observation.workload) {
             controller.observe_only(observation);
@@ -175,10 +175,14 @@ impl Fleet {
     pub fn stand_by(&mut self, id: &WorkloadId, observation: Option<&Observation>, now: Timestamp) {
         let Some(controller) = self.controllers.get_mut(id) else { return };
         controller.stand_by(observation, now);
-        match controller.breached_since().filter(|_| !has_rolled_out(controller, now)) {
-            Some(since) => self.breached.insert(id.clone(), since),
-            None => self.breached.remove(id),
-        };
+        let since = controller.breached_since().filter(|_| !has_rolled_out(controller, now));
+        note_since(&mut self.breached, id, since);
+    }
+
+    /// The same for the time in which no record can be written.
+    pub fn watch_only(&mut self, id: &WorkloadId, observation: Option<&Observation>, now: Timestamp) {
+        let Some(controller) = self.controllers.get_mut(id) else { return };
+        controller.watch_only(observation, now);
     }
 
     /// Goes on from what another replica recorded; workloads that it names and that are not watched are left out.

@@ -96,6 +96,18 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.page_about_journal();
     }
 
+    /// Remembers and judges what is seen: whoever has to decide by hand sees how it is.
+    pub(super) fn only_watch(&mut self, id: &WorkloadId, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Observed(observation) => self.fleet.watch_only(id, Some(&observation), now),
+            Input::Tick => self.fleet.watch_only(id, None, now),
+            // They wait for the journal, where they matter, or were refused.
+            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::Asked(_) => {}
+        }
+        self.keep_pace(id);
+    }
+
     /// Tries the batch again when it is time, and goes on where things were left.
     pub(super) async fn mend(&mut self) {
         if self.broken.is_some() && !self.leads() {

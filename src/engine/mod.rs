@@ -2,7 +2,7 @@
 //!
 //! The fleet says what follows from each input, one after another; the records of all that waited together are committed
 //! together, and only then do jobs start and operators get their answer. While the journal can't be written, or does not answer,
-//! the loop only remembers what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
+//! the loop only remembers and judges what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
 //! other one ends.
 
 mod broken;
@@ -224,12 +224,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         for left in (0..INPUTS_PER_TURN).rev() {
             let Some(observation) = next else { break };
             self.note_lag(&observation, is_full);
-            if self.leads() && self.broken.is_some() {
-                self.fleet.observe_only(&observation);
-            } else {
-                let id = observation.workload.clone();
-                self.handle(&id, Input::Observed(observation), &mut pending);
-            }
+            let id = observation.workload.clone();
+            self.handle(&id, Input::Observed(observation), &mut pending);
             next = if left > 0 { self.observations.try_recv().ok() } else { None };
         }
         self.carry_out(pending).await;
@@ -271,12 +267,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if is_done || self.leads() { reply } else { reply.map(|_| Err(self.refusal())) }
     }
 
-    /// Adds what follows from one input to what is to be carried out. Nothing is taken while the journal is broken.
+    /// Adds what follows from one input to what is to be carried out. While the journal is broken nothing follows.
     fn handle(&mut self, id: &WorkloadId, input: Input, pending: &mut Pending) -> Option<Reply> {
         if !self.leads() {
             return self.stand_by(id, input);
         }
         if self.broken.is_some() {
+            self.only_watch(id, input);
             return None;
         }
         let input = self.parked(input)?;
@@ -290,13 +287,19 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             let receivers = &controller.policy().notify;
             let notices = out.alerts.into_iter().map(|alert| Notice { alert, receivers: receivers.clone() });
             pending.batch.notices.extend(notices);
-            self.edges.looks.pace(id, controller.is_tense());
-            self.next_tick = self.next_tick.min(controller.next_tick());
         }
+        self.keep_pace(id);
         pending.batch.records.extend(out.records);
         pending.jobs.extend(out.jobs);
         pending.workloads.push(id.clone());
         reply
+    }
+
+    /// Looks and judges as often as a workload's state asks for.
+    fn keep_pace(&mut self, id: &WorkloadId) {
+        let Some(controller) = self.fleet.get(id) else { return };
+        self.edges.looks.pace(id, controller.is_tense());
+        self.next_tick = self.next_tick.min(controller.next_tick());
     }
 
     /// Commits, then starts the jobs; whether it could be committed. No durable record, no effect.

@@ -38,10 +38,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) => {}
             Input::Asked(_) => return Some(Err(self.refusal())),
         }
-        if let Some(controller) = self.fleet.get(id) {
-            self.edges.looks.pace(id, controller.is_tense());
-            self.next_tick = self.next_tick.min(controller.next_tick());
-        }
+        self.keep_pace(id);
         None
     }
 

@@ -28,4 +28,5 @@ mod shipped;
 mod simulation;
 mod story;
 mod tls;
+mod unwritten;
 mod world;

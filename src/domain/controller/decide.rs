@@ -196,7 +196,7 @@ impl Controller {
     }
 
     pub(super) fn build_plan(&self, purpose: Purpose, attempt: u32, goal: &Goal, now: Timestamp) -> Option<Plan> {
-        let current = &self.state.current.as_ref()?.revision;
+        let current = &self.in_place()?.revision;
         let last = self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref());
         let from = match purpose {
             Purpose::First | Purpose::OlderKnownGood => current,
@@ -211,8 +211,7 @@ impl Controller {
         let ground = Ground { from, goal, view: &view, well: &well };
         let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
         if let Some(orchestrated) = &view.orchestrated {
-            let from = &self.state.current.as_ref()?.revision;
-            plan.begin_with(strategy::settings::steps(&self.state.ledger, orchestrated, from, &goal.revision));
+            plan.begin_with(strategy::settings::steps(&self.state.ledger, orchestrated, current, &goal.revision));
         }
         self.note_paused(&mut plan);
         Some(plan)
@@ -247,14 +246,14 @@ impl Controller {
         fleet: &FleetView,
         ask: impl FnOnce(&Situation<'_>) -> T,
     ) -> T {
-        let view = self.view();
+        let (view, state) = (self.view(), self.state_as_seen());
         let available = match &view {
             Ok(view) => Ok(view.available.as_slice()),
             Err(reason) => Err(reason.as_str()),
         };
         ask(&Situation {
             limits: Limits::of(&self.policy),
-            state: &self.state,
+            state: &state,
             incident,
             assessment: &self.assessment,
             available,

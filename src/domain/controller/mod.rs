@@ -12,6 +12,7 @@ mod recorder;
 mod releases;
 mod settings;
 mod view;
+mod watching;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use super::units::Finite;
 
 use owners::PutBacks;
 use recorder::Asked;
+use releases::Unrecorded;
 use settings::SettingsSeen;
 
 pub use leaving::owes;
@@ -169,6 +171,8 @@ pub struct Controller {
     unread_since: Option<Timestamp>,
     /// What each instance was at in the last look that was followed.
     followed: Option<Vec<(InstanceId, RevisionId)>>,
+    /// The release in place, where that could not be recorded yet.
+    unrecorded: Option<Unrecorded>,
     assessment: Assessment,
     /// When it judged first.
     began: Option<Timestamp>,
@@ -216,6 +220,7 @@ impl Controller {
             releases: None,
             unread_since: None,
             followed: None,
+            unrecorded: None,
             assessment,
             began: None,
             ruling: None,
@@ -263,6 +268,7 @@ impl Controller {
             self.seen_good.clear();
         }
         self.state = state;
+        self.unrecorded = None;
         self.ruling = None;
         self.attributed_at = None;
         self.in_flight = None;
@@ -354,27 +360,6 @@ impl Controller {
         Span::from_millis(self.policy.interval.as_millis() / FAST_FACTOR).max(SHORTEST_PACE)
     }
 
-    /// Only remembers what was seen; decides nothing. For the time in which no record can be written.
-    pub fn observe_only(&mut self, observation: &Observation) {
-        self.take_in(observation);
-    }
-
-    /// Remembers what was seen and judges it; decides nothing. For the time in which another replica does.
-    pub fn stand_by(&mut self, observation: Option<&Observation>, now: Timestamp) {
-        if self.is_leaving {
-            self.assessment.at = now;
-            return;
-        }
-        let mut due = observation.is_none();
-        if let Some(observation) = observation {
-            self.take_in(observation);
-            due = now.since(self.assessment.at) >= self.fast_pace();
-        }
-        if due {
-            self.assess(now);
-        }
-    }
-
     /// Takes one input and gives everything that follows from it. Never later than `now` of an earlier call.
     pub fn handle(&mut self, input: Input, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Option<Reply> {
         if self.is_leaving {
@@ -408,6 +393,7 @@ impl Controller {
         if judge {
             self.assess(now);
             self.advance(now, fleet, out);
+            self.unrecorded = None;
         }
         self.ask_edges(now, out);
         if out.refused.is_empty() {
@@ -433,9 +419,13 @@ impl Controller {
     }
 
     fn assess(&mut self, now: Timestamp) {
-        self.began.get_or_insert(now);
         let subject = self.subject();
-        self.assessment = self.health.assess(subject.as_ref(), now);
+        self.assess_of(subject.as_ref(), now);
+    }
+
+    fn assess_of(&mut self, subject: Option<&Subject>, now: Timestamp) {
+        self.began.get_or_insert(now);
+        self.assessment = self.health.assess(subject, now);
         if let Some(unread) = self.releases_lost(now) {
             // Whatever serves, it is not known what it is.
             self.assessment.healthy = false;

@@ -1,11 +1,13 @@
 //! Following which release is in service, and noticing when a human changed it.
 
+use std::borrow::Cow;
+
 use super::{Controller, Output};
 use crate::domain::health::verdict::{Blindness, TriggerState, TriggerStatus, Unseen};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::alert::Phase;
-use crate::domain::incident::record::{Closing, Event, OlderFault};
-use crate::domain::incident::state::{Incident, Progress};
+use crate::domain::incident::record::{Closing, Event, OlderFault, Running};
+use crate::domain::incident::state::{Incident, Progress, WorkloadState};
 use crate::domain::observation::{Orchestrated, ReleaseView};
 use crate::domain::response::plan::{Plan, Purpose, StepKind};
 use crate::domain::time::{Span, Timestamp};
@@ -14,15 +16,54 @@ use crate::domain::time::{Span, Timestamp};
 /// a revision within five.
 const CAUGHT_UP: Span = Span::from_secs(10);
 
+/// A release that is in place while no record can be written.
+#[derive(Debug)]
+pub(super) struct Unrecorded {
+    pub(super) release: Running,
+    /// What it can't have brought, as it was known when it came.
+    older_faults: Vec<OlderFault>,
+}
+
 impl Controller {
+    /// Notes which release is in place where that can't be recorded, so that it is the one that is judged.
+    pub(super) fn note_unrecorded(&mut self, now: Timestamp) {
+        let Some((seen_at, Ok(view))) = &self.releases else { return };
+        let (revision, by_rollback) = match self.change(view, *seen_at) {
+            Change::None => return self.unrecorded = None,
+            Change::Ours(revision) => (revision, true),
+            Change::Theirs(revision) => (revision, false),
+        };
+        if self.unrecorded.as_ref().is_none_or(|known| known.release.revision != revision) {
+            let older_faults = self.burning(by_rollback);
+            let image = self.image_of(&revision);
+            self.unrecorded = Some(Unrecorded { release: Running { revision, image, since: now }, older_faults });
+        }
+    }
+
+    /// The release in place, on record or not.
+    pub(super) fn in_place(&self) -> Option<&Running> {
+        self.unrecorded.as_ref().map(|unrecorded| &unrecorded.release).or(self.state.current.as_ref())
+    }
+
+    /// What is on record, and which release is in place beyond that.
+    pub(super) fn state_as_seen(&self) -> Cow<'_, WorkloadState> {
+        let Some(unrecorded) = &self.unrecorded else { return Cow::Borrowed(&self.state) };
+        let mut state = self.state.clone();
+        state.previous = state.current.replace(unrecorded.release.clone()).map(|before| before.revision);
+        Cow::Owned(state)
+    }
+
+    fn change(&self, view: &ReleaseView, seen_at: Timestamp) -> Change {
+        match self.state.incident.as_ref().filter(|incident| incident.plan.is_some()) {
+            Some(incident) => planned_change(incident, view, seen_at, self.current_revision()),
+            None => self.unplanned_change(view),
+        }
+    }
+
     /// Records a change of release. An incident about another release than the one now in place is over: the human wins.
     pub(super) fn follow_releases(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some((seen_at, Ok(view))) = &self.releases else { return false };
-        let plan = self.state.incident.as_ref().filter(|incident| incident.plan.is_some());
-        let change = match plan {
-            Some(incident) => planned_change(incident, view, *seen_at, self.current_revision()),
-            None => self.unplanned_change(view),
-        };
+        let change = self.change(view, *seen_at);
         if let (Change::Theirs(by), Some(incident)) = (&change, &self.state.incident) {
             let is_acting = incident.progress != Progress::Idle;
             let is_being_made_whole = incident.plan.as_ref().is_some_and(|plan| plan.purpose == Purpose::Whole);
@@ -105,7 +146,8 @@ impl Controller {
         let image = self.image_of(&revision);
         self.healthy_since = None;
         self.stable_since = None;
-        let older_faults = self.burning(by_rollback);
+        let unrecorded = self.unrecorded.take_if(|unrecorded| unrecorded.release.revision == revision);
+        let older_faults = unrecorded.map_or_else(|| self.burning(by_rollback), |known| known.older_faults);
         self.seen_good.clear();
         let event = Event::ReleaseObserved { revision, image, previous, by_rollback, older_faults };
         let written = self.note(event, now, out);

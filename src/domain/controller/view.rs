@@ -223,7 +223,7 @@ impl Controller {
             workload: self.policy.id.clone(),
             mode: self.policy.mode,
             strategy: self.policy.strategy,
-            current: self.state.current.clone(),
+            current: self.in_place().cloned(),
             goal,
             no_goal,
             paused: self.state.paused.clone(),
@@ -264,7 +264,7 @@ impl Controller {
     /// The hold that stands in the way.
     pub(super) fn present_goal(&self, now: Timestamp) -> Result<Goal, Hold> {
         let unknown = |reason: String| Hold::RevisionUnknown { reason };
-        let current = self.state.current.as_ref().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
+        let current = self.in_place().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
         let view = self.view().map_err(unknown)?;
         goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], now)
     }
@@ -272,7 +272,7 @@ impl Controller {
     /// The incident that a rollback by hand would open.
     fn what_if(&self, now: Timestamp) -> Incident {
         let cause = Cause::Manual { by: String::new(), reason: String::new(), to: None, force: Vec::new() };
-        Incident::hypothetical(cause, self.state.current.clone(), self.policy.mode, self.policy.strategy, now)
+        Incident::hypothetical(cause, self.in_place().cloned(), self.policy.mode, self.policy.strategy, now)
     }
 
     /// A hold is told as it stands now: the numbers in it may have moved since it was recorded.

@@ -26,6 +26,15 @@ async fn without_its_state_directory_nothing_is_rolled_back_until_it_is_put_back
     };
     daemon.until("told", async |daemon| daemon.host.has(told)).await;
     assert!(reqwest::get(format!("{}/livez", daemon.url)).await.unwrap().status().is_success());
+    // Whoever decides by hand sees how it is.
+    let is_seen = async |daemon: &Daemon| {
+        let view = daemon.get("/api/v1/workloads/app").await;
+        let triggers = view["assessment"]["triggers"].as_array().cloned().unwrap_or_default();
+        view["current"]["revision"] == "v2" && triggers.iter().any(|trigger| trigger["state"] == "firing")
+    };
+    daemon.until("seen to be bad", is_seen).await;
+    let decision = daemon.get("/api/v1/workloads/app/explain").await["decision"].to_string();
+    assert!(decision.starts_with("\"nothing is done since ") && decision.contains(&why), "{decision}");
     // Something else in its place is not it.
     std::fs::create_dir(&state).unwrap();
     assert!(says_why(&daemon).await);

@@ -107,6 +107,8 @@ pub(crate) struct World {
     releases: Vec<RevisionId>,
     script: Script,
     pending: VecDeque<Pending>,
+    /// No record can be written.
+    pub(crate) unwritten: bool,
     /// Crash points still to pass until the daemon dies at one; then again after the next number.
     pub(crate) crashes: VecDeque<u64>,
     /// Crash points passed so far.
@@ -143,6 +145,7 @@ impl World {
             policy,
             script,
             pending: VecDeque::new(),
+            unwritten: false,
             crashes: VecDeque::new(),
             crash_points: 0,
         }
@@ -355,6 +358,14 @@ impl World {
     pub(crate) fn feed(&mut self, input: Input) -> Option<Reply> {
         let mut out = Output::default();
         let id = self.policy.id.clone();
+        if self.unwritten {
+            match input {
+                Input::Observed(observation) => self.fleet.watch_only(&id, Some(&observation), self.now),
+                Input::Tick => self.fleet.watch_only(&id, None, self.now),
+                Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::Asked(_) => unreachable!("it waits"),
+            }
+            return None;
+        }
         let reply = self.fleet.handle(&id, input, self.now, &mut out);
         assert_eq!(out.refused, [], "the machine wrote a record that can't follow");
         let matters = !out.records.is_empty() || !out.jobs.is_empty();
