@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
+use super::told::Told;
 use super::{Engine, Input};
 use crate::domain::controller::{
     Accepted, Controller, Explanation, Job, Refusal, Reply, Request, RequestKind, Standstill, WorkloadView,
@@ -57,7 +58,7 @@ pub(super) struct Broken {
     since: Instant,
     retry_at: Instant,
     page_at: Instant,
-    pages: u64,
+    pub(super) told: Told,
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -91,7 +92,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             since,
             retry_at: now + RETRY,
             page_at: now,
-            pages: 0,
+            told: Told::default(),
         });
         self.page_about_journal();
     }
@@ -110,16 +111,22 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// Tries the batch again when it is time, and goes on where things were left.
     pub(super) async fn mend(&mut self) {
-        if self.broken.is_some() && !self.leads() {
-            // Nothing of it is on record, so whoever leads does not know of it.
-            self.broken = None;
-            self.edges.witness.journal(None);
+        if !self.leads() {
+            self.forget_batch();
         }
         self.page_about_journal();
         let due = self.broken.as_ref().filter(|broken| broken.under_way.is_none() && broken.retry_at <= Instant::now());
         let Some(batch) = due.map(|broken| broken.batch.clone()) else { return };
         let written = self.write(batch).await;
         self.settle(written).await;
+    }
+
+    /// Lets go of what could not be written for a term that is over: nothing of it is on record, so whoever leads does not know
+    /// of it.
+    pub(super) fn forget_batch(&mut self) {
+        let Some(mut broken) = self.broken.take() else { return };
+        self.edges.witness.journal(None);
+        broken.told.end(&*self.edges.pager, "this replica does not lead any more", self.now());
     }
 
     /// Takes note of what came of a write.
@@ -132,9 +139,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 }
             }
             Ok(()) => {
-                let Some(broken) = self.broken.take() else { return };
+                let Some(mut broken) = self.broken.take() else { return };
                 tracing::info!("the journal can be written again");
                 self.edges.witness.journal(None);
+                broken.told.end(&*self.edges.pager, "the journal can be written again", self.now());
                 self.go_on(broken).await;
             }
         }
@@ -267,9 +275,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let policy = first.map(Controller::policy).or_else(|| self.policies().next()).map(Arc::clone);
         let (Some(broken), Some(policy)) = (&mut self.broken, policy) else { return };
         broken.page_at = Instant::now() + PAGE_AGAIN;
-        broken.pages += 1;
-        let alert = narrate::journal_broken(&policy, &broken.error.to_string(), broken.pages, now);
-        self.edges.pager.page(Notice { alert, receivers });
+        let alert = narrate::journal_broken(&policy, &broken.error.to_string(), broken.told.next(), now);
+        broken.told.tell(&*self.edges.pager, Notice { alert, receivers });
     }
 }
 

@@ -246,6 +246,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
             Call::Park(answer) => {
                 self.is_parked = true;
+                self.end_pages();
                 answered(answer.send(()));
             }
             Call::Follow(states, answer) => {
@@ -319,7 +320,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     async fn adopt(&mut self, policies: Vec<Adoption>) -> Result<(), JournalError> {
         self.require_journal()?;
         let keep: BTreeSet<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
-        self.unread.retain(|id, _| keep.contains(id));
+        let left: Vec<WorkloadId> = self.unread.keys().filter(|id| !keep.contains(*id)).cloned().collect();
+        for id in left {
+            self.end_unread(&id, "it is no longer in the policy");
+        }
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
         for id in &gone {
@@ -339,7 +343,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         for Adoption { policy, state, memory } in policies {
             let state = match state {
                 Ok(state) => {
-                    self.unread.remove(&policy.id);
+                    self.end_unread(&policy.id, "its records can be followed, and it is watched again");
                     state
                 }
                 Err(why) => {

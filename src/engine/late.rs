@@ -4,6 +4,7 @@
 use super::Engine;
 use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice};
+use super::told::Told;
 use crate::domain::incident::narrate;
 use crate::domain::observation::Observation;
 use crate::domain::time::{Span, Timestamp};
@@ -18,7 +19,7 @@ pub(super) struct Lateness {
     /// When something late had its turn last, and how late it was.
     last: Option<(Timestamp, Span)>,
     page_at: Option<Timestamp>,
-    pages: u64,
+    pub(super) told: Told,
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -49,7 +50,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let a_round = intervals.max().unwrap_or_default().max(PATIENCE);
         if now.since(last) > a_round {
             tracing::info!(lasted = ?last.since(since), "what is seen is judged in time again");
-            self.lateness = Lateness::default();
+            std::mem::take(&mut self.lateness).told.end(&*self.edges.pager, "what is seen is judged in time", now);
             self.fleet.note_late(false);
             return;
         }
@@ -57,9 +58,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return;
         }
         self.lateness.page_at = Some(now + PAGE_AGAIN.into());
-        self.lateness.pages += 1;
         let Some((_, controller)) = self.fleet.iter().next() else { return };
-        let alert = narrate::late(controller.policy(), lag, self.lateness.pages, now);
-        self.edges.pager.page(Notice { alert, receivers: self.everybody() });
+        let alert = narrate::late(controller.policy(), lag, self.lateness.told.next(), now);
+        let notice = Notice { alert, receivers: self.everybody() };
+        self.lateness.told.tell(&*self.edges.pager, notice);
     }
 }

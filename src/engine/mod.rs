@@ -10,6 +10,7 @@ mod calls;
 mod late;
 pub mod ports;
 mod standby;
+mod told;
 mod unread;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice, Role};
+use super::told::Told;
 use super::{Engine, Input};
 use crate::domain::controller::{Refusal, Reply};
 use crate::domain::id::WorkloadId;
@@ -19,7 +20,7 @@ const LEADERLESS: Span = Span::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Leaderless {
     page_at: Option<Timestamp>,
-    pages: u64,
+    pub(super) told: Told,
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -47,7 +48,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let led = self.term.is_some();
         let nobody_leads = self.edges.leadership.role() == Role::Standby { leader: None };
         if !(led && nobody_leads) {
-            self.leaderless = Leaderless::default();
+            std::mem::take(&mut self.leaderless).told.end(&*self.edges.pager, "a replica leads", self.now());
             return;
         }
         let now = self.now();
@@ -56,11 +57,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return;
         }
         self.leaderless.page_at = Some(now + PAGE_AGAIN.into());
-        self.leaderless.pages += 1;
         tracing::error!("no replica leads: nothing is rolled back until one does");
         let Some((_, controller)) = self.fleet.iter().next() else { return };
-        let alert = narrate::nobody_leads(controller.policy(), self.leaderless.pages, now);
-        self.edges.pager.page(Notice { alert, receivers: self.everybody() });
+        let alert = narrate::nobody_leads(controller.policy(), self.leaderless.told.next(), now);
+        let notice = Notice { alert, receivers: self.everybody() };
+        self.leaderless.told.tell(&*self.edges.pager, notice);
     }
 
     /// What an operator is told.
@@ -85,9 +86,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if self.edges.leadership.role().term() != Some(term) {
             return false;
         }
-        if self.broken.take().is_some() {
-            self.edges.witness.journal(None);
-        }
+        self.forget_batch();
         self.fleet.continue_from(states);
         self.term = Some(term);
         self.tick_all().await;

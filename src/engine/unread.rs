@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Engine;
 use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice};
+use super::told::Told;
 use crate::domain::controller::{Controller, Explanation, Refusal, Standstill, WorkloadView};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::narrate;
@@ -26,7 +27,7 @@ pub(super) struct Unread {
     why: String,
     since: Timestamp,
     page_at: Instant,
-    pages: u64,
+    pub(super) told: Told,
 }
 
 impl Unread {
@@ -46,7 +47,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let id = policy.id.clone();
         self.fleet.remove(&id);
         let since = self.now();
-        self.unread.entry(id).or_insert(Unread { policy, why, since, page_at: Instant::now(), pages: 0 });
+        self.unread.entry(id).or_insert(Unread { policy, why, since, page_at: Instant::now(), told: Told::default() });
+    }
+
+    /// A workload is not left alone any more, and why.
+    pub(super) fn end_unread(&mut self, id: &WorkloadId, why: &str) {
+        let Some(mut unread) = self.unread.remove(id) else { return };
+        unread.told.end(&*self.edges.pager, &format!("{id}: {why}"), self.now());
     }
 
     /// Of all workloads that there are, watched or not.
@@ -60,9 +67,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let (clock, now) = ((self.edges.now)(), Instant::now());
         for unread in self.unread.values_mut().filter(|unread| unread.page_at <= now) {
             unread.page_at = now + PAGE_AGAIN;
-            unread.pages += 1;
-            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.pages, clock);
-            self.edges.pager.page(Notice { alert, receivers: unread.policy.notify.clone() });
+            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.told.next(), clock);
+            let notice = Notice { alert, receivers: unread.policy.notify.clone() };
+            unread.told.tell(&*self.edges.pager, notice);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rollbackd::domain::controller::{Refusal, Request, RequestKind};
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{InstanceId, WorkloadId};
+use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::incident::recording::{Recording, Wanted};
 use rollbackd::domain::incident::state::WorkloadState;
@@ -259,6 +260,20 @@ impl Stage {
         self.engine.ping().await.unwrap();
     }
 
+    /// Incidents of the daemon's own that whoever was told of them believes to be open.
+    fn open_pages(&self) -> Vec<String> {
+        let mut open = BTreeMap::new();
+        for Notice { alert, receivers } in self.pages.0.lock().unwrap().iter() {
+            let key = (alert.incident.to_string(), receivers.clone());
+            if alert.phase == Phase::Closed {
+                open.remove(&key)
+            } else {
+                open.insert(key, ())
+            };
+        }
+        open.into_keys().map(|(incident, _)| incident).collect()
+    }
+
     async fn ask(&self, workload: &str, kind: RequestKind) -> Result<String, Refusal> {
         let request = Request { by: "ops".to_owned(), kind };
         let reply = self.engine.ask(WorkloadId::new(workload), request).await.unwrap();
@@ -471,6 +486,9 @@ async fn people_are_told_where_nobody_leads_for_long() {
     }
     led.until("it is told", |stage| !stage.pages.0.lock().unwrap().is_empty()).await;
     assert!(led.pages.0.lock().unwrap()[0].alert.summary.contains("no other replica holds it"));
+    assert_eq!(led.open_pages(), ["rollbackd-lease"]);
+    led.sits(Role::Standby { leader: Some("other".to_owned()) });
+    led.until("it is over", |stage| stage.open_pages().is_empty()).await;
     assert!(never.pages.0.lock().unwrap().is_empty());
 }
 
@@ -529,6 +547,10 @@ async fn a_journal_that_does_not_answer_is_told_and_waited_for() {
     }
     stage.until("it is held", |stage| stage.journal.names("app").contains(&"held")).await;
     assert_eq!(stage.engine.ping().await.unwrap().map(|error| error.to_string()), None);
+    let last = stage.pages.0.lock().unwrap().last().unwrap().alert.clone();
+    assert_eq!((last.incident.as_str(), last.phase), ("rollbackd-journal", Phase::Closed));
+    assert_eq!(last.summary, "rollbackd: closed, the journal can be written again.");
+    assert_eq!(stage.open_pages(), [""; 0]);
     let names = stage.journal.names("app");
     assert!(
         names.starts_with(&["detected", "planned", "step-started", "paused", "held", "step-finished"]),
@@ -567,6 +589,18 @@ async fn told_to_stop_the_loop_ends_though_the_journal_does_not_answer() {
         let ended = tokio::time::timeout(Duration::from_secs(8), async { while stage.engine.ping().await.is_ok() {} });
         ended.await.unwrap();
     }
+}
+
+/// What goes on then, the next start finds out for itself, and tells.
+#[tokio::test]
+async fn told_to_stop_it_leaves_no_page_open() {
+    let stage = stage(&["app"]).await;
+    stage.journal.full.store(true, Ordering::SeqCst);
+    stage.pause("app").await.unwrap();
+    assert_eq!(stage.open_pages(), ["rollbackd-journal"]);
+    stage.engine.park().await.unwrap();
+    assert_eq!(stage.open_pages(), [""; 0]);
+    assert!(stage.pages.0.lock().unwrap()[1].alert.reason.contains("told to stop"));
 }
 
 /// A commit takes as long as a disk or an API server takes: were each on its own, many workloads at once would be blind.
@@ -614,5 +648,6 @@ async fn what_is_judged_too_late_is_no_blindness_of_a_workload() {
     // It keeps up again, and this one is out of sight all the same.
     stage.ahead.store(80_000, Ordering::SeqCst);
     stage.until("blind", |stage| stage.journal.names("app").contains(&"detected")).await;
-    assert_eq!(pages(&stage).len(), 1);
+    assert_eq!(pages(&stage)[1..], ["rollbackd: closed, what is seen is judged in time."]);
+    assert_eq!(stage.open_pages(), [""; 0]);
 }

@@ -429,6 +429,30 @@ async fn people_are_told_directly_where_the_outbox_is_of_no_use() {
     timeout(PATIENCE, task).await.unwrap().unwrap();
 }
 
+/// Were the first one tried again after the second, it would open anew what is over.
+#[tokio::test]
+async fn what_is_over_is_not_told_any_more() {
+    let answer = |number, _: &str| if number < 1 { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { ok() };
+    let mut server = Server::start(answer).await;
+    let (_keep, receivers) = watch::channel(by_name(vec![webhook("oncall", &server.url, None)]));
+    let stop = CancellationToken::new();
+    let (direct, task) = pager(receivers, Arc::new(|| WALL), Turns::default(), stop.clone());
+    let task = tokio::spawn(task);
+    let [trouble, over] = [1, 2].map(|number| Notice { alert: alert("a", number), receivers: vec!["oncall".into()] });
+    direct.page(trouble);
+    assert_eq!(server.ids(1).await, ["a_1"], "it was not taken");
+    direct.page(over);
+    assert_eq!(server.ids(1).await, ["a_2"]);
+    // The first one's turn to be tried again comes and goes.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!server.has_more());
+    // Told to stop, what waits is told once.
+    direct.page(Notice { alert: alert("a", 3), receivers: vec!["oncall".into()] });
+    stop.cancel();
+    timeout(PATIENCE, task).await.unwrap().unwrap();
+    assert_eq!(server.ids(1).await, ["a_3"]);
+}
+
 /// More than a few at once, and the receiver is not up yet: each is told in the end, under its own id.
 #[tokio::test]
 async fn who_can_not_be_told_directly_at_once_is_told_soon() {
@@ -440,7 +464,8 @@ async fn who_can_not_be_told_directly_at_once_is_told_soon() {
     let (direct, task) = pager(receivers, Arc::new(|| WALL), turns.clone(), stop.clone());
     let task = tokio::spawn(task);
     for number in 1..=40 {
-        direct.page(Notice { alert: alert("rollbackd-records", number), receivers: vec!["oncall".into()] });
+        direct
+            .page(Notice { alert: alert(&format!("rollbackd-records-{number}"), 1), receivers: vec!["oncall".into()] });
     }
     let mut ids = server.ids(43).await;
     ids.sort();

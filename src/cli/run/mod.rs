@@ -98,6 +98,7 @@ struct Daemon {
     /// Whether another replica waits to go on.
     is_one_of_several: bool,
     receivers: watch::Sender<Receivers>,
+    pager: Arc<dyn Pager>,
     notifier: Arc<Notifier>,
     stop: CancellationToken,
     /// Stops the candidate, last of all: until then the lead is this replica's.
@@ -143,7 +144,9 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
             return Err(fail(error));
         }
     };
-    unstarted.is_over();
+    if let Some(notice) = unstarted.is_over() {
+        daemon.pager.page(notice);
+    }
     notifier.ready(&status_line(reloader.config()));
     let code = loop {
         tokio::select! {
@@ -251,12 +254,13 @@ async fn assemble(
     let turns = loops.watch("pager", LOOP_PATIENCE);
     let (pager, paging) = notify::pager(current_receivers.clone(), wall, turns, stop.clone());
     duties.spawn(named("pager", paging));
+    let pager = Arc::new(pager) as Arc<dyn Pager>;
 
     let edges = Edges {
         actuator: Arc::new(hands(&leadership).with_home(home).with_shelf(Arc::new(books.clone()), keyring)),
         journal: Arc::new(books),
         looks: Arc::clone(&observers) as Arc<dyn Looks>,
-        pager: Arc::new(pager) as Arc<dyn Pager>,
+        pager: Arc::clone(&pager),
         witness: Arc::new(Telemetry::new(Arc::clone(&metrics), stream.clone())) as Arc<dyn Witness>,
         leadership: Arc::clone(&leadership),
         now: Arc::clone(&now),
@@ -320,6 +324,7 @@ async fn assemble(
         in_force,
         is_one_of_several,
         receivers,
+        pager,
         notifier,
         stop,
         resign,

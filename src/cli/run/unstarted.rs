@@ -50,19 +50,26 @@ impl Unstarted {
             tracing::warn!(within = ?TELL_AGAIN, "people were told a short while ago: not again");
             return;
         }
-        let receivers: BTreeSet<ReceiverName> = self.policies.iter().flat_map(|policy| policy.notify.clone()).collect();
         let alert = narrate::not_started(first, &format!("{error:#}"), clock::wall());
-        let notice = Notice { alert, receivers: receivers.into_iter().collect() };
+        let notice = Notice { alert, receivers: self.everybody() };
         let is_told = notify::tell_at_once(&self.receivers, &notice, clock::wall()).await;
         if is_told && let Err(error) = fs::write(&self.told, "") {
             tracing::warn!(%error, "that people were told can't be noted: they are told again at the next start");
         }
     }
 
-    /// It has started: the next trouble is told at once.
-    pub(super) fn is_over(&self) {
+    /// It has started: the next trouble is told at once. What is to be told of it, where people were told that it did not.
+    pub(super) fn is_over(&self) -> Option<Notice> {
         // Mostly it is not there.
-        let _ = fs::remove_file(&self.told);
+        fs::remove_file(&self.told).ok()?;
+        let now = clock::wall();
+        let alert = narrate::over(&narrate::not_started(self.policies.first()?, "", now), "it has started", now);
+        Some(Notice { alert, receivers: self.everybody() })
+    }
+
+    fn everybody(&self) -> Vec<ReceiverName> {
+        let receivers: BTreeSet<ReceiverName> = self.policies.iter().flat_map(|policy| policy.notify.clone()).collect();
+        receivers.into_iter().collect()
     }
 }
 

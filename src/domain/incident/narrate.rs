@@ -94,6 +94,23 @@ pub fn not_started(policy: &WorkloadPolicy, error: &str, now: Timestamp) -> Aler
     Alert { summary, ..own_trouble(policy, "start", reason, "start again, where its service manager says so", 1, now) }
 }
 
+/// The message that ends those about a trouble of the daemon's own, of which `last` was the last one: by the same name, so that
+/// whoever keeps an account of what is open closes it.
+#[must_use]
+pub fn over(last: &Alert, why: &str, now: Timestamp) -> Alert {
+    let sequence = last.sequence + 1;
+    let reason = shorten(why, REASON_LIMIT);
+    Alert {
+        id: format!("{}_{}_{sequence}", last.incident, now.as_millis()),
+        sequence,
+        phase: Phase::Closed,
+        summary: shorten(&one_line(&format!("rollbackd: closed, {reason}.")), SUMMARY_LIMIT),
+        reason,
+        next: Next { action: "watch".to_owned(), deadline: None },
+        ..last.clone()
+    }
+}
+
 fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str, count: u64, now: Timestamp) -> Alert {
     let incident = IncidentId::new(format!("rollbackd-{what}"));
     Alert {

@@ -43,5 +43,9 @@ async fn without_its_state_directory_nothing_is_rolled_back_until_it_is_put_back
     assert_eq!(daemon.host.at("a"), ["v2", "v2"]);
     std::fs::rename(&away, &state).unwrap();
     daemon.until("ready again", is_ready).await;
+    let over = |alert: &rollbackd::domain::incident::alert::Alert| {
+        alert.incident.as_str() == "rollbackd-journal" && alert.phase == Phase::Closed
+    };
+    daemon.until("told that it is over", async |daemon| daemon.host.has(over)).await;
     daemon.until("over", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Restored)).await;
 }

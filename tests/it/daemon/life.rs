@@ -224,6 +224,11 @@ async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
     hang_up("app", &daemon).await;
     let views = daemon.get("/api/v1/workloads").await;
     assert_eq!((views.as_array().unwrap().len(), &views[0]["standstill"]), (1, &serde_json::Value::Null), "{views:#}");
+    let over = |alert: &rollbackd::domain::incident::alert::Alert| {
+        alert.incident.as_str() == "rollbackd-records-app"
+            && alert.summary == "rollbackd: closed, app: its records can be followed, and it is watched again."
+    };
+    daemon.until("told that it is over", async |daemon| daemon.host.has(over)).await;
     assert_eq!(daemon.asked(&["pause", "app"]).await.code, 0, "what is watched can be stopped");
 }
 
@@ -306,6 +311,32 @@ async fn a_daemon_that_cant_start_tells_people_once_and_is_never_ready() {
     assert!(daemon.log().contains("\"message\":\"ready\""));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ends().await, 0);
+}
+
+/// Whoever was told is told that it is over, and nobody else is.
+#[tokio::test]
+async fn a_daemon_that_starts_after_all_says_so() {
+    rollbackd::net::tls::install();
+    let host = Host::start().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let policy = host.path("policy.toml");
+    let listen = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    std::fs::write(&policy, host.policy(&listen, "app", "")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollbackd"));
+    command.args(["run", "--config"]).arg(&policy).env_remove("RUNTIME_DIRECTORY");
+    assert_eq!(ended(&mut command).await.code, 1);
+    let mut daemon = Daemon::start_on(host, "", "").await;
+    let told = |daemon: &Daemon| {
+        let own = daemon.host.alerts().into_iter().filter(|alert| alert.incident.as_str() == "rollbackd-start");
+        own.map(|alert| (alert.phase, alert.reason)).collect::<Vec<_>>()
+    };
+    daemon.until("told that it has started", async |daemon| told(daemon).len() == 2).await;
+    assert_eq!(told(&daemon)[1], (Phase::Closed, "it has started".to_owned()));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ends().await, 0);
+    daemon.start_again().await;
+    daemon.until("watching", async |daemon| daemon.get("/readyz").await["ready"] == true).await;
+    assert_eq!(told(&daemon).len(), 2);
 }
 
 /// A container that starts again and again has no runtime directory, and keeps its state between two starts.
