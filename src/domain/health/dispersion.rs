@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::past::Sum;
 use crate::domain::id::TargetId;
 use crate::domain::time::{Span, Timestamp};
@@ -39,6 +41,64 @@ struct Served {
     all: f64,
     /// In those before, fading.
     before: f64,
+    run: Run,
+}
+
+/// What one target came to over its minutes, fading.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// Errors beyond those of the whole.
+    excess: f64,
+    /// The variance of that by chance.
+    by_chance: f64,
+    /// Errors that its part of the requests would have had.
+    expected: f64,
+    /// The squares of those of each minute.
+    squares: f64,
+}
+
+impl Run {
+    fn add(&mut self, bad: f64, expected: f64, by_chance: f64) {
+        self.excess = self.excess * MEMORY + bad - expected;
+        self.expected = self.expected * MEMORY + expected;
+        self.by_chance = self.by_chance * MEMORY * MEMORY + by_chance;
+        self.squares = self.squares * MEMORY * MEMORY + expected * expected;
+    }
+}
+
+/// What targets came to in all: from these sums the variance that lasts is worked out.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+struct Runs {
+    targets: f64,
+    /// Squares of what was beyond the others' errors, and what chance makes of these.
+    excess: f64,
+    by_chance: f64,
+    /// Squares of what was expected over all minutes, and of each minute.
+    whole: f64,
+    minutes: f64,
+}
+
+impl Runs {
+    fn plus(self, run: &Run) -> Self {
+        if run.expected <= 0.0 {
+            return self;
+        }
+        Self {
+            targets: self.targets + 1.0,
+            excess: self.excess + run.excess.powi(2),
+            by_chance: self.by_chance + run.by_chance,
+            whole: self.whole + run.expected.powi(2),
+            minutes: self.minutes + run.squares,
+        }
+    }
+}
+
+/// What was learned of a release's targets, whichever they are.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Learned {
+    weight: f64,
+    weighted: f64,
+    runs: Runs,
 }
 
 /// One release's targets.
@@ -49,9 +109,25 @@ pub(super) struct Dispersion {
     /// Weights of the minutes, and their variances times these.
     weight: f64,
     weighted: f64,
+    /// Of targets that are gone.
+    gone: Runs,
 }
 
 impl Dispersion {
+    /// What is worth keeping.
+    pub(super) fn learned(&self) -> Learned {
+        Learned { weight: self.weight, weighted: self.weighted, runs: self.runs() }
+    }
+
+    /// From what was kept; none where it can't be.
+    pub(super) fn recalled(learned: Learned) -> Option<Self> {
+        let Learned { weight, weighted, runs } = learned;
+        let Runs { targets, excess, by_chance, whole, minutes } = runs;
+        let is_sound = |number: f64| number.is_finite() && number >= 0.0;
+        let are_sound = [weight, targets, excess, by_chance, whole, minutes].into_iter().all(is_sound);
+        (are_sound && weighted.is_finite()).then(|| Self { weight, weighted, gone: runs, ..Self::default() })
+    }
+
     /// What one target added.
     pub(super) fn add(&mut self, target: &TargetId, at: Timestamp, sum: &Sum) {
         if at.since(*self.begin.get_or_insert(at)) >= MINUTE {
@@ -72,9 +148,21 @@ impl Dispersion {
             self.weight += weight;
             self.weighted += weight * variance.min(MOST);
         }
-        self.targets.retain(|_, served| {
-            *served = Served { before: served.before * PART + served.all, ..Served::default() };
-            served.before >= 0.5
+        let served = || self.targets.values().filter(|served| served.all > 0.0);
+        let (bad, all) = served().fold((0.0, 0.0), |(bad, all), one| (bad + one.bad, all + one.all));
+        let is_told = served().count() >= 2 && bad > 0.0;
+        let Self { targets, gone, .. } = self;
+        targets.retain(|_, served| {
+            if is_told && served.all > 0.0 {
+                let expected = served.all * bad / all;
+                served.run.add(served.bad, expected, expected * (1.0 - bad / all) * (1.0 - served.all / all));
+            }
+            *served = Served { before: served.before * PART + served.all, run: served.run, ..Served::default() };
+            let stays = served.before >= 0.5;
+            if !stays {
+                *gone = gone.plus(&served.run);
+            }
+            stays
         });
     }
 
@@ -99,6 +187,24 @@ impl Dispersion {
     pub(super) fn variance(&self) -> f64 {
         let usual = USUAL_FREEDOM / (USUAL * USUAL);
         ((self.weighted + usual * USUAL) / (self.weight + usual)).max(0.0)
+    }
+
+    fn runs(&self) -> Runs {
+        self.targets.values().fold(self.gone, |runs, served| runs.plus(&served.run))
+    }
+
+    /// The part of it that surely lasts: over many minutes what passes evens out, and the variance of a target's sum that is
+    /// left is what it is like for as long as it is there. Less the standard error: targets are taken for alike in the long
+    /// run until they say otherwise.
+    pub(super) fn lasting(&self) -> f64 {
+        let Runs { targets, excess, by_chance, whole, minutes } = self.runs();
+        let (freedom, centred) = (targets - 1.0, 1.0 - 1.0 / targets);
+        if freedom < 1.0 || whole <= minutes {
+            return 0.0;
+        }
+        let passes = by_chance + self.variance() * centred * minutes;
+        let error = passes * (2.0 / freedom).sqrt();
+        ((excess - passes - error) / (centred * (whole - minutes))).clamp(0.0, MOST)
     }
 
     /// To how many targets with equal parts of the requests these come (Kish); one at least.
@@ -146,6 +252,40 @@ mod tests {
         assert!((0.075..0.095).contains(&apart), "{apart}");
         let lopsided = mean(|seed| half_an_hour(seed, [6000, 2000, 1000, 500, 500], coin));
         assert!((0.07..0.1).contains(&lopsided), "{lopsided}");
+    }
+
+    /// What lasts is told from what passes and from chance, and goes on being known once the targets are gone.
+    #[test]
+    fn what_lasts_is_told_from_what_passes() {
+        let lasting = |of: &dyn Fn(u64) -> Dispersion| (0..20).map(|seed| of(seed).lasting()).sum::<f64>() / 20.0;
+        let equal = [2000; 5];
+        let alike = lasting(&|seed| half_an_hour(seed, equal, |_, _| 0.03));
+        assert!(alike < 0.002, "{alike}");
+        let coin = |chance: &mut Chance, _| if chance.uniform() < 0.5 { 0.021 } else { 0.039 };
+        let passes = lasting(&|seed| half_an_hour(seed, equal, coin));
+        assert!(passes < 0.005, "{passes}");
+        let few = lasting(&|seed| half_an_hour(seed, [20; 5], |_, _| 0.01));
+        assert!(few < 0.3, "{few}");
+        // The first two of five are at 1.3 times the others' 0.8, with a variance of 0.06.
+        let mut turn = 0;
+        let mut apart = half_an_hour(1, equal, |_, _| {
+            turn += 1;
+            if turn % 5 < 2 { 0.039 } else { 0.024 }
+        });
+        let lasts = apart.lasting();
+        assert!((0.03..0.08).contains(&lasts), "{lasts}");
+        let mut alone = apart.clone();
+        for minute in 31..60 {
+            let sum = Sum { bad: 60.0, all: 2000.0, buckets: Vec::new() };
+            alone.add(&TargetId::new("pod-9"), Timestamp::from_millis(minute * 60_000), &sum);
+        }
+        let later = alone.lasting();
+        assert!((lasts / 3.0..lasts * 1.5).contains(&later), "{later} after {lasts}");
+        apart.close();
+        let kept = Dispersion::recalled(apart.learned()).unwrap();
+        assert!((kept.lasting() - apart.lasting()).abs() < 1e-12 && (kept.variance() - apart.variance()).abs() < 1e-12);
+        let broken = Learned { weight: f64::NAN, ..apart.learned() };
+        assert!(Dispersion::recalled(broken).is_none());
     }
 
     #[test]

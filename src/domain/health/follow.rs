@@ -1,9 +1,10 @@
 //! What each look added to a signal, release by release: every increase once, however often one judges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::candidate;
 use super::dispersion::Dispersion;
+use super::judge::Tally;
 use super::past::{Past, Sum};
 use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
@@ -11,17 +12,25 @@ use super::rules::Rules;
 use super::target::Scraped;
 use super::verdict::Subject;
 use crate::domain::id::{RevisionId, TargetId};
-use crate::domain::policy::{Candidate, Formula, OperandId, Signal};
+use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Signal};
 use crate::domain::time::{Span, Timestamp};
 
 /// What a process does in its first so long is put down to its start: caches are cold, connections are built up.
 pub(super) const YOUNG: Span = Span::from_secs(90);
 
-/// Requests of one release that say something by themselves.
-const TELLING: f64 = 20.0;
+/// A fault that is over is taken to leave this part of what its bound allows; one that goes on is at least the inverse
+/// beyond it.
+const WELL: f64 = 0.6;
 
-/// Below so much of a bound a value is clearly on the good side.
-const CLEARLY: f64 = 0.75;
+/// Logarithm of the likelihood ratio at which the newest requests have told one from the other: twenty to one. To be wrong
+/// costs a look.
+const TOLD: f64 = 3.0;
+
+/// The share of bad ones that a fault is taken to leave at most: one good request is no end of it.
+const HIGHEST: f64 = 0.95;
+
+/// Looks that are kept for that, of at least an interval each.
+const MAX_LATEST: usize = 12;
 
 /// What the targets of one release added since the last time.
 #[derive(Clone, Debug)]
@@ -33,13 +42,12 @@ pub(super) struct Added {
     pub(super) grown: Sum,
 }
 
-/// A release's newest requests, by themselves: a window shows a burst for as long as the window is after its end.
+/// A release's newest requests, look by look: a window shows a burst for as long as the window is after its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest {
     release: Option<RevisionId>,
-    /// Too few by themselves so far.
-    open: Sum,
-    newest: Sum,
+    /// Oldest first, each with its begin.
+    looks: VecDeque<(Timestamp, Sum)>,
 }
 
 impl Latest {
@@ -50,17 +58,43 @@ impl Latest {
         }
     }
 
-    fn take_in(&mut self, added: &Added) {
-        self.open.add(&added.young);
-        self.open.add(&added.grown);
-        if self.open.all >= TELLING {
-            self.newest = std::mem::take(&mut self.open);
+    fn take_in(&mut self, added: &Added, now: Timestamp, interval: Span) {
+        let is_open = |(begin, _): &&mut (Timestamp, Sum)| now.since(*begin) < interval;
+        if added.young.all + added.grown.all <= 0.0 {
+            return;
         }
+        if let Some((_, open)) = self.looks.back_mut().filter(is_open) {
+            open.add(&added.young);
+            open.add(&added.grown);
+            return;
+        }
+        if self.looks.len() == MAX_LATEST {
+            self.looks.pop_front();
+        }
+        let mut sum = added.young.clone();
+        sum.add(&added.grown);
+        self.looks.push_back((now, sum));
     }
 
-    /// Whether the newest requests are clearly on the good side of a bound, in the base unit, from above.
-    pub(super) fn is_below(&self, candidate: &Candidate, bound: f64) -> bool {
-        self.newest.value(candidate).is_some_and(|value| value < bound * CLEARLY)
+    /// Whether the newest requests say that a fault is over which the window, with this share of bad ones, still has. A
+    /// sequential probability ratio test (Wald 1945) back in time, from the newest look on: of few requests one that failed
+    /// says little either way, and those before are asked as well.
+    pub(super) fn is_over(&self, candidate: &Candidate, condition: Condition, window: Tally) -> bool {
+        let well = window.bound * WELL;
+        let ill = (window.part / window.all).max(window.bound / WELL).min(HIGHEST);
+        if !(well > 0.0 && well < ill) {
+            return false;
+        }
+        let mut told = 0.0;
+        for (_, sum) in self.looks.iter().rev() {
+            let Some(newest) = Tally::of(&sum.basis(candidate), condition) else { continue };
+            let good = newest.all - newest.part;
+            told += newest.part * (ill / well).ln() + good * ((1.0 - ill) / (1.0 - well)).ln();
+            if told.abs() >= TOLD {
+                return told < 0.0;
+            }
+        }
+        false
     }
 }
 
@@ -102,7 +136,7 @@ impl Followed {
         scraped: &BTreeMap<TargetId, Scraped>,
         subject: Option<&Subject>,
         rules: &Rules,
-        now: Timestamp,
+        (now, interval): (Timestamp, Span),
     ) -> Vec<Added> {
         let rollout = subject.map(|subject| subject.since);
         self.until.retain(|id, _| scraped.contains_key(id));
@@ -137,7 +171,7 @@ impl Followed {
         self.latest.turn(subject.map(|subject| &subject.revision));
         let is_judged = |added: &&Added| subject.is_some_and(|subject| subject.revision == added.release);
         if let Some(added) = all.iter().find(is_judged) {
-            self.latest.take_in(added);
+            self.latest.take_in(added, now, interval);
         }
         for added in all.iter().filter(|added| added.grown.all > 0.0) {
             self.past.add(&added.release, now, &added.grown);
@@ -146,12 +180,26 @@ impl Followed {
         all
     }
 
-    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves,
-    /// in one of their minutes: of the release before is known what its kind is like.
-    pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> f64 {
+    /// How far the targets of each release lie apart that is remembered.
+    pub(super) fn dispersions(&self) -> impl Iterator<Item = (&RevisionId, &Dispersion)> {
+        self.dispersions.iter()
+    }
+
+    /// Takes up what was learned of a release of which there is a past.
+    pub(super) fn recall(&mut self, release: RevisionId, dispersion: Dispersion) {
+        if self.past.minutes(&release).next().is_some() {
+            self.dispersions.entry(release).or_insert(dispersion);
+        }
+    }
+
+    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves, in
+    /// one of their minutes, and the part of it that does not pass: of the release before is known what its kind is like.
+    pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> (f64, f64) {
         let targets = |release: &RevisionId| self.dispersions.get(release).map_or(1.0, Dispersion::targets);
-        let variance = self.dispersions.get(old).map_or_else(|| Dispersion::default().variance(), Dispersion::variance);
-        variance * (1.0 / targets(new) + 1.0 / targets(old))
+        let usual = Dispersion::default();
+        let kind = self.dispersions.get(old).unwrap_or(&usual);
+        let parts = 1.0 / targets(new) + 1.0 / targets(old);
+        (kind.variance() * parts, kind.lasting() * parts)
     }
 }
 
@@ -175,4 +223,50 @@ fn increase(target: &Scraped, candidate: &Candidate, from: Option<Timestamp>) ->
 fn buckets(ring: &Ring, start: Start) -> Option<Vec<Bucket>> {
     let mut buckets: Vec<Bucket> = ring.increases(start).map(|(bound, count)| Bucket { bound, count }).collect();
     quantile::tidy(&mut buckets).then_some(buckets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::health::reading::Basis;
+    use crate::domain::units::Finite;
+
+    fn candidate() -> Candidate {
+        let formula = Formula::Ratio { bad: OperandId(0), total: OperandId(1) };
+        Candidate { convention: None, formula, scale: 1.0 }
+    }
+
+    /// Whether looks with so many bad ones of so many, ten seconds apart, say that a fault beyond 1 % is over of which the window
+    /// has so many of so many.
+    fn is_over(looks: &[(f64, f64)], window: (f64, f64)) -> bool {
+        let mut latest = Latest::default();
+        for (index, (bad, all)) in looks.iter().enumerate() {
+            let grown = Sum { bad: *bad, all: *all, buckets: Vec::new() };
+            let added = Added { release: RevisionId::from("new"), young: Sum::default(), grown };
+            let now = Timestamp::from_millis(index as i64 * 10_000);
+            latest.take_in(&added, now, Span::from_secs(10));
+        }
+        let condition = Condition::Above(Finite::new(0.01).unwrap());
+        let window = Tally::of(&Basis::Counts { bad: window.0, total: window.1 }, condition).unwrap();
+        latest.is_over(&candidate(), condition, window)
+    }
+
+    #[test]
+    fn a_fault_is_over_where_the_newest_requests_are_not_like_it() {
+        type Case = (&'static str, &'static [(f64, f64)], (f64, f64), bool);
+        let cases: [Case; 9] = [
+            ("nothing is known", &[], (30.0, 300.0), false),
+            ("it goes on", &[(10.0, 100.0), (9.0, 100.0)], (30.0, 300.0), false),
+            ("none fails any more", &[(10.0, 100.0), (0.0, 100.0)], (30.0, 300.0), true),
+            ("one of many fails, as ever", &[(20.0, 100.0), (1.0, 100.0)], (60.0, 300.0), true),
+            ("one of a few fails, of many before it none", &[(0.0, 200.0), (1.0, 20.0)], (30.0, 300.0), true),
+            ("a few are well by chance", &[(10.0, 100.0), (0.0, 10.0)], (30.0, 300.0), false),
+            ("looks without requests say nothing", &[(10.0, 100.0), (0.0, 0.0), (0.0, 0.0)], (30.0, 300.0), false),
+            ("all fail, but for one", &[(50.0, 50.0), (49.0, 50.0)], (299.0, 300.0), false),
+            ("hardly beyond the bound", &[(1.0, 100.0), (2.0, 100.0)], (4.0, 300.0), false),
+        ];
+        for (name, looks, window, expected) in cases {
+            assert_eq!(is_over(looks, window), expected, "{name}");
+        }
+    }
 }

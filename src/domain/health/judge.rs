@@ -78,6 +78,11 @@ impl Tally {
         Some((Self { part: all - bucket.count, all, bound: 1.0 - quantile, is_above: true }, reason))
     }
 
+    /// The same with at most so many that are bad.
+    pub(super) fn at_most(self, part: f64) -> Self {
+        Self { part: self.part.min(part), ..self }
+    }
+
     /// The same question over more requests.
     pub(super) fn plus(self, part: f64, all: f64) -> Self {
         Self { part: self.part + part, all: self.all + all, ..self }

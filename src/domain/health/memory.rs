@@ -1,10 +1,12 @@
-//! What is worth keeping of a workload's windows while nobody looks: the past of each release, minute by minute, so that
-//! after a restart the next release is compared with all that is known of the one before.
+//! What is worth keeping of a workload's windows while nobody looks: the past of each release, minute by minute, and how far
+//! its targets lie apart, so that after a restart the next release is compared with all that is known of the one before, and
+//! a restless target's bad minutes are not taken for proof.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::dispersion::{Dispersion, Learned};
 use super::follow;
 use super::past::{Minute, Past, Sum};
 use super::quantile::Bucket;
@@ -34,6 +36,8 @@ struct SignalMemory {
     /// The series that it was read from, as PromQL: of other series it would be another past.
     series: Vec<String>,
     releases: Vec<(RevisionId, Vec<MinuteMemory>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dispersions: Vec<(RevisionId, Learned)>,
 }
 
 /// One minute: its begin, the bad and all requests, and cumulative buckets, whose last bound, `+Inf`, JSON has no number for.
@@ -60,6 +64,7 @@ impl Health {
                 signal: signal.clone(),
                 series: survey::series(candidate, &self.policy.operands),
                 releases: releases.collect(),
+                dispersions: followed.dispersions().map(|(release, of)| (release.clone(), of.learned())).collect(),
             })
         });
         let events = self.events.iter().map(|(release, events)| (release.clone(), events.iter().copied().collect()));
@@ -69,7 +74,7 @@ impl Health {
     /// Takes up what was kept, where nothing newer is known. What is no past of this policy's signals is left out, and so is
     /// what can't be.
     pub fn recall(&mut self, memory: Memory) {
-        for SignalMemory { signal, series, releases } in memory.signals {
+        for SignalMemory { signal, series, releases, dispersions } in memory.signals {
             let Some(known) = self.policy.signals.get(&signal).filter(|known| follow::is_counted(known)) else {
                 continue;
             };
@@ -84,6 +89,11 @@ impl Health {
             followed.candidate = Some(candidate.clone());
             for (release, minutes) in releases.into_iter().take(MAX_RELEASES) {
                 followed.past.recall(release, minutes.into_iter().filter_map(recalled));
+            }
+            for (release, learned) in dispersions.into_iter().take(MAX_RELEASES) {
+                if let Some(dispersion) = Dispersion::recalled(learned) {
+                    followed.recall(release, dispersion);
+                }
             }
         }
         for (release, events) in memory.events.into_iter().take(MAX_RELEASES) {
@@ -180,6 +190,21 @@ mod tests {
         assert_eq!(read, memory, "as it is written down");
         assert_eq!(next(read), Verdict::Breach);
         assert_ne!(next(Memory::default()), Verdict::Breach, "without it nothing is known");
+    }
+
+    /// Without it a release of restless targets would be held against calm ones after every restart.
+    #[test]
+    fn how_far_targets_lie_apart_is_kept_as_well() {
+        let memory = served().health.memory();
+        let error_rate = &memory.signals[0];
+        assert_eq!(error_rate.dispersions.iter().map(|(of, _)| of.as_str()).collect::<Vec<_>>(), ["v1"]);
+        let mut health = Scene::new(policy()).health;
+        health.recall(memory.clone());
+        assert_eq!(health.memory().signals[0].dispersions, error_rate.dispersions);
+        let mut before = serde_json::to_value(&memory).unwrap();
+        before["signals"][0].as_object_mut().unwrap().remove("dispersions");
+        let before: Memory = serde_json::from_value(before).unwrap();
+        assert_eq!(before.signals[0].releases, error_rate.releases, "of a journal from before it was kept");
     }
 
     #[test]

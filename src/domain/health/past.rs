@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::quantile::{self, Bucket};
+use super::reading::Basis;
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{Candidate, Formula};
 use crate::domain::time::{Span, Timestamp};
@@ -60,8 +61,11 @@ impl Sum {
         Self { bad: 0.0, all: buckets.last().map_or(0.0, |last| last.count), buckets }
     }
 
-    /// Adds up; of buckets those that both have.
+    /// Adds up; of buckets those that both have. Nothing adds nothing.
     pub(super) fn add(&mut self, other: &Sum) {
+        if other.all <= 0.0 && other.buckets.is_empty() {
+            return;
+        }
         if self.all <= 0.0 && self.buckets.is_empty() {
             self.buckets.clone_from(&other.buckets);
         } else {
@@ -94,6 +98,21 @@ impl Sum {
             }
             (Some(below), _) => self.all - below.count,
             (None, _) => quantile::above(bound, &self.buckets),
+        }
+    }
+
+    /// What a reading of these requests would rest on.
+    pub(super) fn basis(&self, candidate: &Candidate) -> Basis {
+        match candidate.formula {
+            Formula::Histogram { quantile, .. } => {
+                Basis::Buckets { buckets: self.buckets.clone(), quantile, scale: candidate.scale }
+            }
+            Formula::Ratio { .. }
+            | Formula::Summary { .. }
+            | Formula::Gauge { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_)
+            | Formula::Query => Basis::Counts { bad: self.bad, total: self.all },
         }
     }
 
@@ -407,6 +426,8 @@ mod tests {
         sum.add(&buckets(&[(0.1, 6.0), (1.0, 9.0), (f64::INFINITY, 10.0)]));
         assert_eq!(sum, buckets(&[(0.1, 11.0), (f64::INFINITY, 20.0)]));
         assert_eq!((sum.above(0.1), sum.above(0.5)), (Some(9.0), None));
+        sum.add(&Sum::default());
+        assert_eq!(sum.above(0.1), Some(9.0), "nothing adds nothing");
     }
 
     #[test]

@@ -101,14 +101,13 @@ impl Health {
     /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more. Where the
     /// service answers no request at all, those before it fell silent say nothing.
     fn is_over(&self, reading: &Reading, signal: &Signal, condition: Condition) -> bool {
-        if matches!(reading.basis, Basis::Plain) {
-            return false;
-        }
         let followed = self.followed.get(&signal.name);
-        let known =
-            followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?, condition.threshold()?)));
+        let known = followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?)));
         let is_above = matches!(condition, Condition::Above(_));
-        is_above && known.is_some_and(|(followed, candidate, bound)| followed.latest.is_below(candidate, bound))
+        let window = Tally::of(&reading.basis, condition).filter(|_| is_above);
+        known
+            .zip(window)
+            .is_some_and(|((followed, candidate), window)| followed.latest.is_over(candidate, condition, window))
     }
 
     /// What the second signal says that the trigger asks to agree.

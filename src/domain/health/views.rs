@@ -137,7 +137,8 @@ impl Health {
                 continue;
             }
             let followed = self.followed.entry(signal.name.clone()).or_default();
-            added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, subject, &self.rules, now));
+            let look = (now, self.policy.interval);
+            added.insert(signal.name.clone(), followed.take_in(signal, &self.scraped, subject, &self.rules, look));
         }
         added
     }

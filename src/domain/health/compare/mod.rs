@@ -6,8 +6,9 @@
 //! well. Where only one serves, time itself may be the cause: the new release must be worse than any stretch of the old one's
 //! last half hour, and hold it ([`life`]).
 
-use evidence::{Count, Process};
+use evidence::{ALIKE, Count, Process};
 use life::{Finding, Life};
+use statrs::distribution::{ContinuousCDF, Normal};
 use yardstick::{Step, Yardstick, yardsticks};
 
 use super::follow::{Added, Followed};
@@ -31,12 +32,16 @@ mod yardstick;
 /// two looks decides nothing.
 const MOST: f64 = 6.0;
 
-/// Part of what is needed that one interval's look at an error ratio may gain: three looks at least, since the two releases
-/// are not looked at in the same moment and the edges of a burst that hits both make two of them differ.
+/// Part of what is needed that one interval's look at an error ratio may gain: two looks at least, since the two releases
+/// are not looked at in the same moment and the edges of a burst that hits both make them differ.
 const PART: f64 = 0.5;
 
 /// The same of errors of young processes: two looks at least.
 const EARLY_PART: f64 = 0.75;
+
+/// For how long the evidence of grown processes must have been rising: one burst may be in two looks, and a third one comes
+/// after at most so many intervals, or so much time where looks are rare.
+const RISING: (f64, Span) = (1.5, Span::from_secs(20));
 
 /// Failed requests that are not chance.
 const FEW: f64 = 2.0;
@@ -191,6 +196,11 @@ impl Comparer {
         -(1.0 - self.comparison.confidence.get()).ln()
     }
 
+    /// Standard deviations that chance passes as seldom as the confidence says.
+    fn deviations(&self) -> f64 {
+        Normal::standard().inverse_cdf(self.comparison.confidence.get())
+    }
+
     /// What a look after `passed` may gain.
     fn cap(&self, passed: Span, interval: Span, part: f64) -> f64 {
         let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
@@ -238,9 +248,10 @@ impl Comparer {
             self.yardsticks = yardsticks(&new, &old, &past, margin, self.comparison.factor.get());
         }
         let cap = self.cap(passed, look.interval, if is_latency { LATENCY_PART } else { PART });
-        let apart = if is_latency { 0.0 } else { look.followed.apart(look.release, look.baseline) };
+        let (apart, for_good) = if is_latency { (0.0, 0.0) } else { look.followed.apart(look.release, look.baseline) };
+        let alike = ALIKE.max((self.deviations() * for_good.sqrt()).exp());
         for yardstick in &mut self.yardsticks {
-            yardstick.weigh(&new, &old, &past, margin, &Step { cap, apart, passed });
+            yardstick.weigh(&new, &old, &past, margin, &Step { cap, apart, alike, passed });
         }
         let (beside, beyond) = self.evidence();
         self.risen = if beside.min(beyond) > 0.0 { self.risen.or(Some(look.now)) } else { None };
@@ -300,6 +311,7 @@ impl Comparer {
         let is_worse = pair.zip(bound).is_some_and(|((new, _), bound)| new > bound);
         let is_early = self.is_early_fault(look);
         let early = if is_early { self.young() } else { f64::NEG_INFINITY };
+        let goes_on = self.has_risen_for_long(look) && !self.is_over(look, bound);
         let compared = Compared {
             baseline: look.baseline.clone(),
             beside: true,
@@ -309,7 +321,8 @@ impl Comparer {
             evidence: of_log(early.max(grown)),
         };
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
-        let (finding, judgement) = if speaks >= needed {
+        let is_proven = early >= needed || (speaks >= needed && goes_on);
+        let (finding, judgement) = if is_proven {
             (Finding::Proven, Judgement::Bad)
         } else if speaks >= needed / 2.0 {
             (Finding::Likely, Judgement::Unproven)
@@ -320,6 +333,24 @@ impl Comparer {
             }
         };
         (finding, judgement, Some(compared))
+    }
+
+    /// Whether the evidence of grown processes has risen over a third look, up to the last one that brought something.
+    fn has_risen_for_long(&self, look: &Look<'_>) -> bool {
+        let (intervals, most) = RISING;
+        let needed = (look.interval.as_secs_f64() * intervals).min(most.as_secs_f64());
+        let last = self.open.since.unwrap_or(look.now);
+        self.risen.is_some_and(|risen| last.since(risen).as_secs_f64() >= needed)
+    }
+
+    /// Whether the newest requests say that what was worse than `bound` is over, though the window still has it.
+    fn is_over(&self, look: &Look<'_>, bound: Option<f64>) -> bool {
+        let condition = bound.and_then(Finite::new).map(Condition::Above);
+        let known = condition.zip(look.followed.candidate.as_ref());
+        known.is_some_and(|(condition, candidate)| {
+            let window = Tally::of(&look.grown.basis, condition);
+            window.is_some_and(|window| look.followed.latest.is_over(candidate, condition, window))
+        })
     }
 
     /// Whether young processes are beyond the policy's threshold now, while the old release beside them is well.
@@ -385,15 +416,23 @@ impl Comparer {
         self.weigh_past(look, candidate, condition);
         compared.evidence = of_log(self.than_before());
         let mut judgement = judge::judge(&grown, look.signal, condition, true);
-        // A window that proves something is one of many that were looked at.
         if matches!(judgement, Judgement::Bad | Judgement::Unproven) {
+            // A window that proves something is one of many that were looked at.
             let is_proven = self.than_before() >= self.needed();
-            judgement = if is_proven { Judgement::Bad } else { Judgement::Unproven };
+            let by_tail = tail_beyond(&grown.basis, condition);
+            judgement = match by_tail.is_some_and(|tail| tail.part <= tail.bound * tail.all) {
+                true => Judgement::Good,
+                false if is_proven => Judgement::Bad,
+                false => Judgement::Unproven,
+            };
         }
+        let is_over = self.is_over(&Look { grown: &grown, ..*look }, Some(bound));
         let finding = match &judgement {
             Judgement::Good | Judgement::AssumedGood => Finding::Good,
-            Judgement::Bad | Judgement::AssumedBad if look.followed.latest.is_below(candidate, bound) => {
-                Finding::Unproven
+            Judgement::Bad | Judgement::AssumedBad if is_over => Finding::Unproven,
+            // One that failed of few is a large share of them, and runs no clock.
+            Judgement::Unproven if Tally::of(&grown.basis, condition).is_some_and(|tally| tally.part < FEW) => {
+                Finding::Good
             }
             Judgement::Bad | Judgement::AssumedBad => Finding::Worse,
             Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
@@ -408,19 +447,8 @@ impl Comparer {
     /// What came in since the last look, against what would be worse than the past.
     fn weigh_past(&mut self, look: &Look<'_>, candidate: &Candidate, condition: Condition) {
         let Some(new) = look.added.iter().find(|added| added.release == *look.release) else { return };
-        let Sum { bad, all, buckets } = &new.grown;
-        let basis = match candidate.formula {
-            Formula::Histogram { quantile, .. } => {
-                Basis::Buckets { buckets: buckets.clone(), quantile, scale: candidate.scale }
-            }
-            Formula::Ratio { .. }
-            | Formula::Summary { .. }
-            | Formula::Gauge { .. }
-            | Formula::Rate { .. }
-            | Formula::Builtin(_)
-            | Formula::Query => Basis::Counts { bad: *bad, total: *all },
-        };
-        if let Some(tally) = Tally::of(&basis, condition) {
+        let basis = new.grown.basis(candidate);
+        if let Some(tally) = tail_beyond(&basis, condition).or_else(|| Tally::of(&basis, condition)) {
             let cap = self.cap(look.interval, look.interval, PART);
             self.against_past.exceed(Count { bad: tally.part, all: tally.all }, tally.bound, cap);
         }
@@ -468,6 +496,36 @@ fn in_common(reading: &Reading, past: &Sum) -> Reading {
     Reading { value: Ok(value), basis: Basis::Buckets { buckets, quantile, scale }, ..reading.clone() }
 }
 
+/// How many requests of a histogram lie beyond a bound within a bucket, by how a tail falls: a few more above the bucket's
+/// lower end make a quantile that takes it for evenly filled jump far into it.
+fn tail_beyond(basis: &Basis, condition: Condition) -> Option<Tally> {
+    let (Basis::Buckets { buckets, scale, .. }, Condition::Above(bound)) = (basis, condition) else { return None };
+    let even = Tally::of(basis, condition)?;
+    let tail = Sum::of_buckets(buckets.clone()).about_above(bound.get() / scale);
+    Some(even.at_most(tail))
+}
+
 fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {
     of.iter().copied().filter(|bucket| with.iter().any(|theirs| theirs.bound == bucket.bound)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One request of a hundred lies above 100 ms, or a few more do; hardly one above 250 ms.
+    #[test]
+    fn a_few_more_above_a_bucket_s_end_are_no_other_latency() {
+        let beyond = |above: f64, far: f64, bound: f64| {
+            let counts = [(0.05, 5_000.0), (0.1, 10_000.0 - above), (0.25, 10_000.0 - far), (f64::INFINITY, 10_000.0)];
+            let buckets = counts.iter().map(|(bound, count)| Bucket { bound: *bound, count: *count }).collect();
+            let basis = Basis::Buckets { buckets, quantile: 0.99, scale: 1.0 };
+            let condition = Condition::Above(Finite::new(bound).unwrap());
+            let (even, tail) = (Tally::of(&basis, condition).unwrap(), tail_beyond(&basis, condition).unwrap());
+            [even, tail].map(|tally| tally.part > tally.bound * tally.all)
+        };
+        assert_eq!(beyond(230.0, 8.0, 0.15), [true, false], "evenly filled p99 would be 183 ms");
+        assert_eq!(beyond(1_000.0, 90.0, 0.15), [true, true]);
+        assert_eq!(beyond(100.0, 2.0, 0.15), [false, false]);
+    }
 }

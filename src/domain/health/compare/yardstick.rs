@@ -1,6 +1,6 @@
 //! What is tested beside the other release: the share of errors, or a histogram's shares above its bounds.
 
-use super::evidence::{ALIKE, Count, Process};
+use super::evidence::{Count, Process};
 use crate::domain::health::dispersion::MINUTE;
 use crate::domain::health::past::Sum;
 use crate::domain::policy::Comparison;
@@ -38,6 +38,8 @@ pub(super) struct Step {
     pub(super) cap: f64,
     /// The variance of the logarithm of the ratio of both shares that targets make by themselves.
     pub(super) apart: f64,
+    /// Up to so many times the old release's share is no worse: what targets are like for as long as they are there adds to it.
+    pub(super) alike: f64,
     /// Since the step before.
     pub(super) passed: Span,
 }
@@ -58,7 +60,7 @@ impl Yardstick {
     pub(super) fn weigh(&mut self, new: &Sum, old: &Sum, past: &Sum, margin: Comparison, step: &Step) {
         let (Some((new, _)), Some((old, slower))) = (self.counts(new), self.counts(old)) else { return };
         let (guess, if_slower) = (self.seen.guess(), self.slower.guess());
-        let alike = if self.above.is_some() { ALIKE * (if_slower / guess).max(1.0) } else { ALIKE };
+        let alike = if self.above.is_some() { step.alike * (if_slower / guess).max(1.0) } else { step.alike };
         let effect = self.design_effect(new, old, step);
         self.beside.compare(new, old, (guess, alike), margin.bound(guess), (effect, step.cap));
         self.beyond.exceed(new, self.known, step.cap);
@@ -113,6 +115,7 @@ pub(super) fn yardsticks(new: &Sum, old: &Sum, past: &Sum, margin: Comparison, f
 mod tests {
     use super::*;
     use crate::domain::health::compare::chance::Chance;
+    use crate::domain::health::compare::evidence::ALIKE;
     use crate::domain::health::dispersion::Dispersion;
     use crate::domain::id::TargetId;
     use crate::domain::time::Timestamp;
@@ -169,7 +172,7 @@ mod tests {
             if step >= 90 {
                 let yardstick = yardstick.get_or_insert_with(|| Yardstick::new(None, &past, margin));
                 let apart = if knows { dispersion.variance() * (1.0 + 1.0 / dispersion.targets()) } else { 0.0 };
-                let by = Step { cap: 4.0, apart, passed: Span::from_secs(STEP) };
+                let by = Step { cap: 4.0, apart, alike: ALIKE, passed: Span::from_secs(STEP) };
                 yardstick.weigh(&new, &old, &past, margin, &by);
                 if yardstick.beside.log_evidence().min(yardstick.beyond.log_evidence()) >= 100f64.ln() {
                     return Some(step - 90);

@@ -260,6 +260,21 @@ fn what_is_no_fault_of_the_release_is_left_alone() {
     }
 }
 
+#[test]
+fn a_burst_that_two_looks_saw_is_no_proof() {
+    let burst = |count: i64| {
+        let from = ROLLOUT + 200;
+        let bad = from..from + 5 * count;
+        six(1, 300, |release, _, now| match release {
+            "new" if bad.contains(&now) => Like { errors: 0.4, rate: 30.0, ..Like::WELL },
+            _ => Like { rate: 30.0, ..Like::WELL },
+        })
+        .0
+    };
+    assert_eq!(burst(2), None);
+    assert!(burst(12).is_some_and(|at| at <= 215), "{:?}", burst(12));
+}
+
 /// Each pod has better and worse stretches of 40 s, whichever its release.
 #[test]
 fn bad_stretches_of_single_pods_are_left_alone() {
