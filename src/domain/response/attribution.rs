@@ -26,6 +26,10 @@ const OF_THE_REST: f64 = 0.15;
 /// Kills or restarts of the old release excuse so many times as many of the new one's.
 const EVENTS_ALIKE: f64 = 3.0;
 
+/// An outage that the old release was in as it went excuses so many times as much of it: it swells and ebbs, and nobody is left
+/// to show that it does so for all.
+const SWELLS: f64 = 3.0;
+
 /// Other workloads that turn bad at once, from which on their cause is a common one.
 const OTHERS: usize = 2;
 
@@ -120,10 +124,16 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     if let Some((new, old)) = around.since_onset.as_ref().filter(|(new, old)| is_alike(new.value, old)) {
         return Some(hold(new.value, old, "beside it since the fault set in"));
     }
-    if let Some(old) = around.until_gone.as_ref().filter(|old| is_alike(value, old)) {
+    let bound = evidence.condition.and_then(Condition::threshold).filter(|_| is_share(evidence));
+    let is_outage = |old: &Amount| {
+        let is_beyond = bound.is_some_and(|bound| old.value.get() > bound) && old.samples >= TELLING;
+        is_beyond && value.get() <= SWELLS * old.value.get()
+    };
+    let was_alike = |old: &&Amount| is_alike(value, old) || is_outage(old);
+    if let Some(old) = around.until_gone.as_ref().filter(was_alike) {
         return Some(hold(value, old, "beside it until it was gone"));
     }
-    let old = around.before.as_ref().filter(|old| is_alike(value, old))?;
+    let old = around.before.as_ref().filter(was_alike)?;
     Some(hold(value, old, "before the rollout"))
 }
 
@@ -328,7 +338,7 @@ mod tests {
         let crowd = |now: f64, before: f64| Around { traffic: Some((finite(now), finite(before))), ..none() };
         let typical =
             |name: &str, value: f64| Around { typical: vec![(RevisionId::from(name), amount(value, 900))], ..none() };
-        let cases: [(&str, Around, &[&str]); 18] = [
+        let cases: [(&str, Around, &[&str]); 20] = [
             ("the goal was hardly better, and bad", typical("good", 0.32), &["goal-worse"]),
             ("the old one as bad until it was gone", gone(0.35), &["old-release-alike"]),
             ("the old one well until it was gone", gone(0.02), &[]),
@@ -340,6 +350,12 @@ mod tests {
             ("as bad since the fault set in", since(0.4, 0.38), &["old-release-alike"]),
             ("not so since the fault set in", since(0.4, 0.1), &[]),
             ("there before", Around { before: Some(amount(0.4, 900)), ..none() }, &["old-release-alike"]),
+            (
+                "an outage before, that swells",
+                Around { before: Some(amount(0.15, 900)), ..none() },
+                &["old-release-alike"],
+            ),
+            ("well within the bound before", Around { before: Some(amount(0.09, 900)), ..none() }, &[]),
             ("one of twenty", worst(0.01), &["one-target"]),
             ("all of twenty", worst(0.39), &[]),
             ("a crowd", crowd(300.0, 100.0), &["load"]),
