@@ -3,6 +3,7 @@
 mod attribution;
 mod both;
 mod crashes;
+mod edge;
 mod errors;
 mod hardly;
 mod latency;
@@ -45,6 +46,7 @@ pub(super) fn all() -> Vec<Family> {
         odd::FAMILIES,
         overlap::FAMILIES,
         both::FAMILIES,
+        edge::FAMILIES,
     ]
     .concat()
 }

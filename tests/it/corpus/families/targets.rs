@@ -95,7 +95,7 @@ fn one_of_ten_errors(dice: &mut Dice) -> Case {
 }
 
 /// Nodes are drained: pods of both versions are replaced by others of their own version.
-fn churn(dice: &mut Dice) -> Case {
+pub(super) fn churn(dice: &mut Dice) -> Case {
     let shape = dice.pick(&[Shape::Rolling, Shape::Canary, Shape::Direct]);
     let mut story = Story::draw(dice, shape);
     let count = story.pods.len();
