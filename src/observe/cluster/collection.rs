@@ -162,7 +162,7 @@ impl<F: Fact> Collection<F> {
         self.kept.state().groups.keys().cloned().collect()
     }
 
-    /// Has its watch begun anew where it is not young, and often from then on, until what this gives is dropped.
+    /// Has its watch begun anew, and often from then on, until what this gives is dropped.
     pub(super) fn heed(&self) -> Heed {
         let heeded = self.kept.heeded.clone();
         heeded.send_modify(|readers| *readers += 1);

@@ -52,6 +52,11 @@ impl Seat {
         EACH.saturating_mul(seats.load(Ordering::Relaxed)).min(LONGEST).max(*shortest)
     }
 
+    /// What is younger is not begun anew as soon as it is heeded, however often that comes and goes.
+    pub(super) fn young(&self) -> Duration {
+        self.0.shortest / 6
+    }
+
     /// How long one that is being heeded stays open, whatever was asked for.
     pub(super) const fn shortest(&self) -> Duration {
         self.0.shortest

@@ -77,7 +77,7 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Has all that is watched begun anew where it is not young, and often from then on, until what this gives is dropped.
+    /// Has all that is watched begun anew, and often from then on, until what this gives is dropped.
     fn heed(&self) -> Vec<Heed> {
         let besides = self.services.as_ref().map(|services| services.heed());
         let settings = [&self.maps, &self.secrets].into_iter().flatten().map(|maps| maps.heed());

@@ -3,7 +3,8 @@
 //! Each watch is asked to end after a while and is begun again where it ended. So a watch that is silent because its
 //! connection is dead is noticed by this side, and one that is silent because nothing happens gives a sign of life each
 //! time that it is begun anew. A ready-made watcher hides that sign, and then nobody can tell "nothing happens" from
-//! "nothing is seen". Where something is going on it is begun anew early: the silence of a long one is over then.
+//! "nothing is seen". Where something begins to go on it is begun anew at once: by what a silent one
+//! shows, the pods of a release that was replaced would be judged as if it still served.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -176,7 +177,8 @@ where
     R: Fn(K) -> Option<F>,
 {
     let mut heed = kept.heed();
-    let (began, turn) = (Instant::now(), seat.turn(*heed.borrow_and_update() > 0));
+    let mut heeding = *heed.borrow_and_update();
+    let (began, turn) = (Instant::now(), seat.turn(heeding > 0));
     // In whole seconds, and none is no limit.
     let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
     let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
@@ -188,11 +190,17 @@ where
     kept.regain();
     pin_mut!(events);
     loop {
-        let is_cut_short = *heed.borrow_and_update() > 0 && turn > seat.shortest();
+        let is_cut_short = heeding > 0 && turn > seat.shortest();
         let end = began + if is_cut_short { seat.shortest() } else { turn + GRACE };
         let next = tokio::select! {
             next = timeout_at(end, events.next()) => next,
-            Ok(()) = heed.changed() => continue,
+            Ok(()) = heed.changed() => {
+                let before = std::mem::replace(&mut heeding, *heed.borrow_and_update());
+                if heeding > before && began.elapsed() >= seat.young() {
+                    return End::InTime;
+                }
+                continue;
+            }
         };
         match next {
             Err(_) if is_cut_short => return End::InTime,

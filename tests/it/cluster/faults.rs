@@ -246,6 +246,32 @@ fn a_watch_that_is_silent_before_the_bad_release_only_takes_time() {
     });
 }
 
+/// The pods of the release before are gone from where they were, which says nothing of it, and nothing of the one in place.
+#[test]
+fn a_watch_that_is_silent_while_all_pods_are_replaced_condemns_nobody() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let policy = "health = { port = 8080, expect = { status = \"Healthy\" } }\n\
+                      [workload.shop.verify]\nstable_for = \"2s\"\n\
+                      [[workload.shop.trigger]]\nsignal = \"health\"\nabove = \"50%\"\nfor = \"3s\"\n";
+        let mut scene = Scene::under(cluster, policy).await;
+        // None of the watches is young.
+        sleep(Duration::from_secs(6)).await;
+        scene.proxy.fall_silent();
+        scene.cluster.set_image("shop", "shop:v2").await;
+        let after = cluster.rolled_out("shop").await;
+        let release = cluster.hash("shop").await;
+        let is_good = async |watch: &Watch| {
+            let view = watch.view().await;
+            let good = &view["releases"].as_array().cloned().unwrap_or_default();
+            good.iter().any(|known| known["revision"] == release.as_str() && known["known_good_since"].is_string())
+        };
+        scene.watch.until("known good", is_good).await;
+        let told: Vec<_> = scene.watch.alerts().iter().map(|alert| (alert.phase, alert.summary.clone())).collect();
+        assert!(told.iter().all(|(phase, _)| matches!(phase, Phase::Suspected | Phase::Closed)), "{told:#?}");
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&after));
+    });
+}
+
 #[test]
 fn a_watch_that_falls_silent_when_a_fault_is_suspected_changes_nothing() {
     on_cluster(Needs::Pods, async |cluster| {

@@ -2,7 +2,7 @@
 
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{UnknownReason, Verdict};
-use crate::domain::observation::{FaultKind, HostReading};
+use crate::domain::observation::{Answer, FaultKind, HostReading};
 use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
 
 fn errors() -> WorkloadPolicy {
@@ -271,4 +271,33 @@ fn a_rollout_has_one_restart_of_its_own_and_a_crash_loop_right_after_it_counts()
     }
     scene.scrape(27, "a:1", started(requests(0.0, 0.0), 26));
     assert_eq!(scene.trigger(27).evidence.verdict, Verdict::Breach);
+}
+
+/// A watch on pods may be silent while the one on their workload is not: those that are seen last are gone, and what comes
+/// of asking them is no word of the release that replaced them.
+#[test]
+fn what_is_seen_of_pods_that_were_replaced_is_put_down_to_no_other_release() {
+    let mut scene = Scene::new(policy_with(vec![
+        trigger("health", Condition::Above(finite(0.5)), 0),
+        trigger("restarts", Condition::Above(finite(0.0)), 0),
+    ]));
+    let well = Answer { healthy: true, detail: String::new(), revision: None };
+    scene.releases(0, &[("a", "v1"), ("b", "v1")]);
+    scene.about("v1", 0);
+    for second in [0, 5] {
+        for (target, instance) in [("a:1", "a"), ("b:1", "b")] {
+            scene.probe_result(second, target, Some(instance), Ok(well.clone()));
+        }
+    }
+    scene.about("v2", 6);
+    for second in [10, 15, 20] {
+        for (target, instance) in [("a:1", "a"), ("b:1", "b")] {
+            scene.probe_result(second, target, Some(instance), Err(fault(FaultKind::Refused)));
+            let reading = HostReading { restarts: Some(second as u64), ..HostReading::default() };
+            scene.host(second, instance, reading);
+        }
+        for trigger in scene.assess(second).triggers {
+            assert!(matches!(trigger.evidence.verdict, Verdict::Unknown(_)), "{second}: {trigger:?}");
+        }
+    }
 }

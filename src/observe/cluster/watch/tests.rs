@@ -145,6 +145,23 @@ async fn a_silent_watch_is_begun_anew_as_soon_as_something_is_going_on() {
     assert_eq!(collection.sight(), Sight::Clear);
 }
 
+#[tokio::test]
+async fn each_time_that_something_begins_to_go_on_a_watch_that_is_not_young_is_begun_anew() {
+    let server = Server::default();
+    let (collection, _others, _watch) = watched(&server, 0);
+    until("watched", || server.watches().len() == 1).await;
+    let first = collection.heed();
+    sleep(SHORTEST / 2).await;
+    let begun = Instant::now();
+    let second = collection.heed();
+    until("begun anew", || server.watches().len() == 2).await;
+    assert!(begun.elapsed() < GRACE / 2, "{:?}", begun.elapsed());
+    sleep(SHORTEST / 2).await;
+    drop((first, second));
+    sleep(SHORTEST / 2).await;
+    assert_eq!(server.watches().len(), 2, "nothing goes on any more");
+}
+
 /// What was deleted while nobody watched is told by no event: only a new list says that it is gone.
 #[tokio::test]
 async fn what_can_not_be_gone_on_from_is_listed_anew_whatever_shape_says_so() {
