@@ -180,7 +180,8 @@ fn a_write_that_is_not_valid_any_more_is_left_to_a_human() {
     });
 }
 
-/// What the server says when a comparison fails, or another write came first: the next one succeeds.
+/// What the server says when another write came first, or a comparison fails. Neither is taken for a write that was made: with
+/// the first it is made again at once, and the second, with nothing changed that was compared, is a refusal.
 #[test]
 fn a_write_that_lost_to_another_one_is_made_anew() {
     on_cluster(Needs::Pods, async |cluster| {
@@ -192,7 +193,11 @@ fn a_write_that_lost_to_another_one_is_made_anew() {
         let scene = Scene::set(cluster).await;
         scene.proxy.next(Ask::Write, DEPLOYMENTS, [conflict, missed]);
         scene.deploy_bad().await;
-        scene.until_restored().await;
+        let told = scene.until_restored().await;
+        assert_eq!(told.answers(), [Some(409), Some(422), Some(200)]);
+        let outcomes = told.outcomes();
+        let [Outcome::Denied(why), Outcome::Applied, Outcome::Applied] = &outcomes[..] else { panic!("{outcomes:#?}") };
+        assert!(why.contains("/metadata/generation"), "{why}");
     });
 }
 
