@@ -136,7 +136,21 @@ enum Next {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::mpsc;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::cluster::settings::Keyring;
+    use crate::domain::id::InstanceId;
+    use crate::domain::observation::HostReading;
+    use crate::domain::policy::Operands;
+    use crate::observe::exposition::SeriesTable;
+    use crate::observe::pulse::Pulses;
+    use crate::observe::shared::Shared;
 
     const PACES: Paces = Paces { usual: Span::from_secs(5), fast: Span::from_secs(1) };
 
@@ -201,5 +215,45 @@ mod tests {
         ] {
             assert_eq!(told(&mut rhythm, fast, 0, now), expected, "{now}");
         }
+    }
+
+    /// Sees three things at a look, each under the number of the look.
+    struct Three(Arc<AtomicU64>);
+
+    impl Duty for Three {
+        async fn look(&mut self, _due: Due) -> Vec<Seen> {
+            let look = self.0.fetch_add(1, Ordering::SeqCst);
+            let seen = |part| Seen::Host {
+                instance: InstanceId::new(format!("{look}.{part}")),
+                result: Ok(HostReading::default()),
+            };
+            (0..3).map(seen).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_waits_for_its_place_and_only_looks_are_left_out() {
+        let (out, mut observations) = mpsc::channel(2);
+        let (_pace, beat) = watch::channel(Beat::default());
+        let shared = Arc::new(Shared::new(Clock::start(None), out, Arc::default(), Keyring::default()));
+        let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
+        let site = Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone(), table };
+        let pace = Span::from_millis(10);
+        let rhythm = Rhythm::new(Grid::new(pace, &1), Paces { usual: pace, fast: pace }, beat, shared.clock.now());
+        let pulse = Pulses::new().register("shop".into(), "three".to_owned(), Duration::from_secs(60));
+        let looks: Arc<AtomicU64> = Arc::default();
+        let duty = keep(Three(Arc::clone(&looks)), rhythm, site, pulse);
+        let _duty = AbortOnDropHandle::new(tokio::spawn(duty));
+        // The third of the first look finds no place, and nobody takes anything for many rounds.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
+        let mut told = Vec::new();
+        while told.len() < 9 {
+            let Seen::Host { instance, .. } = observations.recv().await.unwrap().seen else { panic!("only this") };
+            told.push(instance.to_string());
+        }
+        let expected: Vec<String> = (0..3).flat_map(|look| (0..3).map(move |part| format!("{look}.{part}"))).collect();
+        assert_eq!(told, expected);
+        assert!(shared.stats.skipped() > 0, "rounds were left out, and counted");
     }
 }

@@ -164,6 +164,35 @@ fn a_message_has_not_arrived_before_it_is_in_the_outbox() {
     });
 }
 
+/// The record is in the cluster and not in the journal: its message is in no outbox, which looks as if it had arrived.
+#[test]
+fn a_message_that_never_came_into_the_outbox_has_not_arrived() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        assert!(writer.writes(paused(1, "first")).await);
+        // What stands in the journal by another hand lets nothing else into its place.
+        let others = Batch { records: vec![paused(2, "others")], notices: Vec::new() };
+        writer.store.commit(others).await.unwrap();
+        let cause = Cause::Blind { reason: "no route".to_owned() };
+        let (from, goal, onset) = (None, None, Timestamp::from_millis(1));
+        let (mode, strategy) = (Mode::Enforce, Strategy::Rolling);
+        let event = Event::Suspected { cause, from, goal, onset, mode, strategy };
+        let at = Timestamp::from_millis(2);
+        let record = Record { workload: "shop".into(), sequence: 2, incident: Some("i1".into()), at, event };
+        let mut state = WorkloadState::default();
+        state.apply(&paused(1, "first")).unwrap();
+        let Ok(Applied::Transition(incident)) = state.apply(&record) else { panic!("{record:?}") };
+        let alert = narrate::alert(&record.workload, &incident, &record.event);
+        let id = alert.id.clone();
+        let notice = Notice { alert, receivers: vec!["oncall".into()] };
+        let batch = Batch { records: vec![record], notices: vec![notice] };
+        assert!(writer.books.commit(batch).await.is_err(), "the journal took it");
+        writer.books.note_told().await.unwrap();
+        let untold = map(cluster).await.data.unwrap().remove("untold").unwrap();
+        assert!(untold.contains(id.as_str()), "said to have arrived: {untold}");
+    });
+}
+
 #[test]
 fn what_somebody_labels_or_deletes_is_written_whole_again() {
     on_cluster(Needs::Api, async |cluster| {
