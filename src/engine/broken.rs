@@ -185,9 +185,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 tracing::warn!(workload = %id, by = request.by, "paused, in memory only: the journal can't be written");
                 let message = paused_in_memory(&broken.error);
                 broken.pauses.entry(id.clone()).or_insert((request, now));
+                // What is under way goes no further, whatever is on record.
+                self.edges.actuator.hold(id, true);
                 Ok(Accepted { incident, message })
             }
             RequestKind::Resume if broken.pauses.remove(id).is_some() => {
+                self.hold_as_recorded(id);
                 let message = "the pause that was not on record yet is lifted; nothing is begun while the journal can't be written";
                 Ok(Accepted { incident, message: message.to_owned() })
             }
@@ -208,9 +211,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 broken.error
             ))));
         }
+        self.edges.actuator.hold(id, true);
         let incident = self.fleet.get(id).and_then(|controller| controller.state().incident.as_ref());
         let incident = incident.map(|incident| incident.id.clone());
         Some(Ok(Accepted { incident, message: paused_in_memory(&broken.error) }))
+    }
+
+    /// A step of a workload that is under way goes on, or no further, as the workload's state says.
+    pub(super) fn hold_as_recorded(&self, id: &WorkloadId) {
+        let is_paused = self.fleet.get(id).is_some_and(|controller| controller.state().paused.is_some());
+        self.edges.actuator.hold(id, is_paused);
     }
 
     /// Says of a workload that nothing new is begun, and what is paused until then.

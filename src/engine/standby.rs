@@ -88,6 +88,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         self.forget_batch();
         self.fleet.continue_from(states);
+        // Another replica may have let go on what this one held.
+        self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));
         self.term = Some(term);
         self.tick_all().await;
         self.leads()

@@ -1,6 +1,6 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -72,9 +72,8 @@ impl Flaky {
     }
 }
 
-/// Looks plans over when it is let.
-/// Plans looked over, and steps begun, are counted.
-struct Hands(Semaphore, AtomicUsize, AtomicUsize);
+/// Looks plans over when it is let. Plans looked over, and steps begun, are counted; and which workloads are held.
+struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>);
 
 impl Actuator for Hands {
     async fn preflight(&self, _: &WorkloadPolicy, _: &Plan) -> Vec<Finding> {
@@ -91,6 +90,15 @@ impl Actuator for Hands {
         _: &[Setting],
     ) -> Vec<Finding> {
         Vec::new()
+    }
+
+    fn hold(&self, workload: &WorkloadId, is_held: bool) {
+        let mut held = self.3.lock().unwrap();
+        if is_held {
+            held.insert(workload.clone())
+        } else {
+            held.remove(workload)
+        };
     }
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
@@ -208,7 +216,7 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
         seen.send(at(name, "v2")).await.unwrap();
     }
     let journal = Arc::new(Flaky::default());
-    let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0)));
+    let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default()));
     let chair = Arc::new(Chair(Mutex::new(role)));
     let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
     let (began, skew) = (Instant::now(), Arc::clone(&ahead));
@@ -258,6 +266,11 @@ impl Stage {
             tokio::task::yield_now().await;
         }
         self.engine.ping().await.unwrap();
+    }
+
+    /// Workloads of which no step that is under way goes any further.
+    fn held(&self) -> Vec<String> {
+        self.hands.3.lock().unwrap().iter().map(ToString::to_string).collect()
     }
 
     /// Incidents of the daemon's own that whoever was told of them believes to be open.
@@ -376,8 +389,10 @@ async fn a_pause_counts_before_anything_else_though_the_journal_was_broken() {
     }
     let view = stage.engine.view(WorkloadId::new("app")).await.unwrap().unwrap();
     assert_eq!(view.paused.unwrap().reason, "looking");
+    assert_eq!(stage.held(), ["app", "other"], "what is under way goes no further");
     let lifted = stage.ask("other", RequestKind::Resume).await.unwrap();
     assert!(lifted.starts_with("the pause that was not on record yet is lifted"), "{lifted}");
+    assert_eq!(stage.held(), ["app"]);
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.until("it is paused", |stage| stage.journal.names("app").contains(&"paused")).await;
     stage.until("it is held", |stage| stage.journal.names("app").contains(&"held")).await;
@@ -457,12 +472,14 @@ async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
     assert!(stage.engine.lead(1, known()).await.unwrap());
     stage.journal.full.store(true, Ordering::SeqCst);
     stage.pause("app").await.unwrap();
+    assert_eq!(stage.held(), ["app"]);
     stage.sits(STANDBY);
     stage.is_told_to_ask_the_leader().await;
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.sits(Role::Leader { term: 2 });
     assert!(stage.engine.lead(2, known()).await.unwrap());
     assert!(stage.engine.list().await.unwrap()[0].paused.is_none());
+    assert_eq!(stage.held(), [""; 0]);
     stage.pause("app").await.unwrap();
     assert_eq!(stage.journal.names("app"), ["paused"]);
 }
