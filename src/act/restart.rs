@@ -6,7 +6,7 @@ use crate::domain::id::{InstanceId, WorkloadId};
 use crate::domain::policy::Restart;
 use crate::domain::response::plan::Outcome;
 use crate::host::command::{MAX_DETAIL, shown, variables};
-use crate::host::process::{self, End, Invocation, Leftovers, Reply, StartError};
+use crate::host::process::{self, End, Invocation, Leftovers, StartError};
 use crate::host::text::check_unit_name;
 
 /// `systemctl`'s exit status where it may not do what is asked: LSB's "insufficient privilege".
@@ -84,9 +84,10 @@ async fn unit_problem(systemctl: &str, workload: &WorkloadId, unit: &str, limit:
     .await;
     match reply {
         Err(error) => Some(error.line()),
-        Ok(Reply { end: End::Exited(0), answer, .. }) if answer.trim() == "loaded" => None,
-        Ok(Reply { end: End::Exited(0), answer, .. }) => {
-            Some(format!("unit {unit} is {}, not loaded", answer.trim().lines().next().unwrap_or("unknown")))
+        Ok(reply) if reply.end == End::Exited(0) => {
+            let answer = reply.text();
+            let state = answer.trim().lines().next().unwrap_or("unknown");
+            (state != "loaded").then(|| format!("unit {unit} is {state}, not loaded"))
         }
         Ok(reply) => Some(format!("{}: {}", shown(&argv), reply.summary(MAX_DETAIL))),
     }

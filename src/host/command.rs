@@ -82,7 +82,7 @@ async fn answer(
     .map_err(|error| local(error.line()))?;
     match reply.end {
         End::Exited(0) if reply.cut => Err(too_large(argv, "prints more than 56 KiB")),
-        End::Exited(0) => Ok(reply.answer),
+        End::Exited(0) => String::from_utf8(reply.answer).map_err(|_| malformed(argv, "prints what is not UTF-8")),
         End::Exited(_) | End::Signalled(_) | End::TimedOut => {
             Err(local(format!("{}: {}", shown(argv), reply.summary(MAX_DETAIL))))
         }
@@ -138,6 +138,8 @@ mod tests {
             ("echo lost >&2; exit 3", "exit status 3: lost"),
             ("kill -9 $$", "killed by signal 9"),
             ("echo two words", "white space"),
+            ("printf 'v\\377\\n'", "not UTF-8"),
+            ("printf 'v\\033[2J1\\n'", "control character"),
             ("yes | head -c 70000", "prints more than 56 KiB"),
         ] {
             let said = current(&id(), &sh(script), None, LIMIT).await.unwrap_err();

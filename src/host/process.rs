@@ -112,8 +112,8 @@ impl Run {
 pub struct Reply {
     /// How it ended.
     pub end: End,
-    /// Standard output, printable.
-    pub answer: String,
+    /// Standard output, as it came.
+    pub answer: Vec<u8>,
     /// Whether the answer was longer than what is kept.
     pub cut: bool,
     /// Standard error, printable.
@@ -121,6 +121,12 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The answer, printable.
+    #[must_use]
+    pub fn text(&self) -> String {
+        text::printable(&self.answer)
+    }
+
     /// How it ended and the end of what it complained of, on one line.
     #[must_use]
     pub fn summary(&self, limit: usize) -> String {
@@ -183,7 +189,7 @@ pub async fn run(what: &Invocation<'_>) -> Result<Run, StartError> {
 pub async fn ask(what: &Invocation<'_>) -> Result<Reply, StartError> {
     let mut running = Running::new(start(what, Streams::Apart)?, what)?;
     let end = running.supervise(what).await;
-    Ok(Reply { end, answer: running.output.text(), cut: running.output.is_cut(), complaint: running.errors.text() })
+    Ok(Reply { end, answer: running.output.bytes(), cut: running.output.is_cut(), complaint: running.errors.text() })
 }
 
 /// The file that would be executed for a program's name: a path is taken from `directory`, a bare name from `PATH`.

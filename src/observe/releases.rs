@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::change::Outlook;
 use super::duty::{Due, Duty, Paces};
 use super::grid::{SHORTEST_PACE, fast};
 use super::shared::Shared;
-use crate::domain::id::{InstanceId, WorkloadId};
+use crate::domain::id::{InstanceId, RevisionId, WorkloadId};
 use crate::domain::observation::{Fault, FaultKind, ReleaseView, Seen};
 use crate::domain::policy::{CommandHabitat, Habitat, ReleaseDir, ReleaseInstance};
 use crate::domain::response::strategy::command::INSTANCE;
@@ -23,6 +23,10 @@ const SLOWEST_LINKS: Span = Span::from_secs(1);
 const FASTEST_COMMANDS: Span = Span::from_secs(1);
 /// and no less often than this.
 const SLOWEST_COMMANDS: Span = Span::from_secs(5);
+/// How often a release is asked for again that is in place and not listed,
+const DOUBTS: u32 = 2;
+/// and how long after the answer before.
+const BETWEEN_DOUBTS: Duration = Duration::from_secs(1);
 /// How long the disk may take.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,8 @@ pub(super) struct Releases {
     habitat: Habitat,
     heartbeat: Span,
     told: Option<(Timestamp, Result<ReleaseView, Fault>)>,
+    /// What the operator's commands said when they last could be believed.
+    known: Option<ReleaseView>,
     /// A read of the disk that has not come back.
     reading: Option<JoinHandle<Result<ReleaseView, Fault>>>,
     outlook: Outlook,
@@ -54,8 +60,9 @@ pub(super) fn patience(habitat: &Habitat) -> Duration {
     match habitat {
         Habitat::ReleaseDir(_) | Habitat::Kubernetes(_) => DISK_PATIENCE,
         Habitat::Command(commands) => {
-            let runs = u64::try_from(commands.instances.len()).unwrap_or(u64::MAX).max(1).saturating_add(1);
-            commands.timeout.times(runs).into()
+            let questions = u64::try_from(commands.instances.len()).unwrap_or(u64::MAX).max(1);
+            let runs = questions.saturating_mul(u64::from(DOUBTS) + 1).saturating_add(1);
+            Duration::from(commands.timeout.times(runs)).saturating_add(BETWEEN_DOUBTS * DOUBTS)
         }
     }
 }
@@ -83,12 +90,18 @@ impl Duty for Releases {
 impl Releases {
     pub(super) fn new(workload: WorkloadId, habitat: Habitat, interval: Span, shared: Arc<Shared>) -> Self {
         let outlook = Outlook::new(&workload, "releases".to_owned());
-        Self { workload, habitat, heartbeat: interval, told: None, reading: None, outlook, shared }
+        Self { workload, habitat, heartbeat: interval, told: None, known: None, reading: None, outlook, shared }
     }
 
     async fn view(&mut self) -> Result<ReleaseView, Fault> {
         match &self.habitat {
-            Habitat::Command(commands) => by_command(&self.workload, commands).await,
+            Habitat::Command(commands) => {
+                let seen = by_command(&self.workload, commands, self.known.as_ref()).await;
+                if let Ok(view) = &seen {
+                    self.known = Some(view.clone());
+                }
+                seen
+            }
             Habitat::Kubernetes(_) => Err(local("this daemon does not follow workloads in a cluster".to_owned())),
             Habitat::ReleaseDir(place) => {
                 // One thread at most waits for a disk that hangs.
@@ -116,19 +129,47 @@ fn on_disk(place: &ReleaseDir) -> Result<ReleaseView, Fault> {
     Ok(ReleaseView { instances, available, orchestrated: None })
 }
 
-async fn by_command(workload: &WorkloadId, commands: &CommandHabitat) -> Result<ReleaseView, Fault> {
+/// What the operator's commands say. A release that is new and that they do not list is asked for again, since it may be the
+/// word of a tool that had nothing to say: an incident ends where somebody puts another release in place.
+async fn by_command(
+    workload: &WorkloadId,
+    commands: &CommandHabitat,
+    known: Option<&ReleaseView>,
+) -> Result<ReleaseView, Fault> {
+    let instances = in_place(workload, commands).await?;
+    let available = command::releases(workload, &commands.releases, commands.timeout.into()).await?;
+    let view = ReleaseView { instances, available, orchestrated: None };
+    let doubtful = doubtful(&view, known);
+    for _ in 0..if doubtful.is_empty() { 0 } else { DOUBTS } {
+        sleep(BETWEEN_DOUBTS).await;
+        if in_place(workload, commands).await? != view.instances {
+            let detail = format!("`current` says {}, which is not listed, and then another one", doubtful.join(", "));
+            return Err(Fault { kind: FaultKind::Malformed, detail });
+        }
+    }
+    Ok(view)
+}
+
+async fn in_place(workload: &WorkloadId, commands: &CommandHabitat) -> Result<Vec<(InstanceId, RevisionId)>, Fault> {
     let limit = commands.timeout.into();
-    let mut instances = Vec::new();
     if commands.instances.is_empty() {
         let revision = command::current(workload, &commands.current, None, limit).await?;
-        instances.push((InstanceId::new(workload.as_str()), revision));
+        return Ok(vec![(InstanceId::new(workload.as_str()), revision)]);
     }
+    let mut instances = Vec::with_capacity(commands.instances.len());
     for instance in &commands.instances {
         let argv = for_instance(&commands.current, instance);
         instances.push((instance.clone(), command::current(workload, &argv, Some(instance), limit).await?));
     }
-    let available = command::releases(workload, &commands.releases, limit).await?;
-    Ok(ReleaseView { instances, available, orchestrated: None })
+    Ok(instances)
+}
+
+/// The releases in place that are neither listed nor were in place before.
+fn doubtful<'a>(view: &'a ReleaseView, known: Option<&ReleaseView>) -> Vec<&'a str> {
+    let is_listed = |release: &RevisionId| view.available.iter().any(|listed| listed.revision == *release);
+    let was_there = |placed| known.is_some_and(|known| known.instances.contains(placed));
+    let placed = view.instances.iter().filter(|placed| !is_listed(&placed.1) && !was_there(placed));
+    placed.map(|(_, release)| release.as_str()).collect()
 }
 
 /// `{instance}` stands for a whole argument.
@@ -138,4 +179,56 @@ fn for_instance(argv: &[String], instance: &InstanceId) -> Vec<String> {
 
 fn local(detail: String) -> Fault {
     Fault { kind: FaultKind::Local, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Release;
+
+    fn view(place: &str, listed: &[&str]) -> ReleaseView {
+        ReleaseView {
+            instances: vec![("api".into(), place.into())],
+            available: listed.iter().map(|name| Release { revision: (*name).into(), image: None }).collect(),
+            orchestrated: None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_doubted_until_it_was_in_place() {
+        let known = view("v2", &["v1"]);
+        assert_eq!(doubtful(&view("null", &["v2", "v1"]), Some(&known)), ["null"]);
+        assert_eq!(doubtful(&view("v2", &["v1"]), None), ["v2"], "nothing is known after a start");
+        assert_eq!(doubtful(&view("v2", &["v1"]), Some(&known)), [""; 0], "it is where it was");
+        assert_eq!(doubtful(&view("v3", &["v3", "v1"]), Some(&known)), [""; 0]);
+    }
+
+    /// A tool that has nothing to say for a moment says `null`, and succeeds.
+    #[tokio::test]
+    async fn a_release_that_is_not_listed_is_asked_for_again() {
+        let place = tempfile::tempdir().unwrap();
+        let told = place.path().join("told");
+        let script = format!("cat {0}; echo v2 > {0}", told.display());
+        let argv = |script: &str| ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let commands = CommandHabitat {
+            current: argv(&script),
+            releases: argv("echo v2; echo v1"),
+            rollback: argv("true"),
+            status: None,
+            check: None,
+            retire: None,
+            instances: Vec::new(),
+            timeout: Span::from_secs(20),
+        };
+        let api = WorkloadId::new("api");
+        std::fs::write(&told, "null\n").unwrap();
+        let said = by_command(&api, &commands, None).await.unwrap_err();
+        assert_eq!(said.kind, FaultKind::Malformed);
+        assert!(said.detail.contains("null, which is not listed"), "{}", said.detail);
+        let seen = by_command(&api, &commands, None).await.unwrap();
+        assert_eq!(seen.instances[0].1.as_str(), "v2");
+        let canary = CommandHabitat { current: argv("echo canary"), ..commands };
+        let seen = by_command(&api, &canary, Some(&seen)).await.unwrap();
+        assert_eq!(seen.instances[0].1.as_str(), "canary", "it is the same at every answer");
+    }
 }

@@ -64,7 +64,7 @@ async fn ask(systemctl: &str, workload: &WorkloadId, units: &[&str]) -> Result<V
     .await
     .map_err(|error| local(error.line()))?;
     match reply.end {
-        End::Exited(0) => Ok(parse(&reply.answer)),
+        End::Exited(0) => Ok(parse(&reply.text())),
         End::Exited(_) | End::Signalled(_) | End::TimedOut => {
             Err(local(format!("{}: {}", shown(&argv[..2]), reply.summary(MAX_DETAIL))))
         }

@@ -90,6 +90,12 @@ impl Capture {
         self.tail.drain(..over);
     }
 
+    /// What was kept, as it came.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.head.iter().chain(&self.tail).copied().collect()
+    }
+
+    /// What was kept, printable.
     pub(super) fn text(&self) -> String {
         let kept = self.head.len() + self.tail.len();
         let left_out = self.total.saturating_sub(kept as u64);

@@ -53,15 +53,15 @@ async fn arguments_are_not_interpreted() {
     argv.extend(hostile.map(str::to_owned));
     let reply = ask(&invocation(&argv, LONG)).await.unwrap();
     let expected: String = hostile.iter().map(|a| format!("<{a}>")).collect();
-    assert_eq!(reply.answer, expected);
+    assert_eq!(reply.text(), expected);
 }
 
 #[tokio::test]
 async fn only_a_minimal_environment_is_passed_on() {
     let argv = ["/usr/bin/env".to_owned()];
     let reply = ask(&invocation(&argv, LONG)).await.unwrap();
-    let mut names: Vec<&str> = reply
-        .answer
+    let answer = reply.text();
+    let mut names: Vec<&str> = answer
         .lines()
         .filter_map(|line| line.split_once('=').map(|(name, _)| name))
         .filter(|name| *name != "HOME")
@@ -202,7 +202,7 @@ async fn a_relative_program_is_found_in_the_working_directory() {
     let what = Invocation { directory: Some(dir.path().to_owned()), ..invocation(&argv, LONG) };
     let reply = ask(&what).await.unwrap();
     let real = dir.path().canonicalize().unwrap();
-    assert_eq!(reply.answer.trim(), real.to_str().unwrap());
+    assert_eq!(reply.text().trim(), real.to_str().unwrap());
 }
 
 /// A restart command that starts the service as its child: the child's next lines must not kill it.
