@@ -61,7 +61,7 @@ fn overview(views: &[WorkloadView]) {
         table.add_row([
             view.workload.to_string(),
             view.mode.to_string(),
-            view.current.as_ref().map_or_else(|| "unknown".to_owned(), |current| current.revision.to_string()),
+            view.release_in_words().unwrap_or_else(|| "unknown".to_owned()),
             state(view),
             rollback_goes_to(view),
         ]);

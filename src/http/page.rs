@@ -141,7 +141,7 @@ impl Workload {
             strategy: view.strategy.to_string(),
             state,
             tone,
-            release: view.current.as_ref().map(|current| current.revision.to_string()),
+            release: view.release_in_words(),
             since: view.current.as_ref().map(|current| ago(current.since, now)),
             goal: view.goal.as_ref().map(|goal| goal.revision.to_string()),
             no_goal: view.no_goal.as_ref().map(ToString::to_string),

@@ -276,6 +276,7 @@ fn describe(trigger: &TriggerStatus) -> String {
         hold_for: trigger.hold_for,
         evidence: trigger.evidence.clone(),
         combined: trigger.combined.clone(),
+        aside: None,
     })
 }
 

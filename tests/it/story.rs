@@ -134,6 +134,49 @@ fn approve_mode_waits_for_a_human() {
     assert_eq!(approvals.count(), 1);
 }
 
+/// By hand one instance is brought to a new release, which is well; later the two that stay behind go bad.
+#[test]
+fn instances_that_stay_behind_are_watched_too() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let recovers = Timestamp::from_millis(1_800_000_300_000);
+    let script = move |revision: &str, now: Timestamp| {
+        if revision == "v1" && now >= falls && now < recovers { ERRORS } else { WELL }
+    };
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), Box::new(script));
+    world.run(SETTLE);
+    world.publish("v3");
+    world.deploy_to("a", "v3");
+    assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Held)), "{:?}", world.phases());
+    let held = world.last_alert().clone();
+    assert_eq!(held.reason, "it is v1 that is bad, where it still serves, and not v3, which came last");
+    assert!(held.summary.contains("v3 is not rolled back") || held.summary.contains("(v3)"), "{}", held.summary);
+    assert!(held.summary.contains("where v1 serves"), "{}", held.summary);
+    assert_eq!((held.severity, held.to), (Severity::Critical, None));
+    assert!(held.times.detected > Some(falls), "{:?}", held.times);
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    assert_eq!(world.last_alert().reason, "the fault is gone");
+    assert_eq!(world.switches, []);
+}
+
+/// What the release in question brings itself is not hidden by what one beside it has.
+#[test]
+fn a_fault_of_the_release_goes_before_one_beside_it() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let later = Timestamp::from_millis(1_800_000_260_000);
+    let script = move |revision: &str, now: Timestamp| match revision {
+        "v1" if now >= falls && now < later => ERRORS,
+        "v3" if now >= later => ERRORS,
+        _ => WELL,
+    };
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), Box::new(script));
+    world.run(SETTLE);
+    world.publish("v3");
+    world.deploy_to("a", "v3");
+    assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Restored)), "{:?}", world.phases());
+    let goals: Vec<_> = world.switches.iter().map(|(_, _, to)| to.as_str()).collect();
+    assert_eq!((goals.as_slice(), world.running()), (["v1"].as_slice(), Some("v1")));
+}
+
 #[test]
 fn a_human_who_deploys_in_the_middle_wins() {
     let mut world = after_deploy(Strategy::Rolling, &["a", "b"], only_bad("v2", ERRORS));
@@ -149,6 +192,21 @@ fn a_human_who_deploys_in_the_middle_wins() {
     );
     world.run(SETTLE);
     assert_eq!(world.running(), Some("v3"));
+}
+
+/// While the rollback has brought one instance back, somebody brings another one to a third release: that is what comes now,
+/// and not the rollback's own switch. What stays at the bad release is told.
+#[test]
+fn somebodys_release_on_one_instance_in_the_middle_is_the_one_in_question() {
+    let mut world = after_deploy(Strategy::Rolling, &["a", "b", "c"], only_bad("v2", ERRORS));
+    assert!(world.run_until(PATIENCE, |world| world.switches.len() == 1));
+    world.publish("v3");
+    world.deploy_to("c", "v3");
+    assert!(world.run_until(PATIENCE, ended));
+    assert!(world.last_alert().reason.starts_with("v3 was put in place"), "{}", world.last_alert().reason);
+    let told = |world: &World| world.last_alert().phase == Phase::Held;
+    assert!(world.run_until(PATIENCE, told), "{:?}", world.phases());
+    assert_eq!(world.last_alert().reason, "it is v2 that is bad, where it still serves, and not v3, which came last");
 }
 
 #[test]

@@ -41,6 +41,9 @@ impl Controller {
             };
             return self.record(event, now, out);
         }
+        if let Some(aside) = self.gravest_aside() {
+            return self.detect(aside, now, out);
+        }
         match &self.assessment.blind {
             Some(_) if fleet.is_late => false,
             Some(blind) => {
@@ -72,7 +75,8 @@ impl Controller {
     /// Where the smoke test did not pass, that it would pass now only a human can find out.
     pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let since = self.healthy_since.filter(|_| !self.is_anything_breached() && !incident.smoke_owed);
+        let is_quiet = !self.is_anything_breached() && self.assessment.asides.is_empty();
+        let since = self.healthy_since.filter(|_| is_quiet && !incident.smoke_owed);
         let well =
             since.is_some_and(|since| now.since(since.max(incident.phase_since)) >= self.policy.known_good_after);
         well && self.record(Event::Closed { how: Closing::Subsided }, now, out)
@@ -101,7 +105,7 @@ impl Controller {
         }
         self.asked = (fleet.clone(), Question::Guards);
         let hold = ruling.hold().cloned();
-        let goal = ruling.goal.clone();
+        let goal = ruling.goal.clone().filter(|_| incident.cause.aside().is_none());
         if let Some(reason) = ladder::held_for_too_long(incident, hold.as_ref(), now) {
             self.ruling = Some(ruling);
             return self.escalate(reason, now, out);
@@ -265,11 +269,12 @@ impl Controller {
     }
 
     fn detect(&mut self, (cause, onset): (Cause, Timestamp), now: Timestamp, out: &mut Output) -> bool {
+        let goal = self.present_goal(now).ok().filter(|_| cause.aside().is_none());
         let event = Event::Detected {
             cause,
             from: self.state.current.clone(),
             onset,
-            goal: self.present_goal(now).ok(),
+            goal,
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             assessment: Box::new(self.assessment.clone()),
@@ -293,7 +298,11 @@ impl Controller {
     /// What one trigger showed is over when that trigger is quiet, whatever another one shows: that is another incident.
     fn has_subsided(&self, incident: &Incident) -> bool {
         match &incident.cause {
-            Cause::Trigger { name, .. } => !self.is_breached(name),
+            Cause::Trigger { name, aside: Some(release), .. } => {
+                let mut asides = self.assessment.asides.iter();
+                !asides.any(|aside| aside.release == *release && aside.trigger.name == *name)
+            }
+            Cause::Trigger { name, aside: None, .. } => !self.is_breached(name),
             Cause::Blind { .. } => self.assessment.blind.is_none() && self.health.has_sight() && self.view().is_ok(),
             Cause::Manual { .. } | Cause::External { .. } => false,
         }
@@ -329,7 +338,7 @@ impl Controller {
         let gravest = firing.max_by_key(|(trigger, onset)| {
             (trigger.severity, self.is_of_the_release(*onset), std::cmp::Reverse(*onset))
         });
-        gravest.map(|(trigger, onset)| (cause_of(trigger), onset))
+        gravest.map(|(trigger, onset)| (cause_of(trigger, None), onset))
     }
 
     /// A firing trigger that is graver than what the incident is about, or as grave and the release's own where that is
@@ -339,14 +348,24 @@ impl Controller {
         let (cause, onset) = self.gravest_firing()?;
         let is_ours = |onset: Option<Timestamp>| onset.is_some_and(|onset| self.is_of_the_release(onset));
         let graver = match &incident.cause {
-            Cause::Blind { .. } => true,
-            Cause::Trigger { severity, .. } => {
+            Cause::Blind { .. } | Cause::Trigger { aside: Some(_), .. } => true,
+            Cause::Trigger { severity, aside: None, .. } => {
                 let theirs = (*severity, is_ours(incident.times.onset));
                 (cause.severity(), self.is_of_the_release(onset)) > theirs
             }
             Cause::Manual { .. } | Cause::External { .. } => false,
         };
         graver.then_some((cause, onset))
+    }
+
+    /// What fires on a release that serves beside the one in question: of several that which began first.
+    fn gravest_aside(&self) -> Option<(Cause, Timestamp)> {
+        let firing = self.assessment.asides.iter().filter_map(|aside| match aside.trigger.state {
+            TriggerState::Firing { since, .. } => Some((aside, since)),
+            TriggerState::Inactive | TriggerState::Pending { .. } => None,
+        });
+        let (aside, since) = firing.min_by_key(|(_, since)| *since)?;
+        Some((cause_of(&aside.trigger, Some(&aside.release)), since))
     }
 
     /// The gravest trigger that has been pending for at least one interval: a single odd look is not worth a message.
@@ -356,7 +375,7 @@ impl Controller {
             TriggerState::Pending { .. } | TriggerState::Inactive | TriggerState::Firing { .. } => None,
         });
         let gravest = pending.max_by_key(|(trigger, since)| (trigger.severity, std::cmp::Reverse(*since)));
-        gravest.map(|(trigger, since)| (cause_of(trigger), since))
+        gravest.map(|(trigger, since)| (cause_of(trigger, None), since))
     }
 
     fn held_by_suspect(&self) -> Option<Span> {
@@ -369,12 +388,13 @@ impl Controller {
     }
 }
 
-pub(super) fn cause_of(trigger: &TriggerStatus) -> Cause {
+pub(super) fn cause_of(trigger: &TriggerStatus, aside: Option<&RevisionId>) -> Cause {
     Cause::Trigger {
         name: trigger.name.clone(),
         severity: trigger.severity,
         hold_for: trigger.hold_for,
         evidence: trigger.evidence.clone(),
         combined: trigger.combined.clone(),
+        aside: aside.cloned(),
     }
 }

@@ -337,7 +337,7 @@ impl Controller {
                 && self.older_fault(&trigger.name).is_none()
         };
         let bad = self.assessment.triggers.iter().find(is_bad)?;
-        Some(narrate::describe(&cause_of(bad)))
+        Some(narrate::describe(&cause_of(bad, None)))
     }
 }
 

@@ -212,6 +212,7 @@ impl Controller {
             signals: Vec::new(),
             blind: None,
             healthy: false,
+            asides: Vec::new(),
         };
         Self {
             policy,
@@ -432,11 +433,20 @@ impl Controller {
             let blind = self.assessment.blind.take().filter(|blind| blind.since <= unread.since);
             self.assessment.blind = Some(blind.unwrap_or(unread));
         }
+        if let Some(subject) = &subject {
+            let others = self.beside();
+            self.assessment.asides = self.health.assess_asides(subject, &others, now);
+        }
         let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
         let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
         let is_older = |name: &TriggerName| self.state.older_faults.iter().any(|older| older.trigger == *name);
         self.seen_good.extend(good.map(|trigger| trigger.name.clone()).filter(is_older));
+    }
+
+    /// The releases that serve beside the one in question, where no rollback is bringing all instances to one of them.
+    fn beside(&self) -> BTreeSet<RevisionId> {
+        if self.is_acting() { BTreeSet::new() } else { self.beside_by_instance().into_keys().collect() }
     }
 
     /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.

@@ -134,6 +134,7 @@ mod tests {
             signals: Vec::new(),
             blind: None,
             healthy: false,
+            asides: Vec::new(),
         });
         let (mode, strategy) = (Mode::Enforce, Strategy::Rolling);
         let begin = [

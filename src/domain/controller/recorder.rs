@@ -176,6 +176,7 @@ mod tests {
             signals: Vec::new(),
             blind: None,
             healthy: false,
+            asides: Vec::new(),
         };
         let cause =
             Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };

@@ -94,7 +94,14 @@ impl Controller {
                 | Phase::Escalated
                 | Phase::Closed => {}
             }
-            let how = Closing::Superseded { by: by.clone() };
+            // Whoever looks next sees theirs come, and not what the rollback itself had changed meanwhile.
+            let (by, before) = (by.clone(), self.followed.take().unwrap_or_default());
+            let known = |id: &InstanceId| before.iter().find(|(before, _)| before == id).cloned();
+            let followed = view.instances.iter().filter_map(|(id, release)| {
+                if *release == by { known(id) } else { Some((id.clone(), release.clone())) }
+            });
+            self.followed = Some(followed.collect());
+            let how = Closing::Superseded { by };
             return self.record(Event::Closed { how }, now, out);
         }
         if self.followed.as_ref() != Some(&view.instances) {

@@ -1,11 +1,14 @@
 //! What can be asked about a workload: how it is, and why.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerState, TriggerStatus, Verdict};
-use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::ledger::Standing;
 use crate::domain::incident::narrate;
@@ -32,6 +35,10 @@ pub struct WorkloadView {
     pub strategy: Strategy,
     /// The release in service.
     pub current: Option<Running>,
+    /// The releases that serve beside it, with the instances that are still, or already, at them; none where a cluster's
+    /// controller brings all instances to one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<RevisionId, Vec<InstanceId>>,
     /// Where a rollback would go to now.
     pub goal: Option<Goal>,
     /// Why it would go nowhere.
@@ -55,6 +62,19 @@ pub struct WorkloadView {
     pub sources: Vec<SignalSource>,
     /// Every release that is known.
     pub releases: Vec<ReleaseStanding>,
+}
+
+impl WorkloadView {
+    /// The release in service, and those beside it with the instances that are at them.
+    #[must_use]
+    pub fn release_in_words(&self) -> Option<String> {
+        let mut words = self.current.as_ref()?.revision.to_string();
+        for (release, instances) in &self.beside {
+            let instances: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+            let _infallible = write!(words, ", {release} on {}", instances.join(", "));
+        }
+        Some(words)
+    }
 }
 
 /// That nothing new is begun: the daemon itself is not able to.
@@ -224,6 +244,7 @@ impl Controller {
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             current: self.in_place().cloned(),
+            beside: self.beside_by_instance(),
             goal,
             no_goal,
             paused: self.state.paused.clone(),
@@ -235,6 +256,17 @@ impl Controller {
             sources: self.health.sources(now),
             releases: releases.collect(),
         }
+    }
+
+    pub(super) fn beside_by_instance(&self) -> BTreeMap<RevisionId, Vec<InstanceId>> {
+        let mut beside: BTreeMap<RevisionId, Vec<InstanceId>> = BTreeMap::new();
+        let current = self.in_place().map(|running| &running.revision);
+        let view = self.view().ok().filter(|view| view.orchestrated.is_none());
+        let placed = view.into_iter().flat_map(|view| &view.instances);
+        for (instance, release) in placed.filter(|(_, release)| Some(release) != current) {
+            beside.entry(release.clone()).or_default().push(instance.clone());
+        }
+        beside
     }
 
     /// Why things are as they are, and the plan that would be carried out if nothing held.

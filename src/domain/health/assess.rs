@@ -102,6 +102,7 @@ impl Health {
             signals: readings.iter().map(|(signal, reading)| plain_evidence(signal, reading)).collect(),
             blind: blindness(&judged, now, self.patience()),
             healthy: is_healthy(&judged) && is_replaced,
+            asides: Vec::new(),
         };
         self.has_sight = that_matter(&judged).all(|one| one.sightless_since.is_none());
         self.watches = watches;
@@ -167,7 +168,7 @@ impl Health {
         pages.chain(probes.filter_map(Probed::last)).filter(seen).map(|look| look.at).max()
     }
 
-    fn uses_builtins(&self) -> bool {
+    pub(super) fn uses_builtins(&self) -> bool {
         self.policy.signals.values().any(|signal| builtin_of(signal).is_some())
     }
 
@@ -293,7 +294,7 @@ fn is_few(reading: &Reading) -> bool {
     matches!(&reading.value, Err(lack) if matches!(lack.reason, UnknownReason::TooFewRequests { .. }))
 }
 
-fn status(trigger: &Trigger, terms: &Terms<'_>, compared: Option<Compared>, watch: &Watch) -> TriggerStatus {
+pub(super) fn status(trigger: &Trigger, terms: &Terms<'_>, compared: Option<Compared>, watch: &Watch) -> TriggerStatus {
     let hold_for =
         if compared.as_ref().is_some_and(|compared| compared.beside) { Span::ZERO } else { trigger.hold_for };
     let of = |one: &terms::Judged<'_>| Evidence {

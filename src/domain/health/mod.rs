@@ -28,6 +28,7 @@ use super::time::Timestamp;
 use super::units::Finite;
 
 pub mod around;
+mod asides;
 mod assess;
 mod attribution;
 mod builtin;
@@ -89,6 +90,8 @@ pub struct Health {
     families: Arc<[String]>,
     offered: Offered,
     watches: Vec<watch::Watch>,
+    /// Those of releases that serve beside the one in question.
+    asides: BTreeMap<RevisionId, Vec<watch::Watch>>,
     /// The signals that triggers judge by counting requests.
     followed: BTreeMap<SignalName, Followed>,
     /// Kills and restarts of each release: when, how many kills, how many restarts.
@@ -122,6 +125,7 @@ impl Health {
             families: Arc::from([]),
             offered: Offered::default(),
             watches: policy.triggers.iter().map(watch::Watch::new).collect(),
+            asides: BTreeMap::new(),
             followed: BTreeMap::new(),
             events: BTreeMap::new(),
             history: BTreeMap::new(),

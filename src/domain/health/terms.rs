@@ -8,7 +8,7 @@ use super::trigger::Finding;
 use super::verdict::Evidence;
 use super::views::Views;
 use super::watch::Watch;
-use crate::domain::id::SignalName;
+use crate::domain::id::{RevisionId, SignalName};
 use crate::domain::policy::{Combine, Condition, Signal, Trigger};
 use crate::domain::time::Timestamp;
 
@@ -60,7 +60,8 @@ impl Health {
             let (signal, reading) = find(readings, name)?;
             let (judgement, tally) =
                 self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
-            findings.push(self.finding(&judgement, reading, signal, condition));
+            let is_over = self.is_over(reading, signal, condition, views.all.scope.revision);
+            findings.push(finding(&judgement, is_over));
             all.push(Judged { signal, reading, condition, judgement, tally });
         }
         let how = trigger.combined.as_ref().map_or(Combine::All, |combined| combined.how);
@@ -88,19 +89,15 @@ impl Health {
         (judgement, tally(&reading.basis, condition))
     }
 
-    fn finding(&self, judgement: &Judgement, reading: &Reading, signal: &Signal, condition: Condition) -> Finding {
-        match judgement {
-            Judgement::Good | Judgement::AssumedGood => Finding::Good,
-            Judgement::Bad if self.is_over(reading, signal, condition) => Finding::Unproven,
-            Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
-            Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
-            Judgement::Unknown(_) => Finding::Unknown,
-        }
-    }
-
     /// Whether the newest requests say that a fault is over, though the window still has it: it fires no more. Where the
-    /// service answers no request at all, those before it fell silent say nothing.
-    fn is_over(&self, reading: &Reading, signal: &Signal, condition: Condition) -> bool {
+    /// service answers no request at all, those before it fell silent say nothing; nor do those of the release in question
+    /// where another one is asked about.
+    fn is_over(&self, reading: &Reading, signal: &Signal, condition: Condition, revision: Option<&RevisionId>) -> bool {
+        let is_another =
+            revision.is_some_and(|revision| self.judged.as_ref().is_some_and(|(judged, _)| judged != revision));
+        if is_another {
+            return false;
+        }
         let followed = self.followed.get(&signal.name);
         let known = followed.and_then(|followed| Some((followed, followed.candidate.as_ref()?)));
         let is_above = matches!(condition, Condition::Above(_));
@@ -118,6 +115,16 @@ impl Health {
         let proof = tally(&reading.basis, term.condition).and_then(|tally| tally.proof(signal.confidence));
         let verdict = super::assess::verdict(&judgement);
         Some(Evidence { proof, ..super::assess::evidence(signal, reading, verdict, Some(term.condition)) })
+    }
+}
+
+fn finding(judgement: &Judgement, is_over: bool) -> Finding {
+    match judgement {
+        Judgement::Good | Judgement::AssumedGood => Finding::Good,
+        Judgement::Bad if is_over => Finding::Unproven,
+        Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
+        Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
+        Judgement::Unknown(_) => Finding::Unknown,
     }
 }
 

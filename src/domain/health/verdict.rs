@@ -448,6 +448,19 @@ pub struct Assessment {
     pub blind: Option<Blindness>,
     /// Every critical trigger inactive on real data, and traffic seen where a signal counts requests.
     pub healthy: bool,
+    /// What is exceeded on releases that serve beside this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asides: Vec<Aside>,
+}
+
+/// A critical threshold that is exceeded on a release which serves beside the one in question.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Aside {
+    /// The release.
+    pub release: RevisionId,
+    /// The trigger, pending or firing, as judged on that release.
+    #[serde(flatten)]
+    pub trigger: TriggerStatus,
 }
 
 /// What is not seen where own sight is lost.

@@ -191,7 +191,7 @@ fn other_terms(evidence: &Evidence, combined: &Combined) -> String {
 #[must_use]
 pub fn describe(cause: &Cause) -> String {
     match cause {
-        Cause::Trigger { name, hold_for, evidence, combined, .. } => {
+        Cause::Trigger { name, hold_for, evidence, combined, aside, .. } => {
             let bound = evidence.condition.map(|_| format!(", {}", evidence.bound_in_words())).unwrap_or_default();
             let others = combined.as_ref().map(|combined| other_terms(evidence, combined)).unwrap_or_default();
             let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
@@ -201,7 +201,8 @@ pub fn describe(cause: &Cause) -> String {
                 format!("{} samples in {}", evidence.samples, evidence.window)
             };
             let value = evidence.value_in_words();
-            format!("\"{name}\": {} is {value}{bound}{others}{hold} ({counted})", evidence.signal)
+            let at = aside.as_ref().map(|release| format!(" where {release} serves")).unwrap_or_default();
+            format!("\"{name}\": {} is {value}{at}{bound}{others}{hold} ({counted})", evidence.signal)
         }
         Cause::Blind { reason } => format!("nothing can be judged: {reason}"),
         Cause::Manual { by, reason, .. } => format!("rollback asked for by {by}: {reason}"),
@@ -287,6 +288,9 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
         Phase::Detected => match &incident.cause {
             Cause::Manual { .. } => format!("{workload} ({route}): {reason}."),
             Cause::Blind { .. } => format!("{workload} at {route} can't be watched: {reason}."),
+            Cause::Trigger { aside: Some(release), .. } => {
+                format!("{workload} has gone bad at {release}, which serves beside {route}, {reason}.")
+            }
             Cause::Trigger { .. } | Cause::External { .. } => {
                 format!("{workload} at {route} has gone bad, {reason}.")
             }

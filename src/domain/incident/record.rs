@@ -244,6 +244,9 @@ pub enum Cause {
         /// Every term, where there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         combined: Option<Box<Combined>>,
+        /// The release that shows it, where that is not the one in question but one that serves beside it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aside: Option<RevisionId>,
     },
     /// Own sight is lost: nothing can be judged.
     Blind {
@@ -284,6 +287,15 @@ impl Cause {
             Cause::Blind { .. } => "blind",
             Cause::Manual { .. } => "manual",
             Cause::External { kind, .. } => kind,
+        }
+    }
+
+    /// The release whose fault it is, where that serves beside the one in question.
+    #[must_use]
+    pub const fn aside(&self) -> Option<&RevisionId> {
+        match self {
+            Cause::Trigger { aside, .. } => aside.as_ref(),
+            Cause::Blind { .. } | Cause::Manual { .. } | Cause::External { .. } => None,
         }
     }
 

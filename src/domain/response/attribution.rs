@@ -274,8 +274,15 @@ mod tests {
             combined: None,
             confirmation: None,
         };
-        let assessment =
-            Assessment { at, revision: None, triggers: vec![status], signals: Vec::new(), blind: None, healthy: false };
+        let assessment = Assessment {
+            at,
+            revision: None,
+            triggers: vec![status],
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+            asides: Vec::new(),
+        };
         let bad_without_rollout = others.iter().map(|other| (WorkloadId::from(*other), at)).collect();
         ask(&Situation {
             limits: Limits::of(&policy),
@@ -292,7 +299,7 @@ mod tests {
 
     fn incident(evidence: Evidence) -> Incident {
         let (name, severity) = (TriggerName::from("t"), Severity::Critical);
-        let cause = Cause::Trigger { name, severity, hold_for: Span::ZERO, evidence, combined: None };
+        let cause = Cause::Trigger { name, severity, hold_for: Span::ZERO, evidence, combined: None, aside: None };
         Incident::hypothetical(cause, None, Mode::Enforce, Strategy::Direct, Timestamp::from_millis(0))
     }
 

@@ -182,6 +182,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("rejected", rejected(situation)),
         ("alert-only", alert_only(situation)),
         ("blind", blind(situation)),
+        ("aside", aside(situation)),
         ("revision-unknown", revision_unknown(situation)),
         ("stale-evidence", stale_evidence(situation)),
         ("evidence-unknown", evidence_unknown(situation)),
@@ -274,6 +275,12 @@ fn blind(situation: &Situation<'_>) -> Option<Hold> {
         }
         Cause::Trigger { .. } | Cause::Manual { .. } | Cause::External { .. } => None,
     }
+}
+
+/// Nothing is taken back for what the release in question did not bring.
+fn aside(situation: &Situation<'_>) -> Option<Hold> {
+    let release = situation.incident.cause.aside()?.clone();
+    Some(Hold::Aside { release, current: current(situation)?.revision.clone() })
 }
 
 fn revision_unknown(situation: &Situation<'_>) -> Option<Hold> {
@@ -437,6 +444,7 @@ mod tests {
             signals: Vec::new(),
             blind: None,
             healthy: false,
+            asides: Vec::new(),
         };
         let ruling = rule(&Situation {
             limits: Limits { gitops, ..Limits::of(&policy) },

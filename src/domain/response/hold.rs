@@ -28,6 +28,13 @@ pub enum Hold {
         /// Why.
         reason: String,
     },
+    /// The fault is that of a release which serves beside the one in question.
+    Aside {
+        /// That release.
+        release: RevisionId,
+        /// The one in question.
+        current: RevisionId,
+    },
     /// The current release is not known.
     RevisionUnknown {
         /// Why.
@@ -200,6 +207,7 @@ impl Hold {
             | Hold::Paused { .. }
             | Hold::AlertOnly
             | Hold::Blind { .. }
+            | Hold::Aside { .. }
             | Hold::RevisionUnknown { .. }
             | Hold::StaleEvidence { .. }
             | Hold::EvidenceUnknown { .. }
@@ -244,6 +252,7 @@ impl Hold {
             Hold::Paused { .. } => "paused",
             Hold::AlertOnly => "alert-only",
             Hold::Blind { .. } => "blind",
+            Hold::Aside { .. } => "aside",
             Hold::RevisionUnknown { .. } => "revision-unknown",
             Hold::StaleEvidence { .. } => "stale-evidence",
             Hold::EvidenceUnknown { .. } => "evidence-unknown",
@@ -289,6 +298,9 @@ impl fmt::Display for Hold {
             Hold::Paused { by } => write!(f, "paused by {by}"),
             Hold::AlertOnly => f.write_str("the trigger's severity is alert"),
             Hold::Blind { reason } => write!(f, "own sight is lost: {reason}"),
+            Hold::Aside { release, current } => {
+                write!(f, "it is {release} that is bad, where it still serves, and not {current}, which came last")
+            }
             Hold::RevisionUnknown { reason } => {
                 write!(f, "the current release is not known: {reason}")
             }

@@ -121,6 +121,7 @@ impl World {
             signals: Vec::new(),
             blind: None,
             healthy: false,
+            asides: Vec::new(),
         };
         let cause =
             Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };

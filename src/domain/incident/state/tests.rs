@@ -41,6 +41,7 @@ fn events() -> Vec<Event> {
         signals: Vec::new(),
         blind: None,
         healthy: false,
+        asides: Vec::new(),
     });
     let asks = Hold::NeedsApproval { because: "the mode is approve".to_owned() };
     let text = || "why".to_owned();
