@@ -63,15 +63,12 @@ impl Turns {
 
     /// Waits for what may take long, and turns all the while.
     pub async fn while_waiting<T>(&self, awaited: impl Future<Output = T>) -> T {
-        let turning = async {
-            loop {
-                self.note();
-                tokio::time::sleep(Self::PERIOD).await;
+        let mut awaited = std::pin::pin!(awaited);
+        loop {
+            self.note();
+            if let Ok(outcome) = tokio::time::timeout(Self::PERIOD, &mut awaited).await {
+                return outcome;
             }
-        };
-        tokio::select! {
-            outcome = awaited => outcome,
-            () = turning => unreachable!("it turns for ever"),
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn findings(
             findings.push(Finding { aspect: Aspect::Kept, ..finding("plan", problem) });
         }
         Habitat::Kubernetes(_) => {
-            findings.extend(cluster::findings(clients, store, &policy.id, &plan.kinds()).await);
+            findings.extend(cluster::findings(clients, store, &policy.id, &plan.rehearsed()).await);
         }
         Habitat::ReleaseDir(_) => {}
     }

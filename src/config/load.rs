@@ -34,11 +34,20 @@ pub enum LoadError {
 ///
 /// [`LoadError::Unreadable`] where a text can't be had, [`LoadError::Invalid`] with every error in all of them otherwise.
 pub fn load(path: &Path, overrides: Overrides) -> Result<Config, LoadError> {
-    let files = files_at(path)?;
+    read(texts_at(path)?, overrides, &referenced::look).map_err(LoadError::Invalid)
+}
+
+/// Whether nothing at all is written there, comments aside: a file that is being written, or was cut off.
+#[must_use]
+pub fn is_blank(path: &Path) -> bool {
+    let is_idle = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    texts_at(path).is_ok_and(|texts| texts.iter().all(|(_, text)| text.lines().all(is_idle)))
+}
+
+fn texts_at(path: &Path) -> Result<Vec<(PathBuf, String)>, LoadError> {
     let mut left = MAX_BYTES;
-    let texts = files.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));
-    let texts = texts.collect::<Result<Vec<_>, _>>()?;
-    read(texts, overrides, &referenced::look).map_err(LoadError::Invalid)
+    let texts = files_at(path)?.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));
+    texts.collect()
 }
 
 fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {

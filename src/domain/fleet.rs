@@ -122,7 +122,7 @@ impl Fleet {
         for record in out.records.iter().skip(already) {
             match &record.event {
                 Event::Planned { plan, .. } if plan.purpose == Purpose::First => self.starts.push_back(now),
-                Event::Detected { cause: Cause::Trigger { .. }, .. } => {
+                Event::Detected { cause: Cause::Trigger { aside: None, .. }, .. } => {
                     self.turned_bad.insert(id.clone(), now);
                 }
                 Event::ReleaseObserved { .. }

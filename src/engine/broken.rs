@@ -161,6 +161,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             jobs.iter().filter_map(|job| Some((job.workload.clone(), why_not(job)?))).collect();
         let begun = jobs.into_iter().filter(|job| !not_begun.contains_key(&job.workload)).collect();
         self.after_commit(&batch, begun);
+        // What was recorded may be an older word than these pauses, which are not on record yet.
+        for id in pauses.keys() {
+            self.edges.actuator.hold(id, true);
+        }
         for (id, (request, at)) in pauses {
             match &mut self.broken {
                 Some(broken) => drop(broken.pauses.insert(id, (request, at))),

@@ -1,9 +1,9 @@
 //! The one event loop. Its edges are [`ports`]; what it decides comes from the domain.
 //!
 //! The fleet says what follows from each input, one after another; the records of all that waited together are committed
-//! together, and only then do jobs start and operators get their answer. While the journal can't be written, or does not answer,
-//! the loop only remembers and judges what it sees. While another replica acts, it remembers and judges, so that it can go on at once where the
-//! other one ends.
+//! together, and only then do jobs start and operators get their answer. While the journal can't be written, or does not
+//! answer, the loop only remembers and judges what it sees. While another replica acts, it remembers and judges, so that
+//! it can go on at once where the other one ends.
 
 mod broken;
 mod calls;

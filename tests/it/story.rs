@@ -158,6 +158,51 @@ fn instances_that_stay_behind_are_watched_too() {
     assert_eq!(world.switches, []);
 }
 
+/// v3 is well on one instance, v1 bad on two from a time on.
+fn two_stay_behind(falls: Timestamp, v3: Behaviour, from: Timestamp) -> World {
+    let script = move |revision: &str, now: Timestamp| match revision {
+        "v1" if now >= falls => ERRORS,
+        "v3" if now >= from => v3,
+        _ => WELL,
+    };
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), Box::new(script));
+    world.run(SETTLE);
+    world.publish("v3");
+    world.deploy_to("a", "v3");
+    assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Held)), "{:?}", world.phases());
+    world
+}
+
+#[test]
+fn what_is_bad_beside_is_not_over_because_nobody_looks() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let mut world = two_stay_behind(falls, WELL, falls);
+    let told = world.phases();
+    world.crash(false);
+    world.run(SETTLE);
+    assert_eq!(world.phases(), told, "{}", world.last_alert().summary);
+    world.releases_hidden = true;
+    world.run(Span::from_secs(3));
+    world.releases_hidden = false;
+    world.run(SETTLE);
+    assert_eq!(world.phases(), told, "{}", world.last_alert().summary);
+    let good = world
+        .journal
+        .iter()
+        .any(|record| matches!(&record.event, Event::KnownGood { revision, .. } if revision.as_str() == "v3"));
+    assert!(good, "the release in question is well all the while");
+}
+
+#[test]
+fn a_fault_of_the_release_is_news_after_one_beside_it_was_handed_over() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let mut world = two_stay_behind(falls, ERRORS, falls + Span::from_secs(3_700));
+    let hour = Span::from_secs(3_650);
+    assert!(world.run_until(hour, |world| world.phases().contains(&Phase::Escalated)), "{:?}", world.phases());
+    let news = |world: &World| world.phases().iter().filter(|phase| **phase == Phase::Detected).count() == 2;
+    assert!(world.run_until(PATIENCE, news), "{:?}", world.phases());
+}
+
 /// What the release in question brings itself is not hidden by what one beside it has.
 #[test]
 fn a_fault_of_the_release_goes_before_one_beside_it() {

@@ -40,7 +40,7 @@ impl Keeper {
             round.tick().await;
             loop {
                 turns.while_waiting(round.tick()).await;
-                self.round().await;
+                self.round(&turns).await;
             }
         };
         stop.run_until_cancelled(work).await;
@@ -49,15 +49,16 @@ impl Keeper {
 
     /// The last round, while the engine still answers.
     pub(super) async fn finish(self, limit: Duration) {
-        if tokio::time::timeout(limit, self.round()).await.is_err() {
+        if tokio::time::timeout(limit, self.round(&Turns::default())).await.is_err() {
             tracing::warn!(?limit, "not all that was seen lately could be kept in time");
         }
     }
 
     /// One workload after the other, so that what all of them know is never copied at once.
-    async fn round(&self) {
+    async fn round(&self, turns: &Turns) {
         let Ok(views) = self.engine.list().await else { return };
         for workload in views.into_iter().map(|view| view.workload) {
+            turns.note();
             if !self.keep_of(workload).await {
                 return;
             }

@@ -124,8 +124,11 @@ impl Loops {
 /// An attempt to tell somebody takes ten seconds at most, and everything else between two turns of such a loop less.
 const LOOP_PATIENCE: Duration = Duration::from_secs(20);
 
-/// For what asks others, or goes through the whole journal, between two turns: each question has a deadline of its own.
+/// For what asks a cluster or the journal between two turns.
 const WORK_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A start that takes longer is told: a disk that hangs would keep it waiting for ever, and nobody would know.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Duties that write for as long as this replica leads.
 const LEADING: [&str; 2] = ["engine", "terms"];
@@ -136,7 +139,20 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let notifier = Notifier::from_environment(|name| std::env::var_os(name), std::process::id());
     let notifier = Arc::new(notifier.map_err(|error| fail(anyhow!(error)))?);
     let unstarted = Unstarted::new(&config, std::env::var_os("RUNTIME_DIRECTORY"));
-    let (mut reloader, mut daemon) = match begin(args, config, &notifier).await {
+    let start = within(START_PATIENCE, begin(args, config, &notifier), async || {
+        let error =
+            anyhow!("for {START_PATIENCE:?} now: the disk of the state directory does not answer, or the cluster");
+        notifier.status(&format!("does not start: {error:#}"));
+        unstarted.tell(&error).await;
+    });
+    let begun = tokio::select! {
+        begun = start => begun,
+        () = signals.stop() => {
+            tracing::warn!("told to stop before it had started");
+            return Ok(YES);
+        }
+    };
+    let (mut reloader, mut daemon) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             notifier.status(&format!("does not start: {error:#}"));
@@ -178,9 +194,20 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     }
 }
 
+/// What `start` comes to, however long it takes; `late` is done once where that is longer than `patience`.
+async fn within<T>(patience: Duration, start: impl Future<Output = T>, late: impl AsyncFnOnce()) -> T {
+    let mut start = std::pin::pin!(start);
+    match tokio::time::timeout(patience, &mut start).await {
+        Ok(begun) => begun,
+        Err(_) => tokio::join!(start, late()).0,
+    }
+}
+
 async fn begin(args: &RunArgs, config: Config, notifier: &Arc<Notifier>) -> anyhow::Result<(Reloader, Daemon)> {
     // Before the address: who holds the state directory is the better answer where both are taken.
-    let store = Store::open(&config.daemon.state_dir).context("the journal can't be opened")?;
+    let state_dir = config.daemon.state_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&state_dir)).await?;
+    let store = opened.context("the journal can't be opened")?;
     end_what_was_left(&config.daemon.state_dir).await?;
     let listen = config.daemon.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("can't listen on {listen}"))?;
@@ -469,7 +496,8 @@ impl Daemon {
             let mut round = tokio::time::interval(PRUNE_INTERVAL);
             loop {
                 turns.while_waiting(round.tick()).await;
-                match store.prune(clock.now() - RETENTION).await {
+                // Whether the journal answers at all is asked elsewhere: there may be much to prune.
+                match turns.while_waiting(store.prune(clock.now() - RETENTION)).await {
                     Ok(pruned) => tracing::debug!(?pruned, "old records pruned"),
                     Err(error) => tracing::warn!(%error, "old records could not be pruned"),
                 }
@@ -480,8 +508,8 @@ impl Daemon {
         }
     }
 
-    /// What was seen is kept while the engine answers and there is where to keep it. Then everything else at once, and the lead given back as soon as
-    /// nothing more is written.
+    /// What was seen is kept while the engine answers and there is where to keep it. Then everything else at once, and the
+    /// lead given back as soon as nothing more is written.
     async fn take_apart(mut self) {
         let limit = if self.is_one_of_several { HANDOVER_LIMIT } else { KEEP_LIMIT };
         if !self.metrics.is_journal_broken() {
@@ -547,4 +575,27 @@ impl Signals {
 enum Steer {
     Stop,
     Reload,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_that_takes_long_is_told_once_and_waited_for() {
+        let told = Cell::new(0);
+        let note = async || told.set(told.get() + 1);
+        assert_eq!(within(Duration::from_secs(3600), async { 1 }, note).await, 1);
+        assert_eq!(told.get(), 0);
+        let until_told = async {
+            while told.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            2
+        };
+        assert_eq!(within(Duration::from_millis(1), until_told, note).await, 2);
+        assert_eq!(told.get(), 1);
+    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{Daemon, fold, load, memory, receivers_of, status_line};
 use crate::cli::RunArgs;
-use crate::config::model::{Config, NO_WORKLOAD};
+use crate::config;
+use crate::config::model::Config;
 use crate::config::selected::Selected;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
@@ -80,8 +81,8 @@ impl Reloader {
         daemon.notifier.reloading();
         match load(&self.args) {
             // Most likely it is being written, or was cut off: who means it stops the daemon.
-            Ok(written) if watches_nothing(&written) && !watches_nothing(&self.in_force.written) => {
-                tracing::error!(reason = NO_WORKLOAD, "the new policy is empty: nothing is changed");
+            Ok(_) if config::is_blank(&self.args.config) => {
+                tracing::error!("the new policy is empty: nothing is changed");
                 daemon.notifier.ready(&format!("policy empty, the old one stays; {}", status_line(self.config())));
             }
             Ok(written) => {
@@ -152,10 +153,6 @@ impl Reloader {
         let _ = daemon.in_force.send(Arc::clone(&self.in_force));
         true
     }
-}
-
-fn watches_nothing(written: &Config) -> bool {
-    written.workloads.is_empty() && written.sought().next().is_none()
 }
 
 async fn look(selections: &mut Selections, written: &Config) -> (Selected, Config) {

@@ -31,6 +31,9 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// States that may wait for the engine.
 const STATES_QUEUE: usize = 16;
 
+/// How long taking the lead may take.
+const BEGIN_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long the last note may take once the daemon is told to stop.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
@@ -104,7 +107,7 @@ impl Terms {
         match role {
             Role::Alone => self.turns.while_waiting(over.cancelled()).await,
             Role::Standby { .. } => self.turns.while_waiting(self.stand_by()).await,
-            Role::Leader { term } => match self.turns.while_waiting(self.begin(*term)).await {
+            Role::Leader { term } => match self.turns.while_waiting(self.begin_in_time(*term)).await {
                 Ok(()) => self.lead(over).await,
                 Err(error) => {
                     tracing::error!(error = format!("{error:#}"), "the lead can't be taken");
@@ -113,6 +116,13 @@ impl Terms {
                 }
             },
         }
+    }
+
+    /// Who can't begin gives the lead up: with a disk that hangs nothing would be done and nobody told.
+    async fn begin_in_time(&self, term: u64) -> anyhow::Result<()> {
+        let begun = timeout(BEGIN_LIMIT, self.begin(term)).await;
+        begun
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the journal or the record did not answer within {BEGIN_LIMIT:?}")))
     }
 
     async fn begin(&self, term: u64) -> anyhow::Result<()> {

@@ -75,6 +75,12 @@ impl Controller {
     /// Where the smoke test did not pass, that it would pass now only a human can find out.
     pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
+        // A human has another release's fault: one of the release in question is news.
+        if incident.cause.aside().is_some()
+            && let Some(graver) = self.graver_trigger()
+        {
+            return self.detect(graver, now, out);
+        }
         let is_quiet = !self.is_anything_breached() && self.assessment.asides.is_empty();
         let since = self.healthy_since.filter(|_| is_quiet && !incident.smoke_owed);
         let well =
@@ -91,6 +97,10 @@ impl Controller {
         }
         if let Some(graver) = self.graver_trigger() {
             return self.detect(graver, now, out);
+        }
+        if let (Some(blind), Some(_), false) = (&self.assessment.blind, incident.cause.aside(), fleet.is_late) {
+            let cause = (Cause::Blind { reason: blind.reason.clone() }, blind.since);
+            return self.detect(cause, now, out);
         }
         if self.has_subsided(incident) {
             return self.record(Event::Closed { how: Closing::Subsided }, now, out);
@@ -300,7 +310,8 @@ impl Controller {
         match &incident.cause {
             Cause::Trigger { name, aside: Some(release), .. } => {
                 let mut asides = self.assessment.asides.iter();
-                !asides.any(|aside| aside.release == *release && aside.trigger.name == *name)
+                let goes_on = asides.any(|aside| aside.release == *release && aside.trigger.name == *name);
+                !goes_on && self.view().is_ok()
             }
             Cause::Trigger { name, aside: None, .. } => !self.is_breached(name),
             Cause::Blind { .. } => self.assessment.blind.is_none() && self.health.has_sight() && self.view().is_ok(),

@@ -426,6 +426,8 @@ impl Controller {
 
     fn assess_of(&mut self, subject: Option<&Subject>, now: Timestamp) {
         self.began.get_or_insert(now);
+        // While it can't be seen what serves beside, what was known of it stays: it is not over.
+        let asides = std::mem::take(&mut self.assessment.asides);
         self.assessment = self.health.assess(subject, now);
         if let Some(unread) = self.releases_lost(now) {
             // Whatever serves, it is not known what it is.
@@ -433,10 +435,12 @@ impl Controller {
             let blind = self.assessment.blind.take().filter(|blind| blind.since <= unread.since);
             self.assessment.blind = Some(blind.unwrap_or(unread));
         }
-        if let Some(subject) = &subject {
-            let others = self.beside();
-            self.assessment.asides = self.health.assess_asides(subject, &others, now);
-        }
+        let beside = self.view().is_ok().then(|| self.beside());
+        self.assessment.asides = match (subject, beside) {
+            (Some(subject), Some(beside)) => self.health.assess_asides(subject, &beside, now),
+            (Some(_), None) => asides,
+            (None, _) => Vec::new(),
+        };
         let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
         let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
@@ -617,7 +621,9 @@ impl Controller {
         let revision = current.revision.clone();
         let known = self.state.ledger.get(&revision).is_some_and(|standing| standing.known_good_since.is_some());
         let due = now.since(since) >= self.policy.known_good_after && since >= current.since;
-        if known || !due || self.state.incident.is_some() {
+        // A fault beside it is none of its own.
+        let is_doubted = self.state.incident.as_ref().is_some_and(|incident| incident.cause.aside().is_none());
+        if known || !due || is_doubted {
             return false;
         }
         self.note(Event::KnownGood { revision, since }, now, out)
@@ -647,14 +653,18 @@ pub fn forgotten(workload: &WorkloadId, mut state: WorkloadState, now: Timestamp
 pub type Reply = Result<Accepted, Refusal>;
 
 fn restore_trigger(health: &mut Health, incident: &Incident) {
-    let Cause::Trigger { name, .. } = &incident.cause else { return };
+    let Cause::Trigger { name, aside, .. } = &incident.cause else { return };
     let Some(onset) = incident.times.onset else { return };
+    let mut restore = |state, at| match aside {
+        Some(release) => health.restore_aside(release, name, state, at),
+        None => health.restore(name, state, at),
+    };
     match (incident.phase, incident.pending, incident.times.detected) {
         (Phase::Suspected, Some((held, noted)), _) => {
-            health.restore(name, TriggerState::Pending { since: onset, held }, noted);
+            restore(TriggerState::Pending { since: onset, held }, noted);
         }
         (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, Some(detected)) => {
-            health.restore(name, TriggerState::Firing { since: onset, at: detected }, detected);
+            restore(TriggerState::Firing { since: onset, at: detected }, detected);
         }
         (Phase::Suspected, None, _) | (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, None) => {}
         (

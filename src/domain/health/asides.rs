@@ -8,7 +8,7 @@ use super::assess::status;
 use super::reading::Reading;
 use super::verdict::{Aside, Subject, TriggerState};
 use super::watch::Watch;
-use crate::domain::id::RevisionId;
+use crate::domain::id::{RevisionId, TriggerName};
 use crate::domain::policy::{Condition, Severity, Signal, Trigger};
 use crate::domain::time::Timestamp;
 
@@ -24,12 +24,31 @@ impl Health {
         kept.retain(|release, _| others.contains(release));
         let mut exceeded = Vec::new();
         for release in others.iter().take(MAX_ASIDES) {
-            let fresh = || self.policy.triggers.iter().map(Watch::new).collect();
-            let watches = kept.entry(release.clone()).or_insert_with(fresh);
+            let watches = kept.entry(release.clone()).or_insert_with(|| self.fresh_watches());
             exceeded.extend(self.assess_aside(subject, release, watches, now));
         }
         self.asides = kept;
         exceeded
+    }
+
+    /// As [`Health::restore`], of a release that served beside the one in question.
+    pub fn restore_aside(
+        &mut self,
+        release: &RevisionId,
+        trigger: &TriggerName,
+        state: TriggerState,
+        last_seen: Timestamp,
+    ) {
+        let fresh = self.fresh_watches();
+        let watches = self.asides.entry(release.clone()).or_insert(fresh);
+        let position = self.policy.triggers.iter().position(|known| known.name == *trigger);
+        if let Some(watch) = position.and_then(|position| watches.get_mut(position)) {
+            watch.restore(state, last_seen);
+        }
+    }
+
+    fn fresh_watches(&self) -> Vec<Watch> {
+        self.policy.triggers.iter().map(Watch::new).collect()
     }
 
     fn assess_aside(

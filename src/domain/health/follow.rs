@@ -85,13 +85,15 @@ impl Latest {
         if !(well > 0.0 && well < ill) {
             return false;
         }
-        let mut told = 0.0;
+        let (mut told, mut part, mut all) = (0.0, 0.0, 0.0);
         for (_, sum) in self.looks.iter().rev() {
             let Some(newest) = Tally::of(&sum.basis(candidate), condition) else { continue };
             let good = newest.all - newest.part;
             told += newest.part * (ill / well).ln() + good * ((1.0 - ill) / (1.0 - well)).ln();
+            (part, all) = (part + newest.part, all + newest.all);
             if told.abs() >= TOLD {
-                return told < 0.0;
+                // What is hardly beyond the bound is nearer to well than to ill, and goes on all the same.
+                return told < 0.0 && part <= window.bound * all;
             }
         }
         false
@@ -254,7 +256,7 @@ mod tests {
     #[test]
     fn a_fault_is_over_where_the_newest_requests_are_not_like_it() {
         type Case = (&'static str, &'static [(f64, f64)], (f64, f64), bool);
-        let cases: [Case; 9] = [
+        let cases: [Case; 10] = [
             ("nothing is known", &[], (30.0, 300.0), false),
             ("it goes on", &[(10.0, 100.0), (9.0, 100.0)], (30.0, 300.0), false),
             ("none fails any more", &[(10.0, 100.0), (0.0, 100.0)], (30.0, 300.0), true),
@@ -264,6 +266,7 @@ mod tests {
             ("looks without requests say nothing", &[(10.0, 100.0), (0.0, 0.0), (0.0, 0.0)], (30.0, 300.0), false),
             ("all fail, but for one", &[(50.0, 50.0), (49.0, 50.0)], (299.0, 300.0), false),
             ("hardly beyond the bound", &[(1.0, 100.0), (2.0, 100.0)], (4.0, 300.0), false),
+            ("hardly beyond it, of many", &[(206.0, 20_000.0), (206.0, 20_000.0)], (412.0, 40_000.0), false),
         ];
         for (name, looks, window, expected) in cases {
             assert_eq!(is_over(looks, window), expected, "{name}");

@@ -314,7 +314,7 @@ impl fmt::Display for Hold {
                 write!(f, "the fault began at {onset}, before the release came at {rollout}")
             }
             Hold::OldReleaseAlike { new, old, place } => {
-                write!(f, "the release before is as bad {place}: {old}, this one {new}")
+                write!(f, "the release before is bad as well {place}: {old}, this one {new}")
             }
             Hold::GoalWorse { goal, new, old } => {
                 write!(f, "going back is pointless: {goal} had {old} when it served, this release has {new}")

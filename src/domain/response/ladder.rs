@@ -212,7 +212,7 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
         (Purpose::OlderKnownGood, _) => {
             give_up(situation, footing, format!("{trouble}; every rung of the ladder was tried"))
         }
-        (Purpose::Whole, _) => Rung::Escalate(format!("its instances could not be given back: {trouble}")),
+        (Purpose::Whole, _) => Rung::Escalate(format!("it could not be made whole: {trouble}")),
     }
 }
 

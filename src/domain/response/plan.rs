@@ -107,6 +107,15 @@ impl Plan {
         self.steps.iter().map(|step| &step.kind).collect()
     }
 
+    /// What has to pass a rehearsal before anything is begun. Of a plan that makes whole that is not what it writes to
+    /// settings: a write that can't be made is passed over and told, and must not keep the instances from coming back.
+    #[must_use]
+    pub fn rehearsed(&self) -> Vec<&StepKind> {
+        let must_pass =
+            |kind: &&StepKind| self.purpose != Purpose::Whole || !matches!(kind, StepKind::RestoreSetting { .. });
+        self.kinds().into_iter().filter(must_pass).collect()
+    }
+
     /// The largest number of pods that it scales to.
     #[must_use]
     pub fn most_replicas(&self) -> Option<u32> {

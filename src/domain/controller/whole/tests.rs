@@ -199,8 +199,21 @@ impl World {
     fn result_of(&mut self, work: Work) -> JobResult {
         match work {
             Work::Preflight(plan) => {
-                let restores = plan.steps.iter().any(|step| matches!(step.kind, StepKind::RestoreTemplate { .. }));
-                JobResult::Preflight(if restores { self.findings.clone() } else { Vec::new() })
+                let rehearsed = plan.rehearsed();
+                let restores = rehearsed.iter().any(|kind| matches!(kind, StepKind::RestoreTemplate { .. }));
+                let mut findings = if restores { self.findings.clone() } else { Vec::new() };
+                let (says, is_writable) = &self.says;
+                let refuses = |kind: &&StepKind| match kind {
+                    StepKind::RestoreSetting { expect, content, .. } => {
+                        says != content && (!is_writable || expect.as_ref() != Some(says))
+                    }
+                    _ => false,
+                };
+                if rehearsed.iter().any(refuses) {
+                    let (check, problem) = ("settings".to_owned(), "it can't be written".to_owned());
+                    findings.push(Finding { check, problem, aspect: Aspect::Settings });
+                }
+                JobResult::Preflight(findings)
             }
             Work::Step { kind, .. } => {
                 let outcome = match &kind {
