@@ -5,6 +5,7 @@
 
 mod forgotten;
 mod looks;
+mod loops;
 mod memory;
 mod plots;
 mod readiness;
@@ -50,6 +51,7 @@ use crate::store::{Books, RETENTION, Store};
 use crate::systemd::{Duty, Notifier};
 use crate::telemetry::{self, Metrics, Stream, Telemetry};
 
+use loops::{LOOP_PATIENCE, Loops, WORK_PATIENCE};
 use memory::Keeper;
 use reload::{InForce, Reloader};
 use unstarted::Unstarted;
@@ -107,25 +109,6 @@ struct Daemon {
     keeper: Keeper,
     loops: Loops,
 }
-
-/// Loops that nobody asks anything, each with how long it may be without a turn.
-#[derive(Default)]
-struct Loops(Vec<(&'static str, Turns, Duration)>);
-
-impl Loops {
-    /// Turns to be noted by a loop that is watched from now on.
-    fn watch(&mut self, name: &'static str, patience: Duration) -> Turns {
-        let turns = Turns::default();
-        self.0.push((name, turns.clone(), patience));
-        turns
-    }
-}
-
-/// An attempt to tell somebody takes ten seconds at most, and everything else between two turns of such a loop less.
-const LOOP_PATIENCE: Duration = Duration::from_secs(20);
-
-/// For what asks a cluster or the journal between two turns.
-const WORK_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A start that takes longer is told: a disk that hangs would keep it waiting for ever, and nobody would know.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -430,9 +413,8 @@ fn receivers_of(config: &Config) -> Receivers {
 impl Daemon {
     fn spawn_housekeeping(&mut self) {
         let (gauges, pruning) = (self.loops.watch("gauges", LOOP_PATIENCE), self.loops.watch("pruning", WORK_PATIENCE));
-        let loops = std::mem::take(&mut self.loops).0.into_iter();
         let mut watched = vec![self.engine_duty(), self.journal_duty(), self.looks_duty()];
-        watched.extend(loops.map(|(name, turns, patience)| Duty::of_loop(name, move || turns.count(), patience)));
+        watched.extend(std::mem::take(&mut self.loops).duties());
         let (notifier, stop) = (Arc::clone(&self.notifier), self.stop.clone());
         self.duties.spawn(async move {
             notifier.watch(watched, stop.clone()).await;
