@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::health::Health;
 use super::health::memory::Memory;
-use super::health::verdict::{Assessment, Subject, TriggerState, Verdict};
+use super::health::verdict::{Assessment, TriggerState};
 use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::grounds::Question;
@@ -28,7 +28,7 @@ use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::recording::{Recording, Wanted};
 use super::incident::state::{Applied, Illegal, Incident, Progress, Smoke, WorkloadState};
-use super::observation::{Fault, Observation, ReleaseView, Rollout, Seen};
+use super::observation::{Fault, Observation, ReleaseView, Seen};
 use super::policy::{OwnerObject, SmokeTest, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
 use super::response::plan::{Finding, Outcome, Plan, StepKind};
@@ -417,52 +417,6 @@ impl Controller {
             self.see_settings(observation.at);
         }
         self.health.observe(observation);
-    }
-
-    fn assess(&mut self, now: Timestamp) {
-        let subject = self.subject();
-        self.assess_of(subject.as_ref(), now);
-    }
-
-    fn assess_of(&mut self, subject: Option<&Subject>, now: Timestamp) {
-        self.began.get_or_insert(now);
-        // While it can't be seen what serves beside, what was known of it stays: it is not over.
-        let asides = std::mem::take(&mut self.assessment.asides);
-        self.assessment = self.health.assess(subject, now);
-        if let Some(unread) = self.releases_lost(now) {
-            // Whatever serves, it is not known what it is.
-            self.assessment.healthy = false;
-            let blind = self.assessment.blind.take().filter(|blind| blind.since <= unread.since);
-            self.assessment.blind = Some(blind.unwrap_or(unread));
-        }
-        let beside = self.view().is_ok().then(|| self.beside());
-        self.assessment.asides = match (subject, beside) {
-            (Some(subject), Some(beside)) => self.health.assess_asides(subject, &beside, now),
-            (Some(_), None) => asides,
-            (None, _) => Vec::new(),
-        };
-        let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
-        self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
-        let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
-        let is_older = |name: &TriggerName| self.state.older_faults.iter().any(|older| older.trigger == *name);
-        self.seen_good.extend(good.map(|trigger| trigger.name.clone()).filter(is_older));
-    }
-
-    /// The releases that serve beside the one in question, where no rollback is bringing all instances to one of them.
-    fn beside(&self) -> BTreeSet<RevisionId> {
-        if self.is_acting() { BTreeSet::new() } else { self.beside_by_instance().into_keys().collect() }
-    }
-
-    /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.
-    fn has_arrived(&self) -> bool {
-        let Ok(view) = self.view() else { return true };
-        view.orchestrated.as_ref().is_none_or(|orchestrated| orchestrated.rollout == Rollout::Complete)
-    }
-
-    fn subject(&self) -> Option<Subject> {
-        let current = self.state.current.as_ref()?;
-        let baseline = self.state.previous.clone().filter(|previous| *previous != current.revision);
-        Some(Subject { revision: current.revision.clone(), since: current.since, baseline })
     }
 
     /// Does whatever the state asks for, until it asks for nothing more.

@@ -1,8 +1,12 @@
-//! Seeing without deciding: for the time in which nothing can be recorded, or another replica decides.
+//! Judging what is seen; and seeing without deciding, for the time in which nothing can be recorded, or another replica
+//! decides.
+
+use std::collections::BTreeSet;
 
 use super::Controller;
-use crate::domain::health::verdict::Subject;
-use crate::domain::observation::Observation;
+use crate::domain::health::verdict::{Subject, Verdict};
+use crate::domain::id::{RevisionId, TriggerName};
+use crate::domain::observation::{Observation, Rollout};
 use crate::domain::time::Timestamp;
 
 impl Controller {
@@ -42,5 +46,51 @@ impl Controller {
             return false;
         }
         observation.is_none() || now.since(self.assessment.at) >= self.fast_pace()
+    }
+
+    pub(super) fn assess(&mut self, now: Timestamp) {
+        let subject = self.subject();
+        self.assess_of(subject.as_ref(), now);
+    }
+
+    fn assess_of(&mut self, subject: Option<&Subject>, now: Timestamp) {
+        self.began.get_or_insert(now);
+        // While it can't be seen what serves beside, what was known of it stays: it is not over.
+        let asides = std::mem::take(&mut self.assessment.asides);
+        self.assessment = self.health.assess(subject, now);
+        if let Some(unread) = self.releases_lost(now) {
+            // Whatever serves, it is not known what it is.
+            self.assessment.healthy = false;
+            let blind = self.assessment.blind.take().filter(|blind| blind.since <= unread.since);
+            self.assessment.blind = Some(blind.unwrap_or(unread));
+        }
+        let beside = self.view().is_ok().then(|| self.beside());
+        self.assessment.asides = match (subject, beside) {
+            (Some(subject), Some(beside)) => self.health.assess_asides(subject, &beside, now),
+            (Some(_), None) => asides,
+            (None, _) => Vec::new(),
+        };
+        let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
+        self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
+        let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
+        let is_older = |name: &TriggerName| self.state.older_faults.iter().any(|older| older.trigger == *name);
+        self.seen_good.extend(good.map(|trigger| trigger.name.clone()).filter(is_older));
+    }
+
+    /// The releases that serve beside the one in question, where no rollback is bringing all instances to one of them.
+    fn beside(&self) -> BTreeSet<RevisionId> {
+        if self.is_acting() { BTreeSet::new() } else { self.beside_by_instance().into_keys().collect() }
+    }
+
+    /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.
+    fn has_arrived(&self) -> bool {
+        let Ok(view) = self.view() else { return true };
+        view.orchestrated.as_ref().is_none_or(|orchestrated| orchestrated.rollout == Rollout::Complete)
+    }
+
+    pub(super) fn subject(&self) -> Option<Subject> {
+        let current = self.state.current.as_ref()?;
+        let baseline = self.state.previous.clone().filter(|previous| *previous != current.revision);
+        Some(Subject { revision: current.revision.clone(), since: current.since, baseline })
     }
 }
