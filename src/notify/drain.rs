@@ -235,7 +235,6 @@ impl<O: Outbox> Drain<'_, O> {
         // It waits for the disk, and to begin anew would not help.
         while let Err(error) = self.turns.while_waiting(self.outbox.settle(vec![settlement.clone()])).await {
             tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
-            self.turns.note();
             tokio::select! {
                 () = sleep(OUTBOX_RETRY) => {}
                 () = self.stop.cancelled() => return,

@@ -3,8 +3,8 @@
 //! Each watch is asked to end after a while and is begun again where it ended. So a watch that is silent because its
 //! connection is dead is noticed by this side, and one that is silent because nothing happens gives a sign of life each
 //! time that it is begun anew. A ready-made watcher hides that sign, and then nobody can tell "nothing happens" from
-//! "nothing is seen". Where something begins to go on it is begun anew at once: by what a silent one
-//! shows, the pods of a release that was replaced would be judged as if it still served.
+//! "nothing is seen". Where something begins to go on it is begun anew at once: by what a silent one shows, the pods of a
+//! release that was replaced would be judged as if it still served.
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -420,10 +420,12 @@ impl Comparer {
             // A window that proves something is one of many that were looked at.
             let is_proven = self.than_before() >= self.needed();
             let by_tail = tail_beyond(&grown.basis, condition);
-            judgement = match by_tail.is_some_and(|tail| tail.part <= tail.bound * tail.all) {
-                true => Judgement::Good,
-                false if is_proven => Judgement::Bad,
-                false => Judgement::Unproven,
+            judgement = if by_tail.is_some_and(|tail| tail.part <= tail.bound * tail.all) {
+                Judgement::Good
+            } else if is_proven {
+                Judgement::Bad
+            } else {
+                Judgement::Unproven
             };
         }
         let is_over = self.is_over(&Look { grown: &grown, ..*look }, Some(bound));
