@@ -75,11 +75,15 @@ impl Controller {
     /// Where the smoke test did not pass, that it would pass now only a human can find out.
     pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        // A human has another release's fault: one of the release in question is news.
-        if incident.cause.aside().is_some()
-            && let Some(graver) = self.graver_trigger()
-        {
-            return self.detect(graver, now, out);
+        let is_of_another = || self.state.current.as_ref().is_some_and(|current| !incident.knows(&current.revision));
+        // A human has another release's fault: one of the release in question is news. So is one of a release that came since.
+        let news = match incident.cause.aside() {
+            Some(_) => self.graver_trigger(),
+            None if is_of_another() => self.gravest_firing(),
+            None => None,
+        };
+        if let Some(news) = news {
+            return self.detect(news, now, out);
         }
         let is_quiet = !self.is_anything_breached() && self.assessment.asides.is_empty();
         let since = self.healthy_since.filter(|_| is_quiet && !incident.smoke_owed);
@@ -103,10 +107,10 @@ impl Controller {
             return self.detect(cause, now, out);
         }
         if self.has_subsided(incident) {
-            return self.record(Event::Closed { how: Closing::Subsided }, now, out);
+            return self.close(Closing::Subsided, now, out);
         }
         if matches!(incident.cause, Cause::Manual { .. }) && incident.hold.is_some() {
-            return self.record(Event::Closed { how: Closing::Refused }, now, out);
+            return self.close(Closing::Refused, now, out);
         }
         let ruling = self.rule(incident, now, fleet);
         // After a start it counts from the first look on.
@@ -225,7 +229,9 @@ impl Controller {
         let ground = Ground { from, goal, view: &view, well: &well };
         let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
         if let Some(orchestrated) = &view.orchestrated {
-            plan.begin_with(strategy::settings::steps(&self.state.ledger, orchestrated, current, &goal.revision));
+            let ledger = &self.state.ledger;
+            let moved = self.state.incident.as_ref().map(|incident| incident.moved.as_slice()).unwrap_or_default();
+            plan.begin_with(strategy::settings::steps(ledger, orchestrated, current, &goal.revision, moved));
         }
         self.note_paused(&mut plan);
         Some(plan)

@@ -94,7 +94,11 @@ impl Controller {
     /// One step towards the end of what was begun; whether there was one.
     fn end(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let Some(plan) = incident.plan.clone() else { return self.close_forgotten(now, out) };
+        let Some(plan) = incident.plan.clone() else {
+            // What is left behind is a human's business still.
+            let is_left = incident.phase == Phase::Escalated && !incident.moved.is_empty();
+            return !is_left && self.close_forgotten(now, out);
+        };
         let done = index(incident.steps_done);
         // Whoever paused it decides when it goes on.
         let is_paused = self.state.paused.is_some();
@@ -144,15 +148,16 @@ impl Controller {
     }
 
     fn close_forgotten(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        if self.is_apart() {
+        let incident = self.state.incident.as_ref();
+        if incident.is_some_and(|incident| incident.phase != Phase::Escalated && !incident.moved.is_empty()) {
             return self.escalate_forgotten("it left the policy in the middle of a rollback".to_owned(), now, out);
         }
         self.record(Event::Closed { how: Closing::Forgotten }, now, out)
     }
 
     fn escalate_forgotten(&mut self, reason: String, now: Timestamp, out: &mut Output) -> bool {
-        let moved = self.state.incident.as_ref().map(|incident| incident.moved.as_slice()).unwrap_or_default();
-        let reason = difference(moved).map_or(reason.clone(), |difference| format!("{reason}; {difference}"));
+        let difference = self.state.incident.as_ref().and_then(difference);
+        let reason = difference.map_or(reason.clone(), |difference| format!("{reason}; {difference}"));
         self.record(Event::Escalated { reason, grounds: None }, now, out)
     }
 }

@@ -101,8 +101,7 @@ impl Controller {
                 if *release == by { known(id) } else { Some((id.clone(), release.clone())) }
             });
             self.followed = Some(followed.collect());
-            let how = Closing::Superseded { by };
-            return self.record(Event::Closed { how }, now, out);
+            return self.close(Closing::Superseded { by }, now, out);
         }
         if self.followed.as_ref() != Some(&view.instances) {
             self.followed = Some(view.instances.clone());
@@ -246,7 +245,16 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
             _ if *desired != plan.to && is_over_the_goal(incident, plan, seen_at) => Change::Theirs(desired.clone()),
             _ if !ours(desired) => Change::Theirs(desired.clone()),
             Some(current) if current == desired => Change::None,
-            _ if *desired == plan.to => Change::Ours(desired.clone()),
+            // What is only given instances may be somebody else's.
+            _ if *desired == plan.to && (plan.purpose != Purpose::Whole || incident.knows(desired)) => {
+                Change::Ours(desired.clone())
+            }
+            // Nothing is under way.
+            _ if incident.phase == Phase::Escalated => Change::Theirs(desired.clone()),
+            // It was seen to go.
+            _ if incident.from.as_ref().is_some_and(|from| from.revision == *desired) => {
+                Change::Theirs(desired.clone())
+            }
             _ if was_reached => Change::Theirs(desired.clone()),
             _ => Change::None,
         };
@@ -259,7 +267,9 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
         let is_news = current != Some(&plan.to) && !view.instances.is_empty();
         return if is_news { Change::Ours(plan.to.clone()) } else { Change::None };
     };
-    if was_reached { Change::Theirs(other.clone()) } else { Change::None }
+    let is_whole = || view.instances.iter().all(|(_, revision)| revision == other) && current != Some(other);
+    let is_theirs = was_reached || (incident.phase == Phase::Escalated && is_whole());
+    if is_theirs { Change::Theirs(other.clone()) } else { Change::None }
 }
 
 /// What was written was not there when a later step looked for it: whoever looks now sees what somebody put in its place.
@@ -381,5 +391,37 @@ mod tests {
         assert!(theirs(proving(), "v2", 21), "no look showed the goal in between");
         assert!(!theirs(proving(), "v2", 19), "it may not be seen yet");
         assert!(!theirs(proving(), "v1", 21), "it is where it should be");
+    }
+
+    #[test]
+    fn what_went_and_is_there_again_is_somebodys_word() {
+        let mut hop = switching(Progress::Next { step: 0 });
+        hop.from = Some(Running { revision: "v3".into(), image: None, since: at(0) });
+        hop.tried = vec!["v2".into()];
+        let change = |incident: &Incident, desired: &str, current: &str| match planned_change(
+            incident,
+            &leads_to(desired),
+            at(20),
+            Some(&current.into()),
+        ) {
+            Change::None => "-".to_owned(),
+            Change::Ours(by) => format!("ours {by}"),
+            Change::Theirs(by) => format!("theirs {by}"),
+        };
+        assert_eq!(change(&hop, "v3", "v2"), "theirs v3");
+        assert_eq!(change(&hop, "v2", "v3"), "-", "an attempt before may have come late");
+        assert_eq!(change(&hop, "v1", "v2"), "ours v1");
+        assert_eq!(change(&hop, "v3", "v3"), "-");
+        let over = Incident { phase: Phase::Escalated, progress: Progress::Idle, ..hop };
+        assert_eq!(change(&over, "v2", "v3"), "theirs v2", "nothing is under way");
+        assert_eq!(change(&over, "v1", "v3"), "ours v1", "what was written may show late");
+        assert_eq!(change(&over, "v3", "v3"), "-");
+        let hosts = |releases: [&str; 2]| {
+            let instances = [("a", releases[0]), ("b", releases[1])];
+            let instances = instances.map(|(name, release)| (name.into(), release.into())).into();
+            let view = ReleaseView { instances, ..ReleaseView::default() };
+            matches!(planned_change(&over, &view, at(20), Some(&"v3".into())), Change::Theirs(_))
+        };
+        assert!(hosts(["v2", "v2"]) && !hosts(["v2", "v1"]) && !hosts(["v3", "v3"]));
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::id::RevisionId;
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::Question;
 use crate::domain::incident::record::{Closing, Event, Goal};
-use crate::domain::incident::state;
+use crate::domain::incident::{narrate, state};
 use crate::domain::observation::Orchestrated;
 use crate::domain::response::ladder;
 use crate::domain::response::plan::{Plan, Purpose, Step, StepKind};
@@ -48,17 +48,29 @@ impl Controller {
         plan.purpose != Purpose::Whole && object.is_some_and(|object| plan.scales_down(object))
     }
 
-    /// Whether settings were put back for a release that is not in place yet, and nobody else was left with that.
+    /// Whether settings were put back for a release that is not in place yet, and a plan is to bring it there, or to put them
+    /// forward: nobody else was left with that.
     pub(super) fn is_apart(&self) -> bool {
-        let incident = self.state.incident.as_ref();
-        incident.is_some_and(|incident| incident.phase != Phase::Escalated && !incident.moved.is_empty())
+        let incident = self.state.incident.as_ref().filter(|incident| incident.phase != Phase::Escalated);
+        incident.is_some_and(|incident| incident.plan.is_some() && !incident.moved.is_empty())
+    }
+
+    /// Ends the incident, unless settings are left that belong to no release in place: those are a human's business still.
+    pub(super) fn close(&mut self, how: Closing, now: Timestamp, out: &mut Output) -> bool {
+        let Some(incident) = &self.state.incident else { return false };
+        if incident.moved.is_empty() || incident.phase == Phase::Escalated {
+            return self.record(Event::Closed { how }, now, out);
+        }
+        let reason = narrate::closing(incident, &how);
+        self.preflight_asked = None;
+        self.record(Event::Escalated { reason, grounds: None }, now, out)
     }
 
     /// What the workload is bound for, where that is so.
     pub(super) fn bound_apart(&self) -> Option<&RevisionId> {
         let incident = self.state.incident.as_ref().filter(|_| self.is_apart())?;
         let desired = &self.view().ok()?.orchestrated.as_ref()?.desired;
-        incident.moved.iter().all(|moved| moved.to != *desired).then_some(desired)
+        state::are_apart(&incident.moved, desired).then_some(desired)
     }
 
     fn phase(&self) -> Option<Phase> {

@@ -3,7 +3,7 @@
 
 use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
-use super::state::Incident;
+use super::state::{Incident, difference};
 use crate::domain::health::verdict::{Combined, Evidence};
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
@@ -218,15 +218,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         Event::OwnerPutBack { owner, outcome, .. } => put_back(owner, outcome),
         Event::Rejected { by, reason } => format!("rejected by {by}: {reason}"),
         Event::Failed { .. } | Event::Escalated { .. } => trouble(),
-        Event::Closed { how } => match how {
-            Closing::Subsided if matches!(incident.cause, Cause::Blind { .. }) => "sight is back".to_owned(),
-            Closing::Subsided => "the fault is gone".to_owned(),
-            Closing::Unseen { why } => format!("whether the fault goes on can't be seen ({why}); it is judged anew"),
-            Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is begun"),
-            Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
-            Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
-            Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
-        },
+        Event::Closed { how } => closing(incident, how),
         Event::Restored { checks } => {
             let all: Vec<&str> = checks.iter().map(|check| check.detail.as_str()).collect();
             format!("proven well: {}{}", all.join("; "), pauses(incident))
@@ -251,6 +243,21 @@ fn reason(incident: &Incident, event: &Event) -> String {
         | Event::Paused { .. }
         | Event::Resumed { .. } => describe(&incident.cause),
     }
+}
+
+/// Why an incident is over, and what it leaves behind all the same.
+#[must_use]
+pub fn closing(incident: &Incident, how: &Closing) -> String {
+    let why = match how {
+        Closing::Subsided if matches!(incident.cause, Cause::Blind { .. }) => "sight is back".to_owned(),
+        Closing::Subsided => "the fault is gone".to_owned(),
+        Closing::Unseen { why } => format!("whether the fault goes on can't be seen ({why}); it is judged anew"),
+        Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is begun"),
+        Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
+        Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
+        Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
+    };
+    difference(incident).map_or(why.clone(), |difference| format!("{why}; {difference}"))
 }
 
 fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {

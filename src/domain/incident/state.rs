@@ -4,7 +4,7 @@ mod incident;
 mod moved;
 mod owner;
 
-pub use moved::{MovedSetting, difference, forward};
+pub use moved::{MadeSetting, MovedSetting, are_apart, difference, forward};
 pub use owner::PausedOwner;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,9 @@ pub struct Incident {
     /// Settings that were put back ahead of a release that is not in place yet, in the order in which that was begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedSetting>,
+    /// Settings that were made anew ahead of such a release, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<MadeSetting>,
     /// When what happened.
     pub times: Times,
     /// When it entered its phase, or came to be held for its present reason.

@@ -73,7 +73,7 @@ fn can_be_put_forward(situation: &Situation<'_>, footing: &Footing) -> bool {
 }
 
 fn with_difference(reason: String, incident: &Incident) -> String {
-    match state::difference(&incident.moved) {
+    match state::difference(incident) {
         Some(difference) => format!("{reason}; {difference}"),
         None => reason,
     }
@@ -118,7 +118,8 @@ pub fn held_for_too_long(incident: &Incident, hold: Option<&Hold>, now: Timestam
     let is_by_word = matches!(hold, Hold::ObserveMode | Hold::AlertOnly | Hold::Paused { .. } | Hold::Rejected { .. });
     let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval);
     let is_long = now.since(incident.times.detected.unwrap_or(incident.phase_since)) > HELD_LIMIT;
-    (is_held && is_long && (is_reported || !is_by_word)).then(|| format!("held for {HELD_LIMIT}: {hold}"))
+    let is_due = is_held && is_long && (is_reported || !is_by_word);
+    is_due.then(|| with_difference(format!("held for {HELD_LIMIT}: {hold}"), incident))
 }
 
 /// Why a human must judge a release whose proof was not there by the deadline; none where a check says that it is bad.

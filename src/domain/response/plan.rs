@@ -424,7 +424,7 @@ impl StepKind {
                 format!("give {setting} in {} the content that it had with {release}", object.namespace)
             }
             StepKind::RestoreSetting { object, setting, release, expect: None, .. } => {
-                format!("make {setting} in {} again, as it was with {release}", object.namespace)
+                format!("make {setting} in {} again, as it was with {release}, to stay there", object.namespace)
             }
             StepKind::Scale { object, expect, replicas, only_from: None } => {
                 format!("scale {object} to {replicas} while it is at {expect}")

@@ -1,16 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Reply, Work};
+use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Reply, Request, RequestKind, Work};
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::observation::{Observation, Orchestrated, ReleaseView, Rollout, Seen};
+use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Rollout, Seen};
 use crate::domain::policy::{
     ClusterObject, Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy,
     WorkloadPolicy,
 };
-use crate::domain::response::guard::FleetView;
+use crate::domain::response::guard::{FORCIBLE, FleetView};
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, Step, StepKind};
 use crate::domain::response::strategy::{self, Ground};
 use crate::domain::settings::{ContentId, Setting, SettingKind, Settings};
@@ -95,7 +95,12 @@ impl World {
 
     /// Of a rolling one: what v1 named says what it said with it, and said something else with v2.
     pub(in crate::domain::controller) fn with_settings_back() -> Self {
-        let step = Step { kind: setting_back(), timeout: Span::from_secs(30) };
+        Self::with_setting(Some("2"))
+    }
+
+    /// The same, where what v1 named said this with v2, or was not there.
+    fn with_setting(before: Option<&str>) -> Self {
+        let step = Step { kind: setting_back(before), timeout: Span::from_secs(30) };
         Self::begun(Strategy::Rolling, vec![step], view("v2", 3))
     }
 
@@ -165,8 +170,26 @@ impl World {
     /// A second goes by: it is looked, and every job is done. Giving a template back is denied, unless it is said otherwise.
     pub(in crate::domain::controller) fn second(&mut self) {
         self.now += 1;
-        let seen = Seen::Releases(Ok(self.view.clone()));
+        self.see(Seen::Releases(Ok(self.view.clone())));
+    }
+
+    fn see(&mut self, seen: Seen) {
         self.feed(Input::Observed(Observation { workload: "app".into(), at: at(self.now), seen }));
+    }
+
+    /// Somebody asks for a rollback whatever holds it.
+    fn ask_for_rollback(&mut self) {
+        let force = FORCIBLE.map(str::to_owned).into();
+        let kind = RequestKind::Rollback { reason: "by hand".to_owned(), to: Some("v1".into()), force };
+        self.feed(Input::Asked(Request { by: "ops".to_owned(), kind })).unwrap().unwrap();
+    }
+
+    fn pages(&self) -> Vec<&str> {
+        let pages = self.events.iter().filter_map(|event| match event {
+            Event::Escalated { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        pages.collect()
     }
 
     /// One input, and every job that follows from it is done.
@@ -273,11 +296,11 @@ impl World {
     }
 }
 
-fn setting_back() -> StepKind {
+fn setting_back(before: Option<&str>) -> StepKind {
     StepKind::RestoreSetting {
         object: view("v2", 3).orchestrated.unwrap().object,
         setting: Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() },
-        expect: Some(ContentId::new("2")),
+        expect: before.map(ContentId::new),
         content: ContentId::new("1"),
         release: "v1".into(),
         unless_at: None,
@@ -417,4 +440,79 @@ fn what_is_held_back_for_long_is_put_forward_too() {
     assert_eq!(world.says.0.as_str(), "2", "{:#?}", world.events);
     let incident = world.controller.state().incident.as_ref().unwrap().id.clone();
     assert!(world.events.iter().any(|event| matches!(event, Event::Escalated { .. })), "{incident}");
+}
+
+#[test]
+fn whoever_is_paged_again_is_told_of_settings_again() {
+    let expected = "ConfigMap m in prod may say what it said with v1, not what it said with v2";
+    let mut world = World::with_settings_back();
+    world.says.1 = false;
+    world.until_over();
+    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
+    world.ask_for_rollback();
+    for _ in 0..5 {
+        world.second();
+    }
+    let pages = world.pages();
+    assert!(pages.len() == 2 && pages.iter().all(|page| page.ends_with(expected)), "{pages:#?}");
+    assert!(pages[1].contains("gone"), "{pages:#?}");
+
+    world.findings.clear();
+    world.is_willing = true;
+    world.now += 60;
+    world.second();
+    world.ask_for_rollback();
+    for _ in 0..5 {
+        world.second();
+    }
+    let incident = world.controller.state().incident.as_ref().unwrap();
+    assert!(incident.moved.is_empty(), "it belongs to what is put in place: {:#?}", world.events);
+}
+
+#[test]
+fn what_is_held_by_hand_ends_by_the_word_of_whoever_holds_it() {
+    let mut world = World::with_settings_back();
+    world.says.1 = false;
+    world.until_over();
+    let report = RequestKind::Trigger { kind: "security".to_owned(), reason: "again".to_owned(), key: None };
+    world.feed(Input::Asked(Request { by: "ops".to_owned(), kind: report })).unwrap().unwrap();
+    world.second();
+    let incident = world.controller.state().incident.as_ref().unwrap();
+    assert!(incident.plan.is_none() && !incident.moved.is_empty(), "{:#?}", world.events);
+    let incident = incident.id.clone();
+    let close = RequestKind::Reject { incident, reason: "seen to".to_owned() };
+    world.feed(Input::Asked(Request { by: "ops".to_owned(), kind: close })).unwrap().unwrap();
+    assert!(world.controller.state().incident.is_none());
+}
+
+#[test]
+fn what_was_made_anew_is_named_when_the_rollback_is_given_up() {
+    let expected = "ConfigMap m in prod may be there again, as it was with v1, and is not taken away";
+    let (over, _) = ends(World::with_setting(None), "1");
+    assert!(matches!(&over, Event::Escalated { reason, .. } if reason.ends_with(expected)), "{over:?}");
+}
+
+#[test]
+fn a_fault_of_a_release_that_came_since_is_news_though_a_page_is_open() {
+    let mut world = World::with_settings_back();
+    world.says.1 = false;
+    world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
+    world.until_over();
+    world.view.instances = vec![("pod".into(), "v3".into())];
+    world.view.orchestrated.as_mut().unwrap().serving = vec!["pod".into()];
+    world.view.available.insert(0, Release { revision: "v3".into(), image: None });
+    for _ in 0..20 {
+        world.second();
+        let answer = HealthAnswer { healthy: false, detail: "500".to_owned(), revision: None };
+        let (target, instance) = ("pod:80".into(), Some("pod".into()));
+        world.see(Seen::Probe { target, instance, result: Ok(answer) });
+    }
+    let detected = world.events.iter().find_map(|event| match event {
+        Event::Detected { cause, from, .. } => Some((cause.name(), from.as_ref().unwrap().revision.as_str())),
+        _ => None,
+    });
+    let by_rollback =
+        world.events.iter().any(|event| matches!(event, Event::ReleaseObserved { by_rollback: true, .. }));
+    assert!(!by_rollback, "it is somebody else's");
+    assert_eq!(detected, Some(("health", "v3")), "{:#?}", world.controller.assessment());
 }

@@ -34,6 +34,7 @@ impl Incident {
             attempt_since: now,
             steps_done: 0,
             moved: Vec::new(),
+            made: Vec::new(),
             times: Times { onset: Some(now), ..Times::default() },
             phase_since: now,
             pending: None,
@@ -106,7 +107,8 @@ impl Incident {
         match &record.event {
             Event::Suspected { goal, .. } => self.goal.clone_from(goal),
             Event::StillPending { held } => self.pending = Some((*held, at)),
-            Event::Detected { cause, onset, goal, .. } => {
+            Event::Detected { cause, from, onset, goal, .. } => {
+                self.from.clone_from(from);
                 self.goal.clone_from(goal);
                 self.attributed = None;
                 self.detected(cause, *onset, at);

@@ -9,21 +9,33 @@
 
 use crate::domain::id::RevisionId;
 use crate::domain::incident::ledger::Ledger;
+use crate::domain::incident::state::MovedSetting;
 use crate::domain::observation::Orchestrated;
 use crate::domain::response::plan::{Step, StepKind};
-use crate::domain::settings::Setting;
+use crate::domain::settings::{ContentId, Setting};
 
 use super::kubernetes::WRITE_TIMEOUT;
 
 /// One step for each setting of `to` that is not there any more or says something else than when `to` served, and that was
-/// kept. Each is compared with what it said while `from` served, so that what a human changed since is left alone.
+/// kept. Each is compared with what it said while `from` served, or with what an attempt before put there: what a human
+/// changed since is left alone.
 #[must_use]
-pub fn steps(ledger: &Ledger, orchestrated: &Orchestrated, from: &RevisionId, to: &RevisionId) -> Vec<Step> {
+pub fn steps(
+    ledger: &Ledger,
+    orchestrated: &Orchestrated,
+    from: &RevisionId,
+    to: &RevisionId,
+    moved: &[MovedSetting],
+) -> Vec<Step> {
     let seen = &orchestrated.settings;
     let kept = ledger.get(to).and_then(|standing| standing.settings.as_deref()).unwrap_or_default();
     let with_from = |setting: &Setting| {
         let settings = ledger.get(from)?.settings.as_ref()?;
         settings.iter().find(|kept| kept.setting == *setting).map(|kept| kept.content.clone())
+    };
+    let is_ours = |setting: &Setting, now: &ContentId| {
+        let mut ours = moved.iter().filter(|moved| moved.object.namespace == orchestrated.object.namespace);
+        ours.any(|moved| moved.setting == *setting && moved.is == *now)
     };
     let mut steps = Vec::new();
     for kept in kept.iter().filter(|kept| kept.unkept.is_none() && seen.watched.contains(&kept.setting.kind)) {
@@ -34,7 +46,10 @@ pub fn steps(ledger: &Ledger, orchestrated: &Orchestrated, from: &RevisionId, to
             continue;
         }
         // What is gone is put back, whoever deleted it: nobody's change is lost by that.
-        let expect = there.and_then(|now| with_from(&kept.setting).unwrap_or_else(|| Some(now.clone())));
+        let expect = there.and_then(|now| match with_from(&kept.setting) {
+            Some(expect) if !is_ours(&kept.setting, now) => expect,
+            Some(_) | None => Some(now.clone()),
+        });
         let kind = StepKind::RestoreSetting {
             object: orchestrated.object.clone(),
             setting: kept.setting.clone(),
@@ -53,7 +68,7 @@ mod tests {
     use super::*;
     use crate::domain::observation::Rollout;
     use crate::domain::policy::{ClusterObject, ObjectKind};
-    use crate::domain::settings::{ContentId, KeptSetting, Present, SettingKind, Settings};
+    use crate::domain::settings::{KeptSetting, Present, SettingKind, Settings};
     use crate::domain::time::Timestamp;
 
     fn map(name: &str) -> Setting {
@@ -106,7 +121,16 @@ mod tests {
     }
 
     fn expected(ledger: &Ledger, there: &[(&str, &str)]) -> Vec<(String, Option<String>, String)> {
-        let steps = steps(ledger, &orchestrated(there), &"v2".into(), &"v1".into());
+        expected_after(ledger, there, &[])
+    }
+
+    /// Of each step what it is about, what should be there before, and what is there after.
+    fn expected_after(
+        ledger: &Ledger,
+        there: &[(&str, &str)],
+        moved: &[MovedSetting],
+    ) -> Vec<(String, Option<String>, String)> {
+        let steps = steps(ledger, &orchestrated(there), &"v2".into(), &"v1".into(), moved);
         let told = |step: &Step| match &step.kind {
             StepKind::RestoreSetting { setting, expect, content, .. } => {
                 let expect = expect.as_ref().map(|content| content.as_str().to_owned());
@@ -136,6 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn what_an_attempt_before_put_there_is_nobody_elses() {
+        let ledger = ledger(&[("m", Some("1"), true)], &[("m", Some("3"))]);
+        let moved = |setting: &str, was: &str, is: &str| MovedSetting {
+            object: orchestrated(&[]).object,
+            setting: map(setting),
+            was: ContentId::new(was),
+            with: "v2".into(),
+            is: ContentId::new(is),
+            to: "v1.5".into(),
+            is_by_template: true,
+            attempt: 1,
+        };
+        let step = |expect: &str| [("m".to_owned(), Some(expect.to_owned()), "1".to_owned())];
+        assert_eq!(expected_after(&ledger, &[("m", "2")], &[moved("m", "3", "2")]), step("2"));
+        assert_eq!(expected_after(&ledger, &[("m", "3")], &[moved("m", "3", "2")]), step("3"), "it never came there");
+        assert_eq!(expected_after(&ledger, &[("m", "4")], &[moved("m", "3", "2")]), step("3"), "somebody wrote since");
+        assert_eq!(expected_after(&ledger, &[("m", "2")], &[moved("other", "3", "2")]), step("3"));
+    }
+
+    #[test]
     fn what_was_not_kept_or_not_there_is_left_alone() {
         let unkept = ledger(&[("large", Some("1"), false), ("optional", None, true)], &[]);
         assert_eq!(expected(&unkept, &[("large", "2"), ("optional", "2")]), []);
@@ -143,6 +187,6 @@ mod tests {
         assert_eq!(expected(&unseen, &[("a", "2")]), [("a".to_owned(), Some("2".to_owned()), "1".to_owned())]);
         let mut nothing = orchestrated(&[]);
         nothing.settings.watched.clear();
-        assert!(steps(&unseen, &nothing, &"v2".into(), &"v1".into()).is_empty());
+        assert!(steps(&unseen, &nothing, &"v2".into(), &"v1".into(), &[]).is_empty());
     }
 }
