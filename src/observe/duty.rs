@@ -148,6 +148,7 @@ mod tests {
     use crate::domain::id::InstanceId;
     use crate::domain::observation::HostReading;
     use crate::domain::policy::Operands;
+    use crate::observe::cluster::Crowd;
     use crate::observe::exposition::SeriesTable;
     use crate::observe::pulse::Pulses;
     use crate::observe::shared::Shared;
@@ -235,7 +236,8 @@ mod tests {
     async fn what_was_seen_waits_for_its_place_and_only_looks_are_left_out() {
         let (out, mut observations) = mpsc::channel(2);
         let (_pace, beat) = watch::channel(Beat::default());
-        let shared = Arc::new(Shared::new(Clock::start(None), out, Arc::default(), Keyring::default()));
+        let shared =
+            Arc::new(Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default()));
         let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
         let site = Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone(), table };
         let pace = Span::from_millis(10);

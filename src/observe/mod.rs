@@ -26,7 +26,7 @@ mod shared;
 mod stats;
 mod systemd;
 
-pub use cluster::Selections;
+pub use cluster::{Crowd, Selections};
 pub use observers::Observers;
 pub use pulse::Stalled;
 pub use stats::{DURATION_BOUNDS, FAULT_KINDS, Looked, ObserveStats};

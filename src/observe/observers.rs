@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-use super::cluster::{Beside, Offer, Subject};
+use super::cluster::{Beside, Crowd, Offer, Subject};
 use super::crew::{Crew, Key, Spec, pages, probes};
 use super::duty::Beat;
 use super::exposition::SeriesTable;
@@ -39,18 +39,19 @@ impl Observers {
     /// No looks yet. What is seen goes to `out`; while it is full, rounds are left out and counted.
     #[must_use]
     pub fn new(clock: Clock, out: mpsc::Sender<Observation>, stats: Arc<ObserveStats>) -> Self {
-        Self::with_keyring(clock, out, stats, Keyring::default())
+        Self::with_keyring(clock, out, stats, Keyring::default(), Crowd::default())
     }
 
-    /// The same, with what it takes to tell Secrets apart.
+    /// The same, with what it takes to tell Secrets apart, beside other watches in clusters.
     #[must_use]
     pub fn with_keyring(
         clock: Clock,
         out: mpsc::Sender<Observation>,
         stats: Arc<ObserveStats>,
         keyring: Keyring,
+        crowd: Crowd,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(clock, out, stats, keyring)), watched: Mutex::default() }
+        Self { shared: Arc::new(Shared::new(clock, out, stats, keyring, crowd)), watched: Mutex::default() }
     }
 
     /// Looks at what the configuration names: new targets are started, those that are gone end, and those that did not

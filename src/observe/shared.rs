@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
-use super::cluster::Clusters;
+use super::cluster::{Clusters, Crowd};
 use super::duty::Beat;
 use super::exposition::SeriesTable;
 use super::pulse::Pulses;
@@ -64,6 +64,7 @@ impl Shared {
         out: mpsc::Sender<Observation>,
         stats: Arc<ObserveStats>,
         keyring: Keyring,
+        crowd: Crowd,
     ) -> Self {
         Self {
             clock,
@@ -74,7 +75,7 @@ impl Shared {
             pulses: Pulses::new(),
             systemctl: "systemctl".to_owned(),
             cgroups: PathBuf::from("/sys/fs/cgroup"),
-            clusters: Clusters::with_keyring(keyring),
+            clusters: Clusters::new(keyring, crowd),
             callers: Mutex::default(),
         }
     }

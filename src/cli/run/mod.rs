@@ -252,7 +252,7 @@ async fn assemble(
     let (seen, observations) = mpsc::channel(OBSERVATION_QUEUE);
     let keyring = keyring(config)?;
     let stats = Arc::new(ObserveStats::default());
-    let observers = Arc::new(Observers::with_keyring(clock, seen, stats, keyring.clone()));
+    let observers = Arc::new(Observers::with_keyring(clock, seen, stats, keyring.clone(), policy.crowd().clone()));
     let mut metrics = Metrics::default();
     metrics.add(Box::new(looks::Looks::new(Arc::clone(observers.stats()))));
     let metrics = Arc::new(metrics);

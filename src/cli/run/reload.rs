@@ -12,7 +12,7 @@ use crate::config::selected::Selected;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
 use crate::engine::Adoption;
-use crate::observe::Selections;
+use crate::observe::{Crowd, Selections};
 
 /// How long the first look at what is selected may take, before everything else goes on without it.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
@@ -60,6 +60,11 @@ impl Reloader {
 
     pub(super) fn config(&self) -> &Config {
         &self.in_force.config
+    }
+
+    /// The watches of what the policy selects.
+    pub(super) const fn crowd(&self) -> &Crowd {
+        self.selections.crowd()
     }
 
     /// Waits until the cluster names other workloads than are in force.

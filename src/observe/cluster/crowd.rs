@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(1_800);
 
 /// All watches that share the API servers.
 #[derive(Clone, Debug)]
-pub(super) struct Crowd {
+pub struct Crowd {
     seats: Arc<AtomicU32>,
     shortest: Duration,
 }
@@ -57,6 +57,11 @@ impl Seat {
         self.0.shortest / 6
     }
 
+    /// How long one on which bookmarks come may be silent. An API server sends one about once a minute.
+    pub(super) fn silent(&self) -> Duration {
+        self.0.shortest * 5
+    }
+
     /// How long one that is being heeded stays open, whatever was asked for.
     pub(super) const fn shortest(&self) -> Duration {
         self.0.shortest
@@ -86,5 +91,6 @@ mod tests {
         }
         seats.truncate(1);
         assert_eq!(seats[0].turn(false), SHORTEST);
+        assert_eq!(seats[0].silent(), Duration::from_secs(150));
     }
 }

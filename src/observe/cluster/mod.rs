@@ -8,6 +8,7 @@ mod selection;
 mod wake;
 mod watch;
 
+pub use crowd::Crowd;
 pub(super) use follow::{Beside, Follower, Subject};
 pub(super) use pods::Offer;
 pub use selection::Selections;
@@ -29,7 +30,6 @@ use crate::cluster::settings::Keyring;
 use crate::cluster::{Clients, ClusterError, Courtesy};
 use crate::domain::policy::ObjectKind;
 use collection::{Collection, Heed, Look};
-use crowd::Crowd;
 use watch::Source;
 
 /// Which objects of which cluster.
@@ -95,9 +95,9 @@ struct Besides {
 }
 
 impl Clusters {
-    /// With what it takes to tell Secrets apart.
-    pub(super) fn with_keyring(keyring: Keyring) -> Self {
-        Self { keyring, ..Self::default() }
+    /// With what it takes to tell Secrets apart, beside other watches.
+    pub(super) fn new(keyring: Keyring, crowd: Crowd) -> Self {
+        Self { keyring, crowd, ..Self::default() }
     }
 
     /// The collections that show workloads of a kind in a namespace.

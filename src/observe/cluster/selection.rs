@@ -101,6 +101,12 @@ impl Selections {
         }
     }
 
+    /// The watches, for others that share the API servers with them.
+    #[must_use]
+    pub const fn crowd(&self) -> &Crowd {
+        &self.way.crowd
+    }
+
     /// Waits until every section was looked at, or for so long.
     pub async fn all_seen(&mut self, limit: Duration) {
         let all = async {

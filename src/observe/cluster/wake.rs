@@ -126,13 +126,14 @@ mod tests {
     use crate::cluster::settings::Keyring;
     use crate::domain::policy::Operands;
     use crate::observe::cluster::collection::Collection;
+    use crate::observe::cluster::crowd::Crowd;
     use crate::observe::exposition::SeriesTable;
     use crate::observe::shared::Shared;
 
     fn site() -> (Site, watch::Sender<Beat>) {
         let (out, _observations) = mpsc::channel(1);
         let (pace, beat) = watch::channel(Beat::default());
-        let shared = Shared::new(Clock::start(None), out, Arc::default(), Keyring::default());
+        let shared = Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default());
         let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
         (Site { shared: Arc::new(shared), workload: "shop".into(), beat, table }, pace)
     }

@@ -4,7 +4,8 @@
 //! connection is dead is noticed by this side, and one that is silent because nothing happens gives a sign of life each
 //! time that it is begun anew. A ready-made watcher hides that sign, and then nobody can tell "nothing happens" from
 //! "nothing is seen". Where something begins to go on it is begun anew at once: by what a silent one shows, the pods of a
-//! release that was replaced would be judged as if it still served.
+//! release that was replaced would be judged as if it still served. One that stays open for long is known to be dead sooner
+//! where the API server sends bookmarks, which say how far it has come while nothing happens.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -48,6 +49,15 @@ enum End {
     Broken(Fault),
 }
 
+/// How far a watch has come.
+#[derive(Default)]
+struct Reached {
+    version: String,
+    /// Whether bookmarks come. No API server has to send any, and of a kind of which nothing has changed since it was started
+    /// it sends none.
+    has_bookmarks: bool,
+}
+
 /// What is watched.
 #[derive(Clone)]
 pub(super) struct Source<K> {
@@ -71,18 +81,18 @@ where
 {
     let seat = source.crowd.join();
     let mut pause = Pause::new(&source.courtesy);
-    let (mut version, mut stale) = (String::new(), 0);
+    let (mut reached, mut stale) = (Reached::default(), 0);
     loop {
         match list(&source, &read).await {
-            Ok((_, listed)) if is_older(&listed, &version) && stale < STALE => {
+            Ok((_, listed)) if is_older(&listed, &reached.version) && stale < STALE => {
                 stale += 1;
-                kept.lose(fault(&format!("a list as of {listed}, where {version} was seen already")));
+                kept.lose(fault(&format!("a list as of {listed}, where {} was seen already", reached.version)));
             }
             Ok((facts, listed)) => {
                 kept.replace(facts, number(&listed));
                 pause.reset();
-                (version, stale) = (listed, 0);
-                go_on(&source, &seat, &mut version, &kept, &read).await;
+                (reached.version, stale) = (listed, 0);
+                go_on(&source, &seat, &mut reached, &kept, &read).await;
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -142,9 +152,9 @@ where
     }
 }
 
-/// Watches on and on from `version`; returns when only a new list will do. Once broken is a connection that was cut;
+/// Watches on and on from what was reached; returns when only a new list will do. Once broken is a connection that was cut;
 /// twice without a sign of life in between is lost sight.
-async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, version: &mut String, kept: &Kept<F>, read: &R)
+async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, reached: &mut Reached, kept: &Kept<F>, read: &R)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
@@ -153,7 +163,7 @@ where
     let mut pause = Pause::new(&source.courtesy);
     loop {
         let began = Instant::now();
-        match watch(source, seat, version, kept, read).await {
+        match watch(source, seat, reached, kept, read).await {
             End::Expired => return,
             End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
             End::InTime => pause.wait().await,
@@ -170,7 +180,7 @@ where
     }
 }
 
-async fn watch<K, F, R>(source: &Source<K>, seat: &Seat, version: &mut String, kept: &Kept<F>, read: &R) -> End
+async fn watch<K, F, R>(source: &Source<K>, seat: &Seat, reached: &mut Reached, kept: &Kept<F>, read: &R) -> End
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
@@ -182,16 +192,20 @@ where
     // In whole seconds, and none is no limit.
     let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
     let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
-    let events = match timeout(PATIENCE, source.api.watch(&params, version)).await {
+    let events = match timeout(PATIENCE, source.api.watch(&params, &reached.version)).await {
         Err(_) => return End::Broken(late()),
         Ok(Err(error)) => return broken(error),
         Ok(Ok(events)) => events,
     };
     kept.regain();
     pin_mut!(events);
+    let mut heard = Instant::now();
     loop {
         let is_cut_short = heeding > 0 && turn > seat.shortest();
-        let end = began + if is_cut_short { seat.shortest() } else { turn + GRACE };
+        let whole = began + if is_cut_short { seat.shortest() } else { turn + GRACE };
+        let silent = heard + seat.silent();
+        let is_dead_before = reached.has_bookmarks && silent < whole;
+        let end = if is_dead_before { silent } else { whole };
         let next = tokio::select! {
             next = timeout_at(end, events.next()) => next,
             Ok(()) = heed.changed() => {
@@ -203,12 +217,18 @@ where
             }
         };
         match next {
+            Err(_) if is_dead_before => {
+                // Where the next one is silent as well, it is the server that sends none any more.
+                reached.has_bookmarks = false;
+                return End::InTime;
+            }
             Err(_) if is_cut_short => return End::InTime,
             Err(_) => return End::Broken(fault("the watch was silent beyond its end")),
             Ok(None) => return End::InTime,
             Ok(Some(Err(error))) => return broken(error),
             Ok(Some(Ok(event))) => {
-                if let Some(end) = take_in(event, version, kept, read) {
+                heard = Instant::now();
+                if let Some(end) = take_in(event, reached, kept, read) {
                     return end;
                 }
             }
@@ -216,7 +236,7 @@ where
     }
 }
 
-fn take_in<K, F, R>(event: WatchEvent<K>, version: &mut String, kept: &Kept<F>, read: &R) -> Option<End>
+fn take_in<K, F, R>(event: WatchEvent<K>, reached: &mut Reached, kept: &Kept<F>, read: &R) -> Option<End>
 where
     K: Resource<DynamicType = ()>,
     F: Fact,
@@ -226,17 +246,18 @@ where
         WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, true),
         WatchEvent::Deleted(object) => (object, false),
         WatchEvent::Bookmark(bookmark) => {
-            *version = bookmark.metadata.resource_version;
-            kept.reach(number(version));
+            reached.version = bookmark.metadata.resource_version;
+            reached.has_bookmarks = true;
+            kept.reach(number(&reached.version));
             return None;
         }
         WatchEvent::Error(status) => return Some(broken(kube::Error::Api(status))),
     };
     if let Some(newer) = object.resource_version() {
-        *version = newer;
+        reached.version = newer;
     }
     if let Some(uid) = object.uid() {
-        kept.put(&uid, number(version), read(object), is_there);
+        kept.put(&uid, number(&reached.version), read(object), is_there);
     }
     None
 }

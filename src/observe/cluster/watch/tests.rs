@@ -18,6 +18,9 @@ use crate::observe::cluster::collection::{Collection, Sight};
 /// How long a watch that matters now stays open here.
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// Time between two bookmarks here: as much longer as a minute is than half of one.
+const BOOKMARKS: Duration = Duration::from_millis(400);
+
 /// An API server that answers as it was told.
 #[derive(Clone, Default)]
 struct Server {
@@ -33,6 +36,8 @@ type Listed = (u64, Vec<&'static str>);
 
 enum Says {
     Events(Vec<Value>),
+    /// So many bookmarks, as often as an API server sends them, and then nothing.
+    Bookmarks(u32),
     Answer(u16, Value),
 }
 
@@ -74,6 +79,15 @@ impl Server {
             Some(Says::Events(events)) => {
                 let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
                 Response::new(lines.into())
+            }
+            Some(Says::Bookmarks(count)) => {
+                let each = stream::iter(1..=count).then(|number| async move {
+                    sleep(BOOKMARKS).await;
+                    let metadata = json!({ "resourceVersion": (100 + number).to_string() });
+                    let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata });
+                    Ok(Bytes::from(format!("{}\n", json!({ "type": "BOOKMARK", "object": object }))))
+                });
+                Response::new(axum::body::Body::from_stream(each.chain(stream::pending::<Result<Bytes, Infallible>>())))
             }
             None => Response::new(axum::body::Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())),
         }
@@ -198,4 +212,23 @@ async fn a_list_that_is_behind_is_not_believed() {
     *server.there.lock().unwrap() = [(12, vec!["red"])].into();
     until("believed", || colours(&collection) == ["red"]).await;
     assert_eq!(collection.sight(), Sight::Clear);
+}
+
+/// So many that each stays open for half an hour.
+const MANY: usize = 1_000;
+
+#[tokio::test]
+async fn a_long_watch_on_which_bookmarks_came_is_begun_anew_once_none_comes_any_more() {
+    let server = Server::default();
+    server.says.lock().unwrap().push_back(Says::Bookmarks(5));
+    let (collection, others, _watch) = watched(&server, MANY);
+    until("watched", || server.watches().len() == 1).await;
+    let (begun, silent) = (Instant::now(), others[0].silent());
+    assert!(server.watches()[0].contains("timeoutSeconds=1800"), "{:?}", server.watches());
+    until("begun anew", || server.watches().len() == 2).await;
+    assert!(begun.elapsed() >= 5 * BOOKMARKS + silent, "{:?}", begun.elapsed());
+    assert!(server.watches()[1].contains("resourceVersion=105"), "{:?}", server.watches());
+    assert_eq!((server.lists(), collection.sight()), (1, Sight::Clear));
+    sleep(2 * silent).await;
+    assert_eq!(server.watches().len(), 2, "none is missed where none came");
 }
