@@ -182,9 +182,7 @@ impl Actuator for Hands {
                 let expect = only_from.is_none().then(|| expect.clone());
                 cluster::scale(way, object, expect, number, limit).await
             }
-            StepKind::DeleteStuck { object, release } => {
-                cluster::delete_stuck(&self.clients, object, release, limit).await
-            }
+            StepKind::DeleteStuck { object, release } => cluster::delete_stuck(way, object, release, limit).await,
             StepKind::PauseOwner { owner, is_paused, limit: _ } => {
                 let wish = cluster::Wish::Paused { anew: !*is_paused };
                 cluster::settle_owner(way, workload, owner, wish, limit).await

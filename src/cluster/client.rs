@@ -75,6 +75,12 @@ impl Clients {
         Self { gate: Some(gate), ..Self::default() }
     }
 
+    /// With this one where no context is named.
+    #[cfg(test)]
+    pub(crate) fn of(client: Client) -> Self {
+        Self { known: Mutex::new([(None, client)].into()), ..Self::default() }
+    }
+
     /// The client for a context of the kubeconfig; for none: of the cluster that this process runs in, else of the
     /// kubeconfig's current context.
     ///

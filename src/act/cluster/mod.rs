@@ -17,6 +17,11 @@ mod switch;
 mod traffic;
 mod write;
 
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+
 pub(super) use owner::Wish;
 pub use preflight::Home;
 pub(super) use preflight::{findings, survey, survey_home, survey_owners};
@@ -46,11 +51,14 @@ const KEEP_LIMIT: Duration = Duration::from_secs(10);
 /// gets it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 
-/// The way to clusters, and whether the workload is held: then nothing that failed is done again.
+/// Whether the workload is held: then nothing more is written, and nothing that failed is done again.
+type IsHeld<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// The way to clusters.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub(super) clients: &'a Clients,
-    pub(super) is_held: &'a (dyn Fn() -> bool + Send + Sync),
+    pub(super) is_held: IsHeld<'a>,
 }
 
 /// Gives `object` the template that `source` keeps, if it has that of `expect`.
@@ -115,21 +123,14 @@ pub(super) async fn keep(
 
 /// Deletes the pods of a release that keep its controller waiting.
 pub(super) async fn delete_stuck(
-    clients: &Clients,
+    way: Way<'_>,
     object: &ClusterObject,
     release: &RevisionId,
     limit: Duration,
 ) -> Outcome {
-    let work = async {
-        match client(clients, object).await {
-            Ok(client) => stuck::delete(&client, object, release).await,
-            Err(outcome) => outcome,
-        }
-    };
-    match timeout(limit, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::TimedOut(format!("{object}: its pods were not gone in time")),
-    }
+    let deadline = Instant::now() + limit;
+    let work = |client: Client| async move { stuck::delete(&client, object, release, way.is_held, deadline).await };
+    on(way, object, limit, work).await
 }
 
 /// Pauses an owner for a workload, or lets it go on.
@@ -157,7 +158,8 @@ pub(super) async fn switch_service(
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work = |client: Client| async move { switch::carry_out(&client, object, to, switch, deadline).await };
+    let work =
+        |client: Client| async move { switch::carry_out(&client, object, to, switch, way.is_held, deadline).await };
     on(way, object, limit, work).await
 }
 
@@ -202,6 +204,9 @@ where
     let mut last = format!("{what}: the API server did not answer in time");
     let mut is_open = false;
     for pause in pauses.without_max_times().build() {
+        if (way.is_held)() {
+            return Persisted { outcome: held(&what), is_open };
+        }
         let pass = async {
             match way.clients.get(context).await {
                 Ok(client) => work(client).await,
@@ -229,9 +234,6 @@ where
         }
         tracing::warn!(what, why = last, ?pause, "done again after a pause");
         sleep(pause).await;
-        if (way.is_held)() {
-            return Persisted { outcome: Outcome::Transient(last), is_open };
-        }
     }
     Persisted { outcome: Outcome::TimedOut(last), is_open }
 }
@@ -247,6 +249,7 @@ async fn within(way: Way<'_>, object: &ClusterObject, change: &Change, limit: Du
     on(way, object, limit, |client| async move { write::carry_out(&Place::new(client, object), change).await }).await
 }
 
-async fn client(clients: &Clients, object: &ClusterObject) -> Result<Client, Outcome> {
-    clients.get(object.context.as_deref()).await.map_err(|error| Outcome::Transient(error.line()))
+/// Nothing was written since an operator stopped it.
+fn held(what: &str) -> Outcome {
+    Outcome::Transient(format!("{what}: stopped before it was written to"))
 }

@@ -1,12 +1,15 @@
-//! Pods that keep their controller waiting: deleted one after another, each only as it was read.
+//! Pods that keep their controller waiting: deleted one after another, each only as it was read, and none once the workload
+//! is held.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use kube::{Client, ResourceExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::write::refused;
+use super::{IsHeld, held};
 use crate::cluster::describe;
 use crate::cluster::facts::Pod;
 use crate::domain::id::RevisionId;
@@ -16,8 +19,15 @@ use crate::domain::response::plan::Outcome;
 /// Time between two looks at a pod that is to go.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Deletes every pod of `object` at `release` that is not ready, and waits for each to be gone before the next.
-pub(super) async fn delete(client: &Client, object: &ClusterObject, release: &RevisionId) -> Outcome {
+/// Deletes every pod of `object` at `release` that is not ready, and waits for each to be gone before the next, until
+/// `deadline`.
+pub(super) async fn delete(
+    client: &Client,
+    object: &ClusterObject,
+    release: &RevisionId,
+    is_held: IsHeld<'_>,
+    deadline: Instant,
+) -> Outcome {
     let pods: Api<v1::Pod> = Api::namespaced(client.clone(), &object.namespace);
     let mut any = false;
     loop {
@@ -27,6 +37,9 @@ pub(super) async fn delete(client: &Client, object: &ClusterObject, release: &Re
             Ok(None) => return Outcome::AlreadyInEffect,
             Err(error) => return Outcome::Transient(format!("{object}: {}", describe(&error))),
         };
+        if is_held() {
+            return held(&object.to_string());
+        }
         let name = stuck.name_any();
         let as_read = Preconditions { uid: stuck.uid(), resource_version: stuck.resource_version() };
         let params = DeleteParams { preconditions: Some(as_read), ..DeleteParams::default() };
@@ -34,10 +47,13 @@ pub(super) async fn delete(client: &Client, object: &ClusterObject, release: &Re
             Ok(_) => any = true,
             // It has changed since, or is gone: whether it still keeps its controller waiting is asked anew.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error @ kube::Error::Api(_)) => return Outcome::Denied(format!("pod {name}: {}", describe(&error))),
-            Err(error) => return Outcome::Transient(format!("pod {name}: {}", describe(&error))),
+            Err(error) => return refused(&error),
         }
-        while pods.get_opt(&name).await.is_ok_and(|found| found.is_some_and(|pod| pod.uid() == stuck.uid())) {
+        // Where it can't be read it may be there still.
+        while !pods.get_opt(&name).await.is_ok_and(|found| found.is_none_or(|pod| pod.uid() != stuck.uid())) {
+            if Instant::now() + POLL >= deadline {
+                return Outcome::TimedOut(format!("pod {name} was deleted, and was not gone in time"));
+            }
             sleep(POLL).await;
         }
     }

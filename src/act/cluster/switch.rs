@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::object::Earnest;
 use super::service::{Front, ReadService};
 use super::write::{is_refusal, refused, unsettled};
+use super::{IsHeld, held};
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{ClusterObject, Switch, listed};
 use crate::domain::response::plan::Outcome;
@@ -26,21 +27,28 @@ enum Standing {
     Elsewhere,
 }
 
-/// Switches once there is the capacity, which is waited for until `deadline`.
+/// Switches once there is the capacity, which is waited for until `deadline`, unless the workload is held by then.
 pub(super) async fn carry_out(
     client: &Client,
     object: &ClusterObject,
     to: &RevisionId,
     switch: &Switch,
+    is_held: IsHeld<'_>,
     deadline: Instant,
 ) -> Outcome {
     let front = Front::new(client.clone(), object, &switch.service);
-    match attempt(&front, to, switch, deadline).await {
+    match attempt(&front, to, switch, is_held, deadline).await {
         Ok(outcome) | Err(outcome) => outcome,
     }
 }
 
-async fn attempt(front: &Front<'_>, to: &RevisionId, switch: &Switch, deadline: Instant) -> Result<Outcome, Outcome> {
+async fn attempt(
+    front: &Front<'_>,
+    to: &RevisionId,
+    switch: &Switch,
+    is_held: IsHeld<'_>,
+    deadline: Instant,
+) -> Result<Outcome, Outcome> {
     let mut read = front.read().await?;
     let mut missed = 0;
     while missed < ATTEMPTS {
@@ -56,6 +64,9 @@ async fn attempt(front: &Front<'_>, to: &RevisionId, switch: &Switch, deadline: 
             sleep(POLL).await;
             read = front.read().await?;
             continue;
+        }
+        if is_held() {
+            return Ok(held(&front.name()));
         }
         let error = match front.patch(&read, switch, Earnest::Write).await {
             Ok(()) => return Ok(Outcome::Applied),

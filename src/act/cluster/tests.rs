@@ -1,0 +1,209 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::server::Server;
+use super::*;
+use crate::cluster::settings::{Content, Keyring};
+use crate::domain::policy::ObjectKind;
+use crate::domain::settings::{ContentId, SettingKind};
+use crate::engine::ports::{JournalError, Shelf};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+const MAP: &str = "/api/v1/namespaces/prod/configmaps/m";
+
+/// What was kept, by what stands for it.
+#[derive(Debug, Default)]
+struct Kept(Mutex<BTreeMap<ContentId, Vec<u8>>>);
+
+impl Shelf for Kept {
+    fn put(
+        &self,
+        _workload: WorkloadId,
+        contents: BTreeMap<ContentId, Vec<u8>>,
+        _needed: Option<std::collections::BTreeSet<ContentId>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.0.lock().unwrap().extend(contents);
+        async { Ok(()) }.boxed()
+    }
+
+    fn find(&self, _workload: WorkloadId, id: ContentId) -> BoxFuture<'_, Result<Option<Vec<u8>>, JournalError>> {
+        let found = self.0.lock().unwrap().get(&id).cloned();
+        async { Ok(found) }.boxed()
+    }
+}
+
+fn object(kind: ObjectKind) -> ClusterObject {
+    let (namespace, name, uid) = ("prod".to_owned(), "app".to_owned(), "u1".to_owned());
+    ClusterObject { context: None, namespace, kind, name, uid }
+}
+
+fn owned(name: &str, owner: &str) -> Value {
+    let owner = json!({ "apiVersion": "apps/v1", "kind": "X", "name": "app", "uid": owner, "controller": true });
+    json!({ "name": name, "namespace": "prod", "uid": format!("uid-{name}"), "resourceVersion": "7",
+            "ownerReferences": [owner] })
+}
+
+/// A Deployment at a release, and what keeps two of them.
+fn deployment(image: &str) -> [(&'static str, Value); 3] {
+    let template = |image: &str| json!({ "spec": { "containers": [{ "name": "app", "image": image }] } });
+    let meta = json!({ "name": "app", "namespace": "prod", "uid": "u1", "generation": 3 });
+    let set = |name: &str, image: &str| {
+        json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": owned(name, "u1"),
+                "spec": { "template": template(image) } })
+    };
+    let whole = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+                        "spec": { "replicas": 2, "template": template(image) } });
+    [
+        ("/apis/apps/v1/namespaces/prod/deployments/app", whole),
+        ("/apis/apps/v1/namespaces/prod/replicasets/app-v1", set("app-v1", "v1")),
+        ("/apis/apps/v1/namespaces/prod/replicasets/app-v2", set("app-v2", "v2")),
+    ]
+}
+
+fn content(text: &str) -> Content {
+    Content { data: [("a".to_owned(), text.to_owned())].into(), ..Content::default() }
+}
+
+fn map(text: &str) -> (&'static str, Value) {
+    let meta = json!({ "name": "m", "namespace": "prod", "uid": "m1", "resourceVersion": "7" });
+    (MAP, json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": { "a": text } }))
+}
+
+/// Puts what said "2" back to "1", unless the workload is at v1.
+async fn put_back(server: &Server, kept: &Kept) -> Outcome {
+    kept.0.lock().unwrap().insert(content("1").id(), content("1").encode());
+    let (clients, keyring) = (Clients::of(server.client()), Keyring::default());
+    let store = Store { shelf: kept, keyring: &keyring };
+    let setting = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+    let what = Restored {
+        workload: &"app".into(),
+        object: &object(ObjectKind::Deployment),
+        setting: &setting,
+        expect: Some(&content("2").id()),
+        content: &content("1").id(),
+        release: &"v1".into(),
+    };
+    let way = Way { clients: &clients, is_held: &|| false };
+    restore_setting(way, Some(store), what, Some(&"v1".into()), LIMIT).await
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_template_that_is_there_is_not_moved() {
+    let (at_v1, at_v2) = (Server::with(deployment("v1")), Server::with(deployment("v2").into_iter().chain([map("2")])));
+    assert!(matches!(put_back(&at_v1, &Kept::default()).await, Outcome::Conflict(why) if why.contains("is at v1")));
+    assert_eq!(put_back(&at_v2, &Kept::default()).await, Outcome::Applied);
+    assert_eq!((at_v1.writes(), at_v2.at(MAP, "/data/a")), (Vec::new(), json!("1")));
+    // What is not kept any more is not in place.
+    let unkept = Server::with(deployment("v1").into_iter().take(1).chain([map("2")]));
+    assert_eq!(put_back(&unkept, &Kept::default()).await, Outcome::Applied);
+    let gone = Server::with([map("2")]);
+    assert!(matches!(put_back(&gone, &Kept::default()).await, Outcome::Conflict(_)));
+}
+
+#[tokio::test]
+async fn what_is_written_over_is_kept_first() {
+    let server = Server::with(deployment("v2").into_iter().chain([map("2")]));
+    let kept = Arc::new(Kept::default());
+    let is_kept_by_then = Arc::new(AtomicBool::new(false));
+    let (shelf, is_kept) = (Arc::clone(&kept), Arc::clone(&is_kept_by_then));
+    server.after_each_write(move |_, _| {
+        is_kept.store(shelf.0.lock().unwrap().contains_key(&content("2").id()), Ordering::SeqCst);
+    });
+    assert_eq!(put_back(&server, &kept).await, Outcome::Applied);
+    assert!(is_kept_by_then.load(Ordering::SeqCst));
+    let bytes = kept.0.lock().unwrap().get(&content("2").id()).cloned().unwrap();
+    assert_eq!(Content::decode(&bytes, &content("2").id()), Ok(content("2")));
+}
+
+const STUCK: [&str; 2] = ["/api/v1/namespaces/prod/pods/app-0", "/api/v1/namespaces/prod/pods/app-1"];
+
+fn stuck_pods() -> [(&'static str, Value); 2] {
+    STUCK.map(|path| {
+        let mut meta = owned(path.rsplit('/').next().unwrap(), "u1");
+        meta["labels"] = json!({ "controller-revision-hash": "app-v2" });
+        (path, json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": { "phase": "Pending" } }))
+    })
+}
+
+async fn deleted(server: &Server, is_held: IsHeld<'_>) -> Outcome {
+    let clients = Clients::of(server.client());
+    let way = Way { clients: &clients, is_held };
+    delete_stuck(way, &object(ObjectKind::StatefulSet), &"v2".into(), LIMIT).await
+}
+
+#[tokio::test]
+async fn stuck_pods_are_deleted_until_somebody_holds_the_workload() {
+    let deletions = STUCK.map(|path| format!("DELETE {path}"));
+    let server = Server::with(stuck_pods());
+    assert_eq!(deleted(&server, &|| false).await, Outcome::Applied);
+    assert_eq!(server.writes(), deletions);
+    let server = Server::with(stuck_pods());
+    let is_held = Arc::new(AtomicBool::new(false));
+    let pause = Arc::clone(&is_held);
+    server.after_each_write(move |_, _| pause.store(true, Ordering::SeqCst));
+    assert!(matches!(deleted(&server, &|| is_held.load(Ordering::SeqCst)).await, Outcome::Transient(_)));
+    assert_eq!(server.writes(), deletions[..1]);
+}
+
+#[tokio::test]
+async fn a_pod_that_can_not_be_deleted_for_a_moment_is_deleted_a_moment_later() {
+    let server = Server::with(stuck_pods());
+    server.fail(Method::DELETE, 429);
+    assert_eq!(deleted(&server, &|| false).await, Outcome::Applied);
+    assert_eq!(server.writes().len(), 2);
+    let server = Server::with(stuck_pods());
+    server.fail(Method::DELETE, 403);
+    assert!(matches!(deleted(&server, &|| false).await, Outcome::Denied(_)));
+}
+
+#[tokio::test]
+async fn the_next_pod_waits_until_the_one_before_is_seen_to_be_gone() {
+    let server = Server::with(stuck_pods());
+    server.after_each_write(|objects, answers| {
+        let (path, mut going) = stuck_pods()[0].clone();
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        objects.insert(path.to_owned(), going);
+        answers.push((Method::GET, 500));
+    });
+    let clients = Clients::of(server.client());
+    let way = Way { clients: &clients, is_held: &|| false };
+    let (object, limit) = (object(ObjectKind::StatefulSet), Duration::from_secs(2));
+    let outcome = delete_stuck(way, &object, &"v2".into(), limit).await;
+    assert!(matches!(&outcome, Outcome::TimedOut(why) if why.contains("pod app-0")), "{outcome:?}");
+    assert_eq!(server.writes().len(), 1);
+}
+
+const FRONT: &str = "/api/v1/namespaces/prod/services/front";
+
+#[tokio::test]
+async fn no_traffic_is_switched_once_somebody_holds_the_workload() {
+    let colours = |colour: &str| [("colour".to_owned(), colour.to_owned())].into();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": { "name": "front", "uid": "s1", "resourceVersion": "7" },
+        "spec": { "selector": { "colour": "green" } },
+    });
+    let mut meta = owned("pod", "uid-app-v1");
+    meta["labels"] = json!({ "pod-template-hash": "v1" });
+    let ready = json!([{ "type": "Ready", "status": "True" }]);
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": { "conditions": ready } });
+    let objects = deployment("v1").into_iter().chain([(FRONT, service), ("/api/v1/namespaces/prod/pods/pod", pod)]);
+    let server = Server::with(objects);
+    let clients = Clients::of(server.client());
+    let pin = Pin { name: "front".to_owned(), uid: "s1".to_owned() };
+    let switch = Switch { service: pin, before: colours("green"), after: colours("blue") };
+    let (object, looks) = (object(ObjectKind::Deployment), AtomicBool::new(false));
+    // Not before it begins.
+    let is_held = || looks.swap(true, Ordering::SeqCst);
+    let way = Way { clients: &clients, is_held: &is_held };
+    assert!(matches!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Transient(_)));
+    assert_eq!(server.writes(), Vec::<String>::new());
+    let way = Way { clients: &clients, is_held: &|| false };
+    assert_eq!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Applied);
+    assert_eq!(server.at(FRONT, "/spec/selector/colour"), "blue");
+}
