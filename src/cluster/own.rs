@@ -1,10 +1,13 @@
 //! The pod that this process runs in, and the workload that owns it.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Api, Client};
 use rustix::system::uname;
+use tokio::time::timeout;
 
 use super::describe;
 use super::rights::to_find_owner;
@@ -53,8 +56,13 @@ impl OwnPod {
     /// The workload that owns it: its controller, or the Deployment that controls that.
     ///
     /// # Errors
-    /// In one line, what the API server says, or what controls the pod instead.
-    pub async fn owner(&self, client: &Client) -> Result<(ObjectKind, String), String> {
+    /// In one line, what the API server says, that it does not answer within `patience`, or what controls the pod instead.
+    pub async fn owner(&self, client: &Client, patience: Duration) -> Result<(ObjectKind, String), String> {
+        let late = |_| Err(format!("who owns {self} is not known: no answer within {patience:?}"));
+        timeout(patience, self.look_up(client)).await.unwrap_or_else(late)
+    }
+
+    async fn look_up(&self, client: &Client) -> Result<(ObjectKind, String), String> {
         let pods = Api::<Pod>::namespaced(client.clone(), &self.namespace);
         let pod = pods.get_metadata(&self.name).await.map_err(|error| self.unsaid(&error))?;
         let controller = controller(&pod.metadata).ok_or_else(|| format!("nothing controls {self}"))?;
@@ -100,4 +108,23 @@ impl std::fmt::Display for OwnPod {
 
 fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+        let silent =
+            tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, std::io::Error>>());
+        let pod = OwnPod { namespace: "prod".to_owned(), name: "shop-1".to_owned() };
+        let client = Client::new(silent, "prod");
+        let owner = pod.owner(&client, Duration::from_millis(20));
+        let told = timeout(Duration::from_secs(20), owner).await.expect("it ends").unwrap_err();
+        assert!(told.ends_with("no answer within 20ms"), "{told}");
+    }
 }

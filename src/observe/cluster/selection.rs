@@ -31,6 +31,9 @@ const KINDS: [ObjectKind; 3] = [ObjectKind::Deployment, ObjectKind::StatefulSet,
 /// Time between two tries to find a way to an API server.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How long finding the owner of the own pod may take at a time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// One change seldom comes alone: what comes within this time is told together.
 const TOGETHER: Duration = Duration::from_millis(200);
 
@@ -221,7 +224,7 @@ async fn find_owner(
         let found = match clients.get(context.as_deref()).await {
             Ok(client) => {
                 let own = OwnPod::guessed(&client);
-                let found = own.owner(&client).await;
+                let found = own.owner(&client, PATIENCE).await;
                 found.map(|(kind, name)| Object { namespace: own.namespace, kind, name })
             }
             Err(error) => Err(error.line()),

@@ -119,7 +119,7 @@ fn the_owner_of_a_pod_is_what_has_its_releases() {
     on_cluster(Needs::Pods, async |cluster| {
         let owner = async |pod: &str| {
             let own = OwnPod { namespace: cluster.namespace().to_owned(), name: pod.to_owned() };
-            own.owner(cluster.client()).await
+            own.owner(cluster.client(), PATIENCE).await
         };
         cluster.deploy("shop", 1, "shop:v1").await;
         cluster.rolled_out("shop").await;
@@ -145,7 +145,7 @@ fn the_owner_of_a_pod_is_what_has_its_releases() {
         assert_eq!(told, format!("nothing controls the pod bare in {}", cluster.namespace()));
         let account = Account::of_sidecars(cluster, "other", &[]).await;
         let far = OwnPod { namespace: "kube-system".to_owned(), name: "x".to_owned() };
-        let told = far.owner(&account.client).await.unwrap_err();
+        let told = far.owner(&account.client, PATIENCE).await.unwrap_err();
         let [pods, sets] = rights::to_find_owner().map(|right| right.rule());
         assert!(told.ends_with(&format!("a Role in kube-system with {pods} and {sets} grants it")), "{told}");
     });
