@@ -3,7 +3,8 @@
 //!
 //! `cargo test --test it cluster::scale -- --ignored --nocapture` takes a quarter of an hour of a machine that does
 //! nothing else, most of which the daemon takes for its first rehearsals, and prints the figures; `ROLLBACKD_TEST_BINARY` names
-//! another build of the daemon than that of the tests, and `ROLLBACKD_TEST_WORKLOADS` another number of workloads.
+//! another build of the daemon than that of the tests, and `ROLLBACKD_TEST_WORKLOADS` another number of workloads. Of many
+//! namespaces, each of which has watches of its own, only the steady load is counted.
 //!
 //! The objects are those that the real controllers make of real Deployments, with all that is noted of who wrote what. No
 //! node has the pods, and no process is behind them: their status is written as a kubelet writes it.
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, ResourceExt};
@@ -40,6 +41,10 @@ const REPLICAS: usize = 5;
 const MOST_MIB: f64 = 128.0;
 /// Requests a second at most, while nothing happens.
 const MOST_REQUESTS: f64 = 1.0;
+/// Namespaces beside the test's own, where it is about many.
+const NAMESPACES: usize = 50;
+/// For how long requests are counted there: as long as a watch stays open.
+const STEADY_OF_MANY: Duration = Duration::from_secs(620);
 /// For how long they are counted.
 const STEADY: Duration = Duration::from_secs(120);
 /// Each workload's first rehearsal has a second of its own. They are through when there are no more within this time than
@@ -137,6 +142,52 @@ fn a_thousand_workloads_with_five_thousand_pods() {
         assert!(rate <= MOST_REQUESTS, "{rate:.2} requests a second");
         let resident = usage.mib("VmRSS:");
         assert!(resident <= MOST_MIB, "{resident:.0} MiB");
+    });
+}
+
+#[test]
+#[ignore = "it takes twenty minutes"]
+fn many_namespaces_are_watched_with_few_requests() {
+    on_cluster(Needs::Fleet, async |cluster| {
+        let own = cluster.namespace().to_owned();
+        let others: Vec<String> = (0..NAMESPACES).map(|number| format!("{own}-{number}")).collect();
+        let namespaces: Api<Namespace> = cluster.everywhere();
+        for name in &others {
+            let object = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+            namespaces.create(&PostParams::default(), &object).await.expect("a namespace");
+        }
+        let mut kubelets = Vec::new();
+        for (number, name) in others.iter().chain([&own]).enumerate() {
+            let client = cluster.client().clone();
+            kubelets.push(AbortOnDropHandle::new(tokio::spawn(keep_pods_ready(Api::namespaced(client.clone(), name)))));
+            let api: Api<Deployment> = Api::namespaced(client, name);
+            api.create(&PostParams::default(), &deployment(number)).await.expect("a Deployment");
+        }
+        let proxy = Proxy::before(cluster.client()).await;
+        let begun = Instant::now();
+        let watched = others.iter().enumerate().map(|(number, name)| {
+            format!(
+                "[workload.shop-{number}]\nkubernetes = {{ namespace = \"{name}\", selector = \"shop\" }}\n\
+                 interval = \"5s\"\nknown_good_after = \"30s\"\nnotify = [\"test\"]\n"
+            )
+        });
+        let policy: String = watched.collect();
+        let watch =
+            Watch::begin_every(&cluster.with(proxy.path().to_owned()), "selector", ["5s", "30s"], &policy).await;
+        let all = NAMESPACES + 1;
+        sights(&watch, all, "good", |sight| sight.count(is_good) == all && sight.blind() == 0).await;
+        say(&format!("all in {all} namespaces known good after {:.0?}", begun.elapsed()));
+        all_are_rehearsed(&proxy).await;
+        let (counted, asked) = (Instant::now(), asked_of_all(cluster).await);
+        sleep(STEADY_OF_MANY).await;
+        let (counts, elapsed) = (proxy.counts(counted), counted.elapsed());
+        let of_all = (asked_of_all(cluster).await - asked) / elapsed.as_secs_f64();
+        say(&format!("steady for {elapsed:.0?}: {}, of {of_all:.0} that the server has", told(&counts, elapsed)));
+        for name in &others {
+            namespaces.delete(name, &DeleteParams::default()).await.expect("the namespace goes");
+        }
+        let rate = counts.values().sum::<usize>() as f64 / elapsed.as_secs_f64();
+        assert!(rate <= MOST_REQUESTS, "{rate:.2} requests a second");
     });
 }
 
