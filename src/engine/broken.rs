@@ -126,7 +126,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     pub(super) fn forget_batch(&mut self) {
         let Some(mut broken) = self.broken.take() else { return };
         self.edges.witness.journal(None);
-        broken.told.end(&*self.edges.pager, "this replica does not lead any more", self.now());
+        let why = "this replica does not lead any more";
+        for (workload, (request, _)) in &broken.pauses {
+            tracing::error!(%workload, by = request.by, "{why}: the pause that is not on record is forgotten");
+        }
+        let forgotten: Vec<&str> = broken.pauses.keys().map(WorkloadId::as_str).collect();
+        let end = match forgotten.as_slice() {
+            [] => why.to_owned(),
+            workloads => format!("{why}; not paused any more, since that is not on record: {}", workloads.join(", ")),
+        };
+        broken.told.end(&*self.edges.pager, &end, self.now());
     }
 
     /// Takes note of what came of a write.
@@ -309,6 +318,6 @@ fn not_recorded(reason: String) -> Refusal {
 fn paused_in_memory(error: &JournalError) -> String {
     format!(
         "paused, in memory only: {error}. Nothing is begun until it can be, and then this goes on record before anything \
-         else; a restart of the daemon forgets it"
+         else; a restart of the daemon forgets it, and so does another replica that takes over"
     )
 }

@@ -112,7 +112,7 @@ fn all_and_any_of_several_signals() {
          [[workload.api.trigger]]\nname = \\\"either\\\"\nany = {terms}\nfor = \\\"2m\\\"\nseverity = \\\"alert\\\"\n"
     );
     let triggers = triggers.replace("\\\"", "\"");
-    let reason = "error_rate is 40 %, above 10 %, and health is 100 %, above 50 % for 2m";
+    let reason = "error_rate is 40 %, above 10 %, and health is 100 % failing, above 50 % for 2m";
     holds(
         &triggers,
         &series("1x40 0x80", "http_requests_total"),

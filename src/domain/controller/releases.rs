@@ -75,14 +75,12 @@ impl Controller {
                 {
                     return self.fail(format!("{by} was put in its place meanwhile"), Vec::new(), now, out);
                 }
+                // What is begun is ended first, and what could not be put forward is a human's business still: theirs is
+                // judged meanwhile.
                 Phase::Started | Phase::Held | Phase::Failed if self.left_down().is_some() || self.is_apart() => {
-                    return false;
+                    return self.observe_new(by.clone(), now, out);
                 }
-                // What could not be put forward is a human's business still.
-                Phase::Escalated if !incident.moved.is_empty() => {
-                    let (is_known, by) = (self.current_revision() == Some(by), by.clone());
-                    return !is_known && self.observe_release(by, false, now, out);
-                }
+                Phase::Escalated if !incident.moved.is_empty() => return self.observe_new(by.clone(), now, out),
                 Phase::Suspected
                 | Phase::Detected
                 | Phase::Held
@@ -145,6 +143,12 @@ impl Controller {
 
     fn current_revision(&self) -> Option<&RevisionId> {
         self.state.current.as_ref().map(|current| &current.revision)
+    }
+
+    /// Whether a release that somebody put in place was recorded now, and not before.
+    fn observe_new(&mut self, revision: RevisionId, now: Timestamp, out: &mut Output) -> bool {
+        let is_known = self.current_revision() == Some(&revision);
+        !is_known && self.observe_release(revision, false, now, out)
     }
 
     fn observe_release(&mut self, revision: RevisionId, by_rollback: bool, now: Timestamp, out: &mut Output) -> bool {

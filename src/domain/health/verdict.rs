@@ -283,7 +283,10 @@ impl Evidence {
     /// The value in words; `unknown` where there is none.
     #[must_use]
     pub fn value_in_words(&self) -> String {
-        self.value.map_or_else(|| "unknown".to_owned(), |value| self.unit.format(value.get()))
+        let Some(value) = self.value else { return "unknown".to_owned() };
+        let value = self.unit.format(value.get());
+        // By its name alone, 100 % of it would read as all well.
+        if self.signal.as_str() == "health" { format!("{value} failing") } else { value }
     }
 
     /// The bound in words: fixed, or what the release before made of it. Empty where it is judged by none.

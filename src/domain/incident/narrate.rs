@@ -198,7 +198,8 @@ pub fn describe(cause: &Cause) -> String {
             let counted = if evidence.unanswered {
                 "nobody answers".to_owned()
             } else {
-                format!("{} samples in {}", evidence.samples, evidence.window)
+                let samples = if evidence.samples == 1 { "sample" } else { "samples" };
+                format!("{} {samples} in {}", evidence.samples, evidence.window)
             };
             let value = evidence.value_in_words();
             let at = aside.as_ref().map(|release| format!(" where {release} serves")).unwrap_or_default();

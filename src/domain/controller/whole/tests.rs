@@ -219,6 +219,11 @@ impl World {
         first
     }
 
+    fn ask(&mut self, kind: RequestKind) {
+        let reply = self.feed(Input::Asked(Request { by: "ops".to_owned(), kind }));
+        assert!(reply.unwrap().is_ok());
+    }
+
     fn result_of(&mut self, work: Work) -> JobResult {
         match work {
             Work::Preflight(plan) => {
@@ -355,6 +360,27 @@ fn what_somebody_puts_there_meanwhile_gets_its_instances_and_is_theirs() {
     scaled.view = view("v3", 5);
     assert_eq!(scaled.until_over(), superseded("v3"));
     assert_eq!(scaled.replicas(), 5, "whoever scaled it meant that");
+}
+
+#[test]
+fn what_somebody_puts_there_while_it_is_paused_half_way_is_recorded_and_judged() {
+    for mut world in [World::scaled_down(), World::with_settings_back()] {
+        world.ask(RequestKind::Pause { reason: "wait".to_owned() });
+        world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
+        for _ in 0..5 {
+            world.second();
+        }
+        assert_eq!(world.done, [], "nothing is begun while it is paused");
+        let came =
+            |event: &&Event| matches!(event, Event::ReleaseObserved { revision, .. } if revision.as_str() == "v3");
+        assert_eq!(world.events.iter().filter(came).count(), 1, "{:#?}", world.events);
+        assert_eq!(world.controller.assessment().revision.as_ref().unwrap().as_str(), "v3");
+        world.ask(RequestKind::Resume);
+        let over = world.until_over();
+        assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into() } });
+        assert_eq!(world.events.iter().filter(came).count(), 1, "{:#?}", world.events);
+        assert_eq!(world.replicas(), 3);
+    }
 }
 
 /// It is over, and what the ConfigMap says is as expected.

@@ -112,7 +112,7 @@ fn said(no_data: NoData, healthy: Option<bool>) -> Option<String> {
 fn a_second_signal_confirms_only_what_it_shows_itself() {
     let told = |text: &str| Some(text.to_owned());
     assert_eq!(said(NoData::Hold, Some(false)), None);
-    assert_eq!(said(NoData::Hold, Some(true)), told("it is 0 %, not above 50 %"));
+    assert_eq!(said(NoData::Hold, Some(true)), told("it is 0 % failing, not above 50 %"));
     let stale = "it is unknown, the newest sample is from 1970-01-01T00:00:00.000Z";
     assert_eq!(said(NoData::Hold, None), told(stale));
     assert_eq!(said(NoData::Ok, None), told("it is unknown, which counts as good"));
