@@ -67,7 +67,7 @@ confirm_with = "health"
 
 #[test]
 fn what_the_second_signal_does_not_confirm_is_held_and_told() {
-    let reason = "error_rate breaches, 40 % above 10 %, but health does not confirm: it is 0 %, not above 50 %";
+    let reason = "error_rate breaches, 40 % above 10 %, but health does not confirm: it is 0 % failing, not above 50 %";
     holds(
         CONFIRMED,
         &series("1x120", "http_requests_total"),
