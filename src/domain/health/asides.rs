@@ -12,9 +12,6 @@ use crate::domain::id::{RevisionId, TriggerName};
 use crate::domain::policy::{Condition, Severity, Signal, Trigger};
 use crate::domain::time::Timestamp;
 
-/// Most of them that are judged; a service in more releases at once is none that this daemon keeps.
-const MAX_ASIDES: usize = 4;
-
 impl Health {
     /// Judges every critical threshold on each of `others`, releases that serve beside `subject`, and gives those that are
     /// exceeded. A comparison needs the release in question, and is left out. Each has a life of its own, which begins when
@@ -23,7 +20,7 @@ impl Health {
         let mut kept = std::mem::take(&mut self.asides);
         kept.retain(|release, _| others.contains(release));
         let mut exceeded = Vec::new();
-        for release in others.iter().take(MAX_ASIDES) {
+        for release in others {
             let watches = kept.entry(release.clone()).or_insert_with(|| self.fresh_watches());
             exceeded.extend(self.assess_aside(subject, release, watches, now));
         }
