@@ -12,11 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::manifests::Account;
 use super::namespace::{Cluster, Needs, is_ready, on_cluster, template};
 use super::rolling::on_errors;
 use super::watch::Watch;
 
-/// Takes back a release of a workload whose controller is done when the status says so.
+/// Takes back a release of a workload whose controller is done when the status says so, with the rights that are shipped and
+/// within the bounds that are.
 async fn is_taken_back<K>(cluster: &Cluster, kind: &str, more: &Value, pods: usize, done: impl Fn(&Value) -> bool)
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -35,7 +37,8 @@ where
         found["status"]["observedGeneration"] == found["metadata"]["generation"] && done(&found["status"])
     };
     let before = json!(cluster.until::<K>("shop", "rolled out", is_done).await);
-    let mut watch = Watch::over_kind(cluster, kind, &on_errors()).await;
+    let account = Account::install(cluster, &[]).await;
+    let mut watch = Watch::over_kind(&cluster.with(account.kubeconfig()), kind, &on_errors()).await;
     let containers = json!([{ "name": "app", "image": "shop:v2-errors40" }]);
     let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
     cluster.api::<K>().patch("shop", &PatchParams::default(), &Patch::Strategic(&patch)).await.unwrap();
