@@ -5,6 +5,7 @@
 //! the status only says why.
 
 mod answers;
+mod fields;
 mod object;
 mod owner;
 mod preflight;

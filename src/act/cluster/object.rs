@@ -6,6 +6,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::fields;
 use crate::cluster::rights::plurals;
 use crate::cluster::{describe, template};
 use crate::domain::id::RevisionId;
@@ -135,6 +136,12 @@ impl<'a> Place<'a> {
     /// The content of the template of a release, by the name that its controller gives to what keeps it.
     pub(super) async fn template_of(&self, release: &RevisionId) -> Result<Value, Outcome> {
         self.kept(&format!("{}-{release}", self.object.name), None).await
+    }
+
+    /// Hands the template, now that it was written, back to whoever applies the workload.
+    pub(super) async fn hand_back(&self) {
+        let template = ["f:spec", "f:template"];
+        fields::hand_back(&self.workloads, &self.object.name, &[&template]).await;
     }
 
     /// Writes, or has the API server look at the write: only this object, only as it was read.

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use super::object::{Change, Number, Place};
 use super::setting::{self, Restored, Store};
 use super::write::{self, refused};
-use super::{owner, quota, switch};
+use super::{owner, quota, stuck, switch};
 use crate::cluster::record_names::{kept_name, record_name};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
-use crate::domain::id::WorkloadId;
+use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
 use crate::domain::response::plan::{Aspect, Finding, Outcome, StepKind};
 use crate::domain::settings::Setting;
@@ -74,10 +74,22 @@ pub(in crate::act) async fn survey(
         };
         let mut findings = Vec::new();
         for right in rights::needed(cluster, strategy) {
-            for name in rights::names(&right, &cluster.subject, settings) {
+            let mut names = rights::names(&right, &cluster.subject, settings);
+            if names.is_empty() {
+                // Where they may not be seen, nobody knows which there are.
+                let list = [Right::new(right.group, right.resource, "list")];
+                let unseen = granted.missing(&client, (context, namespace, None), &list).await;
+                names.extend(unseen.is_ok_and(|missing| !missing.is_empty()).then_some(None));
+            }
+            for name in names {
                 let missing = granted.missing(&client, (context, namespace, name), &[right]).await;
                 findings.extend(told(namespace, missing));
             }
+        }
+        // None of its pods may be in the way now: one of the next bad release may be.
+        if steps.iter().any(|step| matches!(step, StepKind::DeleteStuck { .. })) {
+            let missing = granted.missing(&client, (context, namespace, None), &rights::to_delete_stuck()).await;
+            findings.extend(told(namespace, missing));
         }
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
@@ -213,7 +225,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
             (object, Rehearsal::Write(change), rights::to_scale(object.kind).into())
         }
         StepKind::PauseOwner { owner, .. } => return of_owner(clients, owner).await,
-        StepKind::DeleteStuck { object, .. } => (object, Rehearsal::None, rights::to_delete_stuck().into()),
+        StepKind::DeleteStuck { object, release } => return of_stuck(clients, object, release).await,
         StepKind::SwitchService { object, switch, .. } => {
             (object, Rehearsal::Switch(switch.clone()), rights::to_switch().into())
         }
@@ -228,6 +240,19 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
         | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
     look(clients, store, object, rehearsal, &needed).await
+}
+
+/// What stands in the way of deleting pods that keep their controller waiting, where there are any.
+async fn of_stuck(clients: &Clients, object: &ClusterObject, release: &RevisionId) -> Looked {
+    let client = match clients.get(object.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
+    };
+    match stuck::any(&client, object, release).await {
+        Ok(false) => Ok(Vec::new()),
+        Ok(true) => look(clients, None, object, Rehearsal::None, &rights::to_delete_stuck()).await,
+        Err(outcome) => rehearsed(Aspect::Place, object, Err(outcome)),
+    }
 }
 
 /// What of a step can be tried without doing it.

@@ -9,6 +9,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, LAST_APPLIED, pointer};
 use super::write::{is_refusal, refused, unsettled};
 use crate::cluster::describe;
@@ -95,9 +96,14 @@ impl Restored<'_> {
 
 /// Puts it back. The outcome is found by reading.
 pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Restored<'_>) -> Outcome {
-    match attempt(client, store, what, Earnest::Write).await {
+    let outcome = match attempt(client, store, what, Earnest::Write).await {
         Ok(outcome) | Err(outcome) => outcome,
+    };
+    if outcome.is_done() {
+        let api = api(client, &what.object.namespace, what.setting.kind);
+        fields::hand_back(&api, &what.setting.name, &[&["f:data"], &["f:binaryData"]]).await;
     }
+    outcome
 }
 
 /// Has the API server look at the very write that would be made.

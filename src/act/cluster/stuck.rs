@@ -59,6 +59,18 @@ pub(super) async fn delete(
     }
 }
 
+/// Whether there is a pod to delete at this moment.
+///
+/// # Errors
+/// Why that is not known.
+pub(super) async fn any(client: &Client, object: &ClusterObject, release: &RevisionId) -> Result<bool, Outcome> {
+    let pods: Api<v1::Pod> = Api::namespaced(client.clone(), &object.namespace);
+    match next(&pods, object, release).await {
+        Ok(stuck) => Ok(stuck.is_some()),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
 async fn next(
     pods: &Api<v1::Pod>,
     object: &ClusterObject,

@@ -28,9 +28,13 @@ enum Standing {
 
 /// Does it. The outcome is found by reading, so that doing it twice, or again after a crash, is the same as once.
 pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
-    match attempt(place, change).await {
+    let outcome = match attempt(place, change).await {
         Ok(outcome) | Err(outcome) => outcome,
+    };
+    if outcome.is_done() && matches!(change, Change::Template { .. }) {
+        place.hand_back().await;
     }
+    outcome
 }
 
 async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome> {

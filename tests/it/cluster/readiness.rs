@@ -1,10 +1,12 @@
 //! Whether a workload could be rolled back is told while all is well: by `plan`, by a metric and in the log.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::namespace::{Needs, deployment, on_cluster};
+use super::manifests::Account;
+use super::namespace::{Needs, deployment, is_ready, on_cluster, template};
 use super::rolling::on_errors;
 use super::watch::Watch;
 
@@ -37,6 +39,33 @@ fn what_a_rollback_needs_is_told_while_all_is_well() {
         watch.until("short of room", tight).await;
         let metric = "rollbackd_workload_readiness{workload=\"shop\",need=\"rights\"} 1";
         watch.until("told as a metric", async |watch| watch.ask("/metrics").await.contains(metric)).await;
+    });
+}
+
+/// None of its pods is in the way while all is well.
+#[test]
+fn that_stuck_pods_may_not_be_deleted_is_told_while_all_is_well() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let set = json!({
+            "metadata": { "name": "shop" },
+            "spec": {
+                "replicas": 1, "serviceName": "shop", "selector": { "matchLabels": { "app": "shop" } },
+                "template": template("shop", "shop:v1"),
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        cluster.until_pods("shop", "ready", |pods| pods.len() == 1 && pods.iter().all(is_ready)).await;
+        let account = Account::install(cluster, &[]).await;
+        let mut watch = Watch::over_kind(&cluster.with(account.kubeconfig()), "statefulset", &on_errors()).await;
+        let container = json!({ "name": "app", "image": "shop:v2" });
+        let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let sets = cluster.api::<StatefulSet>();
+        sets.patch("shop", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+        let is_told = async |watch: &Watch| {
+            let plan = watch.ask("/api/v1/workloads/shop/plan").await;
+            plan.contains("may not delete pods in ") && readiness(watch).await.contains(&"rights=no".to_owned())
+        };
+        watch.until("told of the right", is_told).await;
     });
 }
 

@@ -3,12 +3,13 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::Event;
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use serde_json::{Value, json};
 
-use super::namespace::{Cluster, Needs, is_ready, on_cluster};
+use super::namespace::{Cluster, Needs, deployment, is_ready, on_cluster};
 use super::watch::Watch;
 
 /// Pages and health endpoints of the pods, beside what the cluster tells of them.
@@ -120,6 +121,30 @@ fn an_image_that_is_missing() {
 fn pods_that_are_never_ready() {
     on_cluster(Needs::Pods, async |cluster| {
         is_taken_back(cluster, "shop:v2-never-ready", "progress_deadline", BARE).await;
+    });
+}
+
+/// Whoever applies on the server's side manages what was put back as they did before: they meet no conflict, and what the
+/// restored release has and their next one has not does not stay.
+#[test]
+fn the_next_server_side_apply_merges_no_ghosts() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let apply = async |image: &str, env: Value| {
+            let mut shop = deployment("shop", 2, image);
+            (shop["apiVersion"], shop["kind"]) = ("apps/v1".into(), "Deployment".into());
+            shop["spec"]["template"]["spec"]["containers"][0]["env"] = env;
+            let shop = Patch::Apply(shop);
+            cluster.api::<Deployment>().patch("shop", &PatchParams::apply("pipeline"), &shop).await.unwrap()
+        };
+        apply("shop:v1", json!([{ "name": "GHOST", "value": "1" }])).await;
+        let before = cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &on_errors()).await;
+        apply("shop:v2-errors40", json!([])).await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
+        let after = json!(apply("shop:v3", json!([])).await);
+        assert!(after.pointer("/spec/template/spec/containers/0/env").is_none(), "{:#}", after["spec"]["template"]);
     });
 }
 

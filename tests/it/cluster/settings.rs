@@ -113,6 +113,23 @@ fn a_configmap_that_was_changed_with_the_release_goes_back_with_it() {
     });
 }
 
+/// Which there are is not known then.
+#[test]
+fn each_right_on_configmaps_that_may_not_be_seen_is_named() {
+    on_cluster(Needs::Api, async |cluster| {
+        cluster.deploy("shop", 0, "shop:v1").await;
+        let account = Account::install(cluster, &[]).await;
+        let mut watch = Watch::begin(&cluster.with(account.kubeconfig()), WITH_MAPS, &on_errors()).await;
+        let are_named = async |watch: &Watch| {
+            let log = watch.log();
+            let is_named =
+                |verb: &&str| log.contains(&format!("may not {verb} configmaps in {}:", cluster.namespace()));
+            ["create", "get", "list", "patch", "watch"].iter().all(is_named)
+        };
+        watch.until("naming each", are_named).await;
+    });
+}
+
 #[test]
 fn a_configmap_that_was_deleted_is_made_again() {
     on_cluster(Needs::Pods, async |cluster| {

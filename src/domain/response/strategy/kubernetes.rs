@@ -59,20 +59,17 @@ pub(super) fn steps(
         }
         Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
             let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });
-            let delete = needs_deletion(view, orchestrated, from).then_some(delete);
+            let delete = may_get_stuck(orchestrated).then_some(delete);
             [restore].into_iter().chain(delete).chain([wait(0)]).collect()
         }
     }
 }
 
-/// A StatefulSet's controller waits for a pod that is not ready, whatever its template has become. Pods with volumes of
-/// their own are left to a human.
-fn needs_deletion(view: &ReleaseView, orchestrated: &Orchestrated, from: &RevisionId) -> bool {
-    let is_stuck =
-        |(instance, release): &(InstanceId, RevisionId)| release == from && !orchestrated.serving.contains(instance);
-    let waits = match orchestrated.object.kind {
+/// A StatefulSet's controller waits for a pod that is not ready, whatever its template has become: now, or by the time that it
+/// is given another one. Pods with volumes of their own are left to a human.
+fn may_get_stuck(orchestrated: &Orchestrated) -> bool {
+    match orchestrated.object.kind {
         ObjectKind::StatefulSet => orchestrated.is_stateless,
         ObjectKind::Deployment | ObjectKind::DaemonSet => false,
-    };
-    waits && view.instances.iter().any(is_stuck)
+    }
 }
