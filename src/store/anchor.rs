@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::state_dir::{JOURNAL_FILE, LOCK_FILE};
+use super::state_dir::{JOURNAL_FILE, LOCK_FILE, log_file};
 
 /// The directory and the files that a journal consists of, each by its path with the device and the inode that are open.
 #[derive(Debug)]
@@ -18,9 +18,7 @@ impl Anchor {
     /// Notes what lies at the paths now: the directory, the lock, the journal, and the journal's log. To be called once they are
     /// open, with the directory as it was named: where that is a link, it may come to lead elsewhere.
     pub(super) fn drop_at(state_dir: &Path) -> Result<Self, StoreError> {
-        let mut log = OsString::from(JOURNAL_FILE);
-        log.push("-wal");
-        let files = [LOCK_FILE.into(), JOURNAL_FILE.into(), log].map(|name: OsString| state_dir.join(name));
+        let files = [LOCK_FILE.into(), JOURNAL_FILE.into(), log_file()].map(|name: OsString| state_dir.join(name));
         let all = std::iter::once(state_dir.to_owned()).chain(files).map(|path| match identity(&path) {
             Ok(Some(identity)) => Ok((path, identity)),
             Ok(None) => Err(StoreError::Moved { path }),
@@ -29,13 +27,16 @@ impl Anchor {
         all.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether each is where it was.
+    /// Whether each is where it was, and the journal was not emptied.
     pub(super) fn holds(&self) -> Result<(), StoreError> {
         for (path, opened) in &self.0 {
             match identity(path) {
                 Ok(Some(found)) if found == *opened => {}
                 Ok(_) => return Err(StoreError::Moved { path: path.clone() }),
                 Err(source) => return Err(unknown(path, source)),
+            }
+            if path.ends_with(JOURNAL_FILE) && fs::metadata(path).is_ok_and(|journal| journal.len() == 0) {
+                return Err(StoreError::Emptied { path: path.clone() });
             }
         }
         Ok(())

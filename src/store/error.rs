@@ -74,6 +74,12 @@ pub enum StoreError {
         /// What is missing there.
         path: PathBuf,
     },
+    /// The file is empty, and was not: what is in its log belongs to what was in it.
+    #[error("{} is empty, though it held records: restore it from a backup", path.display())]
+    Emptied {
+        /// The journal.
+        path: PathBuf,
+    },
     /// The file can't be opened.
     #[error("{} can't be opened", path.display())]
     Open {

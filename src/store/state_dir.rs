@@ -1,5 +1,6 @@
 //! The state directory, and the lock that keeps a second daemon out of it.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -63,11 +64,24 @@ impl StateDir {
         // SQLite would make it readable for all; its -wal and -shm take over what this file has.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
             Ok(new) => new.sync_all().and_then(|()| sync(&self.path)).map_err(failed("keeping the new journal"))?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let log = fs::metadata(self.path.join(log_file())).map_or(0, |log| log.len());
+                let journal = fs::metadata(&file).map_err(failed("looking at the journal"))?;
+                if journal.len() == 0 && log > 0 {
+                    return Err(StoreError::Emptied { path: file });
+                }
+            }
             Err(e) => return Err(failed("creating the journal")(e)),
         }
         Ok(file)
     }
+}
+
+/// The journal's write-ahead log, as SQLite names it.
+pub(super) fn log_file() -> OsString {
+    let mut log = OsString::from(JOURNAL_FILE);
+    log.push("-wal");
+    log
 }
 
 /// Where a daemon is killed while it starts a program, that one holds the lock as well until it runs: a moment.

@@ -532,3 +532,18 @@ async fn what_was_seen_lately_is_there_after_a_restart_and_only_the_newest_of_it
     let error = store.reader().memory(&api).await.unwrap_err().to_string();
     assert_eq!(error, "memory of api is damaged: its digest does not fit");
 }
+
+#[tokio::test]
+async fn a_journal_that_was_emptied_is_noticed_and_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.probe().await.unwrap();
+    let log = std::fs::read(dir.path().join("journal.db-wal")).unwrap();
+    std::fs::File::create(dir.path().join("journal.db")).unwrap();
+    let error = store.probe().await.unwrap_err().to_string();
+    assert!(error.contains("journal.db is empty, though it held records"), "{error}");
+    drop(store);
+    std::fs::File::create(dir.path().join("journal.db")).unwrap();
+    std::fs::write(dir.path().join("journal.db-wal"), if log.is_empty() { b"log".to_vec() } else { log }).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Emptied { .. })));
+}
