@@ -58,7 +58,7 @@ section! {
     Command {
         /// Prints the current release on its first line.
         current: Argv = required,
-        /// Prints the releases that can be gone back to, one a line, newest first.
+        /// Prints the releases that there are, one a line, newest first: the current one is among them.
         releases: Argv = required,
         /// Goes back to `{release}`.
         rollback: Argv = required,
