@@ -68,6 +68,15 @@ pub(super) fn resolve(r: &mut Resolver<'_>, entry: &Entry<Notify>) -> Option<Rec
         if !raw.lost.may_be(&ADDRESSES) && !raw.lost.may_be(&ROUTING) {
             r.problems.absent(entry.key, format!("the receiver `{}` has no address", entry.name)).hint(KINDS);
         }
+        // Its address can't be read: what else it refers to is looked at all the same.
+        for (key, file, content) in [
+            ("secret_file", &raw.secret_file, Content::SigningSecret),
+            ("routing_key_file", &raw.routing_key_file, Content::RoutingKey),
+        ] {
+            if let Some(at) = file {
+                r.referenced(key, at, content);
+            }
+        }
         return None;
     };
     let mut given: Vec<_> = written.iter().map(|written| (written.place, written.name)).collect();
