@@ -28,7 +28,8 @@ const OWN_ROLLOUT: Span = Span::from_secs(3600);
 #[derive(Debug, Default)]
 pub struct Fleet {
     controllers: BTreeMap<WorkloadId, Controller>,
-    starts: VecDeque<Timestamp>,
+    /// When rollbacks began, also of workloads that have left since.
+    starts: VecDeque<(Timestamp, WorkloadId)>,
     turned_bad: BTreeMap<WorkloadId, Timestamp>,
     /// Those whose trigger is pending or fires, and since when: a storm is one before its first trigger fires.
     suspected: BTreeMap<WorkloadId, Timestamp>,
@@ -43,9 +44,11 @@ impl Fleet {
     /// Puts a workload under watch, from what the journal says of it.
     pub fn add(&mut self, policy: Arc<WorkloadPolicy>, state: WorkloadState) {
         let id = policy.id.clone();
-        for start in &state.rollbacks {
-            let position = self.starts.partition_point(|known| known <= start);
-            self.starts.insert(position, *start);
+        for start in state.rollbacks.iter().map(|start| (*start, id.clone())) {
+            // It may have been here before.
+            if let Err(position) = self.starts.make_contiguous().binary_search(&start) {
+                self.starts.insert(position, start);
+            }
         }
         if let Some(detected) = state.incident.as_ref().and_then(detected_by_trigger) {
             self.turned_bad.insert(id.clone(), detected);
@@ -121,7 +124,9 @@ impl Fleet {
         let breached = suspected.filter(|_| !has_rolled_out(controller, now));
         for record in out.records.iter().skip(already) {
             match &record.event {
-                Event::Planned { plan, .. } if plan.purpose == Purpose::First => self.starts.push_back(now),
+                Event::Planned { plan, .. } if plan.purpose == Purpose::First => {
+                    self.starts.push_back((now, id.clone()));
+                }
                 Event::Detected { cause: Cause::Trigger { aside: None, .. }, .. } => {
                     self.turned_bad.insert(id.clone(), now);
                 }
@@ -193,8 +198,10 @@ impl Fleet {
             }
         }
         let states = self.controllers.iter().map(|(id, controller)| (id, controller.state()));
-        let mut starts: Vec<Timestamp> =
-            states.clone().flat_map(|(_, state)| state.rollbacks.iter().copied()).collect();
+        let of = |(id, state): (&WorkloadId, &WorkloadState)| -> Vec<(Timestamp, WorkloadId)> {
+            state.rollbacks.iter().map(|start| (*start, id.clone())).collect()
+        };
+        let mut starts: Vec<(Timestamp, WorkloadId)> = states.clone().flat_map(of).collect();
         starts.sort_unstable();
         self.starts = starts.into();
         let detected = |state: &WorkloadState| state.incident.as_ref().and_then(detected_by_trigger);
@@ -205,7 +212,7 @@ impl Fleet {
 
     /// The brakes, as one workload sees them.
     pub fn view_for(&mut self, id: &WorkloadId, now: Timestamp) -> FleetView {
-        while self.starts.front().is_some_and(|start| now.since(*start) >= HOUR) {
+        while self.starts.front().is_some_and(|(start, _)| now.since(*start) >= HOUR) {
             self.starts.pop_front();
         }
         self.turned_bad.retain(|_, at| now.since(*at) < STORM_WINDOW);
@@ -305,4 +312,26 @@ fn has_rolled_out(controller: &Controller, now: Timestamp) -> bool {
     let state = controller.state();
     let since = state.current.as_ref().filter(|_| state.previous.is_some());
     since.is_some_and(|current| now.since(current.since) <= OWN_ROLLOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::{Habitat, ReleaseDir, Strategy};
+    use crate::domain::testing;
+
+    #[test]
+    fn a_rollback_is_counted_once_however_often_its_workload_leaves_and_comes() {
+        let place = ReleaseDir { root: "/srv".into(), releases: "releases".into(), instances: Vec::new() };
+        let policy = Arc::new(testing::policy(Strategy::Direct, Habitat::ReleaseDir(place)));
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let state = WorkloadState { rollbacks: vec![at], ..WorkloadState::default() };
+        let mut fleet = Fleet::default();
+        for _ in 0..3 {
+            fleet.add(Arc::clone(&policy), state.clone());
+            assert_eq!(fleet.view_for(&policy.id, at).started_last_hour, 1);
+            fleet.remove(&policy.id);
+            assert_eq!(fleet.view_for(&policy.id, at).started_last_hour, 1, "it was begun all the same");
+        }
+    }
 }
