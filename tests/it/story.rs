@@ -3,9 +3,10 @@
 use rollbackd::domain::controller::{Refusal, RequestKind};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
-use rollbackd::domain::policy::{Mode, Severity, Strategy};
+use rollbackd::domain::policy::{Condition, Mode, Severity, Strategy, Trigger};
 use rollbackd::domain::response::plan::{Aspect, Finding};
 use rollbackd::domain::time::{Span, Timestamp};
+use rollbackd::domain::units::Finite;
 
 use crate::world::{Behaviour, Script, WELL, World, policy};
 
@@ -220,6 +221,87 @@ fn a_fault_of_the_release_goes_before_one_beside_it() {
     assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Restored)), "{:?}", world.phases());
     let goals: Vec<_> = world.switches.iter().map(|(_, _, to)| to.as_str()).collect();
     assert_eq!((goals.as_slice(), world.running()), (["v1"].as_slice(), Some("v1")));
+}
+
+/// A third release that was there before is nobody's doing.
+#[test]
+fn of_three_releases_side_by_side_the_one_that_came_last_is_taken_back() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), only_bad("v3", ERRORS));
+    world.run(SETTLE);
+    world.deploy_to("b", "v2");
+    world.run(SETTLE);
+    world.publish("v3");
+    world.deploy_to("a", "v3");
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    assert_eq!(world.last_alert().phase, Phase::Restored, "{}", world.last_alert().summary);
+    assert_eq!(world.running(), Some("v2"), "all instances are at the goal: {:?}", world.switches);
+}
+
+/// Nowhere is gone back to that is seen to be bad at the time.
+#[test]
+fn a_release_that_is_bad_beside_is_no_goal() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let mut world = two_stay_behind(falls, SICK, falls + Span::from_secs(60));
+    let none = |world: &World| world.last_alert().reason.contains("v1: bad now where it serves: error_rate breaches");
+    assert!(world.run_until(PATIENCE, none), "{}", world.last_alert().reason);
+    let by_hand = RequestKind::Rollback { reason: "now".to_owned(), to: Some("v1".into()), force: Vec::new() };
+    let refused = world.ask(by_hand).unwrap_err().to_string();
+    assert!(refused.contains("bad now where it serves"), "{refused}");
+    world.run(SETTLE);
+    assert_eq!(world.switches, []);
+}
+
+#[test]
+fn a_release_that_was_bad_when_somebody_replaced_it_is_no_goal() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let script: Script = Box::new(move |revision, now| match revision {
+        "v2" if now >= falls => ERRORS,
+        "v3" if now >= falls + Span::from_secs(120) => ERRORS,
+        _ => WELL,
+    });
+    let mut world = after_deploy(Strategy::Direct, &["a"], script);
+    world.ask(RequestKind::Pause { reason: "let me look".to_owned() }).expect("paused");
+    let held = |world: &World| world.phases().last() == Some(&Phase::Held);
+    assert!(world.run_until(PATIENCE, held), "{:?}", world.phases());
+    world.publish("v3");
+    world.deploy("v3");
+    assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
+    world.ask(RequestKind::Resume).expect("resumed");
+    assert!(world.run_until(PATIENCE, |world| world.phases().last() == Some(&Phase::Restored)), "{:?}", world.phases());
+    let goals: Vec<_> = world.switches.iter().map(|(_, _, to)| to.as_str()).collect();
+    assert_eq!(goals, ["v1"]);
+}
+
+/// What is only for people to know about the release in question hides nothing critical beside it, and takes its place not.
+#[test]
+fn a_critical_fault_beside_goes_before_one_that_is_only_told() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let few = Behaviour { errors: 0.09, ..WELL };
+    for first in ["v1", "v3"] {
+        let later = falls + Span::from_secs(60);
+        let script: Script = Box::new(move |revision, now| match revision {
+            "v1" if now >= if first == "v1" { falls } else { later } => ERRORS,
+            "v3" if now >= if first == "v3" { falls } else { later } => few,
+            _ => WELL,
+        });
+        let mut policy = policy(Strategy::Rolling, &["a", "b", "c"]);
+        policy.triggers.push(Trigger {
+            name: "few errors".into(),
+            condition: Condition::Above(Finite::new(0.02).unwrap()),
+            severity: Severity::Alert,
+            ..policy.triggers[0].clone()
+        });
+        let mut world = World::new(policy, script);
+        world.run(SETTLE);
+        world.publish("v3");
+        world.deploy_to("a", "v3");
+        let beside =
+            |world: &World| world.alerts.last().is_some_and(|alert| alert.reason.starts_with("it is v1 that is bad"));
+        assert!(world.run_until(PATIENCE, beside), "{first}: {}", world.last_alert().summary);
+        world.run(SETTLE.times(2));
+        assert!(beside(&world), "{first}: {}", world.last_alert().summary);
+        assert!(world.phases().len() < 12, "{first}: {:?}", world.phases());
+    }
 }
 
 #[test]

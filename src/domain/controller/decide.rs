@@ -7,6 +7,7 @@ use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::Incident;
+use crate::domain::policy::Severity;
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
@@ -27,8 +28,8 @@ impl Controller {
     /// With no incident open: begins one where a trigger is pending or fires, or where sight is lost. That of this workload
     /// it is, not where the daemon sees nothing in time of any of them: people are told of that once.
     pub(super) fn open(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
-        if let Some(trigger) = self.gravest_firing() {
-            return self.detect(trigger, now, out);
+        if let Some(fault) = self.gravest_fault() {
+            return self.detect(fault, now, out);
         }
         if let Some((cause, onset)) = self.suspect() {
             let event = Event::Suspected {
@@ -40,9 +41,6 @@ impl Controller {
                 strategy: self.policy.strategy,
             };
             return self.record(event, now, out);
-        }
-        if let Some(aside) = self.gravest_aside() {
-            return self.detect(aside, now, out);
         }
         match &self.assessment.blind {
             Some(_) if fleet.is_late => false,
@@ -57,8 +55,8 @@ impl Controller {
 
     /// Suspected: waits for the trigger to fire or to subside.
     pub(super) fn watch_suspect(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        if let Some(trigger) = self.gravest_firing() {
-            return self.detect(trigger, now, out);
+        if let Some(fault) = self.gravest_fault() {
+            return self.detect(fault, now, out);
         }
         if !self.is_anything_breached() {
             return self.record(Event::Closed { how: self.how_the_suspect_went() }, now, out);
@@ -78,7 +76,7 @@ impl Controller {
         let is_of_another = || self.state.current.as_ref().is_some_and(|current| !incident.knows(&current.revision));
         // A human has another release's fault: one of the release in question is news. So is one of a release that came since.
         let news = match incident.cause.aside() {
-            Some(_) => self.graver_trigger(),
+            Some(_) => self.graver_fault(),
             None if is_of_another() => self.gravest_firing(),
             None => None,
         };
@@ -99,10 +97,13 @@ impl Controller {
         if incident.plan.is_some() {
             return self.climb(now, fleet, out);
         }
-        if let Some(graver) = self.graver_trigger() {
+        if let Some(graver) = self.graver_fault() {
             return self.detect(graver, now, out);
         }
-        if let (Some(blind), Some(_), false) = (&self.assessment.blind, incident.cause.aside(), fleet.is_late) {
+        // People are told of both, one after the other.
+        if let (Some(blind), Some(_), false) = (&self.assessment.blind, incident.cause.aside(), fleet.is_late)
+            && !incident.was_blind
+        {
             let cause = (Cause::Blind { reason: blind.reason.clone() }, blind.since);
             return self.detect(cause, now, out);
         }
@@ -358,17 +359,27 @@ impl Controller {
         gravest.map(|(trigger, onset)| (cause_of(trigger, None), onset))
     }
 
-    /// A firing trigger that is graver than what the incident is about, or as grave and the release's own where that is
-    /// an older fault: the older one must not hide it.
-    fn graver_trigger(&self) -> Option<(Cause, Timestamp)> {
+    /// What fires: of the release in question, unless it is only for people to know, or of one beside it.
+    fn gravest_fault(&self) -> Option<(Cause, Timestamp)> {
+        let own = self.gravest_firing();
+        match &own {
+            Some((cause, _)) if cause.severity() == Severity::Critical => own,
+            Some(_) | None => self.gravest_aside().or(own),
+        }
+    }
+
+    /// What fires and is graver than what the incident is about, or as grave and the release's own where that is an older
+    /// fault: the older one must not hide it.
+    fn graver_fault(&self) -> Option<(Cause, Timestamp)> {
         let incident = self.state.incident.as_ref()?;
-        let (cause, onset) = self.gravest_firing()?;
+        let (cause, onset) = self.gravest_fault()?;
         let is_ours = |onset: Option<Timestamp>| onset.is_some_and(|onset| self.is_of_the_release(onset));
         let graver = match &incident.cause {
-            Cause::Blind { .. } | Cause::Trigger { aside: Some(_), .. } => true,
+            Cause::Blind { .. } => true,
+            Cause::Trigger { aside: Some(_), .. } => cause.aside().is_none() && cause.severity() == Severity::Critical,
             Cause::Trigger { severity, aside: None, .. } => {
                 let theirs = (*severity, is_ours(incident.times.onset));
-                (cause.severity(), self.is_of_the_release(onset)) > theirs
+                (cause.severity(), cause.aside().is_none() && self.is_of_the_release(onset)) > theirs
             }
             Cause::Manual { .. } | Cause::External { .. } => false,
         };

@@ -263,7 +263,9 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
             _ => Change::None,
         };
     }
-    if let Some((_, stranger)) = view.instances.iter().find(|(_, revision)| !ours(revision)) {
+    // Of three releases side by side one is neither what went bad nor the goal, and was there before.
+    let is_stranger = |(id, revision): &&(InstanceId, RevisionId)| !ours(revision) && !plan.was_at(id, revision);
+    if let Some((_, stranger)) = view.instances.iter().find(is_stranger) {
         return Change::Theirs(stranger.clone());
     }
     let other = view.instances.iter().map(|(_, revision)| revision).find(|revision| **revision != plan.to);

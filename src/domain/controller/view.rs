@@ -298,7 +298,8 @@ impl Controller {
         let unknown = |reason: String| Hold::RevisionUnknown { reason };
         let current = self.in_place().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
         let view = self.view().map_err(unknown)?;
-        goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], now)
+        let beside = &self.assessment.asides;
+        goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], beside, now)
     }
 
     /// The incident that a rollback by hand would open.

@@ -28,6 +28,9 @@ pub struct Standing {
     pub known_good_since: Option<Timestamp>,
     /// When it was last taken back, and by which incident.
     pub taken_back: Option<(Timestamp, IncidentId)>,
+    /// When it was last replaced by somebody while a fault of its own went on, and which incident that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_bad: Option<(Timestamp, IncidentId)>,
     /// When it was last gone back to without bringing the service back.
     pub failed_as_goal: Option<Timestamp>,
     /// What it names besides its template, as that was while it served.
@@ -64,6 +67,7 @@ impl Ledger {
                     last_current: at,
                     known_good_since: None,
                     taken_back: None,
+                    left_bad: None,
                     failed_as_goal: None,
                     settings: None,
                 };
@@ -78,6 +82,7 @@ impl Ledger {
     pub fn known_good(&mut self, revision: &RevisionId, since: Timestamp) {
         if let Some(standing) = self.0.get_mut(revision) {
             standing.known_good_since = Some(since);
+            standing.left_bad = None;
             standing.failed_as_goal = None;
         }
     }
@@ -86,6 +91,14 @@ impl Ledger {
     pub fn taken_back(&mut self, revision: &RevisionId, at: Timestamp, incident: &IncidentId) {
         if let Some(standing) = self.0.get_mut(revision) {
             standing.taken_back = Some((at, incident.clone()));
+            standing.known_good_since = None;
+        }
+    }
+
+    /// Notes that somebody replaced a release while a fault of its own went on: it is no goal any more.
+    pub fn left_bad(&mut self, revision: &RevisionId, at: Timestamp, incident: &IncidentId) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.left_bad = Some((at, incident.clone()));
             standing.known_good_since = None;
         }
     }

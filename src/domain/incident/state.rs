@@ -89,6 +89,9 @@ pub struct Incident {
     /// The last reason for which its present cause was not put down to the release.
     #[serde(default)]
     pub attributed: Option<Hold>,
+    /// Whether it was about lost sight at some time, so that people know of that.
+    #[serde(default)]
+    pub was_blind: bool,
     /// Who approved.
     pub approved: Option<String>,
     /// Who rejected.
@@ -473,13 +476,13 @@ impl WorkloadState {
                     self.ledger.failed_as_goal(&plan.to, record.at);
                 }
             }
+            Event::Closed { how: Closing::Superseded { .. } } => {
+                if let Some(bad) = incident.from.as_ref().filter(|_| incident.is_its_own_fault()) {
+                    self.ledger.left_bad(&bad.revision, record.at, &incident.id);
+                }
+            }
             Event::Closed {
-                how:
-                    Closing::Unseen { .. }
-                    | Closing::ByOperator { .. }
-                    | Closing::Refused
-                    | Closing::Forgotten
-                    | Closing::Superseded { .. },
+                how: Closing::Unseen { .. } | Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten,
             } => {}
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }

@@ -1,5 +1,6 @@
 //! Where to go back to: the release that was current last among those known to be good.
 
+use crate::domain::health::verdict::Aside;
 use crate::domain::id::RevisionId;
 use crate::domain::incident::ledger::{Ledger, OSCILLATION_GUARD, Standing};
 use crate::domain::incident::record::Goal;
@@ -11,7 +12,8 @@ use super::hold::Hold;
 /// Candidates named in a hold's explanation.
 const NAMED_CANDIDATES: usize = 8;
 
-/// The release to go back to from `current`, leaving out those `tried` in this incident.
+/// The release to go back to from `current`, leaving out those `tried` in this incident, and those that have gone bad `beside`
+/// it.
 ///
 /// # Errors
 /// [`Hold::NoKnownGood`] with each candidate and why it is none.
@@ -20,12 +22,13 @@ pub fn last_known_good(
     available: &[Release],
     current: &RevisionId,
     tried: &[RevisionId],
+    beside: &[Aside],
     now: Timestamp,
 ) -> Result<Goal, Hold> {
     let mut refused = Vec::new();
     let mut best: Option<(&Release, &Standing, Timestamp)> = None;
     for release in available.iter().filter(|release| release.revision != *current) {
-        match eligibility(ledger.get(&release.revision), &release.revision, tried, now) {
+        match eligibility(ledger.get(&release.revision), &release.revision, (tried, beside), now) {
             Err(why) => {
                 if refused.len() < NAMED_CANDIDATES {
                     refused.push(format!("{}: {why}", release.revision));
@@ -56,7 +59,7 @@ fn gone(
 ) -> Vec<String> {
     let is_there = |revision: &RevisionId| available.iter().any(|release| release.revision == *revision);
     let good = ledger.iter().filter(|(revision, standing)| {
-        *revision != current && !is_there(revision) && eligibility(Some(standing), revision, tried, now).is_ok()
+        *revision != current && !is_there(revision) && eligibility(Some(standing), revision, (tried, &[]), now).is_ok()
     });
     let mut good: Vec<(&RevisionId, &Standing)> = good.collect();
     good.sort_by_key(|(_, standing)| std::cmp::Reverse(standing.last_current));
@@ -75,7 +78,7 @@ pub fn named(
     available: &[Release],
     current: &RevisionId,
     wanted: &RevisionId,
-    forced: bool,
+    (beside, forced): (&[Aside], bool),
     now: Timestamp,
 ) -> Result<Goal, Hold> {
     let refuse = |why: String| Hold::GoalRefused { revision: wanted.clone(), why };
@@ -86,7 +89,7 @@ pub fn named(
         .iter()
         .find(|release| release.revision == *wanted)
         .ok_or_else(|| refuse("there is no such release".to_owned()))?;
-    let known_good_since = match eligibility(ledger.get(wanted), wanted, &[], now) {
+    let known_good_since = match eligibility(ledger.get(wanted), wanted, (&[], beside), now) {
         Ok((_, since)) => Some(since),
         Err(_) if forced => None,
         Err(why) => return Err(refuse(why)),
@@ -97,10 +100,15 @@ pub fn named(
 fn eligibility<'a>(
     standing: Option<&'a Standing>,
     revision: &RevisionId,
-    tried: &[RevisionId],
+    (tried, beside): (&[RevisionId], &[Aside]),
     now: Timestamp,
 ) -> Result<(&'a Standing, Timestamp), String> {
     let standing = standing.ok_or("never seen in service")?;
+    // What does not answer may have been stopped: that says nothing of the release.
+    let is_bad = |aside: &&Aside| aside.release == *revision && !aside.trigger.evidence.unanswered;
+    if let Some(bad) = beside.iter().find(is_bad) {
+        return Err(format!("bad now where it serves: {}", bad.trigger.evidence.as_breach()));
+    }
     if tried.contains(revision) {
         return Err("tried in this incident".to_owned());
     }
@@ -109,9 +117,10 @@ fn eligibility<'a>(
     {
         return Err(format!("gone back to in vain at {at}"));
     }
-    let since = standing.known_good_since.ok_or_else(|| match &standing.taken_back {
-        Some((at, incident)) => format!("taken back at {at} by {incident}"),
-        None => "never seen healthy for long enough".to_owned(),
+    let since = standing.known_good_since.ok_or_else(|| match (&standing.left_bad, &standing.taken_back) {
+        (Some((at, incident)), _) => format!("bad when it was replaced at {at}, by {incident}"),
+        (None, Some((at, incident))) => format!("taken back at {at} by {incident}"),
+        (None, None) => "never seen healthy for long enough".to_owned(),
     })?;
     Ok((standing, since))
 }
@@ -145,9 +154,9 @@ mod tests {
     #[test]
     fn the_goal_is_the_last_known_good_never_the_previous_number() {
         let all = available(&["v4", "v3", "v2", "v1", "v0"]);
-        let goal = last_known_good(&ledger(), &all, &"v4".into(), &[], at(500)).unwrap();
+        let goal = last_known_good(&ledger(), &all, &"v4".into(), &[], &[], at(500)).unwrap();
         assert_eq!(goal.revision, "v2".into());
-        let hop = last_known_good(&ledger(), &all, &"v4".into(), &["v2".into()], at(500)).unwrap();
+        let hop = last_known_good(&ledger(), &all, &"v4".into(), &["v2".into()], &[], at(500)).unwrap();
         assert_eq!(hop.revision, "v1".into());
     }
 
@@ -155,7 +164,7 @@ mod tests {
     fn without_a_known_good_every_candidate_is_named_with_its_reason() {
         let all = available(&["v3", "v0", "v9"]);
         let tried = ["v1".into(), "v2".into()];
-        let hold = last_known_good(&ledger(), &all, &"v4".into(), &tried, at(500)).unwrap_err();
+        let hold = last_known_good(&ledger(), &all, &"v4".into(), &tried, &[], at(500)).unwrap_err();
         assert_eq!(
             hold.to_string(),
             "no other release is known to be good: v3: never seen healthy for long enough; \
@@ -165,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_known_good_release_that_was_removed_is_named_first() {
-        let hold = last_known_good(&ledger(), &available(&["v3"]), &"v4".into(), &["v1".into()], at(500)).unwrap_err();
+        let hold =
+            last_known_good(&ledger(), &available(&["v3"]), &"v4".into(), &["v1".into()], &[], at(500)).unwrap_err();
         assert_eq!(
             hold.to_string(),
             "no other release is known to be good: v2: known good, but not there any more; \
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn a_named_goal_must_be_known_good_unless_forced() {
         let all = available(&["v3", "v2"]);
-        let ask = |name: &str, forced| named(&ledger(), &all, &"v4".into(), &name.into(), forced, at(500));
+        let ask = |name: &str, forced| named(&ledger(), &all, &"v4".into(), &name.into(), (&[], forced), at(500));
         assert!(ask("v2", false).is_ok());
         assert!(ask("v3", false).is_err());
         assert_eq!(ask("v3", true).unwrap().known_good_since, None);

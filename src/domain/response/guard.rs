@@ -235,14 +235,14 @@ fn find_goal(situation: &Situation<'_>, force: &[String]) -> Result<Goal, Hold> 
     let none = || Hold::NoKnownGood { candidates: Vec::new() };
     let current: &RevisionId = &current(situation).ok_or_else(none)?.revision;
     let available = situation.available.map_err(|_| none())?;
-    let ledger = &situation.state.ledger;
+    let (ledger, beside) = (&situation.state.ledger, &situation.assessment.asides);
     match &situation.incident.cause {
         Cause::Manual { to: Some(wanted), .. } => {
             let forced = force.iter().any(|f| f == "goal-refused");
-            goal::named(ledger, available, current, wanted, forced, situation.now)
+            goal::named(ledger, available, current, wanted, (beside, forced), situation.now)
         }
         Cause::Manual { .. } | Cause::Trigger { .. } | Cause::Blind { .. } | Cause::External { .. } => {
-            goal::last_known_good(ledger, available, current, &situation.incident.tried, situation.now)
+            goal::last_known_good(ledger, available, current, &situation.incident.tried, beside, situation.now)
         }
     }
 }

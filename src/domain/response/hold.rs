@@ -233,6 +233,44 @@ impl Hold {
         }
     }
 
+    /// Whether it leaves open that something else than the release is at fault.
+    #[must_use]
+    pub const fn doubts_the_cause(&self) -> bool {
+        match self {
+            Hold::Blind { .. }
+            | Hold::Aside { .. }
+            | Hold::RevisionUnknown { .. }
+            | Hold::FaultEbbs
+            | Hold::StaleEvidence { .. }
+            | Hold::EvidenceUnknown { .. }
+            | Hold::FaultBeforeRollout { .. }
+            | Hold::OldReleaseAlike { .. }
+            | Hold::GoalWorse { .. }
+            | Hold::OneTarget { .. }
+            | Hold::Load { .. }
+            | Hold::SharedFault { .. }
+            | Hold::Unconfirmed { .. }
+            | Hold::PastProbation { .. }
+            | Hold::NoRollout
+            | Hold::FleetStorm { .. } => true,
+            Hold::ObserveMode
+            | Hold::Paused { .. }
+            | Hold::AlertOnly
+            | Hold::NoKnownGood { .. }
+            | Hold::GoalRefused { .. }
+            | Hold::RolledBackBefore { .. }
+            | Hold::GitopsOwner { .. }
+            | Hold::RolloutsOwner { .. }
+            | Hold::Cooldown { .. }
+            | Hold::DailyLimit { .. }
+            | Hold::FleetBudget { .. }
+            | Hold::InFlight { .. }
+            | Hold::NeedsApproval { .. }
+            | Hold::Rejected { .. }
+            | Hold::Preflight { .. } => false,
+        }
+    }
+
     /// Whether people who know of this hold are told nothing new by the other one: numbers in it may have moved, but what a
     /// human wrote to a release's settings is news, whatever else the look at the place found before.
     #[must_use]

@@ -30,6 +30,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether an instance was at this release when the plan was made, by what one of its steps expects there.
+    #[must_use]
+    pub fn was_at(&self, at: &InstanceId, release: &RevisionId) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::SwitchLink { instance, expect, .. } => instance == at && expect == release,
+            StepKind::Command { instance, expect, .. } => {
+                instance.as_ref().is_none_or(|instance| instance == at) && expect == release
+            }
+            _ => false,
+        })
+    }
+
     /// Whether both do the same; their deadlines move with the time at which they are made.
     #[must_use]
     pub fn is_same_but_for_time(&self, other: &Self) -> bool {

@@ -4,7 +4,7 @@ use super::{Incident, Progress, Smoke};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
-use crate::domain::policy::{Mode, OwnerObject, Strategy};
+use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use crate::domain::time::Timestamp;
@@ -23,6 +23,7 @@ impl Incident {
             strategy,
             hold: None,
             attributed: None,
+            was_blind: false,
             approved: None,
             rejected: None,
             plan: None,
@@ -51,6 +52,14 @@ impl Incident {
             || self.from.as_ref().is_some_and(|from| from.revision == *release)
             || self.goal.as_ref().is_some_and(|goal| goal.revision == *release)
             || plan.is_some_and(|plan| plan.from == *release || (plan.to == *release && plan.purpose != Purpose::Whole))
+    }
+
+    /// Whether a critical fault was detected that nothing speaks against being that of the release in question.
+    pub(super) fn is_its_own_fault(&self) -> bool {
+        let is_critical = matches!(&self.cause, Cause::Trigger { severity: Severity::Critical, aside: None, .. });
+        let began = self.times.onset.zip(self.from.as_ref()).is_some_and(|(onset, from)| onset >= from.since);
+        let is_doubted = self.attributed.is_some() || self.hold.as_ref().is_some_and(Hold::doubts_the_cause);
+        is_critical && began && self.times.detected.is_some() && !is_doubted
     }
 
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
@@ -111,6 +120,7 @@ impl Incident {
                 self.from.clone_from(from);
                 self.goal.clone_from(goal);
                 self.attributed = None;
+                self.was_blind |= matches!(cause, Cause::Blind { .. });
                 self.detected(cause, *onset, at);
             }
             Event::Held { hold, goal, .. } | Event::Refused { hold, goal, .. } => {
