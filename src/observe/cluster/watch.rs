@@ -49,12 +49,12 @@ enum End {
     Broken(Fault),
 }
 
-/// How far a watch has come.
+/// How far watches have come.
 #[derive(Default)]
 struct Reached {
     version: String,
-    /// Whether bookmarks come. No API server has to send any, and of a kind of which nothing has changed since it was started
-    /// it sends none.
+    /// Whether a bookmark came on the present one. No API server has to send any, and of a kind of which nothing has changed
+    /// since a watch was begun it sends none: where they were taken for granted, such a watch would be begun twice as often.
     has_bookmarks: bool,
 }
 
@@ -189,6 +189,7 @@ where
     let mut heed = kept.heed();
     let mut heeding = *heed.borrow_and_update();
     let (began, turn) = (Instant::now(), seat.turn(heeding > 0));
+    reached.has_bookmarks = false;
     // In whole seconds, and none is no limit.
     let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
     let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
@@ -217,12 +218,7 @@ where
             }
         };
         match next {
-            Err(_) if is_dead_before => {
-                // Where the next one is silent as well, it is the server that sends none any more.
-                reached.has_bookmarks = false;
-                return End::InTime;
-            }
-            Err(_) if is_cut_short => return End::InTime,
+            Err(_) if is_dead_before || is_cut_short => return End::InTime,
             Err(_) => return End::Broken(fault("the watch was silent beyond its end")),
             Ok(None) => return End::InTime,
             Ok(Some(Err(error))) => return broken(error),
