@@ -138,9 +138,9 @@ impl Controller {
             Verdict::Ok => Wait::Over,
             Verdict::Breach => match self.why_the_goal_is_bad(now) {
                 Some(why) => Wait::Vain(format!("{release} does not come up healthy either: {why}")),
-                None => Wait::For(String::new()),
+                None => Wait::For(self.health.what_keeps(instances, release, since)),
             },
-            Verdict::Unknown(_) => Wait::For(String::new()),
+            Verdict::Unknown(_) => Wait::For(self.health.what_keeps(instances, release, since)),
         }
     }
 

@@ -71,6 +71,25 @@ impl Health {
         }
     }
 
+    /// What a gate that is not passed waits for, in words; empty where nothing is known of it.
+    #[must_use]
+    pub fn what_keeps(&self, instances: &[InstanceId], release: &RevisionId, since: Timestamp) -> String {
+        let is_asked = |instance: Option<&InstanceId>| {
+            instances.is_empty() || instance.is_some_and(|instance| instances.contains(instance))
+        };
+        let asked = self.probed.iter().filter(|(_, probed)| is_asked(probed.instance.as_ref()));
+        let lacks = asked.filter_map(|(id, probed)| {
+            let other = probed.told.as_ref().filter(|told| told.at > since && told.revision != *release);
+            match (other, newest_since(probed, since).map(|look| &look.outcome)) {
+                (Some(other), _) => Some(format!("{id} answers as {}, {release} is expected", other.revision)),
+                (None, Some(Outcome::Bad(what) | Outcome::Unseen(what))) => Some(format!("{id}: {what}")),
+                (None, None) => Some(format!("{id} has not answered yet")),
+                (None, Some(Outcome::Good)) => None,
+            }
+        });
+        lacks.take(1).collect()
+    }
+
     /// An instance among these that is configured to run `release` while all that is scraped of it is from the process before:
     /// its restart had no effect. Where the pages name no instance, they are one.
     pub(super) fn not_replaced(
@@ -241,10 +260,10 @@ impl Health {
     }
 
     fn who_serves(&self, release: &RevisionId, told: usize) -> String {
-        if told > 0 {
-            format!("{told} endpoints answer as {release}")
-        } else {
-            format!("all instances are at {release}")
+        match told {
+            0 => format!("all instances are at {release}"),
+            1 => format!("1 endpoint answers as {release}"),
+            _ => format!("{told} endpoints answer as {release}"),
         }
     }
 }

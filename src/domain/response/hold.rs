@@ -396,7 +396,8 @@ impl fmt::Display for Hold {
                 write!(f, "rollbacks within a day: {started}, as many as are allowed; no more until {until}")
             }
             Hold::FleetBudget { started, allowed } => {
-                write!(f, "{started} rollbacks started within the hour over all workloads, {allowed} allowed")
+                let s = if *started == 1 { "" } else { "s" };
+                write!(f, "{started} rollback{s} started within the hour over all workloads, {allowed} allowed")
             }
             Hold::InFlight { workload } => {
                 write!(f, "{workload} of the same namespace is being rolled back")

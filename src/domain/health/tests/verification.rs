@@ -53,7 +53,7 @@ fn all_is_well_once_the_release_was_seen_well() {
     let expected = [
         ("error_rate", "0.25 % in 400 samples; at most 1 % asked"),
         ("health", "1 of 1 endpoints healthy"),
-        ("release", "1 endpoints answer as v1"),
+        ("release", "1 endpoint answers as v1"),
     ];
     let expected: Vec<_> =
         expected.iter().map(|(name, detail)| ((*name).to_owned(), Verdict::Ok, (*detail).to_owned())).collect();
@@ -180,6 +180,21 @@ fn a_gate_asks_for_good_answers_in_a_row() {
     assert_eq!(gate(&scene, &["one"], 3, 30, 40), few(2));
     assert_eq!(gate(&scene, &["one"], 3, 40, 41), no_reading());
     assert!(matches!(gate(&scene, &["one"], 3, 0, 51), Verdict::Unknown(UnknownReason::Stale { .. })));
+}
+
+#[test]
+fn what_a_gate_waits_for_is_told() {
+    let mut scene = Scene::new(policy());
+    let one = [InstanceId::from("one")];
+    let mut keeps = |healthy, revision| {
+        answer(&mut scene, 5, "a:1", "one", healthy, revision);
+        scene.health.what_keeps(&one, &RevisionId::from("v1"), at(0))
+    };
+    assert_eq!(keeps(true, Some("v9")), "a:1 answers as v9, v1 is expected");
+    assert_eq!(keeps(false, Some("v1")), "a:1: status 503");
+    assert_eq!(keeps(true, Some("v1")), "");
+    assert_eq!(scene.health.what_keeps(&one, &RevisionId::from("v1"), at(9)), "a:1 has not answered yet");
+    assert_eq!(scene.health.what_keeps(&["two".into()], &RevisionId::from("v1"), at(9)), "");
 }
 
 #[test]
