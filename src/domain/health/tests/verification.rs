@@ -186,13 +186,13 @@ fn a_gate_asks_for_good_answers_in_a_row() {
 fn what_a_gate_waits_for_is_told() {
     let mut scene = Scene::new(policy());
     let one = [InstanceId::from("one")];
-    let mut keeps = |healthy, revision| {
-        answer(&mut scene, 5, "a:1", "one", healthy, revision);
+    let mut keeps = |seconds, healthy, revision| {
+        answer(&mut scene, seconds, "a:1", "one", healthy, revision);
         scene.health.what_keeps(&one, &RevisionId::from("v1"), at(0))
     };
-    assert_eq!(keeps(true, Some("v9")), "a:1 answers as v9, v1 is expected");
-    assert_eq!(keeps(false, Some("v1")), "a:1: status 503");
-    assert_eq!(keeps(true, Some("v1")), "");
+    assert_eq!(keeps(5, true, Some("v9")), "a:1 answers as v9, v1 is expected");
+    assert_eq!(keeps(6, false, Some("v1")), "a:1: status 503");
+    assert_eq!(keeps(7, true, Some("v1")), "");
     assert_eq!(scene.health.what_keeps(&one, &RevisionId::from("v1"), at(9)), "a:1 has not answered yet");
     assert_eq!(scene.health.what_keeps(&["two".into()], &RevisionId::from("v1"), at(9)), "");
 }
