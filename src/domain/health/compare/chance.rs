@@ -5,16 +5,22 @@ pub(in crate::domain::health) struct Chance(u64);
 
 impl Chance {
     pub(in crate::domain::health) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def0))
+        // Seeds that lie one step of the generator apart would give the same numbers, but for the first.
+        let mut seeded = Self(seed);
+        Self(seeded.draw())
     }
 
-    /// Uniform in [0, 1).
-    pub(in crate::domain::health) fn uniform(&mut self) -> f64 {
+    fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Uniform in [0, 1).
+    pub(in crate::domain::health) fn uniform(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// How many of `all` tosses come out with a chance of `share`; the gaps between rare ones are drawn at once.

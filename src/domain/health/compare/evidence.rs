@@ -281,7 +281,7 @@ mod tests {
             ("all fail, late", 250, (1.0, 0.001), 720, 4),
             ("2 % instead of 0.5 %", 250, (0.02, 0.005), 0, 9),
             ("2 % instead of 1 %", 250, (0.02, 0.01), 0, 45),
-            ("40 % at a fiftieth of the traffic", 5, (0.4, 0.001), 0, 4),
+            ("40 % at a fiftieth of the traffic", 5, (0.4, 0.001), 0, 6),
         ];
         for (name, all, (new, old), onset, most) in cases {
             let share = |step: u32| if step < onset { (old, old) } else { (new, old) };

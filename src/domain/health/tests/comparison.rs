@@ -179,14 +179,11 @@ fn six(seed: u64, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> (Option<
 
 #[test]
 fn a_hard_fault_of_the_first_pod_is_found_in_two_looks() {
-    for seed in 0..3 {
-        let (errors, _) = six(seed, 120, |release, _, _| match release {
-            "new" => Like { errors: 0.4, ..Like::WELL },
-            _ => Like::WELL,
-        });
-        // The first pod is ready 10 s after the rollout began.
-        assert!(errors.is_some_and(|errors| errors <= 22), "seed {seed}: {errors:?}");
-    }
+    let fired = (0..9).map(|seed| six(seed, 120, new_is(Like { errors: 0.4, ..Like::WELL })).0);
+    let mut fired: Vec<i64> = fired.map(|errors| errors.unwrap_or(i64::MAX)).collect();
+    fired.sort_unstable();
+    // The first pod is ready 10 s after the rollout began, and has 40 requests a look: by chance it takes a third.
+    assert!(fired[4] <= 22 && fired[8] <= 27, "{fired:?}");
 }
 
 /// The release before is as cold as this one, and well.
