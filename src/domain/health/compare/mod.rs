@@ -417,8 +417,10 @@ impl Comparer {
         compared.evidence = of_log(self.than_before());
         let mut judgement = judge::judge(&grown, look.signal, condition, true);
         if matches!(judgement, Judgement::Bad | Judgement::Unproven) {
-            // A window that proves something is one of many that were looked at.
-            let is_proven = self.than_before() >= self.needed();
+            // A window that proves something is one of many that were looked at. What was proven of an earlier one says nothing
+            // of a request that fails by itself later.
+            let is_few = Tally::of(&grown.basis, condition).is_some_and(|tally| tally.part < FEW);
+            let is_proven = self.than_before() >= self.needed() && !is_few;
             let by_tail = tail_beyond(&grown.basis, condition);
             judgement = if by_tail.is_some_and(|tail| tail.part <= tail.bound * tail.all) {
                 Judgement::Good

@@ -304,6 +304,23 @@ fn once_the_old_release_is_gone_its_past_is_the_measure_and_a_fault_must_hold() 
     }
 }
 
+/// Little traffic, of which a third fails for 120 s every 520 s, and a single request now and then between.
+#[test]
+fn a_request_that_fails_by_itself_keeps_no_earlier_burst_alive() {
+    let late = ROLLOUT + 800;
+    let (errors, _) = six(3, 2_000, |_, pod, now| {
+        let since = (now - late) % 520;
+        let few = Like { rate: 0.4, errors: 0.0, ..Like::WELL };
+        match since {
+            _ if now < late => few,
+            0..120 if pod % 3 == 0 => Like { errors: 1.0, ..few },
+            190 | 310 if pod == 6 => Like { rate: 0.2, errors: 1.0, ..few },
+            _ => few,
+        }
+    });
+    assert_eq!(errors, None);
+}
+
 /// What the absolute trigger of errors above 10 % saw around it when it fired.
 fn around(seed: u64, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Option<Around> {
     let mut seen = None;
