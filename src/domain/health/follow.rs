@@ -18,8 +18,7 @@ use crate::domain::time::{Span, Timestamp};
 /// What a process does in its first so long is put down to its start: caches are cold, connections are built up.
 pub(super) const YOUNG: Span = Span::from_secs(90);
 
-/// A fault that is over is taken to leave this part of what its bound allows; one that goes on is at least the inverse
-/// beyond it.
+/// A fault that is over is taken to leave this part of what its bound allows.
 const WELL: f64 = 0.6;
 
 /// Logarithm of the likelihood ratio at which the newest requests have told one from the other: twenty to one. To be wrong
@@ -80,20 +79,17 @@ impl Latest {
     /// sequential probability ratio test (Wald 1945) back in time, from the newest look on: of few requests one that failed
     /// says little either way, and those before are asked as well.
     pub(super) fn is_over(&self, candidate: &Candidate, condition: Condition, window: Tally) -> bool {
-        let well = window.bound * WELL;
-        let ill = (window.part / window.all).max(window.bound / WELL).min(HIGHEST);
+        let (well, ill) = (window.bound * WELL, (window.part / window.all).min(HIGHEST));
         if !(well > 0.0 && well < ill) {
             return false;
         }
-        let (mut told, mut part, mut all) = (0.0, 0.0, 0.0);
+        let mut told = 0.0;
         for (_, sum) in self.looks.iter().rev() {
             let Some(newest) = Tally::of(&sum.basis(candidate), condition) else { continue };
             let good = newest.all - newest.part;
             told += newest.part * (ill / well).ln() + good * ((1.0 - ill) / (1.0 - well)).ln();
-            (part, all) = (part + newest.part, all + newest.all);
             if told.abs() >= TOLD {
-                // What is hardly beyond the bound is nearer to well than to ill, and goes on all the same.
-                return told < 0.0 && part <= window.bound * all;
+                return told < 0.0;
             }
         }
         false
@@ -256,12 +252,18 @@ mod tests {
     #[test]
     fn a_fault_is_over_where_the_newest_requests_are_not_like_it() {
         type Case = (&'static str, &'static [(f64, f64)], (f64, f64), bool);
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             ("nothing is known", &[], (30.0, 300.0), false),
             ("it goes on", &[(10.0, 100.0), (9.0, 100.0)], (30.0, 300.0), false),
             ("none fails any more", &[(10.0, 100.0), (0.0, 100.0)], (30.0, 300.0), true),
             ("one of many fails, as ever", &[(20.0, 100.0), (1.0, 100.0)], (60.0, 300.0), true),
             ("one of a few fails, of many before it none", &[(0.0, 200.0), (1.0, 20.0)], (30.0, 300.0), true),
+            (
+                "more fail than the bound allows, and far fewer than did",
+                &[(60.0, 100.0), (4.0, 300.0)],
+                (64.0, 300.0),
+                true,
+            ),
             ("a few are well by chance", &[(10.0, 100.0), (0.0, 10.0)], (30.0, 300.0), false),
             ("looks without requests say nothing", &[(10.0, 100.0), (0.0, 0.0), (0.0, 0.0)], (30.0, 300.0), false),
             ("all fail, but for one", &[(50.0, 50.0), (49.0, 50.0)], (299.0, 300.0), false),

@@ -117,6 +117,8 @@ pub(super) struct Comparer {
     early_open: Open,
     /// When the evidence began to rise.
     risen: Option<Timestamp>,
+    /// Since when the newest requests have said that the fault is over.
+    over: Option<Timestamp>,
     /// The highest that the new release itself was like, while it was not worse.
     settled: Option<f64>,
     /// Requests of the new release against what would be worse than the past.
@@ -139,6 +141,7 @@ impl Comparer {
             early: Process::new(),
             early_open: Open::default(),
             risen: None,
+            over: None,
             settled: None,
             against_past: Process::new(),
             life: Life::new(),
@@ -303,15 +306,17 @@ impl Comparer {
         self.against_past.log_evidence() + AGAINST_PAST.ln()
     }
 
-    fn beside(&self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
+    fn beside(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
         let pooled = look.followed.past.pooled(look.baseline);
         let pair = pair(look, &pooled);
-        let (grown, needed) = (self.grown(), self.needed());
         let bound = pair.map(|(_, old)| self.comparison.bound(old));
+        let is_over = self.is_over(look, bound);
+        self.withdraw_what_is_over(look, is_over);
+        let (grown, needed) = (self.grown(), self.needed());
         let is_worse = pair.zip(bound).is_some_and(|((new, _), bound)| new > bound);
         let is_early = self.is_early_fault(look);
         let early = if is_early { self.young() } else { f64::NEG_INFINITY };
-        let goes_on = self.has_risen_for_long(look) && !self.is_over(look, bound);
+        let goes_on = self.has_risen_for_long(look) && !is_over;
         let compared = Compared {
             baseline: look.baseline.clone(),
             beside: true,
@@ -341,6 +346,17 @@ impl Comparer {
         let needed = (look.interval.as_secs_f64() * intervals).min(most.as_secs_f64());
         let last = self.open.since.unwrap_or(look.now);
         self.risen.is_some_and(|risen| last.since(risen).as_secs_f64() >= needed)
+    }
+
+    /// Evidence that was enough says nothing of what comes once the fault is over, and a bad minute by chance would bring it
+    /// back. The newest requests may be those of a few targets that are well: a whole interval of them must say so.
+    fn withdraw_what_is_over(&mut self, look: &Look<'_>, is_over: bool) {
+        self.over = if is_over { self.over.or(Some(look.now)) } else { None };
+        let is_sure = self.over.is_some_and(|since| look.now.since(since) >= look.interval);
+        if is_sure && self.grown() >= self.needed() {
+            self.yardsticks.iter_mut().for_each(Yardstick::withdraw);
+            self.risen = None;
+        }
     }
 
     /// Whether the newest requests say that what was worse than `bound` is over, though the window still has it.

@@ -72,6 +72,11 @@ impl Yardstick {
         self.learn(past, margin);
     }
 
+    pub(super) fn withdraw(&mut self) {
+        self.beside.withdraw();
+        self.beyond.withdraw();
+    }
+
     /// So many requests say as much as one would where targets differ by nothing but chance: the variance of the logarithm of
     /// the ratio that targets make by themselves, in parts of that which chance makes of the errors of a minute, and one. By
     /// what was known before the step, so that the bet stays one.
