@@ -183,6 +183,7 @@ impl Actuator for Hands {
                 cluster::scale(way, object, expect, number, limit).await
             }
             StepKind::DeleteStuck { object, release } => cluster::delete_stuck(way, object, release, limit).await,
+            StepKind::DeleteCanary { object, expect } => cluster::delete_canary(way, object, expect, limit).await,
             StepKind::PauseOwner { owner, is_paused, limit: _ } => {
                 let wish = cluster::Wish::Paused { anew: !*is_paused };
                 cluster::settle_owner(way, workload, owner, wish, limit).await
@@ -251,6 +252,7 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitRollout { .. }

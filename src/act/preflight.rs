@@ -64,6 +64,7 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitCapacity { .. }

@@ -101,6 +101,13 @@ pub const fn to_scale(kind: ObjectKind) -> [Right; 4] {
     [get, patch, get_revision, Right::scale(kind)]
 }
 
+/// What it takes to delete a Deployment that tried a release: it is read and compared before.
+#[must_use]
+pub const fn to_delete() -> [Right; 3] {
+    let [get, _, get_revision] = to_restore(ObjectKind::Deployment);
+    [get, get_revision, Right::new("apps", "deployments", "delete")]
+}
+
 /// What it takes to find the workload that owns the daemon's own pod.
 #[must_use]
 pub const fn to_find_owner() -> [Right; 2] {
@@ -233,6 +240,9 @@ pub fn needed(cluster: &Kubernetes, strategy: Strategy) -> Vec<Right> {
             needed.insert(Right::scale(*kind));
         }
     }
+    if let KubernetesSubject::Canary { retire: true, .. } = &cluster.subject {
+        needed.extend(to_delete());
+    }
     if let KubernetesSubject::BlueGreen { .. } = &cluster.subject {
         needed.extend(["list", "watch"].map(|verb| Right::new("", "services", verb)));
         needed.extend(to_switch());
@@ -253,6 +263,8 @@ pub fn names<'a>(right: &Right, subject: &'a KubernetesSubject, settings: &'a [S
         ("configmaps", _) => named(SettingKind::ConfigMap),
         ("secrets", _) => named(SettingKind::Secret),
         ("services", KubernetesSubject::BlueGreen { service, .. }) => vec![Some(service)],
+        // The other one is never deleted.
+        ("deployments", KubernetesSubject::Canary { canary, .. }) if right.verb == "delete" => vec![Some(canary)],
         ("deployments" | "statefulsets" | "daemonsets", subject) => subject.names(),
         _ => vec![None],
     }
@@ -370,8 +382,11 @@ mod tests {
             of(subject, strategy).into_iter().filter(|right| !rolling.contains(right)).collect()
         };
         assert_eq!(more(Strategy::Direct, object(ObjectKind::Deployment)), ["patch deployments/scale"]);
-        let canary = KubernetesSubject::Canary { stable: "a".to_owned(), canary: "b".to_owned() };
-        assert_eq!(more(Strategy::Canary, canary), ["patch deployments/scale"]);
+        let canary = |retire| KubernetesSubject::Canary { stable: "a".to_owned(), canary: "b".to_owned(), retire };
+        assert_eq!(more(Strategy::Canary, canary(false)), ["patch deployments/scale"]);
+        assert_eq!(more(Strategy::Canary, canary(true)), ["delete deployments", "patch deployments/scale"]);
+        let delete = Right::new("apps", "deployments", "delete");
+        assert_eq!(names(&delete, &canary(true), &[]), [Some("b")]);
         assert!(of(object(ObjectKind::StatefulSet), Strategy::Rolling).contains(&"get controllerrevisions".to_owned()));
         assert!(!of(object(ObjectKind::DaemonSet), Strategy::Direct).iter().any(|right| right.contains("scale")));
     }

@@ -104,6 +104,8 @@ pub struct Sources {
     pub pod_scrape: Option<PodEndpoint>,
     /// In a cluster: the health endpoint of every pod.
     pub pod_health: Option<PodHealth>,
+    /// In a cluster: why nobody can say which objects are meant. Nothing else is looked at then.
+    pub unseen: Option<String>,
 }
 
 /// An expression that a Prometheus server evaluates.

@@ -4,12 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::model::{Config, Workload};
+use super::model::{Config, Sources, Workload};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, WorkloadPolicy};
 
-/// The objects of each section that does not name its own, where they are known.
-pub type Selected = BTreeMap<WorkloadId, BTreeSet<Object>>;
+/// What was found of each section that does not name its own objects; nothing of one that was not looked at yet.
+pub type Selected = BTreeMap<WorkloadId, Found>;
+
+/// What a look at the cluster found of a section.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Its objects, as they were last seen; none where they never were.
+    pub objects: Option<BTreeSet<Object>>,
+    /// Why they can't be seen now: what joins is not noticed.
+    pub unseen: Option<String>,
+}
 
 /// An object of a cluster.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,7 +53,8 @@ impl Config {
     }
 
     /// The same with a workload for each object in place of such a section, and what was left out: an object that a
-    /// section names by its name, or that another selector took, and what is beyond [`MOST`].
+    /// section names by its name, or that another selector took, and what is beyond [`MOST`]. A section that can't be looked
+    /// at stays, as a workload that can't be seen: people are told as they are of any.
     #[must_use]
     pub fn with_selected(&self, selected: &Selected) -> (Self, Vec<String>) {
         let named = self.workloads.values().flat_map(objects);
@@ -56,7 +66,12 @@ impl Config {
                 workloads.insert(id.clone(), workload.clone());
                 continue;
             };
-            for Object { namespace, kind, name } in selected.get(id).into_iter().flatten() {
+            let Some(found) = selected.get(id) else { continue };
+            if let Some(why) = &found.unseen {
+                let sources = Sources { unseen: Some(why.clone()), ..Sources::default() };
+                workloads.insert(id.clone(), Workload { policy: Arc::clone(&workload.policy), sources });
+            }
+            for Object { namespace, kind, name } in found.objects.iter().flatten() {
                 let (own, is_free) = match sought {
                     Sought::Labelled(_) => {
                         let own = own_id(id, *kind, name);
@@ -84,7 +99,8 @@ impl Config {
     /// looked.
     #[must_use]
     pub fn may_select(&self, selected: &Selected, workload: &WorkloadId) -> bool {
-        let mut unseen = self.sought().filter(|(id, ..)| !selected.contains_key(*id));
+        let is_seen = |id: &WorkloadId| selected.get(id).is_some_and(|found| found.objects.is_some());
+        let mut unseen = self.sought().filter(|(id, ..)| !is_seen(id));
         unseen.any(|(id, _, sought)| match sought {
             Sought::Labelled(_) => workload.as_str().strip_prefix(id.as_str()).is_some_and(|own| own.starts_with('.')),
             Sought::OwnerOfPod => workload == id,
@@ -101,7 +117,7 @@ fn objects(workload: &Workload) -> Vec<Spot> {
     match &place.subject {
         KubernetesSubject::Object { kind, name } => vec![object(*kind, name)],
         KubernetesSubject::BlueGreen { blue: one, green: other, .. }
-        | KubernetesSubject::Canary { stable: one, canary: other } => {
+        | KubernetesSubject::Canary { stable: one, canary: other, .. } => {
             vec![object(ObjectKind::Deployment, one), object(ObjectKind::Deployment, other)]
         }
         KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => Vec::new(),
@@ -145,8 +161,8 @@ mod tests {
             kind: *kind,
             name: (*name).to_owned(),
         };
-        let objects = objects.iter().map(object);
-        [(WorkloadId::new(section), objects.collect())].into()
+        let objects = Some(objects.iter().map(object).collect());
+        [(WorkloadId::new(section), Found { objects, unseen: None })].into()
     }
 
     fn ids(config: &Config) -> Vec<&str> {
@@ -191,6 +207,23 @@ mod tests {
         assert_eq!((place.namespace.as_deref(), &place.subject), (Some("prod"), &subject));
         let (_, left_out) = config.with_selected(&selected("me", &[(ObjectKind::Deployment, "cart")]));
         assert_eq!(left_out, ["me"], "named by another section");
+    }
+
+    #[test]
+    fn a_section_that_cant_be_looked_at_is_a_workload_that_cant_be_seen() {
+        let config = config(TEXT);
+        let why = Some("deployments: forbidden".to_owned());
+        let never: Selected = [(WorkloadId::new("web"), Found { objects: None, unseen: why.clone() })].into();
+        let (blind, _) = config.with_selected(&never);
+        assert_eq!(ids(&blind), ["shop", "web"]);
+        let section = &blind.workloads[&WorkloadId::new("web")];
+        assert_eq!(section.sources, Sources { unseen: why.clone(), ..Sources::default() });
+        assert_eq!(section.policy.mode, crate::domain::policy::Mode::Observe);
+        assert!(config.may_select(&never, &WorkloadId::new("web.cart")), "it is not gone");
+        let mut before = selected("web", &[(ObjectKind::Deployment, "cart")]);
+        before.get_mut(&WorkloadId::new("web")).unwrap().unseen = why;
+        assert_eq!(ids(&config.with_selected(&before).0), ["shop", "web", "web.cart"], "what was seen stays");
+        assert!(!config.may_select(&before, &WorkloadId::new("web.late")));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::promql;
 use super::releases::{self, Releases};
 use super::scrape::{Reader, Scrape};
 use super::shared::{Site, deadline};
+use super::unseen::Unseen;
 use crate::config::model::{self, Endpoint, FileTargets, HealthEndpoint};
 use crate::domain::id::{InstanceId, SignalName, TargetId};
 use crate::domain::policy::{Habitat, ReleaseDir};
@@ -52,6 +53,7 @@ pub(super) enum Spec {
     Releases { habitat: Habitat, interval: Span },
     Hosts { place: ReleaseDir, interval: Span },
     Cluster(Box<Subject>),
+    Unseen { why: String, interval: Span },
 }
 
 /// The running duties of one workload, or of one file of targets. They end with it.
@@ -182,6 +184,10 @@ fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
             }
         }
         Spec::Cluster(subject) => follow(site, stop, *subject),
+        Spec::Unseen { why, interval } => {
+            let duty = Unseen::new(&site.workload, why, Arc::clone(shared));
+            spawn(site, stop, "selection".to_owned(), Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod scrape;
 mod shared;
 mod stats;
 mod systemd;
+mod unseen;
 
 pub use cluster::{Crowd, Selections};
 pub use observers::Observers;

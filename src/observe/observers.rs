@@ -158,10 +158,13 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
 
 /// What is followed in a cluster, where this daemon can.
 fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(Key, Spec)> {
+    if let Some(why) = &sources.unseen {
+        return Some((Key::Cluster, Spec::Unseen { why: why.clone(), interval }));
+    }
     let namespace = cluster.namespace.as_ref()?;
     let (kind, name, beside) = match &cluster.subject {
         KubernetesSubject::Object { kind, name } => (*kind, name, Beside::Nothing),
-        KubernetesSubject::Canary { stable, canary } => {
+        KubernetesSubject::Canary { stable, canary, .. } => {
             (ObjectKind::Deployment, stable, Beside::Canary(canary.clone()))
         }
         KubernetesSubject::BlueGreen { service, selector_key, blue, green, .. } => {

@@ -306,7 +306,7 @@ impl<'r> Known<'r> {
             KubernetesSubject::BlueGreen { blue, green, .. } => {
                 self.deployments.extend([blue.as_str(), green.as_str()])
             }
-            KubernetesSubject::Canary { stable, canary } => {
+            KubernetesSubject::Canary { stable, canary, .. } => {
                 self.deployments.extend([stable.as_str(), canary.as_str()]);
             }
             KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => {}

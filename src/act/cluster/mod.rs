@@ -5,6 +5,7 @@
 //! the status only says why.
 
 mod answers;
+mod delete;
 mod fields;
 mod object;
 mod owner;
@@ -120,6 +121,17 @@ pub(super) async fn keep(
         setting::keep(&client, store, workload, wanted).await
     };
     timeout(KEEP_LIMIT, work).await.unwrap_or_else(|_| Err("the API server did not answer in time".to_owned()))
+}
+
+/// Deletes `object`, if it has the template of `expect` and no pods to run.
+pub(super) async fn delete_canary(
+    way: Way<'_>,
+    object: &ClusterObject,
+    expect: &RevisionId,
+    limit: Duration,
+) -> Outcome {
+    let work = |client: Client| async move { delete::carry_out(&Place::new(client, object), expect).await };
+    on(way, object, limit, work).await
 }
 
 /// Deletes the pods of a release that keep its controller waiting.

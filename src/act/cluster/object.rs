@@ -1,7 +1,7 @@
 //! One workload as the API server has it: read whole as JSON, so that fields which this program does not know of are
 //! neither lost nor taken for a difference.
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -56,6 +56,7 @@ pub(super) struct Place<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Read {
     pub(super) generation: i64,
+    pub(super) version: Option<String>,
     /// The content of its template.
     pub(super) template: Value,
     pub(super) replicas: Option<u64>,
@@ -86,23 +87,33 @@ impl<'a> Place<'a> {
 
     /// Reads the workload.
     pub(super) async fn read(&self) -> Result<Read, Outcome> {
-        let found = self.workloads.get_opt(&self.object.name).await;
-        let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.object, describe(&error))))?;
+        let found = self.get().await?;
         let gone = || Outcome::Conflict(format!("there is no {} any more", self.object));
         let found = found.ok_or_else(gone)?;
         if found.metadata.uid.as_deref() != Some(&self.object.uid) {
             return Err(Outcome::Conflict(format!("{} is another one under the same name", self.object)));
         }
-        let at = |path: &str| found.data.pointer(path);
-        Ok(Read {
-            generation: found.metadata.generation.unwrap_or(0),
-            template: at("/spec/template").cloned().map(template::content).unwrap_or_default(),
-            replicas: at("/spec/replicas").and_then(Value::as_u64),
-            strategy: at("/spec/strategy").cloned(),
-            is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
-            on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),
-            last_applied: found.annotations().get(LAST_APPLIED).cloned(),
-        })
+        Ok(as_read(&found))
+    }
+
+    /// The same, where it is not gone, nor about to.
+    pub(super) async fn find(&self) -> Result<Option<Read>, Outcome> {
+        let is_it = |found: &DynamicObject| {
+            found.metadata.uid.as_deref() == Some(&self.object.uid) && found.metadata.deletion_timestamp.is_none()
+        };
+        Ok(self.get().await?.filter(is_it).map(|found| as_read(&found)))
+    }
+
+    async fn get(&self) -> Result<Option<DynamicObject>, Outcome> {
+        let found = self.workloads.get_opt(&self.object.name).await;
+        found.map_err(|error| Outcome::Transient(format!("{}: {}", self.object, describe(&error))))
+    }
+
+    /// Deletes the workload with all that it keeps: only this object, only as it was read.
+    pub(super) async fn delete(&self, read: &Read) -> Result<(), kube::Error> {
+        let as_read = Preconditions { uid: Some(self.object.uid.clone()), resource_version: read.version.clone() };
+        let params = DeleteParams { preconditions: Some(as_read), ..DeleteParams::background() };
+        self.workloads.delete(&self.object.name, &params).await.map(|_| ())
     }
 
     /// What the API server tells the keeper of a release by: of a Deployment's pods it is the owner.
@@ -158,6 +169,20 @@ impl<'a> Place<'a> {
             ..PatchParams::default()
         };
         self.workloads.patch(&self.object.name, &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+    }
+}
+
+fn as_read(found: &DynamicObject) -> Read {
+    let at = |path: &str| found.data.pointer(path);
+    Read {
+        generation: found.metadata.generation.unwrap_or(0),
+        version: found.resource_version(),
+        template: at("/spec/template").cloned().map(template::content).unwrap_or_default(),
+        replicas: at("/spec/replicas").and_then(Value::as_u64),
+        strategy: at("/spec/strategy").cloned(),
+        is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
+        on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),
+        last_applied: found.annotations().get(LAST_APPLIED).cloned(),
     }
 }
 

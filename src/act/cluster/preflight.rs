@@ -229,6 +229,8 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
         StepKind::SwitchService { object, switch, .. } => {
             (object, Rehearsal::Switch(switch.clone()), rights::to_switch().into())
         }
+        // The API server would look at it as it is now, with pods to run.
+        StepKind::DeleteCanary { object, .. } => (object, Rehearsal::None, rights::to_delete().into()),
         StepKind::ProveTraffic { object, .. } => (object, Rehearsal::None, rights::to_prove_traffic().into()),
         StepKind::PutBackOwner { .. }
         | StepKind::SwitchLink { .. }

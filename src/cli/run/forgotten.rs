@@ -81,6 +81,6 @@ mod tests {
         }
         let due = store.due(&"oncall".into(), Timestamp::from_millis(3_000), 9).await.unwrap();
         let told: Vec<String> = due.into_iter().map(|delivery| delivery.alert.unwrap().reason).collect();
-        assert_eq!(told, ["the workload is no longer in the policy"]);
+        assert_eq!(told, ["nothing is watched under this name any more"]);
     }
 }

@@ -164,8 +164,12 @@ async fn look(selections: &mut Selections, written: &Config) -> (Selected, Confi
     selections.apply(written);
     selections.all_seen(FIRST_LOOK).await;
     let selected = selections.selected();
-    for (section, ..) in written.sought().filter(|(section, ..)| !selected.contains_key(*section)) {
-        tracing::error!(%section, "its workloads are not known yet: the cluster does not say which they are");
+    for (section, ..) in written.sought() {
+        let found = selected.get(section);
+        if found.is_none_or(|found| found.objects.is_none()) {
+            let why = found.and_then(|found| found.unseen.as_deref()).unwrap_or("no answer yet");
+            tracing::error!(%section, why, "its workloads are not known yet: the cluster does not say which they are");
+        }
     }
     let config = expanded(written, &selected);
     (selected, config)
@@ -173,7 +177,8 @@ async fn look(selections: &mut Selections, written: &Config) -> (Selected, Confi
 
 fn expanded(written: &Config, selected: &Selected) -> Config {
     let (config, left_out) = written.with_selected(selected);
-    for (section, objects) in selected {
+    for (section, found) in selected {
+        let Some(objects) = &found.objects else { continue };
         tracing::info!(%section, objects = objects.len(), "workloads that the cluster names");
     }
     if !left_out.is_empty() {

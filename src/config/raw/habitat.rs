@@ -132,7 +132,7 @@ section! {
         blue: String,
         /// Blue-green: the other Deployment.
         green: String,
-        /// Blue-green: whether the bad colour is scaled to 0 once the good one is seen to be well; false by default.
+        /// Whether what was bad goes for good once the good one is seen to be well: blue-green, its colour is scaled to 0; canary, its Deployment is deleted; false by default.
         retire: bool,
         /// Blue-green: an address that leads to the Service from elsewhere, at which it is asked which release answers; the Service's own by default.
         traffic: Url,

@@ -1,7 +1,7 @@
 //! Where a workload runs in a cluster: one subject, named as Kubernetes names things, that fits the strategy.
 
 use super::habitat::Resolved;
-use super::{Resolver, name};
+use super::{Resolver, name, selector};
 use crate::config::model::{Daemon, PodHealth, PodPort, RevisionFrom};
 use crate::config::raw;
 use crate::config::raw::decode::{At, value};
@@ -165,7 +165,12 @@ impl Written<'_> {
         {
             self.only_with(r, name, field.as_ref(), Strategy::BlueGreen);
         }
-        self.only_with(r, "retire", raw.retire.as_ref(), Strategy::BlueGreen);
+        if let Some(retire) = &raw.retire {
+            let (one, other) = (Strategy::BlueGreen, Strategy::Canary);
+            r.problems
+                .wrong(retire.key, format!("`retire` goes with the strategies {one} and {other}"))
+                .hint(format!("add strategy = \"{one}\" or \"{other}\", or leave it out"));
+        }
         self.only_with(r, "traffic", raw.traffic.as_ref(), Strategy::BlueGreen);
         let objects = [
             (ObjectKind::Deployment, &raw.deployment),
@@ -176,7 +181,14 @@ impl Written<'_> {
             return Some(KubernetesSubject::Object { kind, name: object_name(r, field) });
         }
         match &raw.selector {
-            Some(selector) => Some(KubernetesSubject::Selected { selector: selector.value.clone() }),
+            Some(selector) => {
+                if let Err(why) = selector::check(&selector.value) {
+                    r.problems
+                        .wrong(selector.at, format!("the selector is ill-formed: {why}"))
+                        .hint("as `kubectl -l` takes it: `app=shop,tier in (web, edge),!legacy`");
+                }
+                Some(KubernetesSubject::Selected { selector: selector.value.clone() })
+            }
             None => raw.owner.as_ref().map(|_| KubernetesSubject::OwnerOfPod),
         }
     }
@@ -217,12 +229,12 @@ impl Written<'_> {
             }
             return None;
         };
-        self.only_with(r, "retire", raw.retire.as_ref(), Strategy::BlueGreen);
         self.only_with(r, "traffic", raw.traffic.as_ref(), Strategy::BlueGreen);
         if stable.value == canary.value {
             r.problems.wrong(canary.at, "`canary` is the same Deployment as `deployment`");
         }
-        Some(KubernetesSubject::Canary { stable: object_name(r, stable), canary: object_name(r, canary) })
+        let (stable, canary) = (object_name(r, stable), object_name(r, canary));
+        Some(KubernetesSubject::Canary { stable, canary, retire: value(&raw.retire).unwrap_or(false) })
     }
 
     fn only_with<T>(&self, r: &mut Resolver<'_>, name: &str, field: Option<&At<T>>, strategy: Strategy) {

@@ -12,6 +12,7 @@ mod kubernetes;
 mod name;
 mod notify;
 mod pods;
+mod selector;
 mod signal;
 mod sources;
 mod terms;

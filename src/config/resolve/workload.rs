@@ -171,7 +171,7 @@ fn objects(cluster: &Kubernetes) -> Vec<Spot> {
         }
         KubernetesSubject::OwnerOfPod => vec![Spot::OwnerOfPod],
         KubernetesSubject::BlueGreen { blue, green, .. } => deployments(blue, green),
-        KubernetesSubject::Canary { stable, canary } => deployments(stable, canary),
+        KubernetesSubject::Canary { stable, canary, .. } => deployments(stable, canary),
     }
 }
 

@@ -223,11 +223,15 @@ impl Controller {
         };
         let mut view = self.view().ok()?.clone();
         // What the attempt before scaled down comes back as large as it was.
-        if let (Some(orchestrated), Some(replicas)) = (&mut view.orchestrated, last.and_then(Plan::most_replicas)) {
-            orchestrated.replicas = orchestrated.replicas.max(replicas);
+        if let (Some(orchestrated), Some(last)) = (&mut view.orchestrated, last)
+            && last.scales_down(&orchestrated.object)
+        {
+            orchestrated.replicas = orchestrated.replicas.max(last.most_replicas().unwrap_or(0));
         }
         let well = self.brought_back(&goal.revision, now);
-        let ground = Ground { from, goal, view: &view, well: &well };
+        let is_again = |last: &&Plan| last.from == *from && last.to == goal.revision;
+        let enough = last.filter(is_again).and_then(Plan::capacity);
+        let ground = Ground { from, goal, view: &view, well: &well, enough };
         let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
         if let Some(orchestrated) = &view.orchestrated {
             let ledger = &self.state.ledger;

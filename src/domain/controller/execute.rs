@@ -9,7 +9,7 @@ use crate::domain::incident::narrate;
 use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
-use crate::domain::policy::Severity;
+use crate::domain::policy::{ClusterObject, Severity};
 use crate::domain::response::guard::{self, FleetView};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -110,7 +110,8 @@ impl Controller {
             | StepKind::ProveTraffic { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
-            | StepKind::DeleteStuck { .. } => return false,
+            | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. } => return false,
         };
         let is_late = now > plan.deadline || now.since(since) > current.timeout;
         let outcome = match wait {
@@ -181,6 +182,9 @@ impl Controller {
             return Wait::Vain(format!("{release} does not come up either: {why}"));
         }
         let ready = view.in_service_at(release);
+        // Beside a canary whoever scales what serves, as an autoscaler does, decides how many are enough.
+        let asked_for = view.orchestrated.as_ref().filter(|it| it.canary.is_some() && now.since(since) > STALL_SETTLES);
+        let at_least = asked_for.map_or(at_least, |it| at_least.min(it.replicas.max(1)));
         if u32::try_from(ready.len()).is_ok_and(|ready| ready < at_least) {
             return Wait::For(format!("{} of {at_least} are ready", ready.len()));
         }
@@ -343,8 +347,9 @@ impl Controller {
 
 /// Whether everything is still at the release that a plan leads away from, and as large as it was.
 fn is_untouched(view: &ReleaseView, plan: &Plan) -> bool {
-    let least = plan.most_replicas().unwrap_or(1);
-    view.is_bound_for(&plan.from) && view.orchestrated.as_ref().is_none_or(|there| there.replicas >= least)
+    let least = |object: &ClusterObject| if plan.scales_down(object) { plan.most_replicas().unwrap_or(1) } else { 1 };
+    view.is_bound_for(&plan.from)
+        && view.orchestrated.as_ref().is_none_or(|there| there.replicas >= least(&there.object))
 }
 
 fn with_verdict(checks: &[CheckStatus], pick: impl Fn(&Verdict) -> bool) -> Vec<&str> {

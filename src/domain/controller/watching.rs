@@ -58,6 +58,10 @@ impl Controller {
         // While it can't be seen what serves beside, what was known of it stays: it is not over.
         let asides = std::mem::take(&mut self.assessment.asides);
         self.assessment = self.health.assess(subject, now);
+        if subject.is_none() && self.view().is_err() {
+            // Of what was never found nothing can be seen: that it can't be found is what is wrong.
+            self.assessment.blind = None;
+        }
         if let Some(unread) = self.releases_lost(now) {
             // Whatever serves, it is not known what it is.
             self.assessment.healthy = false;

@@ -256,6 +256,10 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
         Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is begun"),
         Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
         Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
+        // A section whose workloads nobody could name, or any other.
+        Closing::Forgotten if matches!(incident.cause, Cause::Blind { .. }) => {
+            "nothing is watched under this name any more".to_owned()
+        }
         Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
     };
     difference(incident).map_or(why.clone(), |difference| format!("{why}; {difference}"))

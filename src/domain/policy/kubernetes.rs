@@ -79,6 +79,8 @@ pub enum KubernetesSubject {
         stable: String,
         /// The one that tries.
         canary: String,
+        /// Whether it is deleted once the other one is seen to be well without it.
+        retire: bool,
     },
 }
 
@@ -153,7 +155,7 @@ impl KubernetesSubject {
         match self {
             KubernetesSubject::Object { name, .. } => vec![Some(name)],
             KubernetesSubject::BlueGreen { blue, green, .. } => vec![Some(blue), Some(green)],
-            KubernetesSubject::Canary { stable, canary } => vec![Some(stable), Some(canary)],
+            KubernetesSubject::Canary { stable, canary, .. } => vec![Some(stable), Some(canary)],
             KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => vec![None],
         }
     }

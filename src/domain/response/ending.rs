@@ -80,6 +80,7 @@ fn end_of(plan: &Plan, index: usize, step: &Step) -> Option<usize> {
         | StepKind::Command { .. }
         | StepKind::RestoreTemplate { .. }
         | StepKind::DeleteStuck { .. }
+        | StepKind::DeleteCanary { .. }
         | StepKind::PauseOwner { .. }
         | StepKind::PutBackOwner { .. }
         | StepKind::AwaitRollout { .. }
@@ -136,6 +137,11 @@ mod tests {
         let ends: Vec<usize> = (0..=4).map(|begun| must_go_to(&direct, begun)).collect();
         assert_eq!(ends, [0, 3, 3, 3, 3]);
         assert_eq!(must_go_to(&plan(Purpose::First, vec![scale(0, "v3")]), 1), 0, "a canary is to stay down");
+        let canary = ClusterObject { name: "canary".to_owned(), ..object() };
+        let down = StepKind::Scale { object: canary, expect: "v3".into(), replicas: 0, only_from: None };
+        let away = plan(Purpose::First, vec![scale(3, "v1"), down]);
+        assert_eq!([must_go_to(&away, 1), must_go_to(&away, 2)], [0, 0], "what serves keeps what it got");
+        assert_eq!(away.turns_at(), Some(1), "growing takes nothing back");
         assert_eq!(must_go_to(&plan(Purpose::Whole, vec![scale(3, "v2")]), 0), 1);
     }
 

@@ -79,6 +79,7 @@ impl Plan {
             | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitRollout { .. }
@@ -101,7 +102,7 @@ impl Plan {
                 let turns =
                     |kind: &StepKind| matches!(kind, StepKind::RestoreTemplate { .. } | StepKind::SwitchService { .. });
                 // A canary is scaled down.
-                first(&turns).or_else(|| first(&|kind| matches!(kind, StepKind::Scale { .. })))
+                first(&turns).or_else(|| first(&|kind| matches!(kind, StepKind::Scale { replicas: 0, .. })))
             }
         }
     }
@@ -128,6 +129,15 @@ impl Plan {
         self.kinds().into_iter().filter(must_pass).collect()
     }
 
+    /// How many instances of the release that comes back it waits for before anything of the other goes.
+    #[must_use]
+    pub fn capacity(&self) -> Option<u32> {
+        let enough = |step: &Step| {
+            if let StepKind::AwaitCapacity { at_least, .. } = &step.kind { Some(*at_least) } else { None }
+        };
+        self.steps.iter().find_map(enough)
+    }
+
     /// The largest number of pods that it scales to.
     #[must_use]
     pub fn most_replicas(&self) -> Option<u32> {
@@ -139,6 +149,7 @@ impl Plan {
             | StepKind::RestoreTemplate { .. }
             | StepKind::RestoreSetting { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
             | StepKind::AwaitRollout { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
@@ -296,6 +307,14 @@ pub enum StepKind {
         /// The release.
         release: RevisionId,
     },
+    /// Delete a Deployment that tried a release, only while it has the template of that and no pods are asked for. Safe to do
+    /// twice: another one under the same name is not touched.
+    DeleteCanary {
+        /// The Deployment.
+        object: ClusterObject,
+        /// The release whose template it must have.
+        expect: RevisionId,
+    },
     /// Pause the GitOps tool's object that owns the workload, unless somebody else has. Safe to do twice.
     PauseOwner {
         /// The object.
@@ -403,7 +422,8 @@ impl StepKind {
             | StepKind::ProveTraffic { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
-            | StepKind::DeleteStuck { .. } => false,
+            | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. } => false,
         }
     }
 
@@ -446,6 +466,9 @@ impl StepKind {
             }
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")
+            }
+            StepKind::DeleteCanary { object, expect } => {
+                format!("delete {object} while it is at {expect} and has no pods to run")
             }
             StepKind::PauseOwner { owner, limit, is_paused: false } => format!("pause {owner} for {limit} at most"),
             StepKind::PauseOwner { owner, is_paused: true, .. } => format!("make sure that {owner} is still paused"),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::select_all;
@@ -14,15 +14,16 @@ use tokio::sync::watch as changes;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::collection::{Collection, Kept};
+use super::collection::{Collection, Kept, Sight};
 use super::crowd::Crowd;
 use super::watch::{self, Source};
 use crate::cluster::Clients;
 use crate::cluster::facts::Workload;
 use crate::cluster::own::OwnPod;
 use crate::config::model::Config;
-use crate::config::selected::{Object, Selected, Sought};
+use crate::config::selected::{Found, Object, Selected, Sought};
 use crate::domain::id::WorkloadId;
+use crate::domain::observation::{Fault, FaultKind};
 use crate::domain::policy::ObjectKind;
 
 /// Kinds of objects that a selector takes.
@@ -56,16 +57,19 @@ struct Labelled {
 #[derive(Debug)]
 struct Section {
     scope: Scope,
-    found: Found,
+    search: Search,
     changes: Vec<changes::Receiver<u64>>,
 }
 
-/// What was found so far.
+/// How they are found.
 #[derive(Debug)]
-enum Found {
+enum Search {
     Labelled { namespace: String, kinds: [(ObjectKind, Collection<Workload>); 3] },
-    Owner { owner: Arc<OnceLock<Object>>, _search: DropGuard },
+    Owner { owner: Owner, _search: DropGuard },
 }
+
+/// The owner of the own pod, or why it is not found; nothing while nobody has answered.
+type Owner = Arc<Mutex<Option<Result<Object, String>>>>;
 
 /// The way to clusters, and the watches that share it.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +117,8 @@ impl Selections {
     /// Waits until every section was looked at, or for so long.
     pub async fn all_seen(&mut self, limit: Duration) {
         let all = async {
-            while self.sections.values().any(|section| section.objects().is_none()) {
+            let is_seen = |section: &Section| section.found().is_some_and(|found| found.objects.is_some());
+            while !self.sections.values().all(is_seen) {
                 self.any_change().await;
             }
         };
@@ -123,8 +128,8 @@ impl Selections {
 
     /// What is selected now; nothing of a section that was not looked at yet.
     pub fn selected(&mut self) -> Selected {
-        let seen = self.sections.iter().filter_map(|(id, section)| Some((id.clone(), section.objects()?)));
-        self.told = seen.collect();
+        let found = self.sections.iter().filter_map(|(id, section)| Some((id.clone(), section.found()?)));
+        self.told = found.collect();
         self.told.clone()
     }
 
@@ -162,33 +167,49 @@ impl Selections {
 
 impl Section {
     fn watch(way: &Way, scope: Scope) -> Self {
-        let (found, changes) = match &scope {
+        let (search, changes) = match &scope {
             Scope::Labelled(labelled) => labelled.watch(way),
             Scope::OwnerOfPod { context } => search_owner(&way.clients, context.clone()),
         };
-        Self { scope, found, changes }
+        Self { scope, search, changes }
     }
 
-    /// None while one of the kinds, or the owner, was never seen.
-    fn objects(&self) -> Option<BTreeSet<Object>> {
-        let (namespace, kinds) = match &self.found {
-            Found::Labelled { namespace, kinds } => (namespace, kinds),
-            Found::Owner { owner, .. } => return owner.get().map(|owner| BTreeSet::from([owner.clone()])),
+    /// Nothing while nobody has answered.
+    fn found(&self) -> Option<Found> {
+        let found = match &self.search {
+            Search::Labelled { namespace, kinds } => labelled(namespace, kinds),
+            Search::Owner { owner, .. } => match &*owner.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(Ok(owner)) => Found { objects: Some(BTreeSet::from([owner.clone()])), unseen: None },
+                Some(Err(why)) => Found { objects: None, unseen: Some(why.clone()) },
+                None => Found::default(),
+            },
         };
-        let mut all = BTreeSet::new();
-        for (kind, collection) in kinds {
-            if !collection.was_seen() {
-                return None;
-            }
-            let object = |name| Object { namespace: namespace.clone(), kind: *kind, name };
-            all.extend(collection.groups().into_iter().map(object));
-        }
-        Some(all)
+        (found != Found::default()).then_some(found)
     }
 }
 
+/// The objects of all kinds, once each was seen; and the first reason why one is not.
+fn labelled(namespace: &str, kinds: &[(ObjectKind, Collection<Workload>)]) -> Found {
+    let was_seen = kinds.iter().all(|(_, collection)| collection.was_seen());
+    let objects = was_seen.then(|| {
+        let of = |(kind, collection): &(ObjectKind, Collection<Workload>)| {
+            let kind = *kind;
+            let object = move |name| Object { namespace: namespace.to_owned(), kind, name };
+            collection.groups().into_iter().map(object)
+        };
+        kinds.iter().flat_map(of).collect()
+    });
+    // While a server that showed them is away, each of them says so itself.
+    let counts = |fault: &Fault| !was_seen || fault.kind == FaultKind::Local;
+    let unseen = kinds.iter().find_map(|(_, collection)| match collection.sight() {
+        Sight::Lost(fault) if counts(&fault) => Some(fault.detail),
+        Sight::Lost(_) | Sight::Waiting | Sight::Clear => None,
+    });
+    Found { objects, unseen }
+}
+
 impl Labelled {
-    fn watch(&self, way: &Way) -> (Found, Vec<changes::Receiver<u64>>) {
+    fn watch(&self, way: &Way) -> (Search, Vec<changes::Receiver<u64>>) {
         let named = |kind: ObjectKind| format!("{}s with {} in {}", kind.as_str(), self.selector, self.namespace);
         let kinds = KINDS.map(|kind| {
             let (collection, stop) = Collection::new(named(kind));
@@ -196,13 +217,13 @@ impl Labelled {
             (kind, collection)
         });
         let changes = kinds.iter().map(|(_, collection)| collection.changes()).collect();
-        (Found::Labelled { namespace: self.namespace.clone(), kinds }, changes)
+        (Search::Labelled { namespace: self.namespace.clone(), kinds }, changes)
     }
 }
 
 /// Asks who owns the own pod until somebody says.
-fn search_owner(clients: &Arc<Clients>, context: Option<String>) -> (Found, Vec<changes::Receiver<u64>>) {
-    let owner = Arc::new(OnceLock::new());
+fn search_owner(clients: &Arc<Clients>, context: Option<String>) -> (Search, Vec<changes::Receiver<u64>>) {
+    let owner = Owner::default();
     let (tell, told) = changes::channel(0);
     let stop = CancellationToken::new();
     let search = {
@@ -210,16 +231,20 @@ fn search_owner(clients: &Arc<Clients>, context: Option<String>) -> (Found, Vec<
         async move { stop.run_until_cancelled(find_owner(&clients, context, &owner, &tell)).await }
     };
     tokio::spawn(search);
-    (Found::Owner { owner, _search: stop.drop_guard() }, vec![told])
+    (Search::Owner { owner, _search: stop.drop_guard() }, vec![told])
 }
 
 async fn find_owner(
     clients: &Clients,
     context: Option<String>,
-    owner: &OnceLock<Object>,
+    owner: &Mutex<Option<Result<Object, String>>>,
     tell: &changes::Sender<u64>,
 ) -> Infallible {
     let mut last = String::new();
+    let note = |found: Result<Object, String>| {
+        *owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        tell.send_modify(|count| *count += 1);
+    };
     loop {
         let found = match clients.get(context.as_deref()).await {
             Ok(client) => {
@@ -232,15 +257,14 @@ async fn find_owner(
         match found {
             Ok(object) => {
                 tracing::info!(kind = object.kind.as_str(), name = object.name, "the owner of this pod");
-                // Only this sets it, and once.
-                let _ = owner.set(object);
-                tell.send_modify(|count| *count += 1);
+                note(Ok(object));
                 // The channel has to stay open for as long as somebody may ask for changes.
                 std::future::pending::<()>().await;
             }
             Err(error) if error == last => {}
             Err(error) => {
                 tracing::error!(error, "the owner of this pod is not found: nothing is watched for it");
+                note(Err(format!("the owner of this pod is not found: {error}")));
                 last = error;
             }
         }
@@ -255,7 +279,7 @@ async fn keep(way: Way, scope: Labelled, kind: ObjectKind, kept: Arc<Kept<Worklo
             match way.clients.get(scope.context.as_deref()).await {
                 Ok(client) => break client,
                 Err(error) => {
-                    tracing::warn!(selector = scope.selector, error = error.line(), "no way to the API server");
+                    kept.lose(Fault { kind: FaultKind::Local, detail: error.line() });
                     sleep(AGAIN).await;
                 }
             }

@@ -25,7 +25,7 @@ use super::watch::Watch;
 /// Resource and verb pairs that the daemon may have without any extra.
 const MOST_PAIRS: usize = 30;
 
-type Pair = (String, String, String);
+pub(super) type Pair = (String, String, String);
 
 /// Group, resource and verb of each rule of each Role among these objects.
 fn pairs(objects: &[Value]) -> BTreeSet<Pair> {
@@ -76,13 +76,18 @@ fn the_base_grants_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn each_extra_grants_what_its_steps_ask_for() {
-    assert_eq!(extras(), ["argo-cd", "blue-green", "configmaps", "flux", "logs", "scale", "secrets", "stuck-pods"]);
+    assert_eq!(
+        extras(),
+        ["argo-cd", "blue-green", "canary", "configmaps", "flux", "logs", "scale", "secrets", "stuck-pods"]
+    );
     let base = pairs(&objects("namespace"));
     let more =
         |rights: &[Right]| -> BTreeSet<Pair> { rights.iter().map(pair).filter(|pair| !base.contains(pair)).collect() };
     let scale = [ObjectKind::Deployment, ObjectKind::StatefulSet].map(Right::scale);
     assert_eq!(pairs(&objects("extras/scale")), more(&scale));
     assert_eq!(pairs(&objects("extras/stuck-pods")), more(&rights::to_delete_stuck()));
+    assert_eq!(pairs(&objects("extras/canary")), more(&rights::to_delete()));
+    assert_eq!(objects("extras/canary")[0]["rules"][0]["resourceNames"].as_array().map(Vec::len), Some(1));
     assert_eq!(pairs(&objects("extras/logs")), more(&[rights::to_read_logs()]));
     for (folder, kind) in [("configmaps", SettingKind::ConfigMap), ("secrets", SettingKind::Secret)] {
         let rights = [&rights::to_restore_setting(kind)[..], &rights::to_watch_settings(kind)].concat();
@@ -292,7 +297,7 @@ fn missing(log: &str) -> Vec<(String, String)> {
 }
 
 /// A role without one pair.
-fn less(role: &Value, (group, resource, verb): &Pair) -> Value {
+pub(super) fn less(role: &Value, (group, resource, verb): &Pair) -> Value {
     let mut role = role.clone();
     let rules = std::mem::take(role["rules"].as_array_mut().unwrap());
     for rule in rules {
@@ -318,7 +323,7 @@ fn verbs_of(rule: &Value) -> Vec<String> {
 }
 
 /// Puts another set of rules into a role.
-async fn set_rules(cluster: &Cluster, role: &Value) {
+pub(super) async fn set_rules(cluster: &Cluster, role: &Value) {
     let name = role["metadata"]["name"].as_str().unwrap();
     let patch = json!({ "rules": role["rules"] });
     roles(cluster).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();

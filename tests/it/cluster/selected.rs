@@ -4,11 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::api::DeleteParams;
-use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::time::Timestamp;
 use serde_json::json;
 
+use super::manifests::{Account, objects};
 use super::namespace::{Cluster, Needs, deployment, on_cluster, template};
+use super::rights::{less, set_rules};
 use super::rolling::on_errors;
 use super::watch::Watch;
 
@@ -75,6 +77,38 @@ fn one_that_joined_is_taken_back_by_itself_and_a_daemon_that_dies_meanwhile_know
         assert_eq!(after.spec, good.spec);
         let cart: Deployment = cluster.api().get("cart").await.unwrap();
         assert_eq!(cart.metadata.generation, untouched.metadata.generation, "the other one was written to");
+    });
+}
+
+#[test]
+fn a_selection_that_cant_be_seen_is_told_as_a_workload_that_cant_be_until_it_can() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let account = Account::install(cluster, &[]).await;
+        let role = objects("namespace").swap_remove(0);
+        let list = ("apps".to_owned(), "daemonsets".to_owned(), "list".to_owned());
+        set_rules(cluster, &less(&role, &list)).await;
+        labelled(cluster, "cart", "shop:v1").await;
+        let mut watch = Watch::begin(&cluster.with(account.kubeconfig()), "selector", &on_errors()).await;
+        until_watched(&mut watch, &["shop"]).await;
+        let why = "daemonsets with shop in ";
+        let told = async |watch: &Watch| {
+            let is_it = |alert: &Alert| alert.phase == Phase::Held && alert.reason.contains(why);
+            watch.alerts().iter().any(is_it)
+        };
+        watch.until("telling people why", told).await;
+        let rule = "resources: [\\\"daemonsets\\\"], verbs: [\\\"list\\\"]";
+        let metrics =
+            ["rollbackd_blind_workloads 1", "rollbackd_workload_readiness{workload=\"shop\",need=\"rights\"} 0"];
+        let named = async |watch: &Watch| {
+            let (plan, told) = (watch.ask("/api/v1/workloads/shop/plan").await, watch.ask("/metrics").await);
+            plan.contains(rule) && metrics.iter().all(|metric| told.contains(metric))
+        };
+        watch.until("naming the rule that grants it", named).await;
+        assert!(watch.ask("/").await.contains(why), "{}", watch.ask("/").await);
+        set_rules(cluster, &role).await;
+        until_watched(&mut watch, &["shop.cart"]).await;
+        let closed = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Closed);
+        watch.until("done with it", closed).await;
     });
 }
 

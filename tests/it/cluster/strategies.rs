@@ -1,10 +1,13 @@
 //! Strategies beside rolling, and what stands in a rollback's way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use rollbackd::act::Hands;
 use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::Event;
@@ -15,7 +18,9 @@ use rollbackd::engine::ports::Actuator;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::manifests::{Account, objects};
 use super::namespace::{Cluster, LOOK_EVERY, Needs, PATIENCE, deployment, is_ready, on_cluster, template};
+use super::rights::set_rules;
 use super::rolling::on_errors;
 use super::settings;
 use super::watch::Watch;
@@ -167,19 +172,108 @@ async fn refuse_releases_without_pods(cluster: &Cluster) {
 #[test]
 fn a_bad_canary_goes_and_stable_serves_on() {
     on_cluster(Needs::Pods, async |cluster| {
-        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("shop", 1, "shop:v1").await;
         cluster.deploy("try", 0, "shop:v1").await;
-        let stable = cluster.rolled_out("shop").await;
+        let mut stable = cluster.rolled_out("shop").await;
         let policy = format!("strategy = \"canary\"\n{}", on_errors());
         let mut watch = Watch::over_kind(cluster, "canary = \"try\", deployment", &policy).await;
         let container = json!({ "name": "app", "image": "shop:v2-errors40" });
+        let patch = json!({ "spec": { "replicas": 2, "template": { "spec": { "containers": [container] } } } });
+        cluster.patch("try", &patch).await;
+        cluster.until_pods("try", "in service", all_at("shop:v2-errors40", 2)).await;
+        let least = Arc::new(AtomicUsize::new(usize::MAX));
+        let counting = tokio::spawn(count_ready(cluster.api(), Arc::clone(&least)));
+        let alerts = watch.told_to_the_end().await;
+        counting.abort();
+        let started = &of(&alerts, Phase::Started).reason;
+        assert!(started.contains("/shop to 3 while it is at "), "{started}");
+        of(&alerts, Phase::Restored);
+        assert_eq!(least.load(Ordering::Relaxed), 3, "there were fewer in service");
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        stable.spec.as_mut().unwrap().replicas = Some(3);
+        assert_eq!(cluster.rolled_out("shop").await.spec, stable.spec);
+    });
+}
+
+/// With the shipped rights and under the shipped bounds.
+#[test]
+fn a_bad_canary_is_deleted_at_last_where_the_policy_says_so() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let account = Account::install(cluster, &["scale", "canary"]).await;
+        name_the_canary(cluster, "try").await;
+        cluster.deploy("shop", 1, "shop:v1").await;
+        cluster.deploy("try", 0, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let place = "retire = true, canary = \"try\", deployment";
+        let mut watch = Watch::over_kind(&cluster.with(account.kubeconfig()), place, &policy).await;
+        let container = json!({ "name": "app", "image": "shop:v2-errors40" });
         let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
         cluster.patch("try", &patch).await;
-        of(&watch.told_to_the_end().await, Phase::Restored);
-        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
-        let after = cluster.rolled_out("shop").await;
-        assert_eq!(after.metadata.generation, stable.metadata.generation, "stable was not touched");
+        let alerts = watch.told_to_the_end().await;
+        of(&alerts, Phase::Restored);
+        let there = cluster.api::<Deployment>().list(&ListParams::default()).await.unwrap();
+        let there: Vec<String> = there.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(there, ["shop"], "{alerts:#?}");
+        cluster.until_pods("shop", "at v1", all_at("shop:v1", 2)).await;
+        assert!(!watch.log().contains("\"missing\":\"rights\""), "{}", watch.log());
     });
+}
+
+#[test]
+fn only_the_canary_that_was_judged_is_deleted_and_only_without_pods() {
+    on_cluster(Needs::Api, async |cluster| {
+        let account = Account::install(cluster, &["scale", "canary"]).await;
+        name_the_canary(cluster, "shop").await;
+        let created = cluster.create::<Deployment>(deployment("shop", 1, "shop:v1")).await;
+        cluster.create::<Deployment>(deployment("other", 0, "shop:v1")).await;
+        let expect = cluster.hash("shop").await;
+        // The API server asks no less: by the account's rights, and by the bounds on them.
+        let deployments = Api::<Deployment>::namespaced(account.client.clone(), cluster.namespace());
+        let delete = async |name: &str| deployments.delete(name, &DeleteParams::default()).await;
+        let refused = delete("other").await.unwrap_err().to_string();
+        assert!(refused.contains("cannot delete resource"), "{refused}");
+        let refused = delete("shop").await.unwrap_err().to_string();
+        assert!(refused.contains("deletes only a Deployment without pods"), "{refused}");
+        let ours = object(&created, cluster);
+        let delete = async |object: &ClusterObject, expect: &str| {
+            let step = StepKind::DeleteCanary { object: object.clone(), expect: expect.into() };
+            Hands::default().execute(&"shop".into(), &step, Span::from_secs(30)).await
+        };
+        let scaled = delete(&ours, &expect).await;
+        assert!(matches!(&scaled, Outcome::Conflict(why) if why.contains("pods to run")), "{scaled:?}");
+        cluster.patch("shop", &json!({ "spec": { "replicas": 0 } })).await;
+        cluster.set_image("shop", "shop:v2").await;
+        cluster.hash("shop").await;
+        let changed = delete(&ours, &expect).await;
+        assert!(matches!(&changed, Outcome::Conflict(why) if why.contains("another template")), "{changed:?}");
+        cluster.set_image("shop", "shop:v1").await;
+        let another = ClusterObject { uid: "another".to_owned(), ..ours.clone() };
+        assert_eq!(delete(&another, &expect).await, Outcome::AlreadyInEffect);
+        cluster.until("shop", "left alone", |found: &Deployment| found.uid() == created.uid()).await;
+        assert_eq!(
+            [delete(&ours, &expect).await, delete(&ours, &expect).await],
+            [Outcome::Applied, Outcome::AlreadyInEffect]
+        );
+        assert!(cluster.api::<Deployment>().get_opt("shop").await.unwrap().is_none());
+    });
+}
+
+/// The extra is about the Deployment of this name.
+async fn name_the_canary(cluster: &Cluster, name: &str) {
+    let mut role = objects("extras/canary").swap_remove(0);
+    role["rules"][0]["resourceNames"] = json!([name]);
+    set_rules(cluster, &role).await;
+}
+
+/// How few pods of a namespace are ready at any time.
+async fn count_ready(pods: Api<Pod>, least: Arc<AtomicUsize>) {
+    loop {
+        if let Ok(all) = pods.list(&ListParams::default()).await {
+            least.fetch_min(all.items.iter().filter(|pod| is_ready(pod)).count(), Ordering::Relaxed);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Stable goes on as it began; but whichever pod of it starts next reads what the ConfigMap says.
@@ -200,8 +294,8 @@ fn a_configmap_that_was_changed_for_a_canary_goes_back_with_it() {
         of(&watch.told_to_the_end().await, Phase::Restored);
         cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
         assert_eq!(settings::behaviour(cluster, "shop-config").await.as_deref(), Some("rate20"));
-        let after = cluster.rolled_out("shop").await;
-        assert_eq!(after.metadata.generation, stable.metadata.generation, "stable was not touched");
+        let template = |shop: &Deployment| json!(shop.spec)["template"].clone();
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&stable), "stable has another template");
     });
 }
 

@@ -446,6 +446,7 @@ impl World {
             | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
             | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitCapacity { .. }

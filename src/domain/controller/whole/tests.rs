@@ -108,7 +108,7 @@ impl World {
         let policy = Arc::new(policy(strategy));
         let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
         let mut plan = {
-            let ground = Ground { from: &"v2".into(), goal: &goal, view: &whole(), well: &[] };
+            let ground = Ground { from: &"v2".into(), goal: &goal, view: &whole(), well: &[], enough: None };
             strategy::build(&policy, Purpose::First, 1, ground, at(10))
         };
         plan.begin_with(first);

@@ -1,11 +1,12 @@
 //! Steps in a cluster: the workload gets the goal's template back, and its controller does the rest.
 
-use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::observation::{Orchestrated, ReleaseView};
-use crate::domain::policy::{Kubernetes, KubernetesSubject, ObjectKind, Strategy, WorkloadPolicy};
+use crate::domain::id::RevisionId;
+use crate::domain::observation::Orchestrated;
+use crate::domain::policy::{ClusterObject, Kubernetes, KubernetesSubject, ObjectKind, Strategy, WorkloadPolicy};
 use crate::domain::response::plan::{Step, StepKind};
 use crate::domain::time::Span;
 
+use super::Ground;
 use super::colours::{self, Way};
 
 /// How long one write may take, with what it reads before and after, and reads again where somebody scales meanwhile.
@@ -13,16 +14,12 @@ pub(super) const WRITE_TIMEOUT: Span = Span::from_secs(30);
 
 /// Rolling: one write, which the workload's own controller rolls out by the workload's own rules. Direct: all pods go
 /// before those of the goal come, as many as there were. A release that a canary tries goes with the canary, while the
-/// goal itself is in service. Between two colours the traffic is what goes back; another release of the colour that serves
+/// goal itself is in service, once as many of the goal are ready as serve with it. Between two colours the traffic is what goes back; another release of the colour that serves
 /// goes back as any does. Nothing where the cluster was not seen, no object keeps the goal's template, or the canary is all
 /// that serves.
-pub(super) fn steps(
-    policy: &WorkloadPolicy,
-    cluster: &Kubernetes,
-    view: &ReleaseView,
-    from: &RevisionId,
-    to: &RevisionId,
-) -> Vec<Step> {
+pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Ground<'_>) -> Vec<Step> {
+    let Ground { from, goal, view, enough, .. } = ground;
+    let to = &goal.revision;
     let Some(orchestrated) = &view.orchestrated else { return Vec::new() };
     if let KubernetesSubject::BlueGreen { retire, ask, .. } = &cluster.subject {
         let way = Way { retire: *retire, ask: ask.as_ref() };
@@ -34,13 +31,27 @@ pub(super) fn steps(
     let wait =
         |at_least| Step { kind: StepKind::AwaitRollout { release: to.clone(), at_least }, timeout: policy.deadline };
     if let Some(canary) = orchestrated.canary.as_ref().filter(|canary| canary.release == *from) {
-        let serves =
-            |(instance, release): &(InstanceId, RevisionId)| release == to && orchestrated.serving.contains(instance);
-        if !view.instances.iter().any(serves) {
+        let serving = |release| u32::try_from(view.in_service_at(release).len()).unwrap_or(u32::MAX);
+        let (stable, beside) = (serving(to), serving(from));
+        if stable == 0 {
             return Vec::new();
         }
-        let (object, expect) = (canary.object.clone(), from.clone());
-        return vec![write(StepKind::Scale { object, expect, replicas: 0, only_from: None }), wait(1)];
+        let all = enough.unwrap_or_else(|| stable.saturating_add(beside));
+        let scale = |object: &ClusterObject, expect: &RevisionId, replicas| {
+            let (object, expect) = (object.clone(), expect.clone());
+            write(StepKind::Scale { object, expect, replicas, only_from: None })
+        };
+        let grow = (orchestrated.replicas < all).then(|| scale(&orchestrated.object, to, all));
+        let ready = StepKind::AwaitCapacity { release: to.clone(), at_least: all, answers: 0 };
+        let ready = (beside > 0).then_some(Step { kind: ready, timeout: policy.deadline });
+        let mut steps: Vec<Step> = grow.into_iter().chain(ready).collect();
+        steps.extend([scale(&canary.object, from, 0), wait(1)]);
+        if let KubernetesSubject::Canary { retire: true, .. } = &cluster.subject {
+            let well = StepKind::AwaitWell { release: to.clone() };
+            steps.push(Step { kind: well, timeout: policy.deadline });
+            steps.push(write(StepKind::DeleteCanary { object: canary.object.clone(), expect: from.clone() }));
+        }
+        return steps;
     }
     let Some(source) = orchestrated.kept.get(to) else { return Vec::new() };
     let object = || orchestrated.object.clone();

@@ -30,6 +30,8 @@ pub struct Ground<'a> {
     pub view: &'a ReleaseView,
     /// Instances that the attempt before brought to the goal, and that are well there.
     pub well: &'a [InstanceId],
+    /// Instances of the goal that the attempt before found to be enough: what it started is not counted again.
+    pub enough: Option<u32>,
 }
 
 /// Builds the plan that takes `from` back to `goal`.
@@ -41,7 +43,7 @@ pub fn build(policy: &WorkloadPolicy, purpose: Purpose, attempt: u32, ground: Gr
         Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
         // A replay of recorded samples knows no objects: it decides and takes no step.
         Habitat::Kubernetes(cluster) => {
-            with_owners_paused(policy, cluster, view, kubernetes::steps(policy, cluster, view, from, &goal.revision))
+            with_owners_paused(policy, cluster, view, kubernetes::steps(policy, cluster, ground))
         }
     };
     Plan {

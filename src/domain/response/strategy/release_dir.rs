@@ -12,7 +12,7 @@ const SWITCH_TIMEOUT: Span = Span::from_secs(10);
 
 /// Direct: every instance at once, then one gate. Rolling: one instance after the other, a gate after each.
 pub(super) fn steps(policy: &WorkloadPolicy, habitat: &ReleaseDir, purpose: Purpose, ground: Ground<'_>) -> Vec<Step> {
-    let Ground { from, goal, view, well } = ground;
+    let Ground { from, goal, view, well, .. } = ground;
     let to = &goal.revision;
     let expect = |instance: &ReleaseInstance| {
         let seen = view.instances.iter().find(|(id, _)| *id == instance.id);

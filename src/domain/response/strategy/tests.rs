@@ -49,7 +49,7 @@ fn titles_with(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)], w
     let at = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
     let view = ReleaseView { instances: at, ..ReleaseView::default() };
     let plan = {
-        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well };
+        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well, enough: None };
         build(policy, purpose, 1, ground, Timestamp::default())
     };
     plan.steps.iter().map(|step| step.kind.title()).collect()
@@ -153,7 +153,7 @@ fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: 
     let policy = policy(strategy, Habitat::Kubernetes(habitat));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let plan = {
-        let ground = Ground { from: &from.into(), goal: &goal, view, well: &[] };
+        let ground = Ground { from: &from.into(), goal: &goal, view, well: &[], enough: None };
         build(&policy, Purpose::First, 1, ground, Timestamp::default())
     };
     plan.steps.iter().map(|step| step.kind.title()).collect()
@@ -173,6 +173,18 @@ fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
     assert_eq!(in_cluster(Strategy::Direct, "v2", &empty), [restore, wait], "nothing is scaled up from nothing");
     let canary = ["scale deployment prod/app-canary to 0 while it is at v3", wait];
     assert_eq!(in_cluster(Strategy::Canary, "v3", &deployment), canary);
+    let mut busy = cluster(ObjectKind::Deployment, 1, &["p-0", "c-0", "c-1"]);
+    busy.instances.extend(["c-0", "c-1", "c-2"].map(|pod| (pod.into(), "v3".into())));
+    let [grow, ready] =
+        ["scale deployment prod/app to 3 while it is at v1", "wait until 3 instances of v1 are ready for the traffic"];
+    assert_eq!(in_cluster(Strategy::Canary, "v3", &busy), [grow, ready, canary[0], wait]);
+    let retiring =
+        KubernetesSubject::Canary { stable: "app".to_owned(), canary: "app-canary".to_owned(), retire: true };
+    let retired = as_subject(Strategy::Canary, retiring, "v3", &busy);
+    let away = "delete deployment prod/app-canary while it is at v3 and has no pods to run";
+    assert_eq!(retired[3..], [wait, "wait until every check says that v1 is well", away]);
+    busy.orchestrated.as_mut().unwrap().replicas = 3;
+    assert_eq!(in_cluster(Strategy::Canary, "v3", &busy), [ready, canary[0], wait], "they were asked for already");
     let alone = cluster(ObjectKind::Deployment, 2, &["p-1"]);
     assert_eq!(in_cluster(Strategy::Canary, "v3", &alone), [""; 0], "the canary is all that serves");
     let restore = restore.replace("deployment", "statefulset");
@@ -327,7 +339,7 @@ fn whoever_would_undo_it_is_paused_first_where_the_policy_says_so() {
     policy.gitops = Gitops::Pause;
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let from = "v2".into();
-    let ground = Ground { from: &from, goal: &goal, view: &view, well: &[] };
+    let ground = Ground { from: &from, goal: &goal, view: &view, well: &[], enough: None };
     let plan = build(&policy, Purpose::First, 1, ground, Timestamp::default());
     let titles: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
     let pauses =
