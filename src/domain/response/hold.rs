@@ -236,39 +236,22 @@ impl Hold {
     /// Whether it leaves open that something else than the release is at fault.
     #[must_use]
     pub const fn doubts_the_cause(&self) -> bool {
-        match self {
-            Hold::Blind { .. }
-            | Hold::Aside { .. }
-            | Hold::RevisionUnknown { .. }
-            | Hold::FaultEbbs
-            | Hold::StaleEvidence { .. }
-            | Hold::EvidenceUnknown { .. }
-            | Hold::FaultBeforeRollout { .. }
-            | Hold::OldReleaseAlike { .. }
-            | Hold::GoalWorse { .. }
-            | Hold::OneTarget { .. }
-            | Hold::Load { .. }
-            | Hold::SharedFault { .. }
-            | Hold::Unconfirmed { .. }
-            | Hold::PastProbation { .. }
-            | Hold::NoRollout
-            | Hold::FleetStorm { .. } => true,
-            Hold::ObserveMode
-            | Hold::Paused { .. }
-            | Hold::AlertOnly
-            | Hold::NoKnownGood { .. }
-            | Hold::GoalRefused { .. }
-            | Hold::RolledBackBefore { .. }
-            | Hold::GitopsOwner { .. }
-            | Hold::RolloutsOwner { .. }
-            | Hold::Cooldown { .. }
-            | Hold::DailyLimit { .. }
-            | Hold::FleetBudget { .. }
-            | Hold::InFlight { .. }
-            | Hold::NeedsApproval { .. }
-            | Hold::Rejected { .. }
-            | Hold::Preflight { .. } => false,
-        }
+        self.is_attribution()
+            || matches!(
+                self,
+                Hold::Blind { .. }
+                    | Hold::Aside { .. }
+                    | Hold::RevisionUnknown { .. }
+                    | Hold::FaultEbbs
+                    | Hold::StaleEvidence { .. }
+                    | Hold::EvidenceUnknown { .. }
+                    | Hold::FaultBeforeRollout { .. }
+                    | Hold::OneTarget { .. }
+                    | Hold::Unconfirmed { .. }
+                    | Hold::PastProbation { .. }
+                    | Hold::NoRollout
+                    | Hold::FleetStorm { .. }
+            )
     }
 
     /// Whether people who know of this hold are told nothing new by the other one: numbers in it may have moved, but what a

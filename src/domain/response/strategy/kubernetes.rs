@@ -14,9 +14,9 @@ pub(super) const WRITE_TIMEOUT: Span = Span::from_secs(30);
 
 /// Rolling: one write, which the workload's own controller rolls out by the workload's own rules. Direct: all pods go
 /// before those of the goal come, as many as there were. A release that a canary tries goes with the canary, while the
-/// goal itself is in service, once as many of the goal are ready as serve with it. Between two colours the traffic is what goes back; another release of the colour that serves
-/// goes back as any does. Nothing where the cluster was not seen, no object keeps the goal's template, or the canary is all
-/// that serves.
+/// goal itself is in service, once as many of the goal are ready as serve with it. Between two colours the traffic is what
+/// goes back; another release of the colour that serves goes back as any does. Nothing where the cluster was not seen, no
+/// object keeps the goal's template, or the canary is all that serves.
 pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Ground<'_>) -> Vec<Step> {
     let Ground { from, goal, view, enough, .. } = ground;
     let to = &goal.revision;
