@@ -512,6 +512,23 @@ fn what_is_held_by_hand_ends_by_the_word_of_whoever_holds_it() {
 }
 
 #[test]
+fn what_leaves_the_policy_while_it_is_held_by_hand_is_a_humans_still() {
+    let mut world = World::with_settings_back();
+    world.says.1 = false;
+    world.until_over();
+    let report = RequestKind::Trigger { kind: "security".to_owned(), reason: "again".to_owned(), key: None };
+    world.feed(Input::Asked(Request { by: "ops".to_owned(), kind: report })).unwrap().unwrap();
+    world.controller.leave();
+    for _ in 0..3 {
+        world.now += 1;
+        world.feed(Input::Tick);
+    }
+    let pages = world.pages();
+    assert!(pages.len() == 2 && pages[1].contains("ConfigMap m in prod may say"), "{pages:#?}");
+    assert!(world.controller.state().incident.is_some(), "the page stays open: {:#?}", world.events);
+}
+
+#[test]
 fn what_was_made_anew_is_named_when_the_rollback_is_given_up() {
     let expected = "ConfigMap m in prod may be there again, as it was with v1, and is not taken away";
     let (over, _) = ends(World::with_setting(None), "1");
@@ -541,4 +558,6 @@ fn a_fault_of_a_release_that_came_since_is_news_though_a_page_is_open() {
         world.events.iter().any(|event| matches!(event, Event::ReleaseObserved { by_rollback: true, .. }));
     assert!(!by_rollback, "it is somebody else's");
     assert_eq!(detected, Some(("health", "v3")), "{:#?}", world.controller.assessment());
+    let from = world.controller.state().incident.as_ref().and_then(|incident| incident.from.clone());
+    assert_eq!(from.unwrap().revision.as_str(), "v3", "it is in question now");
 }
