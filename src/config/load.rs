@@ -37,13 +37,6 @@ pub fn load(path: &Path, overrides: Overrides) -> Result<Config, LoadError> {
     read(texts_at(path)?, overrides, &referenced::look).map_err(LoadError::Invalid)
 }
 
-/// Whether nothing at all is written there, comments aside: a file that is being written, or was cut off.
-#[must_use]
-pub fn is_blank(path: &Path) -> bool {
-    let is_idle = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    texts_at(path).is_ok_and(|texts| texts.iter().all(|(_, text)| text.lines().all(is_idle)))
-}
-
 fn texts_at(path: &Path) -> Result<Vec<(PathBuf, String)>, LoadError> {
     let mut left = MAX_BYTES;
     let texts = files_at(path)?.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub use self::check::{CheckReport, check};
 pub use self::diagnostic::{Diagnostic, Diagnostics};
-pub use self::load::{LoadError, is_blank, load};
+pub use self::load::{LoadError, load};
 use self::model::Config;
 use self::referenced::FileProbe;
 use self::resolve::Resolver;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{Daemon, fold, load, memory, receivers_of, status_line};
 use crate::cli::RunArgs;
-use crate::config;
 use crate::config::model::Config;
 use crate::config::selected::Selected;
 use crate::domain::health::memory::Memory;
@@ -86,9 +85,10 @@ impl Reloader {
         daemon.notifier.reloading();
         match load(&self.args) {
             // Most likely it is being written, or was cut off: who means it stops the daemon.
-            Ok(_) if config::is_blank(&self.args.config) => {
-                tracing::error!("the new policy is empty: nothing is changed");
-                daemon.notifier.ready(&format!("policy empty, the old one stays; {}", status_line(self.config())));
+            Ok(written) if written.workloads.is_empty() && !self.in_force.written.workloads.is_empty() => {
+                tracing::error!("the new policy names no workload: nothing is changed");
+                let status = format!("policy names no workload, the old one stays; {}", status_line(self.config()));
+                daemon.notifier.ready(&status);
             }
             Ok(written) => {
                 for warning in written.warnings() {

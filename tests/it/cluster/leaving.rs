@@ -30,7 +30,7 @@ async fn is_left_whole(cluster: &Cluster, watch: &mut Watch) {
     assert_eq!(last.phase, Phase::Closed, "{alerts:#?}");
     assert!(last.reason.contains("no longer in the policy"), "{}", last.reason);
     cluster.until_pods("shop", "back at v1", all_at("shop:v1", 2)).await;
-    watch.until("without it", async |watch| watch.workloads().await.is_empty()).await;
+    watch.until("without it", async |watch| watch.workloads().await == ["other"]).await;
 }
 
 #[test]

@@ -90,12 +90,13 @@ impl Watch {
         self.becomes_ready().await;
     }
 
-    /// Takes the workload out of the policy file.
+    /// Puts another workload into the policy file in place of the one that is watched.
     pub(super) fn strike_out(&self) {
         let path = self.dir.path().join("policy.toml");
         let policy = std::fs::read_to_string(&path).unwrap();
         let (rest, _) = policy.split_once("[workload.").expect("a workload");
-        std::fs::write(path, rest).unwrap();
+        let other = "[workload.other]\nkubernetes = { namespace = \"nowhere\", deployment = \"other\" }\n";
+        std::fs::write(path, format!("{rest}{other}")).unwrap();
     }
 
     /// Has the daemon read its policy anew.

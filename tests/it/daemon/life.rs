@@ -160,8 +160,10 @@ async fn a_hang_up_puts_a_good_policy_in_force_and_leaves_a_bad_one() {
     daemon.deploys_a_bad_release().await;
     daemon.until("held", async |daemon| daemon.host.has(|alert| alert.phase == Phase::Held)).await;
     // A file that is being written, or was cut off.
-    std::fs::write(&policy, "").unwrap();
-    assert!(hang_up().await.contains("\nSTATUS=policy empty, the old one stays"));
+    for cut_off in ["", "[daemon]\n"] {
+        std::fs::write(&policy, cut_off).unwrap();
+        assert!(hang_up().await.contains("\nSTATUS=policy names no workload, the old one stays"));
+    }
     assert_eq!(daemon.get("/api/v1/workloads/app").await["incident"]["phase"], "held");
 
     write("other", "mode = \"observe\"");
