@@ -8,7 +8,7 @@ use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{Evidence, TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Verdict};
 use crate::domain::incident::recording::Brief;
 use crate::domain::response::readiness::{Met, Readiness};
 use crate::domain::units::Finite;
@@ -92,7 +92,7 @@ fn state(view: &WorkloadView) -> String {
 fn in_detail(view: &WorkloadView) {
     overview(std::slice::from_ref(view));
     print::line("");
-    triggers(&view.assessment.triggers);
+    triggers(&view.assessment);
     sources(&view.sources);
     if let Some(incident) = &view.incident {
         print::line(&print::clean(&format!("\n{} is {}: {}", incident.incident, incident.phase, incident.cause)));
@@ -122,15 +122,15 @@ fn sources(all: &[SignalSource]) {
     }
 }
 
-fn triggers(all: &[TriggerStatus]) {
+fn triggers(assessment: &Assessment) {
     let mut table = table::new(&["TRIGGER", "STATE", "VALUE", "SAMPLES", "VERDICT", "FROM"]);
-    for trigger in all {
+    for (name, trigger) in assessment.told() {
         let state = match trigger.state {
             TriggerState::Inactive => "inactive".to_owned(),
             TriggerState::Pending { held, .. } => format!("pending {held} of {}", trigger.hold_for),
             TriggerState::Firing { at, .. } => format!("firing since {at}"),
         };
-        table.add_row(row(trigger.name.to_string(), state, &trigger.evidence));
+        table.add_row(row(name, state, &trigger.evidence));
         for term in trigger.combined.iter().flat_map(|combined| &combined.terms) {
             table.add_row(row(format!("  {} {}", term.signal, term.bound_in_words()), String::new(), term));
         }
@@ -224,7 +224,7 @@ fn recorded(brief: Option<&Brief>) {
 fn print_explanation(explanation: &Explanation) {
     print::line(&print::clean(&format!("{} at {}: {}", explanation.workload, explanation.at, explanation.decision)));
     print::line("");
-    triggers(&explanation.assessment.triggers);
+    triggers(&explanation.assessment);
     for trigger in &explanation.assessment.triggers {
         if let Some(words) = trigger.evidence.comparison_in_words() {
             print::line(&print::clean(&format!("\"{}\": {words}", trigger.name)));
@@ -282,10 +282,23 @@ fn print_plan(preview: &Preview) {
         print::line(&print::clean(&format!("Stopped by preflight: {finding}")));
     }
     if preview.is_clear() {
-        print::line("Nothing would stop it.");
+        print::line(&nothing_stops(&preview.readiness));
     }
     readiness(&preview.readiness);
     sources(&preview.sources);
+}
+
+/// That it would begin, and what it may lack on the way.
+fn nothing_stops(all: &[Readiness]) -> String {
+    let is_missing = |one: &&Readiness| matches!(one.met, Met::No(_));
+    let missing: Vec<&str> = all.iter().filter(is_missing).map(|one| one.need.as_str()).collect();
+    match missing[..] {
+        [] => "Nothing would stop it.".to_owned(),
+        _ => format!(
+            "Nothing would keep it from beginning, but it may not come to its end, for lack of: {}.",
+            missing.join(", ")
+        ),
+    }
 }
 
 /// What must be so for any rollback.
@@ -347,4 +360,19 @@ pub(crate) fn report(incident: &str, format: ReportFormat, daemon: &DaemonArgs) 
         print::text(&text);
         Ok(YES)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::response::readiness::Need;
+
+    #[test]
+    fn a_plan_that_lacks_something_is_not_told_to_be_clear() {
+        let one = |need, met| Readiness { need, met };
+        let well = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::Unknown("not asked".to_owned()))];
+        assert_eq!(nothing_stops(&well), "Nothing would stop it.");
+        let tight = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::No("it leaves 0 of pods".to_owned()))];
+        assert!(nothing_stops(&tight).ends_with("for lack of: quota."), "{}", nothing_stops(&tight));
+    }
 }

@@ -151,7 +151,7 @@ impl Workload {
                 .map(|pause| format!("by {}, {}: {}", pause.by, ago(pause.since, now), pause.reason)),
             blind: view.assessment.blind.as_ref().map(|blind| format!("{}, {}", ago(blind.since, now), blind.reason)),
             incident: view.incident.as_ref().map(Open::of),
-            triggers: view.assessment.triggers.iter().map(Trigger::of).collect(),
+            triggers: view.assessment.told().map(|(name, trigger)| Trigger::of(name, trigger)).collect(),
         }
     }
 }
@@ -182,7 +182,7 @@ impl Open {
 }
 
 impl Trigger {
-    fn of(trigger: &TriggerStatus) -> Self {
+    fn of(name: String, trigger: &TriggerStatus) -> Self {
         let evidence = &trigger.evidence;
         let (state, tone) = match trigger.state {
             TriggerState::Inactive => ("inactive".to_owned(), "calm"),
@@ -192,7 +192,7 @@ impl Trigger {
             TriggerState::Firing { .. } => ("firing".to_owned(), "bad"),
         };
         Self {
-            name: trigger.name.to_string(),
+            name,
             severity: trigger.severity.to_string(),
             state,
             tone,

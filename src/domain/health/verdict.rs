@@ -91,7 +91,7 @@ pub enum UnknownReason {
 impl fmt::Display for UnknownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UnknownReason::NoTarget => f.write_str("no target serves this revision"),
+            UnknownReason::NoTarget => f.write_str("no target that answers serves this revision"),
             UnknownReason::NoReading => f.write_str("nothing observed in the window yet"),
             UnknownReason::NoSuchSeries { nearest, gone } => {
                 match gone {
@@ -454,6 +454,15 @@ pub struct Assessment {
     /// What is exceeded on releases that serve beside this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asides: Vec<Aside>,
+}
+
+impl Assessment {
+    /// Every trigger for people to read: those of the release in question by their names, then what is exceeded beside it.
+    pub fn told(&self) -> impl Iterator<Item = (String, &TriggerStatus)> {
+        let beside =
+            self.asides.iter().map(|aside| (format!("{} at {}", aside.trigger.name, aside.release), &aside.trigger));
+        self.triggers.iter().map(|trigger| (trigger.name.to_string(), trigger)).chain(beside)
+    }
 }
 
 /// A critical threshold that is exceeded on a release which serves beside the one in question.
