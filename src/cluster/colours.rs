@@ -115,6 +115,7 @@ mod tests {
             object,
             desired: RevisionId::new(release),
             replicas: 1,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: vec![pod.clone()],
             kept: BTreeMap::new(),

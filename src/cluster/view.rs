@@ -29,6 +29,7 @@ pub fn newest_first<'a>(revisions: impl Iterator<Item = &'a Revision>) -> Vec<&'
 #[must_use]
 pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], pods: &[&Pod]) -> Option<ReleaseView> {
     let desired = desired(workload, revisions)?;
+    let there = u32::try_from(pods.len()).unwrap_or(u32::MAX);
     let pods: Vec<(&Pod, &RevisionId)> = pods
         .iter()
         .filter(|pod| !pod.is_ending)
@@ -53,6 +54,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             object,
             desired: desired.hash.clone(),
             replicas: workload.replicas,
+            absent: workload.replicas.saturating_sub(there),
             rollout: rollout(workload, desired, &pods),
             serving: pods
                 .iter()

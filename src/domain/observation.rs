@@ -154,6 +154,8 @@ pub struct Orchestrated {
     pub desired: RevisionId,
     /// How many instances there should be.
     pub replicas: u32,
+    /// How many of them nobody brought about: neither there, nor on their way out.
+    pub absent: u32,
     /// How far the way to the desired release is.
     pub rollout: Rollout,
     /// The instances in service, or ready for it. Only they are looked at; the others are about to come or to go.

@@ -238,6 +238,7 @@ fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
         },
         desired: RevisionId::new(hash),
         replicas,
+        absent: 0,
         rollout: Rollout::Complete,
         serving: Vec::new(),
         kept: std::collections::BTreeMap::new(),

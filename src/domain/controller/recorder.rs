@@ -142,6 +142,7 @@ mod tests {
             object,
             desired: "v2".into(),
             replicas: 2,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: vec!["well".into()],
             kept: kept.into(),

@@ -324,6 +324,7 @@ mod tests {
             object: object(),
             desired: desired.into(),
             replicas: 1,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: Vec::new(),
             kept: [].into(),

@@ -229,7 +229,7 @@ impl Health {
         let lack = reading.value.as_ref().err().filter(|lack| !lack.is_own)?;
         let scope = sight.scope;
         let instances = self.instances(scope.revision);
-        let unwell = builtin::read(Builtin::Unavailable, &instances, true, scope, Span::ZERO);
+        let unwell = self.unavailable(&instances, scope);
         let is_told = unwell.value.is_ok_and(|share| share >= Finite::ONE);
         let (is_out, newest, samples) = match lack.reason {
             UnknownReason::Blind { .. } => {
@@ -238,9 +238,9 @@ impl Health {
                 let answers = others.any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
                 let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max();
                 let stays_out = sight.targets.iter().any(|target| target.looks.are_bad(LOOKS_OUT));
-                (stays_out && (answers || is_told), newest, sight.targets.len())
+                (stays_out && (answers || is_told), newest, sight.targets.len() as u64)
             }
-            UnknownReason::NoTarget => (is_told, unwell.newest, instances.len()),
+            UnknownReason::NoTarget => (is_told, unwell.newest, unwell.samples),
             UnknownReason::NoReading
             | UnknownReason::NoSuchSeries { .. }
             | UnknownReason::Stale { .. }
@@ -256,7 +256,7 @@ impl Health {
             | UnknownReason::NotOffered => return None,
         };
         let newest = newest.filter(|newest| is_out && scope.is_fresh(*newest))?;
-        Some(Reading { is_unanswered: true, ..Reading::of(1.0, samples as u64, Some(newest), Basis::Plain) })
+        Some(Reading { is_unanswered: true, ..Reading::of(1.0, samples, Some(newest), Basis::Plain) })
     }
 }
 

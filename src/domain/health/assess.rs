@@ -180,6 +180,7 @@ impl Health {
         }
         match builtin_of(signal) {
             Some(Builtin::ProgressDeadline) => rollout::read(self.rollout.as_ref(), sight.scope),
+            Some(Builtin::Unavailable) => self.unavailable(instances, sight.scope),
             Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
             None => {
                 let reading = sight.read(signal, sight.scope.window(signal.window), signal.min_requests);

@@ -15,16 +15,16 @@ use hosted::Hosted;
 use looks::Probed;
 use offered::Offered;
 use queried::Queried;
-use reading::{Scope, Sight};
+use reading::{Reading, Scope, Sight};
 use rules::Rules;
 use series::Delta;
 use target::Scraped;
 use verdict::TriggerState;
 
 use super::id::{InstanceId, RevisionId, SignalName, TargetId, TriggerName};
-use super::observation::{Answer, Fault, Observation, Page, ReleaseView, Rollout, Seen};
-use super::policy::WorkloadPolicy;
-use super::time::Timestamp;
+use super::observation::{Answer, Fault, Observation, Page, ReleaseView, Seen};
+use super::policy::{Builtin, WorkloadPolicy};
+use super::time::{Span, Timestamp};
 use super::units::Finite;
 
 pub mod around;
@@ -175,11 +175,7 @@ impl Health {
         self.probed.retain(|_, probed| serves(&probed.instance));
         self.endpoints.retain(|_, target| self.probed.contains_key(target));
         self.hosted.retain(|instance, _| view.instances.iter().any(|(known, _)| known == instance));
-        let is_stalled = match orchestrated.rollout {
-            Rollout::Stalled { .. } => true,
-            Rollout::Complete | Rollout::UnderWay { .. } => false,
-        };
-        self.rollout = Some(rollout::Seen { at, desired: orchestrated.desired.clone(), is_stalled });
+        self.rollout = Some(rollout::Seen::of(orchestrated, at, self.rollout.as_ref()));
     }
 
     /// Takes up a pending or firing trigger after a restart, as Prometheus restores the `for` state: the time that nobody
@@ -329,6 +325,12 @@ impl Health {
             instances.entry(key).or_default().scraped.push(scraped);
         }
         instances
+    }
+
+    /// The share of a release's instances that are not well.
+    fn unavailable(&self, instances: &Instances<'_>, scope: Scope<'_>) -> Reading {
+        let told = builtin::read(Builtin::Unavailable, instances, self.has_instances(), scope, Span::ZERO);
+        rollout::with_absent(told, self.rollout.as_ref(), scope)
     }
 
     fn has_instances(&self) -> bool {

@@ -1,8 +1,10 @@
-//! Whether a rollout makes no more progress, by the word of the orchestrator that carries it out.
+//! How far a rollout is, by the word of the orchestrator that carries it out: whether it makes no more progress, and which of
+//! its instances never came to be.
 
 use super::reading::{Basis, Reading, Scope};
 use super::verdict::UnknownReason;
 use crate::domain::id::RevisionId;
+use crate::domain::observation::{Orchestrated, Rollout};
 use crate::domain::time::Timestamp;
 
 /// What was last seen of it.
@@ -11,6 +13,24 @@ pub(super) struct Seen {
     pub(super) at: Timestamp,
     pub(super) desired: RevisionId,
     pub(super) is_stalled: bool,
+    /// Whether it was over before: what is missing since then was asked for later.
+    pub(super) has_arrived: bool,
+    /// Instances that there should be and that are not there.
+    pub(super) absent: u64,
+}
+
+impl Seen {
+    pub(super) fn of(orchestrated: &Orchestrated, at: Timestamp, before: Option<&Self>) -> Self {
+        let (is_stalled, is_complete) = match orchestrated.rollout {
+            Rollout::Stalled { .. } => (true, false),
+            Rollout::Complete => (false, true),
+            Rollout::UnderWay { .. } => (false, false),
+        };
+        let desired = orchestrated.desired.clone();
+        let had_arrived = before.is_some_and(|before| before.desired == desired && before.has_arrived);
+        let absent = orchestrated.absent.into();
+        Self { at, desired, is_stalled, has_arrived: had_arrived || is_complete, absent }
+    }
 }
 
 /// 1 where the rollout of the release in question is past its progress deadline, 0 where it is not.
@@ -22,5 +42,67 @@ pub(super) fn read(seen: Option<&Seen>, scope: Scope<'_>) -> Reading {
         }
         Some(seen) if !scope.is_fresh(seen.at) => Reading::unknown(UnknownReason::Stale { newest: seen.at }),
         Some(seen) => Reading::of(f64::from(u8::from(seen.is_stalled)), 1, Some(seen.at), Basis::Plain),
+    }
+}
+
+/// The share of a release's instances that are not well, with those that its rollout could not bring about: a quota or an
+/// admission policy refuses them, and nobody is there who could say so.
+pub(super) fn with_absent(told: Reading, seen: Option<&Seen>, scope: Scope<'_>) -> Reading {
+    let is_its = |seen: &&Seen| scope.revision.is_some_and(|revision| *revision == seen.desired);
+    let Some(seen) = seen.filter(is_its).filter(|seen| seen.absent > 0 && !seen.has_arrived && scope.is_fresh(seen.at))
+    else {
+        return told;
+    };
+    let (failing, there) = match &told.value {
+        Ok(share) => (share.get() * told.samples as f64, told.samples),
+        Err(lack) if lack.reason == UnknownReason::NoTarget => (0.0, 0),
+        Err(_) => return told,
+    };
+    let all = there + seen.absent;
+    Reading::of((failing + seen.absent as f64) / all as f64, all, told.newest.max(Some(seen.at)), Basis::Plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Span;
+    use crate::domain::units::Finite;
+
+    const AT: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn seen(absent: u64) -> Seen {
+        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent }
+    }
+
+    fn scope(revision: &RevisionId) -> Scope<'_> {
+        Scope { revision: Some(revision), since: None, now: AT, fresh: Span::from_secs(15) }
+    }
+
+    fn share(told: Reading, seen: Option<&Seen>, of: &str) -> Option<(f64, u64)> {
+        let revision = RevisionId::from(of);
+        let reading = with_absent(told, seen, scope(&revision));
+        reading.value.ok().map(|value| (Finite::get(value), reading.samples))
+    }
+
+    fn told() -> Reading {
+        Reading::of(0.5, 2, Some(AT), Basis::Plain)
+    }
+
+    #[test]
+    fn what_a_rollout_could_not_bring_about_is_not_well() {
+        let nobody = || Reading::unknown(UnknownReason::NoTarget);
+        assert_eq!(share(nobody(), Some(&seen(1)), "v2"), Some((1.0, 1)));
+        assert_eq!(share(told(), Some(&seen(2)), "v2"), Some((0.75, 4)));
+        assert_eq!(share(told(), Some(&seen(0)), "v2"), Some((0.5, 2)));
+        assert_eq!(share(told(), None, "v2"), Some((0.5, 2)));
+    }
+
+    #[test]
+    fn what_is_missing_is_put_down_to_the_release_that_is_on_its_way_and_only_until_it_arrived() {
+        assert_eq!(share(told(), Some(&seen(2)), "v1"), Some((0.5, 2)));
+        assert_eq!(share(told(), Some(&Seen { has_arrived: true, ..seen(2) }), "v2"), Some((0.5, 2)));
+        let long_ago = Seen { at: AT - Span::from_secs(60), ..seen(2) };
+        assert_eq!(share(told(), Some(&long_ago), "v2"), Some((0.5, 2)));
+        assert_eq!(share(Reading::unknown(UnknownReason::NotOffered), Some(&seen(2)), "v2"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use rollbackd::domain::incident::alert::Phase;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::manifests::Account;
 use super::namespace::{Cluster, Needs, is_ready, on_cluster, template};
 use super::rolling::on_errors;
+use super::strategies::{ON_UNREADY, all_at};
 use super::watch::Watch;
 
 /// Takes back a release of a workload whose controller is done when the status says so, with the rights that are shipped and
@@ -68,5 +69,35 @@ fn a_daemon_set() {
     on_cluster(Needs::Pods, async |cluster| {
         let done = |status: &Value| status["numberAvailable"] == 1 && status["updatedNumberScheduled"] == 1;
         is_taken_back::<DaemonSet>(cluster, "daemonset", &json!({}), 1, done).await;
+    });
+}
+
+/// Nobody is there of the new release who could be unready, and its controller knows no deadline.
+#[test]
+fn a_stateful_set_whose_new_pods_are_refused() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let container = json!({ "name": "app", "image": "shop:v2", "resources": { "requests": { "cpu": "500m" } } });
+        let mut good = template("shop", "shop:v1");
+        good["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "10m" } });
+        let set = json!({
+            "metadata": { "name": "shop" },
+            "spec": {
+                "replicas": 2, "serviceName": "shop", "selector": { "matchLabels": { "app": "shop" } }, "template": good,
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        cluster.until_pods("shop", "ready", all_at("shop:v1", 2)).await;
+        let room = json!({ "metadata": { "name": "room" }, "spec": { "hard": { "requests.cpu": "100m" } } });
+        cluster.create::<ResourceQuota>(room).await;
+        let account = Account::install(cluster, &[]).await;
+        let mut watch = Watch::over_kind(&cluster.with(account.kubeconfig()), "statefulset", ON_UNREADY).await;
+        let greedy = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let api = cluster.api::<StatefulSet>();
+        api.patch("shop", &PatchParams::default(), &Patch::Strategic(&greedy)).await.unwrap();
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{}", alerts.last().unwrap().summary);
+        let detected = &alerts.iter().find(|alert| alert.phase == Phase::Detected).unwrap().trigger;
+        assert_eq!(detected.name.as_str(), "unavailable");
+        cluster.until_pods("shop", "those of the good release", all_at("shop:v1", 2)).await;
     });
 }

@@ -26,7 +26,7 @@ use super::settings;
 use super::watch::Watch;
 
 /// What is not ready is bad soon.
-const ON_UNREADY: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n\
+pub(super) const ON_UNREADY: &str = "[workload.shop.verify]\nstable_for = \"2s\"\n\
     [[workload.shop.trigger]]\nsignal = \"unavailable\"\nabove = \"50%\"\nfor = \"3s\"\n";
 
 pub(super) fn image(pod: &Pod) -> String {

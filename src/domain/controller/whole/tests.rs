@@ -50,6 +50,7 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
             object,
             desired: desired.into(),
             replicas,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: Vec::new(),
             kept: kept.into(),

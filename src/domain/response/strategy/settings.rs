@@ -89,6 +89,7 @@ mod tests {
             },
             desired: "v2".into(),
             replicas: 1,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: Vec::new(),
             kept: [].into(),

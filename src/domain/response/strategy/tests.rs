@@ -124,6 +124,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             object: object("app"),
             desired: "v2".into(),
             replicas,
+            absent: 0,
             rollout: Rollout::Complete,
             serving: serving.iter().map(InstanceId::new).collect(),
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
