@@ -177,9 +177,9 @@ impl Actuator for Hands {
                 let what = cluster::Restored { workload, object, setting, expect, content, release };
                 cluster::restore_setting(way, self.store(), what, unless_at.as_ref(), limit).await
             }
-            StepKind::Scale { object, expect, replicas, only_from } => {
+            StepKind::Scale { object, expect, replicas, only_from, at_any } => {
                 let number = cluster::Number { replicas: *replicas, only_from: *only_from };
-                let expect = only_from.is_none().then(|| expect.clone());
+                let expect = (!at_any).then(|| expect.clone());
                 cluster::scale(way, object, expect, number, limit).await
             }
             StepKind::DeleteStuck { object, release } => cluster::delete_stuck(way, object, release, limit).await,

@@ -37,10 +37,12 @@ pub(in crate::act) struct Number {
 }
 
 impl Number {
-    /// Whether it is so, or another number stands that is not to be touched.
+    /// Whether it is so, or another number stands that is not to be touched: more than some are as good, and whoever set
+    /// another than what is to be replaced meant it.
     pub(super) fn stands(self, now: Option<u64>) -> bool {
         let is = |number: u32| now == Some(u64::from(number));
-        is(self.replicas) || self.only_from.is_some_and(|from| !is(from))
+        let is_more = self.replicas > 0 && now.is_some_and(|now| now > u64::from(self.replicas));
+        is(self.replicas) || is_more || self.only_from.is_some_and(|from| !is(from))
     }
 }
 
@@ -229,9 +231,11 @@ mod tests {
     fn a_number_that_somebody_set_is_left_alone_where_only_another_is_replaced() {
         let stands = |only_from, now| Number { replicas: 3, only_from }.stands(now);
         assert!(stands(None, Some(3)) && stands(Some(0), Some(3)), "it is so");
-        assert!(!stands(None, Some(5)) && !stands(None, None));
+        assert!(!stands(None, Some(2)) && !stands(None, None));
+        assert!(stands(None, Some(5)), "somebody wants more");
+        assert!(!Number { replicas: 0, only_from: None }.stands(Some(5)), "none are none");
         assert!(!stands(Some(0), Some(0)));
-        assert!(stands(Some(0), Some(5)) && stands(Some(0), None));
+        assert!(stands(Some(0), Some(1)) && stands(Some(0), Some(5)) && stands(Some(0), None));
     }
 
     #[test]

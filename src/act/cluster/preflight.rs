@@ -219,7 +219,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
             (object, Rehearsal::Setting(what), rights::to_restore_setting(setting.kind).into())
         }
         // Which release it is about is settled by the steps before it.
-        StepKind::Scale { object, replicas, only_from, expect: _ } => {
+        StepKind::Scale { object, replicas, only_from, expect: _, at_any: _ } => {
             let number = Number { replicas: *replicas, only_from: *only_from };
             let change = Change::Replicas { expect: None, number };
             (object, Rehearsal::Write(change), rights::to_scale(object.kind).into())

@@ -84,7 +84,7 @@ impl Controller {
         let mut steps = if is_apart { state::forward(&incident.moved) } else { Vec::new() };
         if let (Some(down), Some(replicas @ 1..)) = (self.left_down(), last.most_replicas()) {
             let (object, expect) = (down.object.clone(), down.desired.clone());
-            let kind = StepKind::Scale { object, expect, replicas, only_from: Some(0) };
+            let kind = StepKind::Scale { object, expect, replicas, only_from: Some(0), at_any: true };
             steps.push(Step { kind, timeout: TIMEOUT });
         }
         let desired = &self.view().ok()?.orchestrated.as_ref()?.desired;

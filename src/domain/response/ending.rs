@@ -47,7 +47,7 @@ pub fn giving_back(
         let up = end_of(plan, index, step).filter(|end| *end > done)?;
         let StepKind::Scale { object, replicas, .. } = &plan.steps.get(up - 1)?.kind else { return None };
         let (object, expect) = (object.clone(), release.clone());
-        Some(StepKind::Scale { object, expect, replicas: *replicas, only_from: Some(0) })
+        Some(StepKind::Scale { object, expect, replicas: *replicas, only_from: Some(0), at_any: true })
     });
     let mut steps = state::forward(moved);
     steps.extend(up.map(|kind| Step { kind, timeout: TIMEOUT }));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn scale(replicas: u32, expect: &str) -> StepKind {
-        StepKind::Scale { object: object(), expect: expect.into(), replicas, only_from: None }
+        StepKind::Scale { object: object(), expect: expect.into(), replicas, only_from: None, at_any: false }
     }
 
     fn direct() -> Plan {
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(ends, [0, 3, 3, 3, 3]);
         assert_eq!(must_go_to(&plan(Purpose::First, vec![scale(0, "v3")]), 1), 0, "a canary is to stay down");
         let canary = ClusterObject { name: "canary".to_owned(), ..object() };
-        let down = StepKind::Scale { object: canary, expect: "v3".into(), replicas: 0, only_from: None };
+        let down = StepKind::Scale { object: canary, expect: "v3".into(), replicas: 0, only_from: None, at_any: false };
         let away = plan(Purpose::First, vec![scale(3, "v1"), down]);
         assert_eq!([must_go_to(&away, 1), must_go_to(&away, 2)], [0, 0], "what serves keeps what it got");
         assert_eq!(away.turns_at(), Some(1), "growing takes nothing back");
@@ -150,7 +150,8 @@ mod tests {
         let direct = direct();
         let back = |begun, done| {
             let plan = giving_back(&direct, (begun, done), &[], Timestamp::default())?;
-            let StepKind::Scale { expect, replicas: 3, only_from: Some(0), .. } = &plan.steps[0].kind else {
+            let StepKind::Scale { expect, replicas: 3, only_from: Some(0), at_any: true, .. } = &plan.steps[0].kind
+            else {
                 panic!("{plan:?}")
             };
             assert_eq!((plan.steps.len(), plan.purpose, expect), (1, Purpose::Whole, &plan.to));

@@ -286,8 +286,8 @@ pub enum StepKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unless_at: Option<RevisionId>,
     },
-    /// Set how many pods a workload in a cluster should have, only while it has the template of `expect`. Safe to do
-    /// twice.
+    /// Set how many pods a workload in a cluster should have, only while it has the template of `expect`; where it should
+    /// have some, never to fewer than it should have already. Safe to do twice.
     Scale {
         /// The workload.
         object: ClusterObject,
@@ -295,9 +295,12 @@ pub enum StepKind {
         expect: RevisionId,
         /// How many.
         replicas: u32,
-        /// Only where it should have so many before, and then whatever release it is at: whoever set another number meant it.
+        /// Only where it should have so many before: whoever set another number meant it.
         #[serde(default)]
         only_from: Option<u32>,
+        /// Whatever release it is at by then; `expect` is the one that it was last known to be at.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        at_any: bool,
     },
     /// Delete the pods of a release that are not in service, one after another, so that their controller may go on.
     /// Safe to do twice.
@@ -458,11 +461,10 @@ impl StepKind {
             StepKind::RestoreSetting { object, setting, release, expect: None, .. } => {
                 format!("make {setting} in {} again, as it was with {release}, to stay there", object.namespace)
             }
-            StepKind::Scale { object, expect, replicas, only_from: None } => {
-                format!("scale {object} to {replicas} while it is at {expect}")
-            }
-            StepKind::Scale { object, expect, replicas, only_from: Some(from) } => {
-                format!("scale {object} from {from} to {replicas}, last known to be at {expect}")
+            StepKind::Scale { object, expect, replicas, only_from, at_any } => {
+                let from = only_from.map(|from| format!(" from {from}")).unwrap_or_default();
+                let at = if *at_any { ", last known to be at" } else { " while it is at" };
+                format!("scale {object}{from} to {replicas}{at} {expect}")
             }
             StepKind::DeleteStuck { object, release } => {
                 format!("delete the pods of {object} at {release} that are not in service")

@@ -240,7 +240,7 @@ fn hands_without_the_lead_change_nothing() {
             uid: created.uid().unwrap(),
         };
         let expect = cluster.hash("shop").await.as_str().into();
-        let step = StepKind::Scale { object, expect, replicas: 3, only_from: None };
+        let step = StepKind::Scale { object, expect, replicas: 3, only_from: None, at_any: false };
         let open = Arc::new(Mutex::new(false));
         let gate = Arc::clone(&open);
         let gate = move || if *gate.lock().unwrap() { Ok(()) } else { Err("another leads".to_owned()) };

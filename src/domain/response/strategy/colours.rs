@@ -68,7 +68,13 @@ pub(super) fn steps(
     let step = |kind, timeout| Step { kind, timeout };
     let scale = |object: &ClusterObject, expect: &RevisionId, replicas| {
         step(
-            StepKind::Scale { object: object.clone(), expect: expect.clone(), replicas, only_from: None },
+            StepKind::Scale {
+                object: object.clone(),
+                expect: expect.clone(),
+                replicas,
+                only_from: None,
+                at_any: false,
+            },
             WRITE_TIMEOUT,
         )
     };

@@ -39,7 +39,7 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
         let all = enough.unwrap_or_else(|| stable.saturating_add(beside));
         let scale = |object: &ClusterObject, expect: &RevisionId, replicas| {
             let (object, expect) = (object.clone(), expect.clone());
-            write(StepKind::Scale { object, expect, replicas, only_from: None })
+            write(StepKind::Scale { object, expect, replicas, only_from: None, at_any: false })
         };
         let grow = (orchestrated.replicas < all).then(|| scale(&orchestrated.object, to, all));
         let ready = StepKind::AwaitCapacity { release: to.clone(), at_least: all, answers: 0 };
@@ -61,12 +61,12 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
         to: to.clone(),
         source: source.clone(),
     });
-    let scale = |expect: &RevisionId, replicas| {
-        write(StepKind::Scale { object: object(), expect: expect.clone(), replicas, only_from: None })
+    let scale = |expect: &RevisionId, replicas, only_from| {
+        write(StepKind::Scale { object: object(), expect: expect.clone(), replicas, only_from, at_any: false })
     };
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
-            vec![scale(from, 0), restore, scale(to, orchestrated.replicas), wait(1)]
+            vec![scale(from, 0, None), restore, scale(to, orchestrated.replicas, Some(0)), wait(1)]
         }
         Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
             let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });

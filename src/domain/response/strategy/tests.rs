@@ -168,7 +168,7 @@ fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
     let deployment = cluster(ObjectKind::Deployment, 2, &["p-0"]);
     assert_eq!(in_cluster(Strategy::Rolling, "v2", &deployment), [restore, wait]);
     let down = "scale deployment prod/app to 0 while it is at v2";
-    let up = "scale deployment prod/app to 2 while it is at v1";
+    let up = "scale deployment prod/app from 0 to 2 while it is at v1";
     assert_eq!(in_cluster(Strategy::Direct, "v2", &deployment), [down, restore, up, wait]);
     let empty = cluster(ObjectKind::Deployment, 0, &all);
     assert_eq!(in_cluster(Strategy::Direct, "v2", &empty), [restore, wait], "nothing is scaled up from nothing");
