@@ -125,10 +125,23 @@ fn whoever_puts_the_bad_release_back_during_a_retry_is_the_one_to_decide() {
     world.deploy("v2");
     world.run(Span::from_secs(60));
     let superseded = world.journal.iter().any(
-        |record| matches!(&record.event, Event::Closed { how: Closing::Superseded { by } } if by.as_str() == "v2"),
+        |record| matches!(&record.event, Event::Closed { how: Closing::Superseded { by, .. } } if by.as_str() == "v2"),
     );
     assert!(superseded, "{:?}", world.phases());
     assert_eq!(world.running(), Some("v2"));
+}
+
+#[test]
+fn where_others_are_is_told_when_somebody_ends_a_rollback_half_way() {
+    let mut world = world(Strategy::Rolling, &["a", "b", "c"]);
+    let is_half_way = |world: &World| world.switches.len() == 1;
+    assert!(world.run_until(Span::from_secs(300), is_half_way), "{:?}", world.phases());
+    world.publish("v9");
+    world.deploy_to("c", "v9");
+    until(&mut world, Phase::Closed);
+    let reason = &world.last_alert().reason;
+    assert!(reason.contains("v9 was put in place by someone else"), "{reason}");
+    assert!(reason.ends_with("others are left as they are: a at v1; b at v2"), "{reason}");
 }
 
 #[test]

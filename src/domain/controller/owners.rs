@@ -78,6 +78,7 @@ impl Controller {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
@@ -180,7 +181,10 @@ mod tests {
         assert!(!is_due(&after(paused()), 10_000), "the rollback is under way");
         let elsewhere = after(then(paused(), vec![release("v1"), escalated()]));
         assert!(!is_due(&elsewhere, 600) && is_due(&elsewhere, 611));
-        let theirs = vec![Event::Closed { how: Closing::Superseded { by: "v3".into() } }, release("v3")];
+        let theirs = vec![
+            Event::Closed { how: Closing::Superseded { by: "v3".into(), others: BTreeMap::new() } },
+            release("v3"),
+        ];
         let by_hand = after(then(paused(), theirs));
         assert!(!is_due(&by_hand, 600) && is_due(&by_hand, 611), "the owner would write over it");
         assert!(is_due(&after(then(paused(), vec![escalated()])), 20), "nothing was taken back");

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::view::at_others;
 use super::{Controller, Output};
 use crate::domain::health::verdict::{Blindness, TriggerState, TriggerStatus, Unseen};
 use crate::domain::id::{InstanceId, RevisionId};
@@ -99,7 +100,8 @@ impl Controller {
                 if *release == by { known(id) } else { Some((id.clone(), release.clone())) }
             });
             self.followed = Some(followed.collect());
-            return self.close(Closing::Superseded { by }, now, out);
+            let others = at_others(view, Some(&by));
+            return self.close(Closing::Superseded { by, others }, now, out);
         }
         if self.followed.as_ref() != Some(&view.instances) {
             self.followed = Some(view.instances.clone());

@@ -208,6 +208,16 @@ impl Preview {
     }
 }
 
+/// The instances of a host that are at other releases than this one, by release.
+pub(super) fn at_others(view: &ReleaseView, than: Option<&RevisionId>) -> BTreeMap<RevisionId, Vec<InstanceId>> {
+    let mut others: BTreeMap<RevisionId, Vec<InstanceId>> = BTreeMap::new();
+    let placed = view.instances.iter().filter(|_| view.orchestrated.is_none());
+    for (instance, release) in placed.filter(|(_, release)| Some(release) != than) {
+        others.entry(release.clone()).or_default().push(instance.clone());
+    }
+    others
+}
+
 impl Controller {
     /// What a rollback by hand would do now. What the edges find is noted later.
     #[must_use]
@@ -259,14 +269,8 @@ impl Controller {
     }
 
     pub(super) fn beside_by_instance(&self) -> BTreeMap<RevisionId, Vec<InstanceId>> {
-        let mut beside: BTreeMap<RevisionId, Vec<InstanceId>> = BTreeMap::new();
         let current = self.in_place().map(|running| &running.revision);
-        let view = self.view().ok().filter(|view| view.orchestrated.is_none());
-        let placed = view.into_iter().flat_map(|view| &view.instances);
-        for (instance, release) in placed.filter(|(_, release)| Some(release) != current) {
-            beside.entry(release.clone()).or_default().push(instance.clone());
-        }
-        beside
+        self.view().map(|view| at_others(view, current)).unwrap_or_default()
     }
 
     /// Why things are as they are, and the plan that would be carried out if nothing held.

@@ -1,6 +1,8 @@
 //! A workload that an attempt scaled down is given its instances back before it is left to a human, and the settings that were
 //! put back ahead of a release are put forward again: whatever release it is at by then, whole.
 
+use std::collections::BTreeMap;
+
 use super::{Controller, Output};
 use crate::domain::id::RevisionId;
 use crate::domain::incident::alert::Phase;
@@ -32,7 +34,11 @@ impl Controller {
             self.asked.1 = Question::Revived;
             return self.escalate(reason, now, out);
         }
-        self.record(Event::Closed { how: Closing::Superseded { by: plan.to.clone() } }, now, out)
+        self.record(
+            Event::Closed { how: Closing::Superseded { by: plan.to.clone(), others: BTreeMap::new() } },
+            now,
+            out,
+        )
     }
 
     /// The workload, where the last attempt scaled it down and it was not scaled up since.

@@ -1,11 +1,13 @@
 //! From an incident's state to the message that people get: which rule, which value, from which release to which,
 //! what happens next, and how to stop it.
 
+use std::collections::BTreeMap;
+
 use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
 use super::state::{Incident, difference};
 use crate::domain::health::verdict::{Combined, Evidence};
-use crate::domain::id::{IncidentId, WorkloadId};
+use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, StepKind};
@@ -253,7 +255,9 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
         Closing::Subsided if matches!(incident.cause, Cause::Blind { .. }) => "sight is back".to_owned(),
         Closing::Subsided => "the fault is gone".to_owned(),
         Closing::Unseen { why } => format!("whether the fault goes on can't be seen ({why}); it is judged anew"),
-        Closing::Superseded { by } => format!("{by} was put in place by someone else; nothing more is begun"),
+        Closing::Superseded { by, others } => {
+            format!("{by} was put in place by someone else; nothing more is begun{}", left_at(others))
+        }
         Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
         Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
         // A section whose workloads nobody could name, or any other.
@@ -263,6 +267,18 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
         Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
     };
     difference(incident).map_or(why.clone(), |difference| format!("{why}; {difference}"))
+}
+
+/// Which instances are left at other releases.
+fn left_at(others: &BTreeMap<RevisionId, Vec<InstanceId>>) -> String {
+    let each: Vec<String> = others
+        .iter()
+        .map(|(release, instances)| {
+            let instances: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+            format!("{} at {release}", instances.join(", "))
+        })
+        .collect();
+    if each.is_empty() { String::new() } else { format!(", and others are left as they are: {}", each.join("; ")) }
 }
 
 fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {

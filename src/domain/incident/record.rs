@@ -1,11 +1,13 @@
 //! The journal's vocabulary. Everything that the daemon knows across a restart is a fold of these.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::grounds::Grounds;
 use super::recording::Recording;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Combined, Evidence};
-use crate::domain::id::{IncidentId, RevisionId, TriggerName, WorkloadId};
+use crate::domain::id::{IncidentId, InstanceId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Outcome, Plan};
@@ -356,6 +358,9 @@ pub enum Closing {
     Superseded {
         /// The new one.
         by: RevisionId,
+        /// The instances of a host that are at others still, by release.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        others: BTreeMap<RevisionId, Vec<InstanceId>>,
     },
     /// An operator closed it.
     ByOperator {

@@ -350,7 +350,7 @@ fn what_somebody_puts_there_meanwhile_gets_its_instances_and_is_theirs() {
     let mut world = World::scaled_down();
     world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
     let over = world.until_over();
-    let superseded = |by: &str| Event::Closed { how: Closing::Superseded { by: by.into() } };
+    let superseded = |by: &str| Event::Closed { how: Closing::Superseded { by: by.into(), others: BTreeMap::new() } };
     assert_eq!(over, superseded("v3"));
     is_given_back(&world, "v3");
     world.second();
@@ -380,7 +380,7 @@ fn what_somebody_puts_there_while_it_is_paused_half_way_is_recorded_and_judged()
         assert_eq!(world.controller.assessment().revision.as_ref().unwrap().as_str(), "v3");
         world.ask(RequestKind::Resume);
         let over = world.until_over();
-        assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into() } });
+        assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into(), others: BTreeMap::new() } });
         assert_eq!(world.events.iter().filter(came).count(), 1, "{:#?}", world.events);
         assert_eq!(world.replicas(), 3);
     }
@@ -425,7 +425,7 @@ fn whoever_puts_another_release_there_meanwhile_has_its_settings() {
     let mut world = World::with_settings_back();
     world.view.orchestrated.as_mut().unwrap().desired = "v3".into();
     let (over, world) = ends(world, "2");
-    assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into() } });
+    assert_eq!(over, Event::Closed { how: Closing::Superseded { by: "v3".into(), others: BTreeMap::new() } });
     assert!(!world.done.iter().any(|kind| matches!(kind, StepKind::RestoreTemplate { .. })), "{:#?}", world.done);
 }
 

@@ -140,7 +140,7 @@ pub(super) fn closed(how: &Closing) -> String {
     match how {
         Closing::Subsided => "the fault went away by itself".to_owned(),
         Closing::Unseen { why } => format!("whether the fault went on could not be seen: {why}"),
-        Closing::Superseded { by } => format!("{by} was put in place by someone else"),
+        Closing::Superseded { by, .. } => format!("{by} was put in place by someone else"),
         Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
         Closing::Refused => "a guard refused it".to_owned(),
         Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
