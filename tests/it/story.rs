@@ -165,6 +165,17 @@ fn instances_that_stay_behind_are_watched_too() {
     assert_eq!(world.switches, []);
 }
 
+/// A pause is not what keeps anybody from taking back a release that is not the one in question.
+#[test]
+fn while_paused_a_fault_beside_is_told_for_what_it_is() {
+    let falls = Timestamp::from_millis(1_800_000_200_000);
+    let script = move |revision: &str, now: Timestamp| if revision == "v1" && now >= falls { ERRORS } else { WELL };
+    let mut world = one_goes_ahead(Box::new(script));
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Held)), "{:?}", world.phases());
+    assert_eq!(world.last_alert().reason, "it is v1 that is bad, where it still serves, and not v3, which came last");
+}
+
 /// v3 is well on one instance, v1 bad on two from a time on.
 fn two_stay_behind(falls: Timestamp, v3: Behaviour, from: Timestamp) -> World {
     let script = move |revision: &str, now: Timestamp| match revision {

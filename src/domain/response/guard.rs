@@ -178,11 +178,12 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
     };
     let goal = find_goal(situation, force);
     let holds: Vec<(&str, Option<Hold>)> = vec![
+        // Nothing is done about it in any case.
+        ("aside", aside(situation)),
         ("paused", paused(situation)),
         ("rejected", rejected(situation)),
         ("alert-only", alert_only(situation)),
         ("blind", blind(situation)),
-        ("aside", aside(situation)),
         ("revision-unknown", revision_unknown(situation)),
         ("stale-evidence", stale_evidence(situation)),
         ("evidence-unknown", evidence_unknown(situation)),
