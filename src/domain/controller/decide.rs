@@ -7,7 +7,7 @@ use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::Incident;
-use crate::domain::policy::Severity;
+use crate::domain::policy::{Habitat, Severity};
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
@@ -233,10 +233,16 @@ impl Controller {
         let enough = last.filter(is_again).and_then(Plan::capacity);
         let ground = Ground { from, goal, view: &view, well: &well, enough };
         let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
-        if let Some(orchestrated) = &view.orchestrated {
+        if let (Some(orchestrated), Habitat::Kubernetes(cluster)) = (&view.orchestrated, &self.policy.habitat) {
             let ledger = &self.state.ledger;
             let moved = self.state.incident.as_ref().map(|incident| incident.moved.as_slice()).unwrap_or_default();
-            plan.begin_with(strategy::settings::steps(ledger, orchestrated, current, &goal.revision, moved));
+            plan.begin_with(strategy::settings::steps(
+                ledger,
+                (orchestrated, cluster.keep),
+                current,
+                &goal.revision,
+                moved,
+            ));
         }
         self.note_paused(&mut plan);
         Some(plan)

@@ -170,7 +170,9 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
         let kept = standing.and_then(|kept| kept.iter().find(|kept| kept.setting == *setting));
         match (kept, there) {
             _ if !seen.watched.contains(&setting.kind) => {
-                unknown.push(format!("{setting} is not looked at, by the policy's `keep`"))
+                unknown.push(format!(
+                    "{setting} is not looked at: the policy's `keep` leaves it out, or it can't be seen"
+                ));
             }
             (None, None) => wrong.push(format!("{setting} is not there, and nothing is kept of it")),
             (None, Some(_)) => unknown.push(format!("what {setting} said with {} is not kept", plan.to)),

@@ -7,22 +7,25 @@
 //! before it gets any. That the bad release may name the same and still serves for a moment is no other than with a template
 //! that goes back pod by pod.
 
+use std::collections::BTreeSet;
+
 use crate::domain::id::RevisionId;
 use crate::domain::incident::ledger::Ledger;
 use crate::domain::incident::state::MovedSetting;
 use crate::domain::observation::Orchestrated;
+use crate::domain::policy::Keep;
 use crate::domain::response::plan::{Step, StepKind};
-use crate::domain::settings::{ContentId, Setting};
+use crate::domain::settings::{ContentId, Setting, SettingKind};
 
 use super::kubernetes::WRITE_TIMEOUT;
 
 /// One step for each setting of `to` that is not there any more or says something else than when `to` served, and that was
 /// kept. Each is compared with what it said while `from` served, or with what an attempt before put there: what a human
-/// changed since is left alone.
+/// changed since is left alone. Of what can't be seen now, the record alone says whether it has changed.
 #[must_use]
 pub fn steps(
     ledger: &Ledger,
-    orchestrated: &Orchestrated,
+    (orchestrated, keep): (&Orchestrated, Keep),
     from: &RevisionId,
     to: &RevisionId,
     moved: &[MovedSetting],
@@ -33,22 +36,32 @@ pub fn steps(
         let settings = ledger.get(from)?.settings.as_ref()?;
         settings.iter().find(|kept| kept.setting == *setting).map(|kept| kept.content.clone())
     };
-    let is_ours = |setting: &Setting, now: &ContentId| {
-        let mut ours = moved.iter().filter(|moved| moved.object.namespace == orchestrated.object.namespace);
-        ours.any(|moved| moved.setting == *setting && moved.is == *now)
+    let ours = |setting: &Setting| {
+        let here = moved.iter().filter(|moved| moved.object.namespace == orchestrated.object.namespace);
+        let its: Vec<&ContentId> = here.filter(|moved| moved.setting == *setting).map(|moved| &moved.is).collect();
+        its
     };
     let mut steps = Vec::new();
-    for kept in kept.iter().filter(|kept| kept.unkept.is_none() && seen.watched.contains(&kept.setting.kind)) {
+    let wanted: BTreeSet<SettingKind> = keep.settings().collect();
+    for kept in kept.iter().filter(|kept| kept.unkept.is_none() && wanted.contains(&kept.setting.kind)) {
         let Some(content) = &kept.content else { continue };
-        let there = seen.there.get(&kept.setting).map(|there| &there.content);
+        let ours = ours(&kept.setting);
+        let there = if seen.watched.contains(&kept.setting.kind) {
+            seen.there.get(&kept.setting).map(|there| there.content.clone())
+        } else {
+            let Some(last) = ours.last().map(|is| Some((*is).clone())).or_else(|| with_from(&kept.setting)) else {
+                continue;
+            };
+            last
+        };
         // Kept with another key than what is there now is told by: nobody can say whether it changed.
-        if there.is_some_and(|there| there == content || !there.is_comparable(content)) {
+        if there.as_ref().is_some_and(|there| there == content || !there.is_comparable(content)) {
             continue;
         }
         // What is gone is put back, whoever deleted it: nobody's change is lost by that.
         let expect = there.and_then(|now| match with_from(&kept.setting) {
-            Some(expect) if !is_ours(&kept.setting, now) => expect,
-            Some(_) | None => Some(now.clone()),
+            Some(expect) if !ours.contains(&&now) => expect,
+            Some(_) | None => Some(now),
         });
         let kind = StepKind::RestoreSetting {
             object: orchestrated.object.clone(),
@@ -68,8 +81,10 @@ mod tests {
     use super::*;
     use crate::domain::observation::Rollout;
     use crate::domain::policy::{ClusterObject, ObjectKind};
-    use crate::domain::settings::{KeptSetting, Present, SettingKind, Settings};
+    use crate::domain::settings::{KeptSetting, Present, Settings};
     use crate::domain::time::Timestamp;
+
+    const KEEP: Keep = Keep { logs: false, configmaps: true, secrets: false };
 
     fn map(name: &str) -> Setting {
         Setting { kind: SettingKind::ConfigMap, name: name.to_owned() }
@@ -131,7 +146,10 @@ mod tests {
         there: &[(&str, &str)],
         moved: &[MovedSetting],
     ) -> Vec<(String, Option<String>, String)> {
-        let steps = steps(ledger, &orchestrated(there), &"v2".into(), &"v1".into(), moved);
+        told(&steps(ledger, (&orchestrated(there), KEEP), &"v2".into(), &"v1".into(), moved))
+    }
+
+    fn told(steps: &[Step]) -> Vec<(String, Option<String>, String)> {
         let told = |step: &Step| match &step.kind {
             StepKind::RestoreSetting { setting, expect, content, .. } => {
                 let expect = expect.as_ref().map(|content| content.as_str().to_owned());
@@ -186,8 +204,19 @@ mod tests {
         assert_eq!(expected(&unkept, &[("large", "2"), ("optional", "2")]), []);
         let unseen = ledger(&[("a", Some("1"), true)], &[]);
         assert_eq!(expected(&unseen, &[("a", "2")]), [("a".to_owned(), Some("2".to_owned()), "1".to_owned())]);
-        let mut nothing = orchestrated(&[]);
-        nothing.settings.watched.clear();
-        assert!(steps(&unseen, &nothing, &"v2".into(), &"v1".into(), &[]).is_empty());
+        let all = orchestrated(&[("a", "2")]);
+        assert!(steps(&unseen, (&all, Keep::default()), &"v2".into(), &"v1".into(), &[]).is_empty(), "not asked for");
+    }
+
+    #[test]
+    fn of_what_can_not_be_seen_now_the_record_says_what_it_was() {
+        let ledger = ledger(
+            &[("changed", Some("1"), true), ("same", Some("1"), true), ("unknown", Some("1"), true)],
+            &[("changed", Some("2")), ("same", Some("1"))],
+        );
+        let mut blind = orchestrated(&[]);
+        blind.settings.watched.clear();
+        let steps = steps(&ledger, (&blind, KEEP), &"v2".into(), &"v1".into(), &[]);
+        assert_eq!(told(&steps), [("changed".to_owned(), Some("2".to_owned()), "1".to_owned())]);
     }
 }
