@@ -10,8 +10,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged where `RUST_LOG` says nothing.
-const DEFAULT_FILTER: &str = "info";
+/// What is logged where `RUST_LOG` says nothing. Each request to a cluster that fails is told by whoever made it, with what
+/// comes of it; the library would tell it once more, as an error.
+const DEFAULT_FILTER: &str = "info,kube_client=off";
 
 /// How a log line is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
