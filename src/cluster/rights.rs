@@ -16,8 +16,11 @@ use tokio::time::Instant;
 use crate::domain::policy::{GitopsTool, Kubernetes, KubernetesSubject, ObjectKind, Strategy};
 use crate::domain::settings::{Setting, SettingKind};
 
-/// How long a right that was granted is taken to be so still.
+/// How long a right that was granted is taken to be so still, at least,
 const FRESH: Duration = Duration::from_secs(300);
+/// and for each namespace that rights are asked for in: however many there are, an API server is asked two or three times in
+/// five seconds at most. Before anything is done, all are asked for anew.
+const FRESH_OF_MANY: Duration = Duration::from_secs(30);
 
 /// One verb on one sort of resource.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -288,9 +291,10 @@ impl Granted {
         rights: &[Right],
     ) -> Result<Vec<Right>, kube::Error> {
         let mut missing = Vec::new();
+        let fresh = fresh(&self.known());
         for right in rights {
             let key = (context.map(str::to_owned), namespace.to_owned(), *right);
-            if self.known().get(&key).is_some_and(|at| at.elapsed() < FRESH) {
+            if self.known().get(&key).is_some_and(|at| at.elapsed() < fresh) {
                 continue;
             }
             if is_allowed(client, namespace, None, right).await? {
@@ -318,6 +322,13 @@ pub async fn missing(
     rights: &[Right],
 ) -> Result<Vec<Right>, kube::Error> {
     Granted::default().missing(client, (None, namespace, name), rights).await
+}
+
+/// How long what is known counts.
+fn fresh(known: &Known) -> Duration {
+    let places: BTreeSet<(&Option<String>, &String)> =
+        known.keys().map(|(context, namespace, _)| (context, namespace)).collect();
+    FRESH.max(FRESH_OF_MANY.saturating_mul(u32::try_from(places.len()).unwrap_or(u32::MAX)))
 }
 
 /// Whether it may be granted for one object.
@@ -411,6 +422,17 @@ mod tests {
         assert_eq!(of("apps", "deployments", "patch"), [Some("blue"), Some("green")]);
         assert_eq!(of("apps", "replicasets", "get"), [None]);
         assert!(names(&Right::new("", "configmaps", "get"), &subject, &[]).is_empty());
+    }
+
+    #[test]
+    fn in_many_namespaces_a_right_that_was_granted_counts_for_longer() {
+        let in_all = |count: usize| -> Known {
+            let rights = to_restore(ObjectKind::Deployment);
+            let each = (0..count).flat_map(|number| rights.map(|right| (None, format!("team-{number}"), right)));
+            each.map(|key| (key, Instant::now())).collect()
+        };
+        assert_eq!([0, 1, 10].map(|count| fresh(&in_all(count))), [FRESH; 3]);
+        assert_eq!(fresh(&in_all(50)), Duration::from_secs(1_500));
     }
 
     #[test]
