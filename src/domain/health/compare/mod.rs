@@ -309,7 +309,9 @@ impl Comparer {
     fn beside(&mut self, look: &Look<'_>) -> (Finding, Judgement, Option<Compared>) {
         let pooled = look.followed.past.pooled(look.baseline);
         let pair = pair(look, &pooled);
-        let bound = pair.map(|(_, old)| self.comparison.bound(old));
+        // While all its processes are young the new one has no value yet; the old one has.
+        let old = pair.map(|(_, old)| old).or_else(|| old_value(look, &pooled));
+        let bound = old.map(|old| self.comparison.bound(old));
         let is_over = self.is_over(look, bound);
         self.withdraw_what_is_over(look, is_over);
         let (grown, needed) = (self.grown(), self.needed());
@@ -320,7 +322,7 @@ impl Comparer {
         let compared = Compared {
             baseline: look.baseline.clone(),
             beside: true,
-            value: pair.and_then(|(_, old)| Finite::new(old)),
+            value: old.and_then(Finite::new),
             samples: look.old.samples,
             bound: bound.and_then(Finite::new),
             evidence: of_log(early.max(grown)),
@@ -490,21 +492,24 @@ fn of_log(evidence: f64) -> Option<Finite> {
 /// The values to compare, in the base unit: over the bounds that both have, so that other bounds are no other latency.
 /// Where the old release has few requests now, what it was like lately stands in.
 fn pair(look: &Look<'_>, pooled: &Sum) -> Option<(f64, f64)> {
-    let candidate = look.followed.candidate.as_ref()?;
-    let is_thin = look.old.samples < look.signal.min_requests;
     match (&look.grown.basis, &look.old.basis) {
         (Basis::Buckets { buckets: new, quantile, scale }, Basis::Buckets { buckets: old, .. }) => {
-            let old = if is_thin { &pooled.buckets } else { old };
+            let old = if is_thin(look) { &pooled.buckets } else { old };
             let (new, old) = (common(new, old), common(old, new));
             let value = |buckets: &[Bucket]| quantile::quantile(*quantile, buckets) * scale;
             Some((value(&new), value(&old))).filter(|(new, old)| new.is_finite() && old.is_finite())
         }
-        (_, _) => {
-            let new = look.grown.value.as_ref().ok()?.get();
-            let old = if is_thin { pooled.value(candidate)? } else { look.old.value.as_ref().ok()?.get() };
-            Some((new, old))
-        }
+        (_, _) => Some((look.grown.value.as_ref().ok()?.get(), old_value(look, pooled)?)),
     }
+}
+
+fn old_value(look: &Look<'_>, pooled: &Sum) -> Option<f64> {
+    let candidate = look.followed.candidate.as_ref()?;
+    if is_thin(look) { pooled.value(candidate) } else { Some(look.old.value.as_ref().ok()?.get()) }
+}
+
+fn is_thin(look: &Look<'_>) -> bool {
+    look.old.samples < look.signal.min_requests
 }
 
 /// A reading over the bounds that the past has as well: a quantile that only other buckets make high is no other latency.

@@ -186,6 +186,24 @@ fn a_hard_fault_of_the_first_pod_is_found_in_two_looks() {
     assert!(fired[4] <= 22 && fired[8] <= 27, "{fired:?}");
 }
 
+/// While all its processes are young the new release has no value of its own to compare; the old one's is a measure all the
+/// same, by which one bad pod of two is told from the other.
+#[test]
+fn one_bad_pod_of_the_first_two_is_told_from_the_other() {
+    let mut seen = None;
+    let of_one = |_: &str, pod: i64, _| if pod == 7 { Like { errors: 0.6, ..Like::WELL } } else { Like::WELL };
+    Rollout::new(6, 60, 1).watch(triggers(), ROLLOUT + 100, of_one, |status| {
+        if matches!(status.state, TriggerState::Firing { .. }) && seen.is_none() {
+            seen = Some(status.evidence.clone());
+        }
+    });
+    let evidence = seen.unwrap();
+    let compared = evidence.compared.unwrap();
+    assert!(compared.value.is_some_and(|old| old < finite(0.01)) && compared.bound.is_some(), "{compared:?}");
+    let (target, of, without) = evidence.around.unwrap().worst.unwrap();
+    assert!(target.as_str() == "new-1" && of == 2 && without.value < finite(0.01), "{target} {of} {without:?}");
+}
+
 /// The release before is as cold as this one, and well.
 #[test]
 fn a_hard_fault_is_found_beside_a_release_that_only_just_came_up() {
