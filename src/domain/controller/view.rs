@@ -302,7 +302,7 @@ impl Controller {
         let unknown = |reason: String| Hold::RevisionUnknown { reason };
         let current = self.in_place().ok_or_else(|| unknown("no release was seen yet".to_owned()))?;
         let view = self.view().map_err(unknown)?;
-        let beside = &self.assessment.asides;
+        let beside = &self.assessment.worse_beside();
         goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], beside, now)
     }
 

@@ -234,6 +234,19 @@ impl Proof {
 }
 
 impl Evidence {
+    /// Whether this value is beyond the threshold of another one that is exceeded, and that one not materially worse.
+    fn is_as_bad_as(&self, other: &Evidence) -> bool {
+        let (Some(own), Some(theirs), Some(condition)) = (self.value, other.value, other.condition) else {
+            return false;
+        };
+        let is_no_worse = match condition {
+            Condition::Above(_) => theirs.get() <= Comparison::usual(self.unit).bound(own.get()),
+            Condition::Below(_) => theirs >= own,
+            Condition::WorseThanBaseline(_) => false,
+        };
+        is_no_worse && condition.is_breached_by(own)
+    }
+
     /// What in these numbers speaks against the verdict that they are said to have led to; none where nothing does.
     #[must_use]
     pub fn contradiction(&self) -> Option<String> {
@@ -462,6 +475,14 @@ impl Assessment {
         let beside =
             self.asides.iter().map(|aside| (format!("{} at {}", aside.trigger.name, aside.release), &aside.trigger));
         self.triggers.iter().map(|trigger| (trigger.name.to_string(), trigger)).chain(beside)
+    }
+
+    /// What releases beside this one are worse in. Where this one is as bad, going back to one of them loses nothing.
+    pub(in crate::domain) fn worse_beside(&self) -> Vec<&Aside> {
+        let is_as_bad = |beside: &TriggerStatus| {
+            self.triggers.iter().any(|own| own.name == beside.name && own.evidence.is_as_bad_as(&beside.evidence))
+        };
+        self.asides.iter().filter(|aside| aside.trigger.combined.is_some() || !is_as_bad(&aside.trigger)).collect()
     }
 }
 

@@ -12,8 +12,8 @@ use super::hold::Hold;
 /// Candidates named in a hold's explanation.
 const NAMED_CANDIDATES: usize = 8;
 
-/// The release to go back to from `current`, leaving out those `tried` in this incident, and those that have gone bad `beside`
-/// it.
+/// The release to go back to from `current`, leaving out those `tried` in this incident, and those that are worse in something
+/// `beside` it.
 ///
 /// # Errors
 /// [`Hold::NoKnownGood`] with each candidate and why it is none.
@@ -22,7 +22,7 @@ pub fn last_known_good(
     available: &[Release],
     current: &RevisionId,
     tried: &[RevisionId],
-    beside: &[Aside],
+    beside: &[&Aside],
     now: Timestamp,
 ) -> Result<Goal, Hold> {
     let mut refused = Vec::new();
@@ -78,7 +78,7 @@ pub fn named(
     available: &[Release],
     current: &RevisionId,
     wanted: &RevisionId,
-    (beside, forced): (&[Aside], bool),
+    (beside, forced): (&[&Aside], bool),
     now: Timestamp,
 ) -> Result<Goal, Hold> {
     let refuse = |why: String| Hold::GoalRefused { revision: wanted.clone(), why };
@@ -100,12 +100,12 @@ pub fn named(
 fn eligibility<'a>(
     standing: Option<&'a Standing>,
     revision: &RevisionId,
-    (tried, beside): (&[RevisionId], &[Aside]),
+    (tried, beside): (&[RevisionId], &[&Aside]),
     now: Timestamp,
 ) -> Result<(&'a Standing, Timestamp), String> {
     let standing = standing.ok_or("never seen in service")?;
     // What does not answer may have been stopped: that says nothing of the release.
-    let is_bad = |aside: &&Aside| aside.release == *revision && !aside.trigger.evidence.unanswered;
+    let is_bad = |aside: &&&Aside| aside.release == *revision && !aside.trigger.evidence.unanswered;
     if let Some(bad) = beside.iter().find(is_bad) {
         return Err(format!("bad now where it serves: {}", bad.trigger.evidence.as_breach()));
     }
@@ -128,7 +128,11 @@ fn eligibility<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, TriggerStatus, Verdict};
     use crate::domain::id::IncidentId;
+    use crate::domain::policy::{Condition, Severity};
+    use crate::domain::time::Span;
+    use crate::domain::units::{Finite, Unit};
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_millis(secs * 1000)
@@ -192,5 +196,54 @@ mod tests {
         assert_eq!(ask("v3", true).unwrap().known_good_since, None);
         assert!(ask("v4", true).is_err(), "the current release is never a goal");
         assert!(ask("v7", true).is_err(), "an absent release is never a goal");
+    }
+
+    fn status(name: &str, value: f64) -> TriggerStatus {
+        let evidence = Evidence {
+            signal: name.into(),
+            unit: Unit::Seconds,
+            verdict: Verdict::Breach,
+            value: Finite::new(value),
+            interval: None,
+            proof: None,
+            condition: Some(Condition::Above(Finite::new(5.0).unwrap())),
+            samples: 500,
+            unanswered: false,
+            window: Span::from_secs(60),
+            newest: None,
+            convention: None,
+            compared: None,
+            around: None,
+        };
+        TriggerStatus {
+            name: name.into(),
+            severity: Severity::Critical,
+            hold_for: Span::ZERO,
+            state: TriggerState::Firing { since: at(0), at: at(0) },
+            evidence,
+            combined: None,
+            confirmation: None,
+        }
+    }
+
+    /// The previous release is slow where it serves beside this one; only where this one is not as slow that speaks against it.
+    #[test]
+    fn what_is_bad_beside_is_no_goal_unless_the_current_one_is_as_bad() {
+        for (name, own, expected) in
+            [("slow", 8.0, "v2"), ("slow", 6.0, "v1"), ("slow", 1.0, "v1"), ("other", 8.0, "v1")]
+        {
+            let assessment = Assessment {
+                at: at(500),
+                revision: None,
+                triggers: vec![status(name, own)],
+                signals: Vec::new(),
+                blind: None,
+                healthy: false,
+                asides: vec![Aside { release: "v2".into(), trigger: status("slow", 9.0) }],
+            };
+            let (all, beside) = (available(&["v2", "v1"]), assessment.worse_beside());
+            let goal = last_known_good(&ledger(), &all, &"v4".into(), &[], &beside, at(500)).unwrap();
+            assert_eq!(goal.revision, expected.into(), "{name} {own}");
+        }
     }
 }

@@ -236,7 +236,7 @@ fn find_goal(situation: &Situation<'_>, force: &[String]) -> Result<Goal, Hold> 
     let none = || Hold::NoKnownGood { candidates: Vec::new() };
     let current: &RevisionId = &current(situation).ok_or_else(none)?.revision;
     let available = situation.available.map_err(|_| none())?;
-    let (ledger, beside) = (&situation.state.ledger, &situation.assessment.asides);
+    let (ledger, beside) = (&situation.state.ledger, &situation.assessment.worse_beside());
     match &situation.incident.cause {
         Cause::Manual { to: Some(wanted), .. } => {
             let forced = force.iter().any(|f| f == "goal-refused");

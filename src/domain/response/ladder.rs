@@ -220,7 +220,7 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
 fn older_goal(situation: &Situation<'_>) -> Option<Goal> {
     let (state, current) = (situation.state, situation.state.current.as_ref()?);
     let available = situation.available.ok()?;
-    let (tried, beside) = (&situation.incident.tried, &situation.assessment.asides);
+    let (tried, beside) = (&situation.incident.tried, &situation.assessment.worse_beside());
     goal::last_known_good(&state.ledger, available, &current.revision, tried, beside, situation.now).ok()
 }
 
