@@ -20,7 +20,8 @@
 //! - A factor that is cut stays one: no single look may decide.
 //! - A root of a factor stays one (Jensen's inequality). Where the requests of one target fail together, so many of them say as
 //!   much as one ([`dispersion`](crate::domain::health::dispersion)): the likelihood is a quasi-likelihood (Wedderburn,
-//!   Biometrika 61, 1974; McCullagh, Nelder, "Generalized Linear Models", 1989, section 4.5).
+//!   Biometrika 61, 1974; McCullagh, Nelder, "Generalized Linear Models", 1989, section 4.5), and the further the alternative
+//!   is away the higher the root, so that it stays a factor where targets' own factors are gamma distributed.
 
 /// How many times beyond the bound the alternatives are.
 const GRID: [f64; 8] = [1.25, 1.7, 2.5, 5.0, 12.0, 40.0, 150.0, 1000.0];
@@ -76,19 +77,21 @@ impl Process {
     }
 
     /// Two shares side by side. `guess` is what the old one's share was before this step, `bound` what a materially worse
-    /// one's would be, and up to `alike` times the old one's, at least 1, is no worse; so many requests, `effect`, say as
-    /// much as one, at least 1; a gain counts for at most `cap` (natural logarithm).
+    /// one's would be, and up to `alike` times the old one's, at least 1, is no worse; targets vary by themselves by so many
+    /// times the variance of chance, `excess`; a gain counts for at most `cap` (natural logarithm).
     pub(super) fn compare(
         &mut self,
         new: Count,
         old: Count,
         (guess, alike): (f64, f64),
         bound: f64,
-        (effect, cap): (f64, f64),
+        (excess, cap): (f64, f64),
     ) {
         if new.all > 0.0 && old.all > 0.0 {
-            let bound = bound.max(guess * alike);
-            self.step(bound, cap, |share| log_factor((share, guess), alike, new, old) / effect);
+            let no_worse = guess * alike;
+            self.step(bound.max(no_worse), cap, |share| {
+                log_factor((share, guess), alike, new, old) / design_effect(share / no_worse, excess)
+            });
         }
     }
 
@@ -138,6 +141,13 @@ fn weight(step: u32) -> f64 {
 fn log_sum(a: f64, b: f64) -> f64 {
     let (high, low) = (a.max(b), a.min(b));
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// How many requests say as much as one would by chance alone, for an alternative so many `times` what is no worse: one more
+/// error counts for as much as it does in the likelihood of a negative binomial distribution.
+fn design_effect(times: f64, excess: f64) -> f64 {
+    let beyond = (times - 1.0).max(1e-6);
+    beyond.ln_1p() / (beyond.ln_1p() - (beyond * excess / (1.0 + excess)).ln_1p())
 }
 
 /// The logarithm of the alternative's likelihood over that of its projection onto "no worse". The alternative is worse.
@@ -223,6 +233,27 @@ mod tests {
         }
     }
 
+    /// Errors of so many on average, of targets whose own factors are gamma distributed: the expectation of a step's factor,
+    /// by the generating function of the negative binomial distribution.
+    #[test]
+    fn what_targets_do_by_themselves_is_no_gain() {
+        let expected = |times: f64, mean: f64, excess: f64, effect: f64| {
+            let (freedom, root) = (mean / excess, times.powf(1.0 / effect) - 1.0);
+            (-freedom * (-excess * root).max(-1.0).ln_1p() - mean * (times - 1.0) / effect).exp()
+        };
+        let mut highest: f64 = 0.0;
+        for times in GRID {
+            for mean in [0.3, 3.0, 30.0, 300.0] {
+                for excess in [0.01, 0.3, 1.0, 5.0, 40.0] {
+                    let factor = expected(times, mean, excess, design_effect(times, excess));
+                    assert!(factor <= 1.0 + 1e-9, "{times} {mean} {excess}: {factor}");
+                    highest = highest.max(expected(times, mean, excess, 1.0 + excess));
+                }
+            }
+        }
+        assert!(highest > 2.0, "{highest}: one root for all would do");
+    }
+
     #[test]
     fn the_weights_are_one_in_all() {
         let sum: f64 = (0..1_000_000).map(weight).sum();
@@ -238,7 +269,7 @@ mod tests {
             let new = Count { bad: chance.binomial(all.0, new_share), all: f64::from(all.0) };
             let old = Count { bad: chance.binomial(all.1, old_share), all: f64::from(all.1) };
             let guess = (seen.0 + 0.5) / (seen.1 + 1.0);
-            beside.compare(new, old, (guess, ALIKE), bound(guess), (1.0, 6.0));
+            beside.compare(new, old, (guess, ALIKE), bound(guess), (0.0, 6.0));
             beyond.exceed(new, bound(known), 6.0);
             seen = (seen.0 * 0.95 + old.bad, seen.1 * 0.95 + old.all);
             if beside.log_evidence().min(beyond.log_evidence()) >= 100f64.ln() {

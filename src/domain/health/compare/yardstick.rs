@@ -22,8 +22,8 @@ pub(super) struct Yardstick {
     pub(super) beyond: Process,
     /// The old release's share lately.
     seen: Count,
-    /// Bad ones of the new release and of the old one within the last minute or so.
-    lately: (f64, f64),
+    /// Requests of the new release, and the old one's with those that were bad, within the last minute or so.
+    lately: (f64, Count),
     /// Of a latency, the old release's share above the lower bound lately: were it materially slower, so many would be above
     /// the upper one. A bound in a flat or a steep part of the distribution says little by its share alone.
     slower: Count,
@@ -47,7 +47,7 @@ pub(super) struct Step {
 impl Yardstick {
     pub(super) fn new(above: Option<(f64, f64)>, past: &Sum, margin: Comparison) -> Self {
         let (beside, beyond, none) = (Process::new(), Process::new(), Count::default());
-        let mut yardstick = Self { above, beside, beyond, seen: none, lately: (0.0, 0.0), slower: none, known: 1.0 };
+        let mut yardstick = Self { above, beside, beyond, seen: none, lately: (0.0, none), slower: none, known: 1.0 };
         yardstick.learn(past, margin);
         let (_, most) = MEMORY;
         let lately = |count: Count| count.times((most / count.all).min(1.0));
@@ -61,11 +61,11 @@ impl Yardstick {
         let (Some((new, _)), Some((old, slower))) = (self.counts(new), self.counts(old)) else { return };
         let (guess, if_slower) = (self.seen.guess(), self.slower.guess());
         let alike = if self.above.is_some() { step.alike * (if_slower / guess).max(1.0) } else { step.alike };
-        let effect = self.design_effect(new, old, step);
-        self.beside.compare(new, old, (guess, alike), margin.bound(guess), (effect, step.cap));
+        let excess = self.excess(new, old, step);
+        self.beside.compare(new, old, (guess, alike), margin.bound(guess), (excess, step.cap));
         self.beyond.exceed(new, self.known, step.cap);
         let keep = (-step.passed.as_secs_f64() / MINUTE.as_secs_f64()).exp();
-        self.lately = (self.lately.0 * keep + new.bad, self.lately.1 * keep + old.bad);
+        self.lately = (self.lately.0 * keep + new.all, self.lately.1.times(keep).plus(old));
         let (keep, _) = MEMORY;
         self.seen = self.seen.times(keep).plus(old);
         self.slower = self.slower.times(keep).plus(slower);
@@ -77,13 +77,13 @@ impl Yardstick {
         self.beyond.withdraw();
     }
 
-    /// So many requests say as much as one would where targets differ by nothing but chance: the variance of the logarithm of
-    /// the ratio that targets make by themselves, in parts of that which chance makes of the errors of a minute, and one. By
-    /// what was known before the step, so that the bet stays one.
-    fn design_effect(&self, new: Count, old: Count, step: &Step) -> f64 {
-        let errors = |lately: f64, count: Count| lately + count.all * self.seen.guess() + 0.5;
-        let by_chance = 1.0 / errors(self.lately.0, new) + 1.0 / errors(self.lately.1, old);
-        1.0 + step.apart / by_chance
+    /// The variance of the logarithm of the ratio that targets make by themselves, in parts of that which chance makes of the
+    /// errors of a minute in which the new release is no worse. By what was known before the step, so that the bet stays one.
+    fn excess(&self, new: Count, old: Count, step: &Step) -> f64 {
+        let (requests, lately) = self.lately;
+        let errors = lately.bad + old.all * self.seen.guess() + 0.5;
+        let as_many = errors * (requests + new.all) / (lately.all + old.all);
+        step.apart / (1.0 / errors + 1.0 / as_many)
     }
 
     /// Those that are bad or above the bound, and those above the lower bound.
