@@ -190,14 +190,14 @@ impl Followed {
         }
     }
 
-    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves, in
-    /// one of their minutes, and the part of it that does not pass: of the release before is known what its kind is like.
+    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves, as a
+    /// minute of several counts, and the part of it that does not pass: of the release before is known what its kind is like.
     pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> (f64, f64) {
         let targets = |release: &RevisionId| self.dispersions.get(release).map_or(1.0, Dispersion::targets);
         let usual = Dispersion::default();
         let kind = self.dispersions.get(old).unwrap_or(&usual);
         let parts = 1.0 / targets(new) + 1.0 / targets(old);
-        (kind.variance() * parts, kind.lasting() * parts)
+        (kind.over_minutes() * parts, kind.lasting() * parts)
     }
 }
 

@@ -128,19 +128,20 @@ mod tests {
 
     const STEP: u64 = 10;
 
-    /// A pod's own factor: the exponential of a first-order autoregression over 40 s, with mean 1.
+    /// A pod's own factor: the exponential of a first-order autoregression with so many seconds of memory, and mean 1.
     struct Own {
         at: f64,
         spread: f64,
+        memory: f64,
     }
 
     impl Own {
-        fn new(spread: f64, chance: &mut Chance) -> Self {
-            Self { at: normal(chance), spread }
+        fn new((spread, memory): (f64, f64), chance: &mut Chance) -> Self {
+            Self { at: normal(chance), spread, memory }
         }
 
         fn next(&mut self, chance: &mut Chance) -> f64 {
-            let keep = (-(STEP as f64) / 40.0).exp();
+            let keep = (-(STEP as f64) / self.memory).exp();
             self.at = keep * self.at + (1.0 - keep * keep).sqrt() * normal(chance);
             (self.spread * self.at - self.spread * self.spread / 2.0).exp()
         }
@@ -157,9 +158,9 @@ mod tests {
     /// One new pod with half of the requests beside five old ones, after a quarter of an hour of these, with 3 % errors but for
     /// the factor of the new one: the step, of a quarter of an hour, at which the evidence at 99 % was there. `knows` is
     /// whether what the pods do by themselves is taken into account.
-    fn canary(seed: u64, spread: f64, factor: f64, knows: bool) -> Option<u64> {
+    fn canary(seed: u64, unrest: (f64, f64), factor: f64, knows: bool) -> Option<u64> {
         let (mut chance, margin) = (Chance::new(seed), Comparison::usual(Unit::Ratio));
-        let mut own: Vec<Own> = (0..6).map(|_| Own::new(spread, &mut chance)).collect();
+        let mut own: Vec<Own> = (0..6).map(|_| Own::new(unrest, &mut chance)).collect();
         let (mut past, mut dispersion) = (Sum::default(), Dispersion::default());
         let mut yardstick = None;
         for step in 0..180 {
@@ -176,7 +177,7 @@ mod tests {
             let new = sum(chance.binomial(1000, share.max(0.0)), 1000);
             if step >= 90 {
                 let yardstick = yardstick.get_or_insert_with(|| Yardstick::new(None, &past, margin));
-                let apart = if knows { dispersion.variance() * (1.0 + 1.0 / dispersion.targets()) } else { 0.0 };
+                let apart = if knows { dispersion.over_minutes() * (1.0 + 1.0 / dispersion.targets()) } else { 0.0 };
                 let by = Step { cap: 4.0, apart, alike: ALIKE, passed: Span::from_secs(STEP) };
                 yardstick.weigh(&new, &old, &past, margin, &by);
                 if yardstick.beside.log_evidence().min(yardstick.beyond.log_evidence()) >= 100f64.ln() {
@@ -191,10 +192,12 @@ mod tests {
     /// One in a hundred is what 99 % allow; where the pods' own minutes are taken for chance it is many more.
     #[test]
     fn bad_minutes_of_one_pod_are_no_proof() {
-        let alarms = |knows| (0..200).filter(|seed| canary(*seed, 0.3, 1.0, knows).is_some()).count();
-        let (known, unknown) = (alarms(true), alarms(false));
+        let alarms = |unrest, knows| (0..200).filter(|seed| canary(*seed, unrest, 1.0, knows).is_some()).count();
+        let (known, unknown) = (alarms((0.3, 40.0), true), alarms((0.3, 40.0), false));
         assert!(known <= 2, "{known} of 200");
         assert!(unknown > 6, "{unknown} of 200 say nothing of the difference");
+        let for_minutes = alarms((0.5, 120.0), true);
+        assert!(for_minutes <= 2, "{for_minutes} of 200");
     }
 
     /// Steps of 10 s at the median of 25 canaries.
@@ -205,7 +208,8 @@ mod tests {
             ("twice", 0.15, 2.0, 12),
             ("half as many again, of calm pods", 0.05, 1.6, 24),
         ] {
-            let mut steps: Vec<u64> = (0..25).map(|seed| canary(seed, spread, factor, true).unwrap_or(90)).collect();
+            let mut steps: Vec<u64> =
+                (0..25).map(|seed| canary(seed, (spread, 40.0), factor, true).unwrap_or(90)).collect();
             steps.sort_unstable();
             assert!(steps[12] <= most, "{name}: {} steps", steps[12]);
         }
