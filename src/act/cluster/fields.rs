@@ -24,10 +24,10 @@ const ATTEMPTS: u32 = 5;
 /// What was to be done is done by then: nothing waits for this for long.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Hands what was written under `paths` back to the one who applies the object, where there is exactly one. That it can't be
-/// done is logged, and takes nothing from what was written.
-pub(super) async fn hand_back(api: &Api<DynamicObject>, name: &str, paths: &[&[&str]]) {
-    let handed = timeout(LIMIT, attempt(api, name, paths)).await;
+/// Hands what was written under `paths` back to the one who applied it, by `before`, which says who managed what until it was
+/// written. That it can't be done is logged, and takes nothing from what was written.
+pub(super) async fn hand_back(api: &Api<DynamicObject>, name: &str, before: &[ManagedFieldsEntry], paths: &[&[&str]]) {
+    let handed = timeout(LIMIT, attempt(api, name, before, paths)).await;
     let why = match handed {
         Ok(Ok(())) => return,
         Ok(Err(error)) => describe(&error),
@@ -36,12 +36,17 @@ pub(super) async fn hand_back(api: &Api<DynamicObject>, name: &str, paths: &[&[&
     tracing::warn!(name, why, "who applies it does not manage again what was put back: their next apply may conflict");
 }
 
-async fn attempt(api: &Api<DynamicObject>, name: &str, paths: &[&[&str]]) -> Result<(), kube::Error> {
+async fn attempt(
+    api: &Api<DynamicObject>,
+    name: &str,
+    before: &[ManagedFieldsEntry],
+    paths: &[&[&str]],
+) -> Result<(), kube::Error> {
     let mut left = ATTEMPTS;
     loop {
         let Some(found) = api.get_opt(name).await? else { return Ok(()) };
         let entries = found.metadata.managed_fields.as_deref().unwrap_or_default();
-        let Some(entries) = handed_back(entries, paths) else { return Ok(()) };
+        let Some(entries) = handed_back(entries, before, paths) else { return Ok(()) };
         let patch = json!([
             { "op": "test", "path": "/metadata/uid", "value": found.uid() },
             { "op": "test", "path": "/metadata/resourceVersion", "value": found.resource_version() },
@@ -57,32 +62,80 @@ async fn attempt(api: &Api<DynamicObject>, name: &str, paths: &[&[&str]]) -> Res
     }
 }
 
-/// The entries as they are to be; none where there is nothing to hand back, or nobody to take it, or more than one.
-fn handed_back(entries: &[ManagedFieldsEntry], paths: &[&[&str]]) -> Option<Vec<ManagedFieldsEntry>> {
+/// The entries as they are to be; none where there is nothing to hand back, or nobody to take it.
+fn handed_back(
+    entries: &[ManagedFieldsEntry],
+    before: &[ManagedFieldsEntry],
+    paths: &[&[&str]],
+) -> Option<Vec<ManagedFieldsEntry>> {
     let mut entries = entries.to_vec();
-    let is_whole = |entry: &ManagedFieldsEntry| entry.subresource.as_deref().is_none_or(str::is_empty);
-    let is_ours = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER) && is_whole(entry);
-    let applies = |entry: &ManagedFieldsEntry| entry.operation.as_deref() == Some("Apply") && is_whole(entry);
-    let mut appliers = entries.iter().filter(|entry| applies(entry));
-    let version = appliers.next()?.api_version.clone();
-    if appliers.next().is_some() {
-        return None;
-    }
-    let ours = entries.iter_mut().find(|entry| is_ours(entry) && entry.api_version == version && !applies(entry))?;
-    let Value::Object(fields) = &mut ours.fields_v1.as_mut()?.0 else { return None };
-    let taken: Vec<(&[&str], Value)> = paths.iter().filter_map(|path| Some((*path, take(fields, path)?))).collect();
-    if taken.is_empty() {
-        return None;
-    }
-    let applier = entries.iter_mut().find(|entry| applies(entry))?;
-    let theirs = &mut applier.fields_v1.as_mut()?.0;
-    for (path, fields) in taken {
-        let nested = path.iter().rev().fold(fields, |inner, key| json!({ *key: inner }));
-        merge(theirs, nested);
+    let mut is_any = false;
+    for path in paths {
+        is_any |= hand_over(&mut entries, before, path).is_some();
     }
     let is_empty = |entry: &ManagedFieldsEntry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0 == json!({}));
     entries.retain(|entry| !(is_ours(entry) && is_empty(entry)));
-    Some(entries)
+    is_any.then_some(entries)
+}
+
+/// Hands over what is ours under a path, but for what others managed before: to whoever lost something there that it had
+/// applied, where that is one alone. One who applies other fields would delete what it never named at its next apply.
+fn hand_over(entries: &mut [ManagedFieldsEntry], before: &[ManagedFieldsEntry], path: &[&str]) -> Option<()> {
+    let mut losers = before.iter().filter(|entry| applies(entry)).filter_map(|entry| {
+        let had = at(entry, path)?;
+        let now = entries.iter().position(|now| is_same(now, entry))?;
+        let has_lost = at(&entries[now], path).is_none_or(|has| without(had, has).is_some());
+        has_lost.then_some((entry, now))
+    });
+    let (Some((applier, theirs)), None) = (losers.next(), losers.next()) else { return None };
+    let ours = entries.iter().position(|entry| is_ours(entry) && entry.api_version == applier.api_version)?;
+    let mine = at(&entries[ours], path)?.clone();
+    let others =
+        before.iter().filter(|entry| !is_ours(entry) && !is_same(entry, applier)).filter_map(|entry| at(entry, path));
+    let given = others.fold(Some(mine.clone()), |mine, others| without(&mine?, others))?;
+    let nested = |fields: Value| path.iter().rev().fold(fields, |inner, key| json!({ *key: inner }));
+    if let Value::Object(fields) = &mut entries[ours].fields_v1.as_mut()?.0 {
+        take(fields, path);
+    }
+    if let Some(left) = without(&mine, &given) {
+        merge(&mut entries[ours].fields_v1.as_mut()?.0, nested(left));
+    }
+    merge(&mut entries[theirs].fields_v1.as_mut()?.0, nested(given));
+    Some(())
+}
+
+fn is_same(one: &ManagedFieldsEntry, other: &ManagedFieldsEntry) -> bool {
+    applies(one) && one.manager == other.manager && one.api_version == other.api_version
+}
+
+fn is_whole(entry: &ManagedFieldsEntry) -> bool {
+    entry.subresource.as_deref().is_none_or(str::is_empty)
+}
+
+fn applies(entry: &ManagedFieldsEntry) -> bool {
+    entry.operation.as_deref() == Some("Apply") && is_whole(entry)
+}
+
+fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER) && is_whole(entry) && !applies(entry)
+}
+
+/// What an entry manages under a path.
+fn at<'a>(entry: &'a ManagedFieldsEntry, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(&entry.fields_v1.as_ref()?.0, |fields, key| fields.get(key))
+}
+
+/// The fields that are in one set and not in another; nothing where none is.
+fn without(fields: &Value, others: &Value) -> Option<Value> {
+    let inner = fields.as_object().filter(|inner| !inner.is_empty())?;
+    let left: Map<String, Value> = inner
+        .iter()
+        .filter_map(|(key, value)| match others.get(key) {
+            None => Some((key.clone(), value.clone())),
+            Some(others) => Some((key.clone(), without(value, others)?)),
+        })
+        .collect();
+    (!left.is_empty()).then_some(Value::Object(left))
 }
 
 /// Takes what is under a path out, and with it what would be left empty.
@@ -129,47 +182,80 @@ mod tests {
         json!({ "f:spec": { "f:template": { "f:spec": fields } } })
     }
 
+    /// An entry of who applies these fields of the template.
+    fn applied(manager: &str, fields: &Value) -> Value {
+        entry(manager, "Apply", &of_template(fields))
+    }
+
     #[test]
-    fn what_was_written_is_managed_by_the_one_who_applies() {
-        let theirs = json!({ "f:spec": { "f:replicas": {}, "f:template": { "f:spec": { "f:a": {} } } } });
+    fn what_was_written_is_managed_by_the_one_who_applied_it() {
         let status = json!({ "manager": "kcm", "operation": "Update", "apiVersion": "apps/v1", "subresource": "status",
             "fieldsV1": { "f:status": {} } });
-        let before = [
-            entry("kubectl", "Apply", &theirs),
-            entry(FIELD_MANAGER, "Update", &of_template(&json!({ "f:b": {} }))),
-            status.clone(),
-        ];
-        let after = json!({ "f:spec": { "f:replicas": {}, "f:template": { "f:spec": { "f:a": {}, "f:b": {} } } } });
-        let expected = entries(json!([entry("kubectl", "Apply", &after), status]));
-        assert_eq!(handed_back(&entries(json!(before)), &[TEMPLATE]), Some(expected.clone()));
-        assert_eq!(handed_back(&expected, &[TEMPLATE]), None, "once is enough");
+        let before = entries(json!([applied("kubectl", &json!({ "f:a": {}, "f:b": {} })), status]));
+        let written = entries(json!([
+            applied("kubectl", &json!({ "f:a": {} })),
+            entry(FIELD_MANAGER, "Update", &of_template(&json!({ "f:b": {}, "f:c": {} }))),
+            status,
+        ]));
+        let expected = entries(json!([applied("kubectl", &json!({ "f:a": {}, "f:b": {}, "f:c": {} })), status]));
+        assert_eq!(handed_back(&written, &before, &[TEMPLATE]), Some(expected.clone()));
+        assert_eq!(handed_back(&expected, &before, &[TEMPLATE]), None, "once is enough");
     }
 
     #[test]
-    fn what_else_was_written_stays_with_the_one_who_wrote_it() {
-        let ours = json!({ "f:metadata": { "f:annotations": { "f:rollbackd.dev/x": {} } },
-            "f:spec": { "f:replicas": {}, "f:template": { "f:x": {} } } });
-        let before = [entry("flux", "Apply", &json!({})), entry(FIELD_MANAGER, "Update", &ours)];
-        let after = [
-            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {} } } })),
-            entry(
-                FIELD_MANAGER,
-                "Update",
-                &json!({ "f:metadata": { "f:annotations": { "f:rollbackd.dev/x": {} } }, "f:spec": { "f:replicas": {} } }),
-            ),
-        ];
-        assert_eq!(handed_back(&entries(json!(before)), &[TEMPLATE]), Some(entries(json!(after))));
+    fn what_others_managed_and_what_else_was_written_stays_with_the_one_who_wrote_it() {
+        let marks = json!({ "f:annotations": { "f:rollbackd.dev/x": {} } });
+        let ours = |template: Value| json!({ "f:metadata": marks, "f:spec": { "f:template": template } });
+        let before = entries(json!([
+            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
+            entry("kubectl-edit", "Update", &json!({ "f:spec": { "f:template": { "f:y": {} } } })),
+        ]));
+        let written = entries(json!([
+            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:z": {} } } })),
+            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:x": {}, "f:y": {} }))),
+        ]));
+        let after = entries(json!([
+            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
+            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:y": {} }))),
+        ]));
+        assert_eq!(handed_back(&written, &before, &[TEMPLATE]), Some(after));
     }
 
     #[test]
-    fn where_nobody_applies_or_more_than_one_does_it_stays() {
+    fn a_number_is_managed_again_by_whoever_applied_it_and_by_nobody_else() {
+        let replicas: &[&str] = &["f:spec", "f:replicas"];
+        let numbered = entry("kubectl", "Apply", &json!({ "f:spec": { "f:replicas": {}, "f:paused": {} } }));
+        let unnumbered = entry("kubectl", "Apply", &json!({ "f:spec": { "f:paused": {} } }));
+        let ours = entry(FIELD_MANAGER, "Update", &json!({ "f:spec": { "f:replicas": {} } }));
+        let written = entries(json!([unnumbered, ours]));
+        let handed = handed_back(&written, &entries(json!([numbered])), &[replicas]);
+        assert_eq!(handed, Some(entries(json!([numbered]))));
+        assert_eq!(handed_back(&written, &entries(json!([unnumbered])), &[replicas]), None, "an autoscaler's");
+    }
+
+    #[test]
+    fn where_nobody_lost_anything_or_more_than_one_did_it_stays() {
         let ours = entry(FIELD_MANAGER, "Update", &of_template(&json!({ "f:b": {} })));
-        let theirs = |manager| entry(manager, "Apply", &of_template(&json!({ "f:a": {} })));
-        let updates = entry("kubectl", "Update", &of_template(&json!({ "f:a": {} })));
-        for before in [json!([ours]), json!([ours, updates]), json!([ours, theirs("one"), theirs("two")])] {
-            assert_eq!(handed_back(&entries(before.clone()), &[TEMPLATE]), None, "{before}");
+        let [less, more] = [json!({ "f:a": {} }), json!({ "f:a": {}, "f:b": {} })];
+        let updates = |fields: &Value| entry("kubectl", "Update", &of_template(fields));
+        // Each would delete what it never named.
+        let labeler = entry("labeler", "Apply", &json!({ "f:metadata": { "f:labels": { "f:team": {} } } }));
+        let tuner = applied("tuner", &json!({ "f:resources": {} }));
+        for (before, written) in [
+            (json!([]), json!([ours])),
+            (json!([updates(&more)]), json!([updates(&less), ours])),
+            (json!([labeler, updates(&more)]), json!([labeler, updates(&less), ours])),
+            (json!([tuner, updates(&more)]), json!([tuner, updates(&less), ours])),
+            (
+                json!([applied("one", &more), applied("two", &more)]),
+                json!([applied("one", &less), applied("two", &less), ours]),
+            ),
+        ] {
+            let handed = handed_back(&entries(written.clone()), &entries(before), &[TEMPLATE]);
+            assert_eq!(handed, None, "{written}");
         }
-        let unwritten = entry(FIELD_MANAGER, "Update", &json!({ "f:spec": { "f:replicas": {} } }));
-        assert_eq!(handed_back(&entries(json!([theirs("one"), unwritten])), &[TEMPLATE]), None);
+        let before = entries(json!([applied("one", &more), labeler, tuner]));
+        let written = entries(json!([applied("one", &less), labeler, tuner, ours]));
+        assert!(handed_back(&written, &before, &[TEMPLATE]).is_some(), "those who lost nothing are none of them");
     }
 }

@@ -12,6 +12,7 @@ mod owner;
 mod preflight;
 mod quota;
 mod record;
+mod remembered;
 mod service;
 mod setting;
 mod stuck;

@@ -1,12 +1,14 @@
 //! One workload as the API server has it: read whole as JSON, so that fields which this program does not know of are
 //! neither lost nor taken for a difference.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::fields;
+use super::remembered::{LAST_APPLIED, carried, changed};
 use crate::cluster::rights::plurals;
 use crate::cluster::{describe, template};
 use crate::domain::id::RevisionId;
@@ -15,9 +17,6 @@ use crate::domain::response::plan::Outcome;
 
 /// The name under which the API server notes what is written here.
 pub(super) const FIELD_MANAGER: &str = "rollbackd";
-
-/// What `kubectl apply` remembers of the last manifest.
-pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What is to be changed.
 #[derive(Clone, Debug)]
@@ -66,6 +65,8 @@ pub(super) struct Read {
     pub(super) strategy: Option<Value>,
     pub(super) is_paused: bool,
     pub(super) on_delete: bool,
+    /// Who manages what.
+    pub(super) managers: Vec<ManagedFieldsEntry>,
     /// As it is written.
     pub(super) last_applied: Option<String>,
 }
@@ -151,10 +152,13 @@ impl<'a> Place<'a> {
         self.kept(&format!("{}-{release}", self.object.name), None).await
     }
 
-    /// Hands the template, now that it was written, back to whoever applies the workload.
-    pub(super) async fn hand_back(&self) {
-        let template = ["f:spec", "f:template"];
-        fields::hand_back(&self.workloads, &self.object.name, &[&template]).await;
+    /// Hands what was written back to whoever applied it; `before` is how the workload was read.
+    pub(super) async fn hand_back(&self, change: &Change, before: &Read) {
+        let field = match change {
+            Change::Template { .. } => "f:template",
+            Change::Replicas { .. } => "f:replicas",
+        };
+        fields::hand_back(&self.workloads, &self.object.name, &before.managers, &[&["f:spec", field]]).await;
     }
 
     /// Writes, or has the API server look at the write: only this object, only as it was read.
@@ -184,6 +188,7 @@ fn as_read(found: &DynamicObject) -> Read {
         strategy: at("/spec/strategy").cloned(),
         is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
         on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),
+        managers: found.metadata.managed_fields.clone().unwrap_or_default(),
         last_applied: found.annotations().get(LAST_APPLIED).cloned(),
     }
 }
@@ -192,15 +197,16 @@ fn as_read(found: &DynamicObject) -> Read {
 /// place what this template has and the next manifest has not.
 pub(super) fn template_change(read: &Read, template: &Value) -> Vec<Value> {
     let mut change = vec![json!({"op": "replace", "path": "/spec/template", "value": template})];
-    let remembered = read.last_applied.as_ref().and_then(|text| {
-        let mut manifest: Value = serde_json::from_str(text).ok()?;
-        *manifest.pointer_mut("/spec/template")? = template.clone();
-        Some((text, manifest.to_string()))
-    });
+    let follow = |manifest: &mut Map<String, Value>| {
+        let remembered = manifest.get_mut("spec")?.get_mut("template")?;
+        *remembered = carried(Some(remembered), Some(&read.template), Some(template))?;
+        Some(())
+    };
+    let remembered = read.last_applied.as_ref().and_then(|text| Some((text, changed(text, follow)?)));
     if let Some((old, new)) = remembered {
         let path = pointer(LAST_APPLIED);
         change.push(json!({"op": "test", "path": path, "value": old}));
-        change.push(json!({"op": "replace", "path": path, "value": format!("{new}\n")}));
+        change.push(json!({"op": "replace", "path": path, "value": new}));
     }
     change
 }
@@ -223,10 +229,6 @@ const fn kinds(kind: ObjectKind) -> (&'static str, &'static str) {
 mod tests {
     use super::*;
 
-    fn read(last_applied: Option<&str>) -> Read {
-        Read { last_applied: last_applied.map(str::to_owned), ..Read::default() }
-    }
-
     #[test]
     fn a_number_that_somebody_set_is_left_alone_where_only_another_is_replaced() {
         let stands = |only_from, now| Number { replicas: 3, only_from }.stands(now);
@@ -240,7 +242,12 @@ mod tests {
 
     #[test]
     fn what_kubectl_remembers_follows_the_template_and_nothing_else() {
-        let goal = json!({"spec": {"containers": []}});
+        let goal = json!({"spec": {"image": "1"}});
+        let read = |last_applied: Option<&str>| Read {
+            template: json!({"spec": {"image": "2", "defaulted": true}}),
+            last_applied: last_applied.map(str::to_owned),
+            ..Read::default()
+        };
         let paths = |change: &[Value]| -> Vec<String> {
             change
                 .iter()
@@ -249,11 +256,11 @@ mod tests {
         };
         assert_eq!(paths(&template_change(&read(None), &goal)), ["replace /spec/template"]);
         assert_eq!(paths(&template_change(&read(Some("no json")), &goal)), ["replace /spec/template"]);
-        let remembered = r#"{"spec":{"replicas":2,"template":{"spec":{"containers":[1]}}}}"#;
+        let remembered = r#"{"spec":{"replicas":2,"template":{"spec":{"image":"2"}}}}"#;
         let change = template_change(&read(Some(remembered)), &goal);
         let path = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
         let expected = ["replace /spec/template".to_owned(), format!("test {path}"), format!("replace {path}")];
         assert_eq!(paths(&change), expected);
-        assert_eq!(change[2]["value"], "{\"spec\":{\"replicas\":2,\"template\":{\"spec\":{\"containers\":[]}}}}\n");
+        assert_eq!(change[2]["value"], "{\"spec\":{\"replicas\":2,\"template\":{\"spec\":{\"image\":\"1\"}}}}\n");
     }
 }

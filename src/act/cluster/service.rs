@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, Place};
 use crate::cluster::describe;
 use crate::cluster::facts::Pod;
@@ -33,6 +35,8 @@ pub(super) struct ReadService {
     pub(super) selector: BTreeMap<String, String>,
     pub(super) address: Option<String>,
     pub(super) ports: Vec<Value>,
+    /// Who manages what.
+    pub(super) managers: Vec<ManagedFieldsEntry>,
 }
 
 impl<'a> Front<'a> {
@@ -66,6 +70,7 @@ impl<'a> Front<'a> {
             version: found.resource_version().unwrap_or_default(),
             selector: at("/spec/selector").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default(),
             address: at("/spec/clusterIP").and_then(Value::as_str).filter(is_address).map(str::to_owned),
+            managers: found.metadata.managed_fields.clone().unwrap_or_default(),
             ports: at("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default(),
         })
     }
@@ -80,6 +85,12 @@ impl<'a> Front<'a> {
         };
         let patch = Patch::Json::<DynamicObject>(patch);
         self.services().patch(&self.service.name, &params, &patch).await.map(|_| ())
+    }
+
+    /// Hands the selector, now that it was written, back to whoever applied it before.
+    pub(super) async fn hand_back(&self, before: &ReadService) {
+        let selector: &[&str] = &["f:spec", "f:selector"];
+        fields::hand_back(&self.services(), &self.service.name, &before.managers, &[selector]).await;
     }
 
     /// The EndpointSlices, each as its data.
@@ -135,7 +146,13 @@ mod tests {
         };
         let pin = Pin { name: "front".to_owned(), uid: "s1".to_owned() };
         let switch = Switch { service: pin.clone(), before: labels("green"), after: labels("blue") };
-        let read = ReadService { version: "7".to_owned(), selector: labels("green"), address: None, ports: Vec::new() };
+        let read = ReadService {
+            version: "7".to_owned(),
+            selector: labels("green"),
+            address: None,
+            ports: Vec::new(),
+            managers: Vec::new(),
+        };
         let expected = json!([
             {"op": "test", "path": "/metadata/uid", "value": "s1"},
             {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},

@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::fields;
-use super::object::{Earnest, FIELD_MANAGER, LAST_APPLIED, pointer};
+use super::object::{Earnest, FIELD_MANAGER, pointer};
+use super::remembered::{LAST_APPLIED, carried, changed};
 use super::write::{is_refusal, refused, unsettled};
 use crate::cluster::describe;
 use crate::cluster::rights::plural;
@@ -96,12 +98,14 @@ impl Restored<'_> {
 
 /// Puts it back. The outcome is found by reading.
 pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Restored<'_>) -> Outcome {
-    let outcome = match attempt(client, store, what, Earnest::Write).await {
+    let mut before = None;
+    let outcome = match attempt(client, store, what, Earnest::Write, &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    if outcome.is_done() {
+    if let (true, Some(before)) = (outcome.is_done(), before) {
         let api = api(client, &what.object.namespace, what.setting.kind);
-        fields::hand_back(&api, &what.setting.name, &[&["f:data"], &["f:binaryData"]]).await;
+        let parts: [&[&str]; 2] = [&["f:data"], &["f:binaryData"]];
+        fields::hand_back(&api, &what.setting.name, &before, &parts).await;
     }
     outcome
 }
@@ -111,13 +115,20 @@ pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Res
 /// # Errors
 /// Why it could not be made.
 pub(super) async fn rehearse(client: &Client, store: Store<'_>, what: Restored<'_>) -> Result<(), Outcome> {
-    match attempt(client, store, what, Earnest::DryRun).await {
+    match attempt(client, store, what, Earnest::DryRun, &mut None).await {
         Ok(outcome) | Err(outcome) if outcome.is_done() => Ok(()),
         Ok(outcome) | Err(outcome) => Err(outcome),
     }
 }
 
-async fn attempt(client: &Client, store: Store<'_>, what: Restored<'_>, earnest: Earnest) -> Result<Outcome, Outcome> {
+/// `managers` are those who managed what until it was written last.
+async fn attempt(
+    client: &Client,
+    store: Store<'_>,
+    what: Restored<'_>,
+    earnest: Earnest,
+    managers: &mut Option<Vec<ManagedFieldsEntry>>,
+) -> Result<Outcome, Outcome> {
     let api = api(client, &what.object.namespace, what.setting.kind);
     let mut standing = what.standing(&api, store.keyring).await?;
     if let Standing::There = standing {
@@ -135,6 +146,7 @@ async fn attempt(client: &Client, store: Store<'_>, what: Restored<'_>, earnest:
                 if earnest == Earnest::Write {
                     what.keep_before(map, store).await;
                 }
+                managers.clone_from(&map.metadata.managed_fields);
                 write(&api, (what.setting.kind, map), &content, earnest).await.err()
             }
             Standing::Gone => create(&api, what, &content, earnest).await.err(),
@@ -197,18 +209,17 @@ fn change(kind: SettingKind, map: &DynamicObject, content: &Content) -> Vec<Valu
         operations.push(json!({"op": "add", "path": format!("/{key}"), "value": value}));
     }
     let remembered = map.annotations().get(LAST_APPLIED).and_then(|text| {
-        let mut manifest: Value = serde_json::from_str(text).ok()?;
-        let fields = manifest.as_object_mut()?;
-        // Text in a Secret's manifest is written over its data.
-        fields.remove("stringData");
-        for (key, value) in &parts {
-            if value.is_empty() {
-                fields.remove(*key);
-            } else {
-                fields.insert((*key).to_owned(), json!(value));
+        changed(text, |fields| {
+            // Text in a Secret's manifest is written over its data.
+            fields.remove("stringData");
+            for (key, value) in &parts {
+                match carried(fields.get(*key), map.data.get(*key), Some(&json!(value))) {
+                    Some(value) if value != json!({}) => fields.insert((*key).to_owned(), value),
+                    Some(_) | None => fields.remove(*key),
+                };
             }
-        }
-        Some(format!("{manifest}\n"))
+            Some(())
+        })
     });
     if let Some(manifest) = remembered {
         operations.push(json!({"op": "replace", "path": pointer(LAST_APPLIED), "value": manifest}));

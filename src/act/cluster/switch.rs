@@ -37,17 +37,23 @@ pub(super) async fn carry_out(
     deadline: Instant,
 ) -> Outcome {
     let front = Front::new(client.clone(), object, &switch.service);
-    match attempt(&front, to, switch, is_held, deadline).await {
+    let mut before = None;
+    let outcome = match attempt(&front, to, switch, (is_held, deadline), &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
+    };
+    if let (true, Some(before)) = (outcome.is_done(), before) {
+        front.hand_back(&before).await;
     }
+    outcome
 }
 
+/// `before` is how it was when it was written last.
 async fn attempt(
     front: &Front<'_>,
     to: &RevisionId,
     switch: &Switch,
-    is_held: IsHeld<'_>,
-    deadline: Instant,
+    (is_held, deadline): (IsHeld<'_>, Instant),
+    before: &mut Option<ReadService>,
 ) -> Result<Outcome, Outcome> {
     let mut read = front.read().await?;
     let mut missed = 0;
@@ -68,17 +74,16 @@ async fn attempt(
         if is_held() {
             return Ok(held(&front.name()));
         }
-        let error = match front.patch(&read, switch, Earnest::Write).await {
-            Ok(()) => return Ok(Outcome::Applied),
-            Err(error) => error,
-        };
-        let before = read.version;
+        let written = front.patch(&read, switch, Earnest::Write).await;
+        let version = read.version.clone();
+        *before = Some(read);
+        let Err(error) = written else { return Ok(Outcome::Applied) };
         read = front.read().await.map_err(|unread| unsettled(&error, unread))?;
         match standing(&read, switch) {
             // Where the server said no, it was somebody else's write.
             Standing::There if is_refusal(&error) => return Ok(Outcome::AlreadyInEffect),
             Standing::There => return Ok(Outcome::Applied),
-            Standing::Before if read.version != before => missed += 1,
+            Standing::Before if read.version != version => missed += 1,
             Standing::Before => return Ok(refused(&error)),
             Standing::Elsewhere => return Err(elsewhere(front, &read)),
         }

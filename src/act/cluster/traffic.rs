@@ -172,6 +172,7 @@ mod tests {
             address: address.map(str::to_owned),
             ports: vec![port("grpc", 90), port("http", 80)],
         };
+            managers: Vec::new(),
         let slices = [json!({ "ports": [port("grpc", 9090), port("http", 8080)] })];
         let page = |port: &str| {
             let page = AskedPage { scheme: "http".to_owned(), port: port.to_owned(), path: "/health".to_owned() };

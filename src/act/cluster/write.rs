@@ -28,16 +28,19 @@ enum Standing {
 
 /// Does it. The outcome is found by reading, so that doing it twice, or again after a crash, is the same as once.
 pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
-    let outcome = match attempt(place, change).await {
+    let mut before = None;
+    let outcome = match attempt(place, change, &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    if outcome.is_done() && matches!(change, Change::Template { .. }) {
-        place.hand_back().await;
+    // Who managed it before a process that died wrote it is not known.
+    if let (true, Some(before)) = (outcome.is_done(), before) {
+        place.hand_back(change, &before).await;
     }
     outcome
 }
 
-async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome> {
+/// `before` is how it was when it was written last.
+async fn attempt(place: &Place<'_>, change: &Change, before: &mut Option<Read>) -> Result<Outcome, Outcome> {
     // The object first: of one that was made anew under the name, what kept its templates is gone as well.
     let mut read = place.read().await?;
     let goal = goal(place, change).await?;
@@ -46,18 +49,19 @@ async fn attempt(place: &Place<'_>, change: &Change) -> Result<Outcome, Outcome>
     }
     for _ in 0..ATTEMPTS {
         may_be_written(place, &read, change, &goal)?;
+        *before = Some(read.clone());
         let error = match place.patch(&read, operations(&read, change, &goal), Earnest::Write).await {
             Ok(()) => return Ok(Outcome::Applied),
             Err(error) => error,
         };
-        let before = read.generation;
+        let generation = read.generation;
         read = place.read().await.map_err(|unread| unsettled(&error, unread))?;
         match standing(&read, change, &goal) {
             // Where the server said no, it was somebody else's write.
             Standing::There if is_refusal(&error) => return Ok(Outcome::AlreadyInEffect),
             Standing::There => return Ok(Outcome::Applied),
             // Only what was compared has not changed: somebody scaled, and the fence did its duty.
-            Standing::Before if read.generation != before => {}
+            Standing::Before if read.generation != generation => {}
             Standing::Before => return Ok(refused(&error)),
             Standing::Elsewhere => return Err(elsewhere(place)),
         }
