@@ -201,6 +201,7 @@ impl Actuator for Hands {
             }
             StepKind::Gate { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::AwaitWell { .. } => Outcome::Denied("this is judged by observation, not executed".to_owned()),
         }
@@ -256,6 +257,7 @@ async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration)
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }

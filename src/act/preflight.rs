@@ -67,6 +67,7 @@ async fn host_findings(systemctl: &str, policy: &WorkloadPolicy, plan: &Plan) ->
             | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
@@ -177,7 +178,7 @@ fn line(error: &ReleaseDirError) -> String {
 }
 
 fn finding(check: &str, problem: String) -> Finding {
-    Finding { aspect: Aspect::Place, check: check.to_owned(), problem }
+    Finding { aspect: Aspect::Place, check: check.to_owned(), problem, passing: false }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A workload, its revisions and its pods as one picture of its releases.
 
+use std::collections::BTreeMap;
+
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::observation::{Canary, Orchestrated, ReleaseView, Rollout};
+use crate::domain::observation::{Canary, Leaving, Orchestrated, ReleaseView, Rollout};
 use crate::domain::policy::{ClusterObject, ObjectKind, Pin, Release};
 use crate::domain::settings::Settings;
 
@@ -29,12 +31,9 @@ pub fn newest_first<'a>(revisions: impl Iterator<Item = &'a Revision>) -> Vec<&'
 #[must_use]
 pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], pods: &[&Pod]) -> Option<ReleaseView> {
     let desired = desired(workload, revisions)?;
-    let there = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-    let pods: Vec<(&Pod, &RevisionId)> = pods
-        .iter()
-        .filter(|pod| !pod.is_ending)
-        .filter_map(|pod| Some((*pod, revision_of(workload, pod, revisions)?)))
-        .collect();
+    let all: Vec<(&Pod, &RevisionId)> =
+        pods.iter().filter_map(|pod| Some((*pod, revision_of(workload, pod, revisions)?))).collect();
+    let pods: Vec<(&Pod, &RevisionId)> = all.iter().filter(|(pod, _)| !pod.is_ending).copied().collect();
     let object = ClusterObject {
         context: place.context.map(str::to_owned),
         namespace: place.namespace.to_owned(),
@@ -54,7 +53,8 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             object,
             desired: desired.hash.clone(),
             replicas: workload.replicas,
-            absent: workload.replicas.saturating_sub(there),
+            absent: absent(workload, desired, &all),
+            leaving: leaving(&all),
             rollout: rollout(workload, desired, &pods),
             serving: pods
                 .iter()
@@ -63,6 +63,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
                 .collect(),
             kept: revisions.iter().map(|revision| (revision.hash.clone(), pin(revision))).collect(),
             is_stateless: workload.is_stateless,
+            sheds_claims: workload.sheds_claims,
             history_limit: workload.history_limit,
             canary: None,
             idle: None,
@@ -87,12 +88,14 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
         canary.available.into_iter().filter(|release| release.revision == beside.desired).collect();
     if beside.replicas > 0 {
         whole.desired = beside.desired.clone();
+        whole.absent = beside.absent;
         whole.rollout = if whole.rollout == Rollout::Complete { beside.rollout } else { whole.rollout };
     } else if !canary.instances.is_empty() && whole.rollout == Rollout::Complete {
         let left = format!("{} pods of {} are still there", canary.instances.len(), beside.object);
         whole.rollout = Rollout::UnderWay { left };
     }
     whole.serving.extend(beside.serving);
+    whole.leaving.extend(beside.leaving);
     whole.settings.named.extend(beside.settings.named);
     whole.canary = Some(Canary { object: beside.object, release: beside.desired });
     ReleaseView {
@@ -128,6 +131,31 @@ fn revision_of<'a>(workload: &Workload, pod: &Pod, revisions: &[&'a Revision]) -
         }
     };
     revisions.iter().find(is_its).map(|revision| &revision.hash)
+}
+
+/// How many pods the rollout of a release still has to bring about, and did not: as many as there is no pod for, those that
+/// end still being there, or none that began.
+fn absent(workload: &Workload, desired: &Revision, all: &[(&Pod, &RevisionId)]) -> u32 {
+    // Nobody replaces any.
+    if workload.on_delete {
+        return 0;
+    }
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let at_desired = || all.iter().filter(|(pod, revision)| **revision == desired.hash && !pod.is_ending);
+    let begun = number(at_desired().filter(|(pod, _)| pod.is_begun).count());
+    let waiting = number(at_desired().count()) - begun;
+    let unmade = workload.replicas.saturating_sub(number(all.len()));
+    let wanted = workload.replicas.saturating_sub(workload.held_back);
+    unmade.saturating_add(waiting).min(wanted.saturating_sub(begun))
+}
+
+fn leaving(all: &[(&Pod, &RevisionId)]) -> BTreeMap<RevisionId, Leaving> {
+    let mut leaving: BTreeMap<RevisionId, Leaving> = BTreeMap::new();
+    for (until, revision) in all.iter().filter_map(|(pod, revision)| Some((pod.ends_by?, *revision))) {
+        let of = leaving.entry(revision.clone()).or_insert(Leaving { instances: 0, until });
+        (of.instances, of.until) = (of.instances + 1, of.until.max(until));
+    }
+    leaving
 }
 
 /// As `kubectl rollout status` sees it, and by the pods themselves: the counts may be older than they are.

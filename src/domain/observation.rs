@@ -154,8 +154,10 @@ pub struct Orchestrated {
     pub desired: RevisionId,
     /// How many instances there should be.
     pub replicas: u32,
-    /// How many of them nobody brought about: neither there, nor on their way out.
+    /// How many are missing at the desired release that its rollout was to bring about: not made, or taken up by no node.
     pub absent: u32,
+    /// What is told to end and is still there, by release.
+    pub leaving: BTreeMap<RevisionId, Leaving>,
     /// How far the way to the desired release is.
     pub rollout: Rollout,
     /// The instances in service, or ready for it. Only they are looked at; the others are about to come or to go.
@@ -164,6 +166,8 @@ pub struct Orchestrated {
     pub kept: BTreeMap<RevisionId, Pin>,
     /// Whether an instance that is replaced takes nothing with it.
     pub is_stateless: bool,
+    /// Whether an instance that is scaled away takes what it has stored with it.
+    pub sheds_claims: bool,
     /// How many releases before the present one are kept; none where the orchestrator decides.
     pub history_limit: Option<u32>,
     /// What tries a release beside it.
@@ -174,6 +178,15 @@ pub struct Orchestrated {
     pub owners: Vec<Owner>,
     /// What its releases name besides their templates.
     pub settings: Settings,
+}
+
+/// Instances of a release that were told to end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    /// How many.
+    pub instances: u32,
+    /// By when the last of them is to have ended.
+    pub until: Timestamp,
 }
 
 /// A second object of the same kind, which tries a release beside the first.
@@ -212,11 +225,11 @@ impl Orchestrated {
         }
     }
 
-    /// Whether it has a number of instances that can be set: a DaemonSet has one on every node.
+    /// Whether it has a number of instances that can be set, and nothing is lost by that: a DaemonSet has one on every node.
     #[must_use]
     pub const fn can_be_scaled(&self) -> bool {
         match self.object.kind {
-            ObjectKind::Deployment | ObjectKind::StatefulSet => true,
+            ObjectKind::Deployment | ObjectKind::StatefulSet => !self.sheds_claims,
             ObjectKind::DaemonSet => false,
         }
     }

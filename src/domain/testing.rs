@@ -1,15 +1,44 @@
-//! Policies for tests.
+//! Policies and pictures for tests.
 
 use std::collections::BTreeMap;
 
 use super::health::selector::Selector;
 use super::id::WorkloadId;
+use super::observation::{Orchestrated, Rollout};
 use super::policy::{
-    Builtin, Candidate, Check, Condition, Formula, Habitat, Mode, NoData, Operand, OperandKind, Operands, Severity,
-    Signal, Strategy, Trigger, Verify, WorkloadPolicy,
+    Builtin, Candidate, Check, ClusterObject, Condition, Formula, Habitat, Mode, NoData, ObjectKind, Operand,
+    OperandKind, Operands, Severity, Signal, Strategy, Trigger, Verify, WorkloadPolicy,
 };
+use super::settings::Settings;
 use super::time::Span;
 use super::units::{Finite, Unit};
+
+/// What is told of a Deployment `prod/app` that has so many instances at a release, all in service.
+pub(crate) fn orchestrated(desired: &str, replicas: u32) -> Orchestrated {
+    Orchestrated {
+        object: ClusterObject {
+            context: None,
+            namespace: "prod".to_owned(),
+            kind: ObjectKind::Deployment,
+            name: "app".to_owned(),
+            uid: "u1".to_owned(),
+        },
+        desired: desired.into(),
+        replicas,
+        absent: 0,
+        leaving: BTreeMap::new(),
+        rollout: Rollout::Complete,
+        serving: Vec::new(),
+        kept: BTreeMap::new(),
+        is_stateless: true,
+        sheds_claims: false,
+        history_limit: None,
+        canary: None,
+        idle: None,
+        owners: Vec::new(),
+        settings: Settings::default(),
+    }
+}
 
 /// A policy with an error rate trigger (> 10 % for 10 s, window 10 s, interval 1 s), a health trigger, and their checks.
 pub(crate) fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {

@@ -76,8 +76,12 @@ fn what_stands_in_the_way_of_the_next_attempt_for_long_is_a_humans_to_judge() {
     let mut world = world(Strategy::Direct, &["a"]);
     world.smoke_passes = false;
     until(&mut world, Phase::Failed);
-    world.findings =
-        vec![Finding { aspect: Aspect::Place, check: "release v1".to_owned(), problem: "it is gone".to_owned() }];
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "release v1".to_owned(),
+        problem: "it is gone".to_owned(),
+        passing: false,
+    }];
     until(&mut world, Phase::Escalated);
     assert!(world.last_alert().reason.contains("it is gone"), "{}", world.last_alert().reason);
 }

@@ -433,8 +433,12 @@ fn no_known_good_release_no_rollback() {
 #[test]
 fn a_preflight_that_finds_something_holds_and_goes_on_once_it_is_mended() {
     let mut world = after_deploy(Strategy::Direct, &["a"], only_bad("v2", ERRORS));
-    world.findings =
-        vec![Finding { aspect: Aspect::Place, check: "goal".to_owned(), problem: "is missing".to_owned() }];
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "goal".to_owned(),
+        problem: "is missing".to_owned(),
+        passing: false,
+    }];
     world.run(Span::from_secs(30));
     assert_eq!(world.last_alert().reason, "the plan does not pass its preflight: goal: is missing");
     world.findings.clear();

@@ -177,6 +177,8 @@ mod tests {
             ip: None,
             is_ready: true,
             is_ending: false,
+            is_begun: true,
+            ends_by: None,
             containers: Vec::new(),
             ports: Vec::new(),
         }

@@ -176,7 +176,7 @@ async fn persist<F: Future<Output = Looked>>(clients: &Clients, look: impl Fn() 
         .adjust(|_, pause| pause.map(|pause| pause.max(clients.courtesy().wait())).filter(|pause| *pause <= all))
         .notify(|Passing(finding), pause| tracing::warn!(%finding, ?pause, "looked again after a pause"))
         .await;
-    looked.unwrap_or_else(|Passing(finding)| vec![finding])
+    looked.unwrap_or_else(|Passing(finding)| vec![Finding { passing: true, ..finding }])
 }
 
 /// What stands in the way of pausing an owner.
@@ -237,6 +237,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
         | StepKind::Restart { .. }
         | StepKind::Command { .. }
         | StepKind::AwaitRollout { .. }
+        | StepKind::AwaitGone { .. }
         | StepKind::AwaitCapacity { .. }
         | StepKind::AwaitWell { .. }
         | StepKind::Gate { .. } => return Ok(Vec::new()),
@@ -341,5 +342,5 @@ fn told(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Vec<Findin
 }
 
 fn finding(aspect: Aspect, check: &str, problem: String) -> Finding {
-    Finding { aspect, check: check.to_owned(), problem }
+    Finding { aspect, check: check.to_owned(), problem, passing: false }
 }

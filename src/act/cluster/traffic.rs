@@ -124,6 +124,8 @@ mod tests {
             ip: None,
             is_ready: true,
             is_ending: false,
+            is_begun: true,
+            ends_by: None,
             containers: Vec::new(),
             ports: vec![("web".to_owned(), 8080)],
         }
@@ -170,9 +172,9 @@ mod tests {
             version: String::new(),
             selector: [].into(),
             address: address.map(str::to_owned),
+            managers: Vec::new(),
             ports: vec![port("grpc", 90), port("http", 80)],
         };
-            managers: Vec::new(),
         let slices = [json!({ "ports": [port("grpc", 9090), port("http", 8080)] })];
         let page = |port: &str| {
             let page = AskedPage { scheme: "http".to_owned(), port: port.to_owned(), path: "/health".to_owned() };

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{self, ContainerState, ContainerStatus};
 
 use super::{Fact, controller, count};
 use crate::cluster::template::TEMPLATE_HASH;
+use crate::domain::time::Timestamp;
 
 /// Where the controllers of StatefulSets and DaemonSets name a pod's revision.
 const REVISION_HASH: &str = "controller-revision-hash";
@@ -33,8 +34,12 @@ pub struct Pod {
     pub ip: Option<IpAddr>,
     /// Whether it is in service.
     pub is_ready: bool,
+    /// Whether a node took it up: what nobody has room for, or a node without a kubelet, never began.
+    pub is_begun: bool,
     /// Whether it is about to end, or has ended for good.
     pub is_ending: bool,
+    /// When it is to have ended, where it was told to.
+    pub ends_by: Option<Timestamp>,
     /// Its containers.
     pub containers: Vec<Container>,
     /// The ports that its containers name.
@@ -84,6 +89,12 @@ impl TryFrom<v1::Pod> for Pod {
             hash: short.unwrap_or(hash).to_owned(),
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             is_ready: ready.is_some_and(|condition| condition.status == "True"),
+            is_begun: status.start_time.is_some(),
+            ends_by: meta
+                .deletion_timestamp
+                .as_ref()
+                .filter(|_| !has_ended)
+                .map(|at| Timestamp::from_millis(at.0.as_millisecond())),
             is_ending: meta.deletion_timestamp.is_some() || has_ended,
             containers: statuses.map(Container::from).collect(),
             ports: ports.collect(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::owner::owners;
@@ -33,6 +33,8 @@ pub struct Workload {
     pub on_delete: bool,
     /// Whether its pods have no volumes that are their own.
     pub is_stateless: bool,
+    /// Whether scaling it down deletes what its pods have stored.
+    pub sheds_claims: bool,
     /// How many revisions before the present one are kept.
     pub history_limit: Option<u32>,
     /// Pods that there should be.
@@ -78,6 +80,7 @@ impl Workload {
             is_paused: false,
             on_delete: false,
             is_stateless: true,
+            sheds_claims: false,
             history_limit: None,
             replicas: 0,
             held_back: 0,
@@ -128,6 +131,7 @@ impl TryFrom<StatefulSet> for Workload {
         let replicas = count(spec.replicas.or(Some(1)));
         Ok(Self {
             on_delete: strategy.type_.as_deref() == Some("OnDelete"),
+            sheds_claims: claims_of(spec.persistent_volume_claim_retention_policy.as_ref()),
             is_stateless: spec.volume_claim_templates.is_none_or(|claims| claims.is_empty()),
             replicas,
             held_back: count(strategy.rolling_update.and_then(|rolling| rolling.partition)).min(replicas),
@@ -140,6 +144,10 @@ impl TryFrom<StatefulSet> for Workload {
             ..new
         })
     }
+}
+
+fn claims_of(retention: Option<&StatefulSetPersistentVolumeClaimRetentionPolicy>) -> bool {
+    retention.is_some_and(|retention| retention.when_scaled.as_deref() == Some("Delete"))
 }
 
 /// What a DaemonSet says.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::facts::Kills;
+use crate::domain::testing;
 
 const PLACE: Place<'_> = Place { context: None, namespace: "prod" };
 
@@ -182,6 +183,60 @@ fn statefulsets_and_daemonsets_keep_their_templates_in_controller_revisions() {
     assert_eq!(told(&view), ("h2".to_owned(), "db-x=h2 db-y=h2".to_owned(), Rollout::Complete));
 }
 
+/// Of three pods that are asked for: who is there, who came to life, and what the release on its way lacks of its own.
+#[test]
+fn what_a_rollout_could_not_bring_about_is_absent_and_what_ends_is_leaving() {
+    let set = |strategy: Value| -> Workload {
+        fact::<StatefulSet, _>(json!({
+            "metadata": {"name": "db", "uid": "s1", "generation": 2},
+            "spec": {"replicas": 3, "serviceName": "db", "selector": {}, "template": template("db:2"), "updateStrategy": strategy},
+            "status": {"observedGeneration": 2, "replicas": 3, "updateRevision": "db-h2"},
+        }))
+    };
+    let revision = |hash: &str, number: i64| -> Revision {
+        fact::<ControllerRevision, _>(json!({
+            "metadata": {
+                "name": format!("db-{hash}"), "uid": format!("c-{hash}"), "labels": {"controller.kubernetes.io/hash": hash},
+                "ownerReferences": owner("StatefulSet", "db", "s1"), "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "data": {"spec": {"template": template(hash)}},
+            "revision": number,
+        }))
+    };
+    let pod = |name: &str, hash: &str, ends: Option<&str>, began: bool| -> Pod {
+        let mut object = json!({
+            "metadata": {
+                "name": name, "uid": name, "labels": {"controller-revision-hash": format!("db-{hash}")},
+                "ownerReferences": owner("StatefulSet", "db", "s1"), "deletionTimestamp": ends,
+            },
+            "status": {},
+        });
+        if began {
+            object["status"]["startTime"] = json!("2026-01-01T00:00:00Z");
+        }
+        fact::<v1::Pod, _>(object)
+    };
+    let revisions = [revision("h1", 1), revision("h2", 2)];
+    let seen = |strategy: Value, pods: &[Pod]| {
+        let view = look(&set(strategy), &revisions, pods).unwrap().orchestrated.unwrap();
+        let leaving =
+            view.leaving.iter().map(|(release, of)| (release.to_string(), of.instances, of.until.as_millis()));
+        (view.absent, leaving.collect::<Vec<_>>())
+    };
+    let [zero, one] = [pod("db-0", "h1", None, true), pod("db-1", "h1", None, true)];
+    let two = |began| pod("db-2", "h2", None, began);
+    let both = [zero.clone(), one.clone()];
+    assert_eq!(seen(json!({}), &both), (1, vec![]), "its controller is not let make one");
+    assert_eq!(seen(json!({}), &[&both[..], &[two(false)]].concat()).0, 1, "no node takes it up");
+    assert_eq!(seen(json!({}), &[&both[..], &[two(true)]].concat()).0, 0);
+    let ends = pod("db-2", "h1", Some("2026-01-01T00:01:00Z"), true);
+    let until = ("h1".to_owned(), 1, 1_767_225_660_000);
+    assert_eq!(seen(json!({}), &[&both[..], &[ends]].concat()), (0, vec![until]), "its place is still taken");
+    assert_eq!(seen(json!({"type": "OnDelete"}), &both).0, 0, "nobody replaces any");
+    let held_back = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 3}});
+    assert_eq!(seen(held_back, &both).0, 0, "none is to be at the new release");
+}
+
 #[test]
 fn kills_for_memory_are_counted_as_they_come() {
     let status = |restarts: u32, state: Value, last: Value| {
@@ -222,31 +277,17 @@ fn a_canary_is_in_question_while_it_has_pods_to_run() {
     let going = with_canary(stable(Rollout::Complete), canary(0, &["c-1"]));
     let left = "1 pods of deployment prod/a-canary are still there".to_owned();
     assert_eq!(told(&going), ("h1".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::UnderWay { left }));
+    let mut lacking = stable(Rollout::Complete);
+    lacking.orchestrated.as_mut().unwrap().absent = 6;
+    let beside = with_canary(lacking, canary(1, &["c-1"])).orchestrated.unwrap();
+    assert_eq!(beside.absent, 0, "what the one beside lacks is not the canary's");
     let gone = with_canary(stable(Rollout::Complete), canary(0, &[]));
     assert_eq!(told(&gone), ("h1".to_owned(), "a-1=h1".to_owned(), Rollout::Complete));
     assert_eq!(gone.orchestrated.unwrap().canary.unwrap().object.name, "a-canary");
 }
 
 fn orchestrated(name: &str, hash: &str, replicas: u32) -> Orchestrated {
-    Orchestrated {
-        object: ClusterObject {
-            context: None,
-            namespace: "prod".to_owned(),
-            kind: ObjectKind::Deployment,
-            name: name.to_owned(),
-            uid: format!("uid-{name}"),
-        },
-        desired: RevisionId::new(hash),
-        replicas,
-        absent: 0,
-        rollout: Rollout::Complete,
-        serving: Vec::new(),
-        kept: std::collections::BTreeMap::new(),
-        is_stateless: true,
-        history_limit: None,
-        canary: None,
-        idle: None,
-        owners: Vec::new(),
-        settings: Settings::default(),
-    }
+    let like = testing::orchestrated(hash, replicas);
+    let object = ClusterObject { name: name.to_owned(), uid: format!("uid-{name}"), ..like.object };
+    Orchestrated { object, ..like }
 }

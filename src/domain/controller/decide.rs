@@ -11,7 +11,7 @@ use crate::domain::policy::{Habitat, Severity};
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
-use crate::domain::response::plan::{Plan, Purpose};
+use crate::domain::response::plan::{Finding, Plan, Purpose};
 use crate::domain::response::strategy::{self, Ground};
 use crate::domain::time::{Span, Timestamp};
 
@@ -23,6 +23,11 @@ const PREFLIGHT_RETRY: Span = Span::from_secs(30);
 
 /// Times that a pending trigger's progress is noted within its `for`.
 const PENDING_NOTES: u64 = 10;
+
+/// What nobody could look at is looked at again soon.
+fn pause(findings: &[Finding]) -> Span {
+    if findings.iter().all(|finding| finding.passing) { PREFLIGHT_FRESH } else { PREFLIGHT_RETRY }
+}
 
 impl Controller {
     /// With no incident open: begins one where a trigger is pending or fires, or where sight is lost. That of this workload
@@ -200,7 +205,9 @@ impl Controller {
                 let grounds = self.grounds(now);
                 self.record(Event::Planned { plan: Box::new(plan), goal, forced, grounds }, now, out)
             }
-            Some(preflight) if !preflight.findings.is_empty() && now.since(preflight.at) < PREFLIGHT_RETRY => {
+            Some(preflight)
+                if !preflight.findings.is_empty() && now.since(preflight.at) < pause(&preflight.findings) =>
+            {
                 let findings = preflight.findings.clone();
                 self.preflight = Some(preflight);
                 self.hold(Hold::Preflight { findings }, Some(goal), now, out)

@@ -23,6 +23,9 @@ const CONFLICT_SETTLES: Span = Span::from_secs(10);
 const STALL_SETTLES: Span = Span::from_secs(30);
 
 /// How long what was written may go unseen before somebody else must have written over it: longer than a watch that fell
+/// How long after it was to have ended an instance is waited for: its node would have killed it by then.
+const OVERDUE: Span = Span::from_secs(30);
+
 /// silent takes to be noticed. Half the step's time where that is shorter.
 const UNSEEN_SETTLES: Span = Span::from_secs(60);
 
@@ -100,6 +103,7 @@ impl Controller {
                 self.at_capacity(release, *at_least, *answers, since, now)
             }
             StepKind::AwaitWell { release } => self.at_well(release, since, now),
+            StepKind::AwaitGone { release } => self.at_gone(release, since, now),
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
@@ -210,6 +214,19 @@ impl Controller {
     fn settle_conflict(
         &mut self,
         plan: &Plan,
+    fn at_gone(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
+        let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
+            return Wait::For("not seen since".to_owned());
+        };
+        let there = view.instances.iter().filter(|(_, at)| at == release).count();
+        let leaving = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.leaving.get(release));
+        let ending = leaving.filter(|leaving| now <= leaving.until + OVERDUE).map_or(0, |leaving| leaving.instances);
+        match (there, ending) {
+            (0, 0) => Wait::Over,
+            (there, ending) => Wait::For(format!("{there} instances of {release} are there, {ending} are ending")),
+        }
+    }
+
         step: u32,
         at: Timestamp,
         detail: String,

@@ -103,8 +103,10 @@ impl Controller {
         // Whoever paused it decides when it goes on.
         let is_paused = self.state.paused.is_some();
         match incident.progress.clone() {
-            // Nobody looks at what its release waits for.
-            Progress::Running { step, .. } if is_judged(&plan, step) && self.is_apart() => {
+            // Nobody looks at what it waits for, and its instances, or what its release names, are still to come.
+            Progress::Running { step, .. }
+                if is_judged(&plan, step) && (self.is_apart() || index(step) < must_go_to(&plan, index(step))) =>
+            {
                 self.fail("it left the policy".to_owned(), Vec::new(), now, out)
             }
             Progress::Running { step, .. } if is_judged(&plan, step) => self.close_forgotten(now, out),

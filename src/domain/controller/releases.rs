@@ -301,10 +301,9 @@ mod tests {
     use super::*;
     use crate::domain::incident::record::Cause;
     use crate::domain::incident::state::Smoke;
-    use crate::domain::observation::Rollout;
     use crate::domain::policy::{ClusterObject, Mode, ObjectKind, Pin, Strategy, Switch};
     use crate::domain::response::plan::{Purpose, Step};
-    use crate::domain::settings::Settings;
+    use crate::domain::testing;
     use crate::domain::time::Span;
 
     fn at(seconds: i64) -> Timestamp {
@@ -322,21 +321,7 @@ mod tests {
     }
 
     fn leads_to(desired: &str) -> ReleaseView {
-        let whole = Orchestrated {
-            object: object(),
-            desired: desired.into(),
-            replicas: 1,
-            absent: 0,
-            rollout: Rollout::Complete,
-            serving: Vec::new(),
-            kept: [].into(),
-            is_stateless: true,
-            history_limit: None,
-            canary: None,
-            idle: None,
-            owners: Vec::new(),
-            settings: Settings::default(),
-        };
+        let whole = testing::orchestrated(desired, 1);
         ReleaseView { orchestrated: Some(Box::new(whole)), ..ReleaseView::default() }
     }
 

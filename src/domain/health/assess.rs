@@ -100,8 +100,8 @@ impl Health {
             revision: scope.revision.cloned(),
             triggers: statuses,
             signals: readings.iter().map(|(signal, reading)| plain_evidence(signal, reading)).collect(),
-            blind: blindness(&judged, now, self.patience()),
-            healthy: is_healthy(&judged) && is_replaced,
+            blind: blindness(&judged, now, self.patience()).filter(|_| !self.rests()),
+            healthy: is_healthy(&judged) && is_replaced && !readings.iter().any(is_down),
             asides: Vec::new(),
         };
         self.has_sight = that_matter(&judged).all(|one| one.sightless_since.is_none());
@@ -119,6 +119,11 @@ impl Health {
             self.watches.iter_mut().for_each(Watch::reset);
         }
         self.judged = Some((subject.revision.clone(), subject.since));
+    }
+
+    /// Whether there is nothing to see, because nothing is meant to run.
+    fn rests(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|seen| seen.rests)
     }
 
     fn prune(&mut self, now: Timestamp) {

@@ -67,7 +67,13 @@ pub(super) fn read(
                 let at = hosted.at.filter(|at| scope.is_fresh(*at))?;
                 Some((u64::from(hosted.reading().image_missing?), at))
             };
-            counted(instances, scope, missing, |counts| counts.iter().sum())
+            // What serves on one node is there to be had: that another can't have it is not the release's doing.
+            let serves = |instance: &Instance<'_>| {
+                let fresh = instance.hosted.filter(|hosted| hosted.at.is_some_and(|at| scope.is_fresh(at)));
+                fresh.is_some_and(|hosted| hosted.reading().active == Some(true))
+            };
+            let is_had = instances.values().any(serves);
+            counted(instances, scope, missing, |counts| if is_had { 0 } else { counts.iter().sum() })
         }
         Builtin::Restarts => counted(instances, scope, |i| restarts(i, edge), |counts| counts.iter().sum()),
         Builtin::CrashLoops => counted(

@@ -79,6 +79,7 @@ pub(super) fn policy() -> WorkloadPolicy {
         signal("oom_kills", Unit::Plain, Formula::Builtin(Builtin::OomKills)),
         signal("crash_loops", Unit::Plain, Formula::Builtin(Builtin::CrashLoops)),
         signal("unavailable", Unit::Ratio, Formula::Builtin(Builtin::Unavailable)),
+        signal("image_pull_failures", Unit::Plain, Formula::Builtin(Builtin::ImagePullFailures)),
         signal("progress_deadline", Unit::Plain, Formula::Builtin(Builtin::ProgressDeadline)),
     ];
     WorkloadPolicy {

@@ -175,7 +175,7 @@ impl Health {
         self.probed.retain(|_, probed| serves(&probed.instance));
         self.endpoints.retain(|_, target| self.probed.contains_key(target));
         self.hosted.retain(|instance, _| view.instances.iter().any(|(known, _)| known == instance));
-        self.rollout = Some(rollout::Seen::of(orchestrated, at, self.rollout.as_ref()));
+        self.rollout = Some(rollout::Seen::of(view, orchestrated, at, self.rollout.as_ref()));
     }
 
     /// Takes up a pending or firing trigger after a restart, as Prometheus restores the `for` state: the time that nobody

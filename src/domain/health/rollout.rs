@@ -4,7 +4,7 @@
 use super::reading::{Basis, Reading, Scope};
 use super::verdict::UnknownReason;
 use crate::domain::id::RevisionId;
-use crate::domain::observation::{Orchestrated, Rollout};
+use crate::domain::observation::{Orchestrated, ReleaseView, Rollout};
 use crate::domain::time::Timestamp;
 
 /// What was last seen of it.
@@ -17,19 +17,31 @@ pub(super) struct Seen {
     pub(super) has_arrived: bool,
     /// Instances that there should be and that are not there.
     pub(super) absent: u64,
+    /// Whether there are to be none, and are none.
+    pub(super) rests: bool,
 }
 
 impl Seen {
-    pub(super) fn of(orchestrated: &Orchestrated, at: Timestamp, before: Option<&Self>) -> Self {
+    pub(super) fn of(view: &ReleaseView, orchestrated: &Orchestrated, at: Timestamp, before: Option<&Self>) -> Self {
         let (is_stalled, is_complete) = match orchestrated.rollout {
             Rollout::Stalled { .. } => (true, false),
             Rollout::Complete => (false, true),
             Rollout::UnderWay { .. } => (false, false),
         };
         let desired = orchestrated.desired.clone();
-        let had_arrived = before.is_some_and(|before| before.desired == desired && before.has_arrived);
-        let absent = orchestrated.absent.into();
-        Self { at, desired, is_stalled, has_arrived: had_arrived || is_complete, absent }
+        let had_arrived = match before {
+            Some(before) => before.desired == desired && before.has_arrived,
+            // At first sight it has where it is all that is there, however much was asked for since.
+            None => !orchestrated.serving.is_empty() && view.instances.iter().all(|(_, at)| *at == desired),
+        };
+        Self {
+            at,
+            desired,
+            is_stalled,
+            has_arrived: had_arrived || is_complete,
+            absent: orchestrated.absent.into(),
+            rests: orchestrated.replicas == 0 && view.instances.is_empty(),
+        }
     }
 }
 
@@ -55,23 +67,29 @@ pub(super) fn with_absent(told: Reading, seen: Option<&Seen>, scope: Scope<'_>) 
     };
     let (failing, there) = match &told.value {
         Ok(share) => (share.get() * told.samples as f64, told.samples),
-        Err(lack) if lack.reason == UnknownReason::NoTarget => (0.0, 0),
+        // Nobody is there who could say.
+        Err(lack) if is_nobody(&lack.reason) => (0.0, 0),
         Err(_) => return told,
     };
     let all = there + seen.absent;
     Reading::of((failing + seen.absent as f64) / all as f64, all, told.newest.max(Some(seen.at)), Basis::Plain)
 }
 
+fn is_nobody(reason: &UnknownReason) -> bool {
+    matches!(reason, UnknownReason::NoTarget | UnknownReason::NoReading | UnknownReason::NotOffered)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::InstanceId;
     use crate::domain::time::Span;
     use crate::domain::units::Finite;
 
     const AT: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn seen(absent: u64) -> Seen {
-        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent }
+        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent, rests: false }
     }
 
     fn scope(revision: &RevisionId) -> Scope<'_> {
@@ -103,6 +121,34 @@ mod tests {
         assert_eq!(share(told(), Some(&Seen { has_arrived: true, ..seen(2) }), "v2"), Some((0.5, 2)));
         let long_ago = Seen { at: AT - Span::from_secs(60), ..seen(2) };
         assert_eq!(share(told(), Some(&long_ago), "v2"), Some((0.5, 2)));
-        assert_eq!(share(Reading::unknown(UnknownReason::NotOffered), Some(&seen(2)), "v2"), None);
+        let lost = UnknownReason::Stale { newest: AT - Span::from_secs(60) };
+        assert_eq!(share(Reading::unknown(lost), Some(&seen(2)), "v2"), None);
+    }
+
+    fn view(replicas: u32, at: &[&str], rollout: Rollout) -> ReleaseView {
+        let instances: Vec<(InstanceId, RevisionId)> =
+            at.iter().enumerate().map(|(number, at)| (format!("p-{number}").as_str().into(), (*at).into())).collect();
+        let mut orchestrated = crate::domain::testing::orchestrated("v2", replicas);
+        orchestrated.serving = instances.iter().map(|(instance, _)| instance.clone()).collect();
+        orchestrated.rollout = rollout;
+        ReleaseView { instances, orchestrated: Some(Box::new(orchestrated)), ..ReleaseView::default() }
+    }
+
+    #[test]
+    fn what_was_asked_for_after_a_release_arrived_is_not_its_own() {
+        let seen = |view: &ReleaseView, before: Option<&Seen>| {
+            Seen::of(view, view.orchestrated.as_deref().unwrap(), AT, before)
+        };
+        let under_way = || Rollout::UnderWay { left: "some".to_owned() };
+        let begun = seen(&view(3, &["v1", "v1", "v2"], under_way()), None);
+        assert!(!begun.has_arrived && !seen(&view(3, &["v2", "v2"], under_way()), Some(&begun)).has_arrived);
+        let whole = seen(&view(3, &["v2", "v2", "v2"], Rollout::Complete), Some(&begun));
+        assert!(whole.has_arrived && seen(&view(9, &["v2", "v2", "v2"], under_way()), Some(&whole)).has_arrived);
+        assert!(seen(&view(9, &["v2", "v2", "v2"], under_way()), None).has_arrived, "at first sight after a start");
+        assert!(!seen(&view(1, &[], under_way()), None).has_arrived, "nobody of it was ever seen");
+        let other = Seen { desired: "v1".into(), ..whole };
+        assert!(!seen(&view(3, &["v1", "v1"], under_way()), Some(&other)).has_arrived, "another release");
+        assert!(seen(&view(0, &[], Rollout::Complete), None).rests);
+        assert!(!seen(&view(0, &["v2"], under_way()), None).rests);
     }
 }

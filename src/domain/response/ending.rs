@@ -84,6 +84,7 @@ fn end_of(plan: &Plan, index: usize, step: &Step) -> Option<usize> {
         | StepKind::PauseOwner { .. }
         | StepKind::PutBackOwner { .. }
         | StepKind::AwaitRollout { .. }
+        | StepKind::AwaitGone { .. }
         | StepKind::AwaitCapacity { .. }
         | StepKind::SwitchService { .. }
         | StepKind::ProveTraffic { .. }

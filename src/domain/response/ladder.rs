@@ -174,7 +174,10 @@ fn still_holds(ruling: &Ruling) -> Option<&Hold> {
 
 /// Whether it is down, and the next attempt does not pass its preflight or somebody put another release there.
 fn is_stuck_down(incident: &Incident, footing: &Footing) -> bool {
-    let is_held = matches!(incident.hold, Some(Hold::Preflight { .. }));
+    let is_held = match &incident.hold {
+        Some(Hold::Preflight { findings }) => !findings.iter().all(|finding| finding.passing),
+        _ => false,
+    };
     footing.down.as_ref().is_some_and(|desired| is_held || !incident.knows(desired))
 }
 

@@ -83,6 +83,7 @@ impl Plan {
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
@@ -151,6 +152,7 @@ impl Plan {
             | StepKind::DeleteStuck { .. }
             | StepKind::DeleteCanary { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
@@ -352,6 +354,12 @@ pub enum StepKind {
         /// How many good answers in a row each must give, on observations made after the step began; 0 where none is asked.
         answers: u32,
     },
+    /// Wait until no instance of a release is there any more, those that end included; what was to have ended a while ago is
+    /// on a node that says nothing, and not waited for.
+    AwaitGone {
+        /// The release.
+        release: RevisionId,
+    },
     /// Give the traffic of a Service to another workload, only while the Service selects as it did, and only where as
     /// many pods wait there as serve now.
     SwitchService {
@@ -413,6 +421,7 @@ impl StepKind {
         match self {
             StepKind::Gate { .. }
             | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::AwaitWell { .. } => true,
             StepKind::SwitchLink { .. }
@@ -478,6 +487,7 @@ impl StepKind {
             StepKind::AwaitRollout { release, .. } => {
                 format!("wait until every instance is at {release} and in service")
             }
+            StepKind::AwaitGone { release } => format!("wait until no instance of {release} is left"),
             StepKind::AwaitCapacity { release, at_least, answers: 0 } => {
                 format!("wait until {at_least} instances of {release} are ready for the traffic")
             }
@@ -577,6 +587,9 @@ pub struct Finding {
     pub check: String,
     /// What is wrong, in one line.
     pub problem: String,
+    /// Whether it is only that nobody could look: that may pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
 }
 
 impl fmt::Display for Finding {

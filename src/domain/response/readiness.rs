@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn finding(aspect: Aspect, problem: &str) -> Finding {
-        Finding { aspect, check: String::new(), problem: problem.to_owned() }
+        Finding { aspect, check: String::new(), problem: problem.to_owned(), passing: false }
     }
 
     fn told(all: &[Readiness]) -> Vec<String> {

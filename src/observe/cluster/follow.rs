@@ -391,7 +391,8 @@ impl Follower {
             let reading = HostReading {
                 oom_kills: Some(kills),
                 restarts: Some(pod.restarts()),
-                active: Some(pod.is_ready),
+                // Of one that nobody took up there is nothing to say: it counts as absent.
+                active: pod.is_begun.then_some(pod.is_ready),
                 image_missing: Some(pod.lacks_image()),
             };
             readings.insert(instance.clone(), reading);
@@ -476,6 +477,8 @@ mod tests {
             ip: None,
             is_ready: true,
             is_ending: false,
+            is_begun: true,
+            ends_by: None,
             containers: Vec::new(),
             ports: Vec::new(),
         };

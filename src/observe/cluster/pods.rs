@@ -84,6 +84,8 @@ mod tests {
             ip: ip.parse().ok(),
             is_ready: true,
             is_ending: false,
+            is_begun: true,
+            ends_by: None,
             containers: Vec::new(),
             ports: vec![("http".to_owned(), 8080)],
         };

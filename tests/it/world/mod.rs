@@ -454,6 +454,7 @@ impl World {
             | StepKind::ProveTraffic { .. }
             | StepKind::AwaitWell { .. }
             | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
+            | StepKind::AwaitGone { .. }
         }
     }
 }

@@ -34,7 +34,7 @@ fn what_was_scaled_down_comes_up_at_the_goal_and_no_more_is_done() {
     world.is_willing = true;
     let done = until_left(&mut world);
     assert_eq!(done.len(), 2, "{done:#?}");
-    assert_eq!(done[1], "scale deployment prod/app from 0 to 3 while it is at v1");
+    assert_eq!(done[1], "scale deployment prod/app from 0 to 3, last known to be at v1");
     assert_eq!(world.replicas(), 3);
     assert!(is_forgotten(&world), "{:#?}", world.events);
 }

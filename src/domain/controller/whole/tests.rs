@@ -51,10 +51,12 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
             desired: desired.into(),
             replicas,
             absent: 0,
+            leaving: [].into(),
             rollout: Rollout::Complete,
             serving: Vec::new(),
             kept: kept.into(),
             is_stateless: true,
+            sheds_claims: false,
             history_limit: None,
             canary: None,
             idle: None,
@@ -240,7 +242,7 @@ impl World {
                 };
                 if rehearsed.iter().any(refuses) {
                     let (check, problem) = ("settings".to_owned(), "it can't be written".to_owned());
-                    findings.push(Finding { check, problem, aspect: Aspect::Settings });
+                    findings.push(Finding { check, problem, aspect: Aspect::Settings, passing: false });
                 }
                 JobResult::Preflight(findings)
             }
@@ -338,7 +340,12 @@ fn where_every_attempt_fails_half_way_it_has_its_instances_before_a_human_has_it
 #[test]
 fn an_attempt_that_can_not_be_made_is_not_waited_for_while_nothing_runs() {
     let mut world = World::scaled_down();
-    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "template".to_owned(),
+        problem: "gone".to_owned(),
+        passing: false,
+    }];
     let over = world.until_over();
     assert!(matches!(over, Event::Escalated { .. }), "{over:?}");
     is_given_back(&world, "v2");
@@ -461,7 +468,12 @@ fn what_can_not_be_put_forward_is_named_and_stays_open() {
 #[test]
 fn what_is_held_back_for_long_is_put_forward_too() {
     let mut world = World::with_settings_back();
-    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "template".to_owned(),
+        problem: "gone".to_owned(),
+        passing: false,
+    }];
     let limit = world.controller.policy().deadline.as_millis() / 1000 + 60;
     while world.now < 10 + limit && !world.events.iter().any(|event| matches!(event, Event::Escalated { .. })) {
         world.second();
@@ -477,7 +489,12 @@ fn whoever_is_paged_again_is_told_of_settings_again() {
     let mut world = World::with_settings_back();
     world.says.1 = false;
     world.until_over();
-    world.findings = vec![Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned() }];
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "template".to_owned(),
+        problem: "gone".to_owned(),
+        passing: false,
+    }];
     world.ask_for_rollback();
     for _ in 0..5 {
         world.second();

@@ -297,6 +297,21 @@ fn the_host_counts_kills_and_restarts_from_its_first_reading_on() {
 }
 
 #[test]
+fn an_image_that_one_has_can_be_had() {
+    let reading = |active, image_missing| HostReading {
+        active: Some(active),
+        image_missing: Some(image_missing),
+        ..HostReading::default()
+    };
+    let mut scene = Scene::new(policy());
+    scene.host(0, "a", reading(false, true));
+    scene.host(0, "b", reading(false, true));
+    assert_eq!(scene.signal(0, "image_pull_failures"), value(2.0));
+    scene.host(5, "b", reading(true, false));
+    assert_eq!(scene.signal(5, "image_pull_failures"), value(0.0));
+}
+
+#[test]
 fn process_start_times_tell_restarts_where_no_manager_does() {
     let mut scene = Scene::new(policy());
     for (seconds, start) in [(100, 0), (105, 101), (110, 106), (115, 112), (120, 112)] {

@@ -64,13 +64,15 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
     let scale = |expect: &RevisionId, replicas, only_from| {
         write(StepKind::Scale { object: object(), expect: expect.clone(), replicas, only_from, at_any: false })
     };
+    let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });
+    let delete = may_get_stuck(orchestrated).then_some(delete);
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
-            vec![scale(from, 0, None), restore, scale(to, orchestrated.replicas, Some(0)), wait(1)]
+            let gone = Step { kind: StepKind::AwaitGone { release: from.clone() }, timeout: policy.deadline };
+            let up = [gone, scale(to, orchestrated.replicas, Some(0)), wait(1)];
+            [scale(from, 0, None), restore].into_iter().chain(delete).chain(up).collect()
         }
         Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
-            let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });
-            let delete = may_get_stuck(orchestrated).then_some(delete);
             [restore].into_iter().chain(delete).chain([wait(0)]).collect()
         }
     }

@@ -79,9 +79,8 @@ pub fn steps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::observation::Rollout;
-    use crate::domain::policy::{ClusterObject, ObjectKind};
     use crate::domain::settings::{KeptSetting, Present, Settings};
+    use crate::domain::testing;
     use crate::domain::time::Timestamp;
 
     const KEEP: Keep = Keep { logs: false, configmaps: true, secrets: false };
@@ -95,29 +94,12 @@ mod tests {
             .iter()
             .map(|(name, content)| (map(name), Present { content: ContentId::new(*content), is_immutable: false }));
         Orchestrated {
-            object: ClusterObject {
-                context: None,
-                namespace: "prod".to_owned(),
-                kind: ObjectKind::Deployment,
-                name: "app".to_owned(),
-                uid: "u1".to_owned(),
-            },
-            desired: "v2".into(),
-            replicas: 1,
-            absent: 0,
-            rollout: Rollout::Complete,
-            serving: Vec::new(),
-            kept: [].into(),
-            is_stateless: true,
-            history_limit: None,
-            canary: None,
-            idle: None,
-            owners: Vec::new(),
             settings: Settings {
                 watched: [SettingKind::ConfigMap].into(),
                 there: there.collect(),
                 ..Settings::default()
             },
+            ..testing::orchestrated("v2", 1)
         }
     }
 

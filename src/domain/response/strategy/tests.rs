@@ -125,10 +125,12 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             desired: "v2".into(),
             replicas,
             absent: 0,
+            leaving: [].into(),
             rollout: Rollout::Complete,
             serving: serving.iter().map(InstanceId::new).collect(),
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
             is_stateless: true,
+            sheds_claims: false,
             history_limit: None,
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
             idle: None,
@@ -168,8 +170,9 @@ fn in_a_cluster_the_template_goes_back_and_what_stands_in_its_way_goes() {
     let deployment = cluster(ObjectKind::Deployment, 2, &["p-0"]);
     assert_eq!(in_cluster(Strategy::Rolling, "v2", &deployment), [restore, wait]);
     let down = "scale deployment prod/app to 0 while it is at v2";
+    let gone = "wait until no instance of v2 is left";
     let up = "scale deployment prod/app from 0 to 2 while it is at v1";
-    assert_eq!(in_cluster(Strategy::Direct, "v2", &deployment), [down, restore, up, wait]);
+    assert_eq!(in_cluster(Strategy::Direct, "v2", &deployment), [down, restore, gone, up, wait]);
     let empty = cluster(ObjectKind::Deployment, 0, &all);
     assert_eq!(in_cluster(Strategy::Direct, "v2", &empty), [restore, wait], "nothing is scaled up from nothing");
     let canary = ["scale deployment prod/app-canary to 0 while it is at v3", wait];
