@@ -8,7 +8,7 @@ use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
 use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Verdict};
+use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Unseen, Verdict};
 use crate::domain::incident::recording::Brief;
 use crate::domain::response::readiness::{Met, Readiness};
 use crate::domain::units::Finite;
@@ -102,6 +102,7 @@ fn in_detail(view: &WorkloadView) {
         recorded(incident.recorded.as_ref());
     }
     let mut table = table::new(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
+    let is_unread = view.assessment.blind.as_ref().is_some_and(|blind| blind.unseen == Unseen::Releases);
     for release in &view.releases {
         let standing = &release.standing;
         table.add_row([
@@ -109,7 +110,14 @@ fn in_detail(view: &WorkloadView) {
             standing.last_current.to_string(),
             standing.known_good_since.map_or_else(|| "-".to_owned(), |at| at.to_string()),
             standing.taken_back.as_ref().map_or_else(|| "-".to_owned(), |(at, _)| at.to_string()),
-            if release.available { "yes" } else { "no" }.to_owned(),
+            if is_unread {
+                "unknown"
+            } else if release.available {
+                "yes"
+            } else {
+                "no"
+            }
+            .to_owned(),
         ]);
     }
     print::line(&print::clean(&format!("\n{table}")));

@@ -44,18 +44,23 @@ impl Fleet {
     /// Puts a workload under watch, from what the journal says of it.
     pub fn add(&mut self, policy: Arc<WorkloadPolicy>, state: WorkloadState) {
         let id = policy.id.clone();
-        for start in state.rollbacks.iter().map(|start| (*start, id.clone())) {
-            // It may have been here before.
-            if let Err(position) = self.starts.make_contiguous().binary_search(&start) {
-                self.starts.insert(position, start);
-            }
-        }
+        self.count(&id, &state);
         if let Some(detected) = state.incident.as_ref().and_then(detected_by_trigger) {
             self.turned_bad.insert(id.clone(), detected);
         }
         let controller = Controller::new(policy, state);
         self.note_acting(&controller);
         self.controllers.insert(id, controller);
+    }
+
+    /// Counts what was done for a workload, whether it is watched or has left the policy.
+    pub fn count(&mut self, id: &WorkloadId, state: &WorkloadState) {
+        for start in state.rollbacks.iter().map(|start| (*start, id.clone())) {
+            // It may have been here before.
+            if let Err(position) = self.starts.make_contiguous().binary_search(&start) {
+                self.starts.insert(position, start);
+            }
+        }
     }
 
     /// Puts another policy in force for a workload that is watched already; `false` where it is not.
@@ -201,7 +206,8 @@ impl Fleet {
         let of = |(id, state): (&WorkloadId, &WorkloadState)| -> Vec<(Timestamp, WorkloadId)> {
             state.rollbacks.iter().map(|start| (*start, id.clone())).collect()
         };
-        let mut starts: Vec<(Timestamp, WorkloadId)> = states.clone().flat_map(of).collect();
+        let departed = self.starts.iter().filter(|(_, id)| !self.controllers.contains_key(id)).cloned();
+        let mut starts: Vec<(Timestamp, WorkloadId)> = states.clone().flat_map(of).chain(departed).collect();
         starts.sort_unstable();
         self.starts = starts.into();
         let detected = |state: &WorkloadState| state.incident.as_ref().and_then(detected_by_trigger);
@@ -292,7 +298,7 @@ impl Fleet {
 }
 
 fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
-    let by_trigger = matches!(incident.cause, Cause::Trigger { .. }) && incident.phase != Phase::Suspected;
+    let by_trigger = matches!(incident.cause, Cause::Trigger { aside: None, .. }) && incident.phase != Phase::Suspected;
     incident.times.detected.filter(|_| by_trigger)
 }
 

@@ -317,6 +317,7 @@ pub(super) fn known_good(id: &WorkloadId, revision: &RevisionId, at: Timestamp) 
         previous: None,
         by_rollback: false,
         older_faults: Vec::new(),
+        instances: [].into(),
     };
     let good = Event::KnownGood { revision: revision.clone(), since: at };
     let record = |sequence, event| Record { workload: id.clone(), sequence, incident: None, at, event };

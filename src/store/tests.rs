@@ -31,6 +31,7 @@ fn released(workload: &str, sequence: u64) -> Record {
             previous: None,
             by_rollback: false,
             older_faults: Vec::new(),
+            instances: [].into(),
         },
     }
 }

@@ -177,6 +177,7 @@ fn state(policy: &WorkloadPolicy) -> WorkloadState {
         previous,
         by_rollback: false,
         older_faults: Vec::new(),
+        instances: [].into(),
     };
     let events =
         [observed(&v1, None), Event::KnownGood { revision: v1.clone(), since: DAWN }, observed(&v2, Some(v1.clone()))];

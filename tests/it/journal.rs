@@ -46,6 +46,7 @@ fn batch(sequence: u64) -> Batch {
             previous: None,
             by_rollback: false,
             older_faults: Vec::new(),
+            instances: [].into(),
         },
     };
     let receivers = vec![ReceiverName::new("oncall")];

@@ -122,6 +122,35 @@ fn a_start_in_the_middle_of_a_rollout_takes_neither_release_for_news() {
 }
 
 #[test]
+fn a_start_takes_no_release_that_stayed_behind_for_news() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), Box::new(|_, _| WELL));
+    world.publish("v3");
+    world.run(Span::from_secs(30));
+    for (instances, release) in [(&["b", "c"][..], "v2"), (&["c"], "v3")] {
+        for instance in instances {
+            world.deploy_to(instance, release);
+        }
+        world.run(Span::from_secs(30));
+    }
+    let current = |world: &World| {
+        let state = world.fleet.get(&world.policy.id).unwrap().state();
+        state.current.as_ref().unwrap().revision.as_str().to_owned()
+    };
+    assert_eq!(current(&world), "v3");
+    for lost in [false, true] {
+        world.crash(lost);
+        world.run(Span::from_secs(30));
+        assert_eq!(current(&world), "v3", "a is at v1 and b at v2 as before");
+    }
+    // What came while nobody looked is news.
+    world.publish("v4");
+    world.deploy_to("a", "v4");
+    world.crash(false);
+    world.run(Span::from_secs(30));
+    assert_eq!(current(&world), "v4");
+}
+
+#[test]
 fn whoever_puts_the_bad_release_back_during_a_retry_is_the_one_to_decide() {
     let mut world = world(Strategy::Direct, &["a"]);
     world.smoke_passes = false;
@@ -133,6 +162,28 @@ fn whoever_puts_the_bad_release_back_during_a_retry_is_the_one_to_decide() {
     );
     assert!(superseded, "{:?}", world.phases());
     assert_eq!(world.running(), Some("v2"));
+}
+
+/// What answers does not say which release it is.
+#[test]
+fn whoever_puts_the_bad_release_back_on_one_instance_ends_the_rollback_there() {
+    for paused in [true, false] {
+        let mut world = world(Strategy::Rolling, &["a", "b", "c"]);
+        let is_begun = |world: &World| world.switches.len() == 1 && world.runs_at("a") == "v1";
+        assert!(world.run_until(Span::from_secs(300), is_begun), "{:?}", world.phases());
+        if paused {
+            world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+        }
+        world.deploy_to("a", "v2");
+        world.run(Span::from_secs(5));
+        if paused {
+            let _over = world.ask(RequestKind::Resume);
+        }
+        world.run(Span::from_secs(60));
+        let closed = world.alerts.iter().find(|alert| alert.phase == Phase::Closed).expect("it is over");
+        assert!(closed.reason.starts_with("v2 was put in place by someone else"), "{}", closed.reason);
+        assert_eq!((world.switches.len(), world.running()), (1, Some("v2")));
+    }
 }
 
 #[test]
@@ -208,6 +259,70 @@ fn an_escalated_incident_is_over_only_when_the_service_stays_well() {
     let healthy_again = world.alert_times.last().unwrap().since(crate::world::DAWN);
     let earliest = Span::from_secs(400) + world.policy.known_good_after;
     assert!(healthy_again >= earliest, "closed after {healthy_again}, {earliest} at the earliest");
+}
+
+/// No trigger asks for it.
+#[test]
+fn a_release_whose_health_endpoint_fails_is_not_known_to_be_good() {
+    let mut policy = policy(Strategy::Direct, &["a"]);
+    policy.triggers.retain(|trigger| trigger.signal.as_str() != "health");
+    let script: Script = Box::new(|release: &str, _: Timestamp| Behaviour { healthy: release != "v2", ..WELL });
+    let mut world = World::new(policy, script);
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    world.run(Span::from_secs(600));
+    let good = world.journal.iter().filter_map(|record| match &record.event {
+        Event::KnownGood { revision, .. } => Some(revision.as_str()),
+        _ => None,
+    });
+    assert_eq!(good.collect::<Vec<_>>(), ["v1"]);
+}
+
+/// Whatever is reported besides, and whoever or whatever reports it: the fault that an operator said no to goes on.
+#[test]
+fn an_operators_no_to_a_fault_lasts_as_long_as_the_fault() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    until(&mut world, Phase::Held);
+    let reject = |world: &mut World, reason: &str| {
+        let incident = world.incident().expect("it is open");
+        world.ask(RequestKind::Reject { incident, reason: reason.to_owned() }).unwrap();
+    };
+    reject(&mut world, "no way back: a migration");
+    world.ask(RequestKind::Resume).unwrap();
+    let report = |key: Option<&str>| RequestKind::Trigger {
+        kind: "data".to_owned(),
+        reason: "too many errors".to_owned(),
+        key: key.map(str::to_owned),
+    };
+    // A program that sees the same.
+    world.ask(report(Some("HighErrorRate"))).unwrap();
+    world.run(Span::from_secs(60));
+    assert_eq!(world.switches, []);
+    reject(&mut world, "known");
+    world.run(Span::from_secs(60));
+    assert_eq!(world.switches, []);
+    world.crash(false);
+    world.run(Span::from_secs(60));
+    assert_eq!(world.switches, [], "{:?}", world.phases());
+    // A human has the last word.
+    world.ask(report(None)).unwrap();
+    until(&mut world, Phase::Restored);
+}
+
+#[test]
+fn what_was_reported_and_escalated_is_over_when_a_human_says_so() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(|_, _| WELL));
+    world.run(Span::from_secs(60));
+    world.ask(RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None }).unwrap();
+    // There is no release to go back to.
+    world.run(Span::from_secs(3_660));
+    assert_eq!(world.phases().last(), Some(&Phase::Escalated));
+    world.run(Span::from_secs(600));
+    assert_eq!(world.phases().last(), Some(&Phase::Escalated), "that it is well says nothing of a leak");
+    let incident = world.incident().expect("it is open");
+    world.ask(RequestKind::Reject { incident, reason: "v2 is patched".to_owned() }).unwrap();
+    until(&mut world, Phase::Closed);
 }
 
 /// The release that is gone back to takes a few seconds to come up, and its page can't be read for a few more: a trigger fires

@@ -160,6 +160,7 @@ fn instances_that_stay_behind_are_watched_too() {
     assert!(held.summary.contains("where v1 serves"), "{}", held.summary);
     assert_eq!((held.severity, held.to), (Severity::Critical, None));
     assert!(held.times.detected > Some(falls), "{:?}", held.times);
+    assert_eq!(crate::again::other_decision(&world.journal), None);
     assert!(world.run_until(PATIENCE, ended), "{:?}", world.phases());
     assert_eq!(world.last_alert().reason, "the fault is gone");
     assert_eq!(world.switches, []);

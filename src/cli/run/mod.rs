@@ -403,6 +403,8 @@ fn fleet(config: &Config, states: Vec<(WorkloadId, WorkloadState)>, damaged: &BT
     for (id, workload) in config.workloads.iter().filter(|(id, _)| !damaged.contains_key(id)) {
         fleet.add(Arc::clone(&workload.policy), states.remove(id).unwrap_or_default());
     }
+    // Those that left the policy count in the brakes over all.
+    states.iter().for_each(|(id, state)| fleet.count(id, state));
     fleet
 }
 

@@ -88,6 +88,10 @@ impl Controller {
         if let Some(news) = news {
             return self.detect(news, now, out);
         }
+        // No signal will ever show that what was reported is over.
+        if self.is_reported() {
+            return false;
+        }
         let is_quiet = !self.is_anything_breached() && self.assessment.asides.is_empty();
         let since = self.healthy_since.filter(|_| is_quiet && !incident.smoke_owed);
         let well =

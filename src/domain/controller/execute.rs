@@ -1,11 +1,12 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
 use super::decide::cause_of;
+use super::view::at_others;
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::grounds::Question;
-use crate::domain::incident::narrate;
+use crate::domain::incident::narrate::{self, LEFT};
 use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
@@ -22,10 +23,10 @@ const CONFLICT_SETTLES: Span = Span::from_secs(10);
 /// How long a rollout that was just begun may be called stalled.
 const STALL_SETTLES: Span = Span::from_secs(30);
 
-/// How long what was written may go unseen before somebody else must have written over it: longer than a watch that fell
 /// How long after it was to have ended an instance is waited for: its node would have killed it by then.
 const OVERDUE: Span = Span::from_secs(30);
 
+/// How long what was written may go unseen before somebody else must have written over it: longer than a watch that fell
 /// silent takes to be noticed. Half the step's time where that is shorter.
 const UNSEEN_SETTLES: Span = Span::from_secs(60);
 
@@ -102,8 +103,8 @@ impl Controller {
             StepKind::AwaitCapacity { release, at_least, answers } => {
                 self.at_capacity(release, *at_least, *answers, since, now)
             }
-            StepKind::AwaitWell { release } => self.at_well(release, since, now),
             StepKind::AwaitGone { release } => self.at_gone(release, since, now),
+            StepKind::AwaitWell { release } => self.at_well(release, since, now),
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
@@ -140,13 +141,26 @@ impl Controller {
         now: Timestamp,
     ) -> Wait {
         match self.health.gate(instances, release, answers, since, now) {
-            Verdict::Ok => Wait::Over,
+            Verdict::Ok => match self.elsewhere(instances, release, since) {
+                Some(why) => Wait::For(why),
+                None => Wait::Over,
+            },
             Verdict::Breach => match self.why_the_goal_is_bad(now) {
                 Some(why) => Wait::Vain(format!("{release} does not come up healthy either: {why}")),
                 None => Wait::For(self.health.what_keeps(instances, release, since)),
             },
             Verdict::Unknown(_) => Wait::For(self.health.what_keeps(instances, release, since)),
         }
+    }
+
+    /// Why instances that answer well may not do so as the release: what answers may not say which it is.
+    fn elsewhere(&self, instances: &[InstanceId], release: &RevisionId, since: Timestamp) -> Option<String> {
+        let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
+            return Some("which release is in place was not seen since".to_owned());
+        };
+        let at = |id: &InstanceId| view.instances.iter().find(|(known, _)| known == id).map(|(_, at)| at);
+        let other = instances.iter().find_map(|id| Some((id, at(id).filter(|at| *at != release)?)));
+        other.map(|(id, at)| format!("{id} is at {at}"))
     }
 
     /// A rollout that is said to be stalled counts once it has had time to move: what is said at first may be of the
@@ -200,6 +214,19 @@ impl Controller {
         }
     }
 
+    fn at_gone(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
+        let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
+            return Wait::For("not seen since".to_owned());
+        };
+        let there = view.instances.iter().filter(|(_, at)| at == release).count();
+        let leaving = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.leaving.get(release));
+        let ending = leaving.filter(|leaving| now <= leaving.until + OVERDUE).map_or(0, |leaving| leaving.instances);
+        match (there, ending) {
+            (0, 0) => Wait::Over,
+            (there, ending) => Wait::For(format!("{there} instances of {release} are there, {ending} are ending")),
+        }
+    }
+
     fn at_well(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
         if let Some(why) = self.why_the_goal_is_bad(now) {
             return Wait::Vain(format!("{release} is bad as well: {why}"));
@@ -214,19 +241,6 @@ impl Controller {
     fn settle_conflict(
         &mut self,
         plan: &Plan,
-    fn at_gone(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
-        let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
-            return Wait::For("not seen since".to_owned());
-        };
-        let there = view.instances.iter().filter(|(_, at)| at == release).count();
-        let leaving = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.leaving.get(release));
-        let ending = leaving.filter(|leaving| now <= leaving.until + OVERDUE).map_or(0, |leaving| leaving.instances);
-        match (there, ending) {
-            (0, 0) => Wait::Over,
-            (there, ending) => Wait::For(format!("{there} instances of {release} are there, {ending} are ending")),
-        }
-    }
-
         step: u32,
         at: Timestamp,
         detail: String,
@@ -318,7 +332,15 @@ impl Controller {
     pub(super) fn escalate(&mut self, reason: String, now: Timestamp, out: &mut Output) -> bool {
         self.preflight_asked = None;
         let grounds = self.grounds(now);
+        let reason = format!("{reason}{}", self.left_apart());
         self.record(Event::Escalated { reason, grounds }, now, out)
+    }
+
+    /// Which instance of a host is at which release, where a rollback was begun and they differ.
+    fn left_apart(&self) -> String {
+        let is_begun = self.state.incident.as_ref().is_some_and(|incident| incident.plan.is_some());
+        let all = self.view().map(|view| at_others(view, None)).unwrap_or_default();
+        if is_begun && all.len() > 1 { format!("{LEFT}{}", narrate::places(&all)) } else { String::new() }
     }
 
     pub(super) fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {

@@ -172,7 +172,7 @@ impl Controller {
     }
 
     /// Whether the open incident was reported: no signal will ever show that it is over.
-    fn is_reported(&self) -> bool {
+    pub(super) fn is_reported(&self) -> bool {
         let cause = self.state.incident.as_ref().map(|incident| &incident.cause);
         matches!(cause, Some(Cause::Manual { .. } | Cause::External { .. }))
     }

@@ -117,7 +117,14 @@ mod tests {
 
     fn release(revision: &str) -> Event {
         let (revision, older_faults) = (revision.into(), Vec::new());
-        Event::ReleaseObserved { revision, image: None, previous: None, by_rollback: false, older_faults }
+        Event::ReleaseObserved {
+            revision,
+            image: None,
+            previous: None,
+            by_rollback: false,
+            older_faults,
+            instances: [].into(),
+        }
     }
 
     /// A controller after v2 was detected, with these events since: one a second, from the tenth on.

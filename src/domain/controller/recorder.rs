@@ -171,6 +171,7 @@ mod tests {
             previous: previous.map(Into::into),
             by_rollback: false,
             older_faults: Vec::new(),
+            instances: [].into(),
         };
         let assessment = Assessment {
             at: at(9),

@@ -128,13 +128,17 @@ impl Controller {
             (Some(theirs), Some(ours)) => theirs < ours,
             (None, _) | (_, None) => true,
         };
-        let has_come = |(id, revision): &&(InstanceId, RevisionId)| match &self.followed {
-            Some(before) => match before.iter().find(|(known, _)| known == id) {
-                Some((_, was)) => was != revision,
-                None => is_newer(revision),
-            },
-            // The first look after a start: what was current before is what goes.
-            None => self.state.previous.as_ref() != Some(revision),
+        let placed = &self.state.placed;
+        let has_come = |(id, revision): &&(InstanceId, RevisionId)| {
+            let was = match &self.followed {
+                Some(before) => before.iter().find(|(known, _)| known == id).map(|(_, was)| was),
+                // The first look after a start. What was current before is what goes, wherever it is still.
+                None if placed.is_empty() || self.state.previous.as_ref() == Some(revision) => {
+                    return self.state.previous.as_ref() != Some(revision);
+                }
+                None => placed.get(id),
+            };
+            was.map_or_else(|| is_newer(revision), |was| was != revision)
         };
         let fresh = others.clone().find(has_come).or_else(|| {
             let is_gone = view.instances.iter().all(|(_, revision)| Some(revision) != current);
@@ -161,7 +165,9 @@ impl Controller {
         let unrecorded = self.unrecorded.take_if(|unrecorded| unrecorded.release.revision == revision);
         let older_faults = unrecorded.map_or_else(|| self.burning(by_rollback), |known| known.older_faults);
         self.seen_good.clear();
-        let event = Event::ReleaseObserved { revision, image, previous, by_rollback, older_faults };
+        let placed = self.view().ok().filter(|view| view.orchestrated.is_none());
+        let instances = placed.into_iter().flat_map(|view| view.instances.iter().cloned()).collect();
+        let event = Event::ReleaseObserved { revision, image, previous, by_rollback, older_faults, instances };
         let written = self.note(event, now, out);
         self.assess(now);
         written
@@ -265,6 +271,9 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
             _ => Change::None,
         };
     }
+    if let Some(theirs) = instead_of_the_goal(incident, plan, view, seen_at) {
+        return Change::Theirs(theirs.clone());
+    }
     // Of three releases side by side one is neither what went bad nor the goal, and was there before.
     let is_stranger = |(id, revision): &&(InstanceId, RevisionId)| !ours(revision) && !plan.was_at(id, revision);
     if let Some((_, stranger)) = view.instances.iter().find(is_stranger) {
@@ -278,6 +287,23 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
     let is_whole = || view.instances.iter().all(|(_, revision)| revision == other) && current != Some(other);
     let is_theirs = was_reached || (incident.phase == Phase::Escalated && is_whole());
     if is_theirs { Change::Theirs(other.clone()) } else { Change::None }
+}
+
+/// What is in place at an instance that the plan had pointed to the goal already. Programs may need a moment to say what they
+/// did.
+fn instead_of_the_goal<'a>(
+    incident: &Incident,
+    plan: &Plan,
+    view: &'a ReleaseView,
+    seen_at: Timestamp,
+) -> Option<&'a RevisionId> {
+    let by_command = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Command { .. }));
+    let lag = if by_command { CAUGHT_UP } else { Span::ZERO };
+    let is_back = |(id, revision): &&(InstanceId, RevisionId)| {
+        let brought = incident.brought.get(id).filter(|(to, _)| *to == plan.to);
+        *revision != plan.to && brought.is_some_and(|(_, at)| seen_at > *at + lag)
+    };
+    view.instances.iter().find(is_back).map(|(_, revision)| revision)
 }
 
 /// What was written was not there when a later step looked for it: whoever looks now sees what somebody put in its place.

@@ -296,6 +296,15 @@ fn is_healthy(judged: &[Judged<'_>]) -> bool {
     is_any_good
 }
 
+/// The share of health endpoints that fail beyond which a release is not well.
+const MOSTLY: f64 = 0.5;
+
+/// A health endpoint that is known to fail in most places, whether a trigger asks for it or not.
+fn is_down((signal, reading): &(&Signal, Reading)) -> bool {
+    let is_failing = || reading.value.as_ref().is_ok_and(|share| share.get() > MOSTLY);
+    builtin_of(signal) == Some(Builtin::Health) && is_failing()
+}
+
 fn is_few(reading: &Reading) -> bool {
     matches!(&reading.value, Err(lack) if matches!(lack.reason, UnknownReason::TooFewRequests { .. }))
 }

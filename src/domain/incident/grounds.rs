@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Event, Goal, Record};
+use super::narrate::LEFT;
+use super::record::{Cause, Event, Goal, Record};
 use super::state::{Incident, Progress, WorkloadState};
-use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState};
+use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, TriggerStatus};
 use crate::domain::policy::{Owner, Release};
 use crate::domain::response::guard::{self, FleetView, Limits, Situation};
 use crate::domain::response::hold::Hold;
@@ -112,8 +113,9 @@ fn by_guards(situation: &Situation<'_>) -> Decision {
         return Decision::Escalate(reason);
     }
     let forced = ruling.forced();
-    match (ruling.hold(), &ruling.goal) {
-        (Some(hold), goal) => Decision::Hold(hold.clone(), goal.clone()),
+    let goal = ruling.goal.as_ref().filter(|_| situation.incident.cause.aside().is_none());
+    match (ruling.hold(), goal) {
+        (Some(hold), goal) => Decision::Hold(hold.clone(), goal.cloned()),
         (None, Some(goal)) => Decision::Plan { purpose: Purpose::First, goal: goal.clone(), forced },
         (None, None) => Decision::Nothing,
     }
@@ -182,7 +184,7 @@ fn one(record: &Record) -> Option<Again> {
     let (decided, differences) = match &record.event {
         Event::Detected { cause, assessment, .. } => {
             let mut differences = verdicts(assessment);
-            differences.extend(unfired(cause.name(), assessment));
+            differences.extend(unfired(cause, assessment));
             (format!("detected: {}", super::narrate::describe(cause)), Some(differences))
         }
         Event::Held { hold, goal, grounds } => {
@@ -198,7 +200,10 @@ fn one(record: &Record) -> Option<Again> {
             (planned_in_words(plan), grounds.as_ref().map(|grounds| planned(grounds, plan, goal, forced, record)))
         }
         Event::Escalated { reason, grounds } => {
-            let is_same = |again: &Decision| matches!(again, Decision::Escalate(other) if other == reason);
+            // What was left where is said besides.
+            let is_it =
+                |other: &str| reason.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(LEFT));
+            let is_same = |again: &Decision| matches!(again, Decision::Escalate(other) if is_it(other));
             let differences = grounds.as_ref().map(|grounds| redecided(grounds, record, is_same).0);
             (format!("escalated: {reason}"), differences)
         }
@@ -245,8 +250,16 @@ fn verdicts(assessment: &Assessment) -> Vec<String> {
 }
 
 /// A trigger that is said to have fired and by its own account does not.
-fn unfired(name: &str, assessment: &Assessment) -> Option<String> {
-    let trigger = assessment.triggers.iter().find(|trigger| trigger.name.as_str() == name)?;
+fn unfired(cause: &Cause, assessment: &Assessment) -> Option<String> {
+    let name = cause.name();
+    let is_named = |trigger: &&TriggerStatus| trigger.name.as_str() == name;
+    let trigger = match cause.aside() {
+        Some(release) => {
+            let mut asides = assessment.asides.iter().filter(|aside| aside.release == *release);
+            asides.find_map(|aside| Some(&aside.trigger).filter(is_named))?
+        }
+        None => assessment.triggers.iter().find(is_named)?,
+    };
     match trigger.state {
         TriggerState::Firing { since, at } if at.since(since) >= trigger.hold_for => None,
         TriggerState::Firing { since, at } => {

@@ -271,14 +271,20 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
 
 /// Which instances are left at other releases.
 fn left_at(others: &BTreeMap<RevisionId, Vec<InstanceId>>) -> String {
-    let each: Vec<String> = others
-        .iter()
-        .map(|(release, instances)| {
-            let instances: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
-            format!("{} at {release}", instances.join(", "))
-        })
-        .collect();
-    if each.is_empty() { String::new() } else { format!(", and others are left as they are: {}", each.join("; ")) }
+    if others.is_empty() { String::new() } else { format!(", and others are left as they are: {}", places(others)) }
+}
+
+/// What begins the places of instances in the reason of an escalation.
+pub const LEFT: &str = "; left: ";
+
+/// Which instances are at which release.
+#[must_use]
+pub fn places(all: &BTreeMap<RevisionId, Vec<InstanceId>>) -> String {
+    let each = all.iter().map(|(release, instances)| {
+        let instances: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+        format!("{} at {release}", instances.join(", "))
+    });
+    each.collect::<Vec<String>>().join("; ")
 }
 
 fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {

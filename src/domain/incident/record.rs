@@ -46,6 +46,9 @@ pub enum Event {
         /// Faults that were burning when it came: they are older than the release.
         #[serde(default)]
         older_faults: Vec<OlderFault>,
+        /// What each instance of a host was at.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        instances: BTreeMap<InstanceId, RevisionId>,
     },
     /// A release was seen healthy under traffic for long enough.
     KnownGood {

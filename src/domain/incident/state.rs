@@ -7,6 +7,8 @@ mod owner;
 pub use moved::{MadeSetting, MovedSetting, are_apart, difference, forward};
 pub use owner::PausedOwner;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Phase, Times};
@@ -14,7 +16,7 @@ use super::ledger::Ledger;
 use super::record::{Cause, Closing, Event, Goal, OlderFault, Record, Running};
 use super::recording::Brief;
 use crate::domain::health::verdict::CheckStatus;
-use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
+use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Plan, Purpose};
@@ -37,10 +39,16 @@ pub struct WorkloadState {
     pub current: Option<Running>,
     /// The release before it, where its rollout was seen.
     pub previous: Option<RevisionId>,
+    /// What each instance of a host was at when that came, or was brought to since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placed: BTreeMap<InstanceId, RevisionId>,
     /// What is known of each release.
     pub ledger: Ledger,
     /// Set while an operator has it paused.
     pub paused: Option<Pause>,
+    /// What an operator said no to last, until it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Rejection>,
     /// When rollbacks were started, oldest first.
     pub rollbacks: Vec<Timestamp>,
     /// The open incident.
@@ -65,6 +73,17 @@ pub struct Pause {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// An operator's no to what a trigger showed of a release.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rejection {
+    /// Who said it.
+    pub by: String,
+    /// The trigger's name.
+    pub trigger: String,
+    /// The release.
+    pub release: RevisionId,
 }
 
 /// One incident, as its records tell it.
@@ -115,6 +134,9 @@ pub struct Incident {
     /// How many of the present plan's steps are done, those after it not being begun or not ended well.
     #[serde(default)]
     pub steps_done: u32,
+    /// The instances that were pointed to another release, each with that and when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub brought: BTreeMap<InstanceId, (RevisionId, Timestamp)>,
     /// Settings that were put back ahead of a release that is not in place yet, in the order in which that was begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedSetting>,
@@ -380,7 +402,9 @@ impl WorkloadState {
 
     fn apply_to_workload(&mut self, record: &Record) {
         match &record.event {
-            Event::ReleaseObserved { revision, image, previous, older_faults, .. } => {
+            Event::ReleaseObserved { revision, image, previous, older_faults, instances, by_rollback: _ } => {
+                self.placed.clone_from(instances);
+                self.rejection = None;
                 self.older_faults.clone_from(older_faults);
                 self.ledger.became_current(revision, image.clone(), record.at);
                 self.previous.clone_from(previous);
@@ -429,6 +453,9 @@ impl WorkloadState {
         let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.clone()));
         incident.take_in(record);
         self.note_in_ledger(&incident, record);
+        if matches!(record.event, Event::StepFinished { .. }) {
+            self.placed.extend(incident.brought.iter().map(|(instance, (to, _))| (instance.clone(), to.clone())));
+        }
         owner::note(&mut self.owners_paused, &incident, record);
         moved::note(&mut incident, record);
         incident.phase = next;
@@ -468,7 +495,14 @@ impl WorkloadState {
                     self.reported.remove(0);
                 }
             }
+            Event::Rejected { by, .. } => {
+                if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
+                    let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
+                    self.rejection = Some(Rejection { by: by.clone(), trigger, release });
+                }
+            }
             Event::Closed { how: Closing::Subsided } => {
+                self.rejection.take_if(|no| no.trigger == incident.cause.name());
                 self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
             }
             Event::Failed { .. } => {
@@ -496,7 +530,6 @@ impl WorkloadState {
             | Event::Refused { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
-            | Event::Rejected { .. }
             | Event::Planned { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }

@@ -260,7 +260,16 @@ fn paused(situation: &Situation<'_>) -> Option<Hold> {
 }
 
 fn rejected(situation: &Situation<'_>) -> Option<Hold> {
-    situation.incident.rejected.as_ref().map(|by| Hold::Rejected { by: by.clone() })
+    let current = current(situation).map(|current| &current.revision);
+    let no = situation.state.rejection.as_ref().filter(|no| Some(&no.release) == current);
+    let stands = no.filter(|no| match &situation.incident.cause {
+        Cause::Trigger { name, .. } => name.as_str() == no.trigger,
+        // A program that reports what it sees knows of no word.
+        Cause::External { key, .. } => key.is_some(),
+        Cause::Blind { .. } | Cause::Manual { .. } => false,
+    });
+    let by = situation.incident.rejected.as_ref().or_else(|| stands.map(|no| &no.by))?;
+    Some(Hold::Rejected { by: by.clone() })
 }
 
 fn alert_only(situation: &Situation<'_>) -> Option<Hold> {

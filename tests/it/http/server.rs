@@ -266,6 +266,7 @@ async fn fleet(store: &Store) -> Fleet {
             previous: previous.map(RevisionId::new),
             by_rollback: false,
             older_faults: Vec::new(),
+            instances: [].into(),
         };
         let since = Timestamp::from_millis(BEGIN - 7_200_000);
         let events =

@@ -198,6 +198,11 @@ impl World {
         all.all(|other| other == first).then_some(first)
     }
 
+    /// What an instance runs.
+    pub(crate) fn runs_at(&self, instance: &str) -> &str {
+        self.instances[&InstanceId::new(instance)].running.as_str()
+    }
+
     /// Lets time pass.
     pub(crate) fn run(&mut self, span: Span) {
         let end = self.now + span;
@@ -449,12 +454,12 @@ impl World {
             | StepKind::DeleteCanary { .. }
             | StepKind::PauseOwner { .. }
             | StepKind::PutBackOwner { .. }
+            | StepKind::AwaitGone { .. }
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
             | StepKind::AwaitWell { .. }
             | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
-            | StepKind::AwaitGone { .. }
         }
     }
 }

@@ -121,6 +121,7 @@ impl World {
             previous: previous.map(Into::into),
             by_rollback: false,
             older_faults: Vec::new(),
+            instances: [].into(),
         };
         let assessment = Assessment {
             at: at(9),

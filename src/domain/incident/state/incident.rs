@@ -1,5 +1,7 @@
 //! One incident, as its records fold into it.
 
+use std::collections::BTreeMap;
+
 use super::{Incident, Progress, Smoke};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::{Phase, Times};
@@ -34,6 +36,7 @@ impl Incident {
             smoke_owed: false,
             attempt_since: now,
             steps_done: 0,
+            brought: BTreeMap::new(),
             moved: Vec::new(),
             made: Vec::new(),
             times: Times { onset: Some(now), ..Times::default() },
@@ -144,8 +147,9 @@ impl Incident {
                 } else {
                     after_step(*step, outcome, at)
                 };
-                if let Progress::Next { step } = self.progress {
-                    self.steps_done = step;
+                if let Progress::Next { step: next } = self.progress {
+                    self.steps_done = next;
+                    self.note_brought(*step, at);
                 }
             }
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
@@ -212,6 +216,16 @@ impl Incident {
         self.steps_done = 0;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
+    }
+
+    fn note_brought(&mut self, step: u32, at: Timestamp) {
+        let Some(plan) = &self.plan else { return };
+        let done = usize::try_from(step).ok().and_then(|step| plan.steps.get(step));
+        if let Some(StepKind::SwitchLink { instance, .. } | StepKind::Command { instance: Some(instance), .. }) =
+            done.map(|step| &step.kind)
+        {
+            self.brought.insert(instance.clone(), (plan.to.clone(), at));
+        }
     }
 
     /// Whether the steps after this one are done whatever comes of it: what can't be put forward keeps nobody down.

@@ -4,7 +4,7 @@ use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::policy::{CommandHabitat, Strategy, WorkloadPolicy};
 use crate::domain::response::plan::{CommandPurpose, Step, StepKind};
 
-use super::{GATE_ANSWERS, TRAFFIC_ANSWERS};
+use super::{GATE_ANSWERS, Ground, TRAFFIC_ANSWERS};
 
 /// What an argument stands for: the release.
 pub const RELEASE: &str = "{release}";
@@ -24,19 +24,21 @@ pub fn fill(argv: &[String], release: &RevisionId, instance: Option<&InstanceId>
         .collect()
 }
 
-pub(super) fn steps(
-    policy: &WorkloadPolicy,
-    habitat: &CommandHabitat,
-    from: &RevisionId,
-    to: &RevisionId,
-) -> Vec<Step> {
+pub(super) fn steps(policy: &WorkloadPolicy, habitat: &CommandHabitat, ground: Ground<'_>) -> Vec<Step> {
+    let Ground { from, goal, view, .. } = ground;
+    let to = &goal.revision;
+    // One that stayed behind may be at a third release.
+    let expect = |instance: Option<&InstanceId>| {
+        let seen = view.instances.iter().find(|(id, _)| Some(id) == instance);
+        seen.map_or_else(|| from.clone(), |(_, revision)| revision.clone())
+    };
     let command = |purpose, argv: &[String], release: &RevisionId, instance: Option<&InstanceId>| Step {
         kind: StepKind::Command {
             purpose,
             instance: instance.cloned(),
             argv: fill(argv, release, instance),
             current: fill(&habitat.current, to, instance),
-            expect: from.clone(),
+            expect: expect(instance),
             to: to.clone(),
         },
         timeout: habitat.timeout,

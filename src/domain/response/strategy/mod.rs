@@ -40,7 +40,7 @@ pub fn build(policy: &WorkloadPolicy, purpose: Purpose, attempt: u32, ground: Gr
     let Ground { from, goal, view, .. } = ground;
     let steps: Vec<Step> = match &policy.habitat {
         Habitat::ReleaseDir(habitat) => release_dir::steps(policy, habitat, purpose, ground),
-        Habitat::Command(habitat) => command::steps(policy, habitat, from, &goal.revision),
+        Habitat::Command(habitat) => command::steps(policy, habitat, ground),
         // A replay of recorded samples knows no objects: it decides and takes no step.
         Habitat::Kubernetes(cluster) => {
             with_owners_paused(policy, cluster, view, kubernetes::steps(policy, cluster, ground))

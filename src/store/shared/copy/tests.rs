@@ -16,8 +16,14 @@ fn good(sequence: u64, revision: &str) -> Record {
 
 fn released(sequence: u64, revision: &str) -> Record {
     let (revision, previous) = (RevisionId::new(revision), None);
-    let event =
-        Event::ReleaseObserved { revision, image: None, previous, by_rollback: false, older_faults: Vec::new() };
+    let event = Event::ReleaseObserved {
+        revision,
+        image: None,
+        previous,
+        by_rollback: false,
+        older_faults: Vec::new(),
+        instances: [].into(),
+    };
     record(sequence, None, event)
 }
 
