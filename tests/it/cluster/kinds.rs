@@ -101,3 +101,28 @@ fn a_stateful_set_whose_new_pods_are_refused() {
         cluster.until_pods("shop", "those of the good release", all_at("shop:v1", 2)).await;
     });
 }
+
+/// More pods than there is room for are nobody's release, also where a start finds them missing.
+#[test]
+fn what_is_asked_for_after_a_release_arrived_is_not_put_down_to_it() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, ON_UNREADY).await;
+        cluster.set_image("shop", "shop:v2").await;
+        cluster.rolled_out("shop").await;
+        let room = json!({ "metadata": { "name": "room" }, "spec": { "hard": { "pods": "2" } } });
+        cluster.create::<ResourceQuota>(room).await;
+        cluster.patch("shop", &json!({ "spec": { "replicas": 8 } })).await;
+        watch.dies_and_starts_again(cluster).await;
+        let all_are_well = async |watch: &Watch| {
+            let view: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop").await).unwrap_or_default();
+            let signals = view["assessment"]["signals"].as_array().cloned().unwrap_or_default();
+            let unavailable = signals.into_iter().find(|signal| signal["signal"] == "unavailable");
+            unavailable.is_some_and(|signal| signal["value"] == 0.0 && signal["samples"] == 2)
+        };
+        watch.until("judged by what is there", all_are_well).await;
+        let told: Vec<Phase> = watch.alerts().iter().map(|alert| alert.phase).collect();
+        assert!(!told.contains(&Phase::Detected), "{told:?}");
+    });
+}

@@ -125,26 +125,84 @@ fn pods_that_are_never_ready() {
 }
 
 /// Whoever applies on the server's side manages what was put back as they did before: they meet no conflict, and what the
-/// restored release has and their next one has not does not stay.
+/// restored release has and their next one has not does not stay. Who applies another part is given nothing of it.
+async fn appliers_go_on_as_before(cluster: &Cluster, strategy: &str) {
+    let apply = async |manager: &str, shop: Value| {
+        let params = PatchParams::apply(manager);
+        cluster.api::<Deployment>().patch("shop", &params, &Patch::Apply(shop)).await.unwrap()
+    };
+    let of = |more: Value| {
+        let mut shop = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "shop" } });
+        shop.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        shop
+    };
+    let release = |image: &str, replicas: u32, env: Value| {
+        let mut shop = of(deployment("shop", replicas, image));
+        shop["spec"]["template"]["spec"]["containers"][0]["env"] = env;
+        shop
+    };
+    let labels = || of(json!({ "metadata": { "name": "shop", "labels": { "team": "payments" } } }));
+    apply("pipeline", release("shop:v1", 2, json!([{ "name": "GHOST", "value": "1" }]))).await;
+    apply("labeler", labels()).await;
+    let before = cluster.rolled_out("shop").await;
+    let mut watch = Watch::over(cluster, &format!("strategy = \"{strategy}\"\n{}", on_errors())).await;
+    apply("pipeline", release("shop:v2-errors40", 2, json!([]))).await;
+    let alerts = watch.told_to_the_end().await;
+    assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+    assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
+    assert_eq!(template(&apply("labeler", labels()).await), template(&before));
+    let after = json!(apply("pipeline", release("shop:v3", 3, json!([]))).await);
+    assert!(after.pointer("/spec/template/spec/containers/0/env").is_none(), "{:#}", after["spec"]["template"]);
+    assert_eq!(after["spec"]["replicas"], 3);
+}
+
 #[test]
 fn the_next_server_side_apply_merges_no_ghosts() {
+    on_cluster(Needs::Pods, async |cluster| appliers_go_on_as_before(cluster, "rolling").await);
+}
+
+#[test]
+fn the_next_server_side_apply_after_a_direct_rollback_sets_the_number() {
+    on_cluster(Needs::Pods, async |cluster| appliers_go_on_as_before(cluster, "direct").await);
+}
+
+/// What `kubectl apply` remembers of the manifest goes back with the release, and nothing that others put beside it.
+#[test]
+fn the_next_client_side_apply_leaves_what_is_somebody_elses() {
     on_cluster(Needs::Pods, async |cluster| {
-        let apply = async |image: &str, env: Value| {
+        let manifest = |image: &str, env: &[&str]| {
             let mut shop = deployment("shop", 2, image);
-            (shop["apiVersion"], shop["kind"]) = ("apps/v1".into(), "Deployment".into());
-            shop["spec"]["template"]["spec"]["containers"][0]["env"] = env;
-            let shop = Patch::Apply(shop);
-            cluster.api::<Deployment>().patch("shop", &PatchParams::apply("pipeline"), &shop).await.unwrap()
+            let each: Vec<Value> = env.iter().map(|name| json!({ "name": name, "value": "1" })).collect();
+            shop["spec"]["template"]["spec"]["containers"][0]["env"] = json!(each);
+            shop
         };
-        apply("shop:v1", json!([{ "name": "GHOST", "value": "1" }])).await;
+        // As kubectl does it, where a manifest differs from the one before in its template alone, and leaves out a variable.
+        let apply = async |shop: Value, gone: Option<&str>| {
+            let mut patch = json!({ "spec": { "template": shop["spec"]["template"] } });
+            let annotation = json!({ "kubectl.kubernetes.io/last-applied-configuration": shop.to_string() });
+            patch["metadata"] = json!({ "annotations": annotation });
+            let env = patch["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+            env.extend(gone.map(|name| json!({ "name": name, "$patch": "delete" })));
+            cluster.patch("shop", &patch).await
+        };
+        cluster.deploy("shop", 2, "shop:v1").await;
+        apply(manifest("shop:v1", &["KEPT", "GHOST"]), None).await;
+        let limits = json!([{ "name": "app", "resources": { "limits": { "memory": "64Mi" } } }]);
+        cluster.patch("shop", &json!({ "spec": { "template": { "spec": { "containers": limits } } } })).await;
         let before = cluster.rolled_out("shop").await;
         let mut watch = Watch::over(cluster, &on_errors()).await;
-        apply("shop:v2-errors40", json!([])).await;
+        apply(manifest("shop:v2-errors40", &["KEPT"]), Some("GHOST")).await;
         let alerts = watch.told_to_the_end().await;
         assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
-        assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
-        let after = json!(apply("shop:v3", json!([])).await);
-        assert!(after.pointer("/spec/template/spec/containers/0/env").is_none(), "{:#}", after["spec"]["template"]);
+        let after = cluster.rolled_out("shop").await;
+        assert_eq!(template(&after), template(&before));
+        let remembered = &after.annotations()["kubectl.kubernetes.io/last-applied-configuration"];
+        let remembered: Value = serde_json::from_str(remembered).unwrap();
+        let container = &remembered["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["image"], "shop:v1");
+        let names = |env: &Value| env.as_array().unwrap().iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(names(&container["env"]), ["KEPT", "GHOST"]);
+        assert!(container["resources"].is_null(), "its limits are somebody else's: {container:#}");
     });
 }
 
