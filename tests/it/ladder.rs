@@ -261,6 +261,31 @@ fn an_escalated_incident_is_over_only_when_the_service_stays_well() {
     assert!(healthy_again >= earliest, "closed after {healthy_again}, {earliest} at the earliest");
 }
 
+#[test]
+fn an_operators_no_is_over_with_the_fault() {
+    let script: Script = Box::new(|release: &str, now: Timestamp| {
+        let second = now.since(DAWN).as_millis() / 1000;
+        if release == "v2" && !(100..160).contains(&second) { Behaviour { errors: 0.4, ..WELL } } else { WELL }
+    });
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), script);
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    until(&mut world, Phase::Held);
+    let reject = |world: &mut World| {
+        let incident = world.incident().expect("it is open");
+        world.ask(RequestKind::Reject { incident, reason: "no".to_owned() }).unwrap();
+    };
+    reject(&mut world);
+    // Another report has the incident while the fault ends.
+    world.ask(RequestKind::Trigger { kind: "data".to_owned(), reason: "lost".to_owned(), key: None }).unwrap();
+    world.run(Span::from_secs(60));
+    reject(&mut world);
+    world.ask(RequestKind::Resume).unwrap();
+    assert_eq!(world.switches, []);
+    until(&mut world, Phase::Restored);
+}
+
 /// No trigger asks for it.
 #[test]
 fn a_release_whose_health_endpoint_fails_is_not_known_to_be_good() {

@@ -83,6 +83,10 @@ impl Controller {
         let news = match incident.cause.aside() {
             Some(_) => self.graver_fault(),
             None if is_of_another() => self.gravest_firing(),
+            // What was reported stays a human's; what is seen besides is told.
+            None if matches!(incident.cause, Cause::External { .. }) => {
+                self.gravest_firing().filter(|(cause, _)| cause.severity() == Severity::Critical)
+            }
             None => None,
         };
         if let Some(news) = news {

@@ -111,7 +111,10 @@ impl Health {
 
     /// What to look at for a gate; `None` where an instance has nothing.
     fn gate_targets(&self, instances: &[InstanceId]) -> Option<Vec<&Looks>> {
-        if instances.is_empty() {
+        let is_any_own = self.probed.values().any(|probed| probed.instance.is_some())
+            || self.scraped.values().any(|scraped| scraped.instance.is_some());
+        // Where no address is known to be an instance's own, all answer for each.
+        if instances.is_empty() || !is_any_own {
             let probed: Vec<&Looks> = self.probed.values().map(|probed| &probed.looks).collect();
             let unprobed = self.scraped.iter().filter(|(id, scraped)| !self.is_probed(id, scraped));
             return Some(probed.into_iter().chain(unprobed.map(|(_, scraped)| &scraped.looks)).collect());

@@ -80,6 +80,9 @@ pub struct Pause {
 pub struct Rejection {
     /// Who said it.
     pub by: String,
+    /// When.
+    #[serde(default)]
+    pub at: Timestamp,
     /// The trigger's name.
     pub trigger: String,
     /// The release.
@@ -498,7 +501,7 @@ impl WorkloadState {
             Event::Rejected { by, .. } => {
                 if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
                     let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
-                    self.rejection = Some(Rejection { by: by.clone(), trigger, release });
+                    self.rejection = Some(Rejection { by: by.clone(), at: record.at, trigger, release });
                 }
             }
             Event::Closed { how: Closing::Subsided } => {

@@ -11,7 +11,7 @@ use crate::domain::health::verdict::{Assessment, TriggerState, TriggerStatus, Ve
 use crate::domain::id::{RevisionId, WorkloadId};
 use crate::domain::incident::ledger::OSCILLATION_GUARD;
 use crate::domain::incident::record::{Cause, Goal, Running};
-use crate::domain::incident::state::{Incident, WorkloadState};
+use crate::domain::incident::state::{Incident, Rejection, WorkloadState};
 use crate::domain::policy::{Gitops, Mode, Owner, Release, Severity, WorkloadPolicy};
 use crate::domain::time::{Span, Timestamp};
 
@@ -262,7 +262,15 @@ fn paused(situation: &Situation<'_>) -> Option<Hold> {
 fn rejected(situation: &Situation<'_>) -> Option<Hold> {
     let current = current(situation).map(|current| &current.revision);
     let no = situation.state.rejection.as_ref().filter(|no| Some(&no.release) == current);
-    let stands = no.filter(|no| match &situation.incident.cause {
+    // A fault that was over and came anew is another one.
+    let goes_on = |no: &&Rejection| {
+        let status = situation.assessment.triggers.iter().find(|status| status.name.as_str() == no.trigger);
+        status.is_some_and(|status| match status.state {
+            TriggerState::Firing { since, .. } | TriggerState::Pending { since, .. } => since <= no.at,
+            TriggerState::Inactive => false,
+        })
+    };
+    let stands = no.filter(goes_on).filter(|no| match &situation.incident.cause {
         Cause::Trigger { name, .. } => name.as_str() == no.trigger,
         // A program that reports what it sees knows of no word.
         Cause::External { key, .. } => key.is_some(),
