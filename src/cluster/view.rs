@@ -144,7 +144,9 @@ fn absent(workload: &Workload, desired: &Revision, all: &[(&Pod, &RevisionId)]) 
     let at_desired = || all.iter().filter(|(pod, revision)| **revision == desired.hash && !pod.is_ending);
     let begun = number(at_desired().filter(|(pod, _)| pod.is_begun).count());
     let waiting = number(at_desired().count()) - begun;
-    let unmade = workload.replicas.saturating_sub(number(all.len()));
+    // One that has failed for good takes nobody's place.
+    let places = all.iter().filter(|(pod, _)| !pod.is_ending || pod.ends_by.is_some()).count();
+    let unmade = workload.replicas.saturating_sub(number(places));
     let wanted = workload.replicas.saturating_sub(workload.held_back);
     unmade.saturating_add(waiting).min(wanted.saturating_sub(begun))
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
@@ -78,21 +78,23 @@ fn handed_back(
     is_any.then_some(entries)
 }
 
-/// Hands over what is ours under a path, but for what others managed before: to whoever lost something there that it had
-/// applied, where that is one alone. One who applies other fields would delete what it never named at its next apply.
-fn hand_over(entries: &mut [ManagedFieldsEntry], before: &[ManagedFieldsEntry], path: &[&str]) -> Option<()> {
+/// Hands over what is ours under a path: to whoever lost something there that it had applied, where that is one alone, and no
+/// more than that unless nobody else managed anything there. One who applies other fields would delete what it never named at
+/// its next apply.
+fn hand_over(entries: &mut Vec<ManagedFieldsEntry>, before: &[ManagedFieldsEntry], path: &[&str]) -> Option<()> {
     let mut losers = before.iter().filter(|entry| applies(entry)).filter_map(|entry| {
         let had = at(entry, path)?;
-        let now = entries.iter().position(|now| is_same(now, entry))?;
-        let has_lost = at(&entries[now], path).is_none_or(|has| without(had, has).is_some());
-        has_lost.then_some((entry, now))
+        let has = entries.iter().find(|now| is_same(now, entry)).and_then(|now| at(now, path));
+        let lost = has.map_or_else(|| Some(had.clone()), |has| without(had, has))?;
+        Some((entry, lost))
     });
-    let (Some((applier, theirs)), None) = (losers.next(), losers.next()) else { return None };
+    let (Some((applier, lost)), None) = (losers.next(), losers.next()) else { return None };
     let ours = entries.iter().position(|entry| is_ours(entry) && entry.api_version == applier.api_version)?;
     let mine = at(&entries[ours], path)?.clone();
-    let others =
-        before.iter().filter(|entry| !is_ours(entry) && !is_same(entry, applier)).filter_map(|entry| at(entry, path));
-    let given = others.fold(Some(mine.clone()), |mine, others| without(&mine?, others))?;
+    let is_another =
+        |entry: &ManagedFieldsEntry| !is_ours(entry) && !is_same(entry, applier) && at(entry, path).is_some();
+    let rest = without(&mine, &lost).filter(|_| before.iter().any(is_another));
+    let given = rest.map_or_else(|| Some(mine.clone()), |rest| without(&mine, &rest))?;
     let nested = |fields: Value| path.iter().rev().fold(fields, |inner, key| json!({ *key: inner }));
     if let Value::Object(fields) = &mut entries[ours].fields_v1.as_mut()?.0 {
         take(fields, path);
@@ -100,7 +102,11 @@ fn hand_over(entries: &mut [ManagedFieldsEntry], before: &[ManagedFieldsEntry], 
     if let Some(left) = without(&mine, &given) {
         merge(&mut entries[ours].fields_v1.as_mut()?.0, nested(left));
     }
-    merge(&mut entries[theirs].fields_v1.as_mut()?.0, nested(given));
+    match entries.iter_mut().find(|entry| is_same(entry, applier)) {
+        Some(theirs) => merge(&mut theirs.fields_v1.as_mut()?.0, nested(given)),
+        // The API server drops an entry that has lost its last field.
+        None => entries.push(ManagedFieldsEntry { fields_v1: Some(FieldsV1(nested(given))), ..applier.clone() }),
+    }
     Some(())
 }
 
@@ -208,15 +214,15 @@ mod tests {
         let ours = |template: Value| json!({ "f:metadata": marks, "f:spec": { "f:template": template } });
         let before = entries(json!([
             entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
-            entry("kubectl-edit", "Update", &json!({ "f:spec": { "f:template": { "f:y": {} } } })),
+            entry("helm", "Update", &json!({ "f:spec": { "f:template": { "f:y": {} } } })),
         ]));
         let written = entries(json!([
             entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:z": {} } } })),
-            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:x": {}, "f:y": {} }))),
+            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:x": {}, "f:y": {}, "f:new": {} }))),
         ]));
         let after = entries(json!([
             entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
-            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:y": {} }))),
+            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:y": {}, "f:new": {} }))),
         ]));
         assert_eq!(handed_back(&written, &before, &[TEMPLATE]), Some(after));
     }
@@ -231,6 +237,13 @@ mod tests {
         let handed = handed_back(&written, &entries(json!([numbered])), &[replicas]);
         assert_eq!(handed, Some(entries(json!([numbered]))));
         assert_eq!(handed_back(&written, &entries(json!([unnumbered])), &[replicas]), None, "an autoscaler's");
+    }
+
+    #[test]
+    fn who_has_lost_everything_manages_it_again() {
+        let before = entries(json!([applied("kubectl", &json!({ "f:a": {} }))]));
+        let written = entries(json!([entry(FIELD_MANAGER, "Update", &of_template(&json!({ "f:a": {} })))]));
+        assert_eq!(handed_back(&written, &before, &[TEMPLATE]), Some(before));
     }
 
     #[test]

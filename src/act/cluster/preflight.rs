@@ -70,7 +70,7 @@ pub(in crate::act) async fn survey(
         let context = cluster.context.as_deref();
         let client = match clients.get(context).await {
             Ok(client) => client,
-            Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
+            Err(error) => return vec![nobody(Aspect::Rights, error.line())],
         };
         let mut findings = Vec::new();
         for right in rights::needed(cluster, strategy) {
@@ -113,7 +113,7 @@ pub(in crate::act) async fn survey_home(
     within(async {
         let client = match clients.get(None).await {
             Ok(client) => client,
-            Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
+            Err(error) => return vec![nobody(Aspect::Rights, error.line())],
         };
         let record = record_name(&home.lease, workload);
         let kept = kept_name(&record);
@@ -148,7 +148,7 @@ pub(in crate::act) async fn survey_owners(
                     let place = (context, owner.namespace.as_str(), Some(owner.name.as_str()));
                     granted.missing(&client, place, &rights::to_pause(owner.tool)).await
                 }
-                Err(error) => return vec![finding(Aspect::Rights, "API server", error.line())],
+                Err(error) => return vec![nobody(Aspect::Rights, error.line())],
             };
             findings.extend(told(&owner.namespace, missing));
         }
@@ -183,7 +183,7 @@ async fn persist<F: Future<Output = Looked>>(clients: &Clients, look: impl Fn() 
 async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
     let client = match clients.get(owner.context.as_deref()).await {
         Ok(client) => client,
-        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
+        Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
     };
     let needed = rights::to_pause(owner.tool);
     let missing = rights::missing(&client, &owner.namespace, Some(&owner.name), &needed).await;
@@ -203,9 +203,7 @@ async fn room(client: &Client, step: &StepKind) -> Vec<Finding> {
 
 async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     let looked = timeout(LIMIT, look).await;
-    looked.unwrap_or_else(|_| {
-        vec![finding(Aspect::Place, "API server", format!("did not answer within {} s", LIMIT.as_secs()))]
-    })
+    looked.unwrap_or_else(|_| vec![nobody(Aspect::Place, format!("did not answer within {} s", LIMIT.as_secs()))])
 }
 
 async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &WorkloadId, step: &StepKind) -> Looked {
@@ -249,7 +247,7 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
 async fn of_stuck(clients: &Clients, object: &ClusterObject, release: &RevisionId) -> Looked {
     let client = match clients.get(object.context.as_deref()).await {
         Ok(client) => client,
-        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
+        Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
     };
     match stuck::any(&client, object, release).await {
         Ok(false) => Ok(Vec::new()),
@@ -275,7 +273,7 @@ async fn look(
 ) -> Looked {
     let client = match clients.get(object.context.as_deref()).await {
         Ok(client) => client,
-        Err(error) => return Ok(vec![finding(Aspect::Place, "API server", error.line())]),
+        Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
     };
     // A template that would be taken shows by itself that it may be written: rights are asked for only where it would not.
     if let Rehearsal::Write(change @ Change::Template { .. }) = &rehearsal
@@ -339,6 +337,11 @@ fn told(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Vec<Findin
         }
         Err(error) => vec![finding(Aspect::Rights, "rights", describe(&error))],
     }
+}
+
+/// That nobody answered.
+fn nobody(aspect: Aspect, problem: String) -> Finding {
+    Finding { passing: true, ..finding(aspect, "API server", problem) }
 }
 
 fn finding(aspect: Aspect, check: &str, problem: String) -> Finding {

@@ -17,8 +17,12 @@ const KEYS: [&str; 4] = ["name", "mountPath", "devicePath", "containerPort"];
 /// between the two. What was there before and not remembered is somebody else's; a single value may be a default of the API
 /// server's, in whose place one release has its own.
 pub(super) fn carried(remembered: Option<&Value>, before: Option<&Value>, after: Option<&Value>) -> Option<Value> {
+    if before == after {
+        return remembered.cloned();
+    }
+    // The API server fills in what is empty.
+    let before = before.filter(|before| !is_empty(before));
     match (remembered, before, after) {
-        (_, before, after) if before == after => remembered.cloned(),
         (_, _, None) | (None, Some(_), Some(Value::Object(_) | Value::Array(_))) => None,
         (Some(Value::Object(known)), Some(Value::Object(before)), Some(Value::Object(after))) => {
             let mut known = known.clone();
@@ -36,6 +40,10 @@ pub(super) fn carried(remembered: Option<&Value>, before: Option<&Value>, after:
         }
         (_, _, Some(after)) => Some(after.clone()),
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Elements keep their order; new ones come last.
@@ -107,6 +115,15 @@ mod tests {
             pod
         };
         assert_eq!(all(&remembered, &injected("app:2"), &injected("app:1")), container("app:1", &json!({})));
+    }
+
+    #[test]
+    fn what_comes_in_place_of_nothing_is_remembered() {
+        let limits = json!({ "resources": { "limits": { "memory": "64Mi" } } });
+        let (remembered, before) = (container("app:2", &json!({})), container("app:2", &json!({ "resources": {} })));
+        assert_eq!(all(&remembered, &before, &container("app:1", &limits)), container("app:1", &limits));
+        let back = all(&container("app:2", &limits), &container("app:2", &limits), &before);
+        assert_eq!(back["containers"][0]["resources"], json!({}));
     }
 
     #[test]

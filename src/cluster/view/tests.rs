@@ -232,6 +232,8 @@ fn what_a_rollout_could_not_bring_about_is_absent_and_what_ends_is_leaving() {
     let ends = pod("db-2", "h1", Some("2026-01-01T00:01:00Z"), true);
     let until = ("h1".to_owned(), 1, 1_767_225_660_000);
     assert_eq!(seen(json!({}), &[&both[..], &[ends]].concat()), (0, vec![until]), "its place is still taken");
+    let evicted = Pod { is_ending: true, ..pod("db-2", "h1", None, true) };
+    assert_eq!(seen(json!({}), &[&both[..], &[evicted]].concat()).0, 1, "it stands about");
     assert_eq!(seen(json!({"type": "OnDelete"}), &both).0, 0, "nobody replaces any");
     let held_back = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 3}});
     assert_eq!(seen(held_back, &both).0, 0, "none is to be at the new release");

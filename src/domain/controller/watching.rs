@@ -31,6 +31,7 @@ impl Controller {
                 revision: unrecorded.release.revision.clone(),
                 since: unrecorded.release.since,
                 baseline: previous,
+                known_good: false,
             });
             self.assess_of(unrecorded.or_else(|| self.subject()).as_ref(), now);
         }
@@ -95,6 +96,8 @@ impl Controller {
     pub(super) fn subject(&self) -> Option<Subject> {
         let current = self.state.current.as_ref()?;
         let baseline = self.state.previous.clone().filter(|previous| *previous != current.revision);
-        Some(Subject { revision: current.revision.clone(), since: current.since, baseline })
+        let standing = self.state.ledger.get(&current.revision);
+        let known_good = standing.is_some_and(|standing| standing.known_good_since.is_some());
+        Some(Subject { revision: current.revision.clone(), since: current.since, baseline, known_good })
     }
 }

@@ -56,7 +56,7 @@ impl Health {
         now: Timestamp,
     ) -> Vec<Aside> {
         // Its processes are as cold as those of the release in question where they began after that one's rollout.
-        let aside = Subject { revision: release.clone(), since: subject.since, baseline: None };
+        let aside = Subject { revision: release.clone(), since: subject.since, baseline: None, known_good: false };
         let instances = if self.uses_builtins() { self.instances(Some(release)) } else { Instances::new() };
         let views = self.views(Some(&aside), now);
         let signals = self.policy.signals.values();

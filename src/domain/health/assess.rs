@@ -114,6 +114,10 @@ impl Health {
     fn turn_to(&mut self, subject: Option<&Subject>, now: Timestamp) {
         self.judging_since.get_or_insert(now);
         let Some(subject) = subject else { return };
+        if let Some(seen) = self.rollout.as_mut().filter(|seen| subject.known_good && seen.desired == subject.revision)
+        {
+            seen.has_arrived = true;
+        }
         if self.judged.as_ref().is_some_and(|(revision, _)| *revision != subject.revision) {
             self.judging_since = Some(now);
             self.watches.iter_mut().for_each(Watch::reset);

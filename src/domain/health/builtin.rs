@@ -173,6 +173,11 @@ fn share(instances: &Instances<'_>, scope: Scope<'_>, wellness: impl Fn(&Instanc
     Reading::of(failing as f64 / told.len() as f64, told.len() as u64, Some(newest), Basis::Plain)
 }
 
+/// Only an orchestrator knows of images.
+fn is_orchestrated(hosted: &Hosted) -> bool {
+    hosted.reading().image_missing.is_some()
+}
+
 fn nobody_tells(instances: &Instances<'_>, scope: Scope<'_>) -> Reading {
     let looks = || instances.values().flat_map(|instance| &instance.probed).filter_map(|probed| probed.last());
     let newest: Option<&Look> = looks().max_by_key(|look| look.at);
@@ -189,6 +194,10 @@ fn nobody_tells(instances: &Instances<'_>, scope: Scope<'_>) -> Reading {
         None if is_looked_at => Reading::unknown(UnknownReason::NoReading),
         None => match host_tells.and_then(|hosted| hosted.at) {
             Some(newest) => Reading::unknown(UnknownReason::Stale { newest }),
+            // An orchestrator tells as soon as there is something to tell.
+            None if instances.values().filter_map(|instance| instance.hosted).any(is_orchestrated) => {
+                Reading::unknown(UnknownReason::NoReading)
+            }
             None => Reading::unknown(UnknownReason::NotOffered),
         },
     }

@@ -211,7 +211,8 @@ impl Scene {
 
     /// From now on this release is asked about.
     pub(super) fn about(&mut self, revision: &str, since: i64) {
-        self.subject = Some(Subject { revision: RevisionId::from(revision), since: at(since), baseline: None });
+        self.subject =
+            Some(Subject { revision: RevisionId::from(revision), since: at(since), baseline: None, known_good: false });
     }
 
     pub(super) fn assess(&mut self, seconds: i64) -> Assessment {

@@ -167,7 +167,7 @@ mod tests {
         let mut scene = Scene::new(policy());
         scene.health.recall(memory);
         let (revision, since) = (RevisionId::from("v2"), at(1_000_000));
-        scene.subject = Some(Subject { revision, since, baseline: Some(RevisionId::from("v1")) });
+        scene.subject = Some(Subject { revision, since, baseline: Some(RevisionId::from("v1")), known_good: false });
         for seconds in (1_000_000..1_000_180).step_by(5) {
             look(&mut scene, seconds, "v2", 0.0);
             scene.assess(seconds);

@@ -29,18 +29,16 @@ impl Seen {
             Rollout::UnderWay { .. } => (false, false),
         };
         let desired = orchestrated.desired.clone();
-        let had_arrived = match before {
-            Some(before) => before.desired == desired && before.has_arrived,
-            // At first sight it has where it is all that is there, however much was asked for since.
-            None => !orchestrated.serving.is_empty() && view.instances.iter().all(|(_, at)| *at == desired),
-        };
+        let had_arrived = before.is_some_and(|before| before.desired == desired && before.has_arrived);
+        // Where none is to be at it nothing was brought about yet.
+        let serves = view.instances.iter().any(|(id, at)| *at == desired && orchestrated.serving.contains(id));
         Self {
             at,
             desired,
             is_stalled,
-            has_arrived: had_arrived || is_complete,
+            has_arrived: had_arrived || (is_complete && serves),
             absent: orchestrated.absent.into(),
-            rests: orchestrated.replicas == 0 && view.instances.is_empty(),
+            rests: orchestrated.can_be_scaled() && orchestrated.replicas == 0 && view.instances.is_empty(),
         }
     }
 }
@@ -144,8 +142,9 @@ mod tests {
         assert!(!begun.has_arrived && !seen(&view(3, &["v2", "v2"], under_way()), Some(&begun)).has_arrived);
         let whole = seen(&view(3, &["v2", "v2", "v2"], Rollout::Complete), Some(&begun));
         assert!(whole.has_arrived && seen(&view(9, &["v2", "v2", "v2"], under_way()), Some(&whole)).has_arrived);
-        assert!(seen(&view(9, &["v2", "v2", "v2"], under_way()), None).has_arrived, "at first sight after a start");
-        assert!(!seen(&view(1, &[], under_way()), None).has_arrived, "nobody of it was ever seen");
+        assert!(!seen(&view(9, &["v2", "v2", "v2"], under_way()), None).has_arrived, "a start does not know");
+        assert!(!seen(&view(0, &[], Rollout::Complete), None).has_arrived, "nobody of it was ever seen");
+        assert!(!seen(&view(3, &["v1", "v1", "v1"], Rollout::Complete), None).has_arrived, "all are held back");
         let other = Seen { desired: "v1".into(), ..whole };
         assert!(!seen(&view(3, &["v1", "v1"], under_way()), Some(&other)).has_arrived, "another release");
         assert!(seen(&view(0, &[], Rollout::Complete), None).rests);

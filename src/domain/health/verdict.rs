@@ -447,6 +447,8 @@ pub struct Subject {
     pub since: Timestamp,
     /// The release before it, to compare with; none where no rollout was seen.
     pub baseline: Option<RevisionId>,
+    /// Whether it is known to be good: it has served.
+    pub known_good: bool,
 }
 
 /// Everything that is known of a workload's health, now.

@@ -354,8 +354,8 @@ pub enum StepKind {
         /// How many good answers in a row each must give, on observations made after the step began; 0 where none is asked.
         answers: u32,
     },
-    /// Wait until no instance of a release is there any more, those that end included; what was to have ended a while ago is
-    /// on a node that says nothing, and not waited for.
+    /// Wait until no instance of a release is there any more, those that end included, for half of the step's time at most; what
+    /// was to have ended a while ago is on a node that says nothing, and not waited for.
     AwaitGone {
         /// The release.
         release: RevisionId,

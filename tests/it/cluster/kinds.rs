@@ -111,6 +111,12 @@ fn what_is_asked_for_after_a_release_arrived_is_not_put_down_to_it() {
         let mut watch = Watch::over(cluster, ON_UNREADY).await;
         cluster.set_image("shop", "shop:v2").await;
         cluster.rolled_out("shop").await;
+        let all_are_good = async |watch: &Watch| {
+            let view: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop").await).unwrap_or_default();
+            let releases = view["releases"].as_array().cloned().unwrap_or_default();
+            releases.len() == 2 && releases.iter().all(|release| !release["known_good_since"].is_null())
+        };
+        watch.until("sure of both", all_are_good).await;
         let room = json!({ "metadata": { "name": "room" }, "spec": { "hard": { "pods": "2" } } });
         cluster.create::<ResourceQuota>(room).await;
         cluster.patch("shop", &json!({ "spec": { "replicas": 8 } })).await;

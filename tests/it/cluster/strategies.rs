@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -15,7 +16,7 @@ use rollbackd::domain::policy::{ClusterObject, ObjectKind, Pin};
 use rollbackd::domain::response::plan::{Outcome, StepKind};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::Actuator;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::manifests::{Account, objects};
@@ -99,6 +100,14 @@ fn a_direct_rollback_starts_nothing_while_a_bad_pod_is_there() {
         cluster
             .until_pods("shop", "about to end", |pods| pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()))
             .await;
+        // For as long as it takes to start others.
+        let since = k8s_openapi::jiff::Timestamp::now() + Duration::from_secs(3);
+        let is_later = async |watch: &Watch| {
+            let view: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop").await).unwrap_or_default();
+            let at = view["assessment"]["at"].as_str().and_then(|at| at.parse::<k8s_openapi::jiff::Timestamp>().ok());
+            at.is_some_and(|at| at > since)
+        };
+        watch.until("three seconds on", is_later).await;
         let pods = cluster.pods("shop").await;
         assert!(!pods.is_empty() && pods.iter().all(|pod| image(pod) == "shop:v2-errors40-stuck"), "{pods:#?}");
         for pod in &pods {

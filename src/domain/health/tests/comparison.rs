@@ -83,6 +83,7 @@ impl Rollout {
                 revision: RevisionId::from(if is_rolling { "new" } else { "old" }),
                 since: at(if is_rolling { ROLLOUT } else { 0 }),
                 baseline: is_rolling.then(|| RevisionId::from("old")),
+                known_good: false,
             });
             let alive: Vec<usize> = (0..self.pods.len())
                 .filter(|index| (self.pods[*index].begins..self.pods[*index].ends).contains(&now))
