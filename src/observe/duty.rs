@@ -55,11 +55,9 @@ pub(super) async fn keep(mut duty: impl Duty, mut rhythm: Rhythm, site: Site, pu
             site.shared.stats.skip(1);
             continue;
         }
-        let began = site.shared.clock.now();
         let seen = duty.look(due).await;
         for seen in seen {
-            // A look that takes its time shows nothing of what was changed meanwhile.
-            let at = if matches!(seen, Seen::Releases(_)) { began } else { site.shared.clock.now() };
+            let at = site.shared.clock.now();
             let observation = Observation { workload: site.workload.clone(), at, seen };
             if site.shared.out.send(observation).await.is_err() {
                 return;

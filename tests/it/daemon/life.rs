@@ -58,7 +58,13 @@ fn restarts(daemon: &Daemon) -> Vec<u32> {
     let is_one = |pid: &u32| {
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&script))
     };
-    pids.filter(is_one).collect()
+    let all: Vec<u32> = pids.filter(is_one).collect();
+    // What one of them has just forked looks like it until it runs its own program.
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    all.iter().copied().filter(|pid| !parent(*pid).is_some_and(|parent| all.contains(&parent))).collect()
 }
 
 #[tokio::test]
