@@ -10,7 +10,7 @@ use crate::domain::incident::narrate::{self, LEFT};
 use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
-use crate::domain::policy::{ClusterObject, Severity};
+use crate::domain::policy::{ClusterObject, Habitat, Severity};
 use crate::domain::response::guard::{self, FleetView};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -153,8 +153,12 @@ impl Controller {
         }
     }
 
-    /// Why instances that answer well may not do so as the release: what answers may not say which it is.
+    /// Why instances that answer well may not do so as the release: what answers may not say which it is. Only where a look
+    /// at the links takes no time worth the name; programs may take longer to say it than the way there does.
     fn elsewhere(&self, instances: &[InstanceId], release: &RevisionId, since: Timestamp) -> Option<String> {
+        if !matches!(self.policy.habitat, Habitat::ReleaseDir(_)) {
+            return None;
+        }
         let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
             return Some("which release is in place was not seen since".to_owned());
         };

@@ -289,16 +289,19 @@ fn planned_change(incident: &Incident, view: &ReleaseView, seen_at: Timestamp, c
     if is_theirs { Change::Theirs(other.clone()) } else { Change::None }
 }
 
-/// What is in place at an instance that the plan had pointed to the goal already. Programs may need a moment to say what they
-/// did.
+/// What is in place at an instance that the plan had pointed to the goal already, by a look that ended so long after that it
+/// surely began after.
 fn instead_of_the_goal<'a>(
     incident: &Incident,
     plan: &Plan,
     view: &'a ReleaseView,
     seen_at: Timestamp,
 ) -> Option<&'a RevisionId> {
-    let by_command = plan.steps.iter().any(|step| matches!(step.kind, StepKind::Command { .. }));
-    let lag = if by_command { CAUGHT_UP } else { Span::ZERO };
+    // Each instance is asked, one after the other, and the releases.
+    let asked = view.instances.len() as u64 + 1;
+    let longest =
+        plan.steps.iter().filter(|step| matches!(step.kind, StepKind::Command { .. })).map(|step| step.timeout);
+    let lag = CAUGHT_UP + longest.max().unwrap_or(Span::ZERO).times(asked);
     let is_back = |(id, revision): &&(InstanceId, RevisionId)| {
         let brought = incident.brought.get(id).filter(|(to, _)| *to == plan.to);
         *revision != plan.to && brought.is_some_and(|(_, at)| seen_at > *at + lag)
