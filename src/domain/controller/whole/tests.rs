@@ -353,6 +353,31 @@ fn an_attempt_that_can_not_be_made_is_not_waited_for_while_nothing_runs() {
     assert!(world.now < 20, "it took until second {}", world.now);
 }
 
+/// That nobody answered says nothing of the attempt.
+#[test]
+fn what_nobody_could_look_at_is_looked_at_again_and_the_goal_gets_the_instances() {
+    let mut world = World::scaled_down();
+    world.findings = vec![Finding {
+        aspect: Aspect::Place,
+        check: "API server".to_owned(),
+        problem: "did not answer".to_owned(),
+        passing: true,
+    }];
+    for _ in 0..20 {
+        world.second();
+    }
+    assert_eq!((world.replicas(), world.plans().len()), (0, 0), "{:#?}", world.events);
+    world.findings.clear();
+    world.is_willing = true;
+    let answered = world.now;
+    while world.replicas() == 0 && world.now < answered + 60 {
+        world.second();
+    }
+    assert!(world.now <= answered + 10, "it took until second {}, from {answered} on", world.now);
+    let purposes: Vec<Purpose> = world.plans().values().map(|(purpose, _)| *purpose).collect();
+    assert_eq!(purposes, [Purpose::Retry]);
+}
+
 #[test]
 fn what_somebody_puts_there_meanwhile_gets_its_instances_and_is_theirs() {
     let mut world = World::scaled_down();
