@@ -27,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Hands what was written under `paths` back to the one who applied it, by `before`, which says who managed what until it was
 /// written. That it can't be done is logged, and takes nothing from what was written.
 pub(super) async fn hand_back(api: &Api<DynamicObject>, name: &str, before: &[ManagedFieldsEntry], paths: &[&[&str]]) {
+    // Nobody asks the API server where nobody applies.
+    if !before.iter().any(applies) {
+        return;
+    }
     let handed = timeout(LIMIT, attempt(api, name, before, paths)).await;
     let why = match handed {
         Ok(Ok(())) => return,
