@@ -92,7 +92,7 @@ mod tests {
     use crate::domain::id::{InstanceId, RevisionId};
     use crate::domain::observation::Orchestrated;
     use crate::domain::policy::{ClusterObject, ObjectKind};
-    use crate::domain::settings::Settings;
+    use crate::domain::testing;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
@@ -111,23 +111,7 @@ mod tests {
             uid: format!("uid-{name}"),
         };
         let pod = InstanceId::new(format!("{name}-1"));
-        let orchestrated = Orchestrated {
-            object,
-            desired: RevisionId::new(release),
-            replicas: 1,
-            absent: 0,
-            leaving: [].into(),
-            rollout: Rollout::Complete,
-            serving: vec![pod.clone()],
-            kept: BTreeMap::new(),
-            is_stateless: true,
-            sheds_claims: false,
-            history_limit: None,
-            canary: None,
-            idle: None,
-            owners: Vec::new(),
-            settings: Settings::default(),
-        };
+        let orchestrated = Orchestrated { object, serving: vec![pod.clone()], ..testing::orchestrated(release, 1) };
         let known = |name: &str| Release { revision: RevisionId::new(name), image: None };
         let view = ReleaseView {
             instances: vec![(pod, RevisionId::new(release))],

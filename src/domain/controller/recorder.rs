@@ -108,13 +108,12 @@ mod tests {
     use crate::domain::health::verdict::Assessment;
     use crate::domain::incident::record::{Goal, Record};
     use crate::domain::incident::state::WorkloadState;
-    use crate::domain::observation::{Observation, ReleaseView, Rollout, Seen};
+    use crate::domain::observation::{Observation, ReleaseView, Seen};
     use crate::domain::policy::{
         Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
     };
     use crate::domain::response::guard::FleetView;
     use crate::domain::response::plan::Outcome;
-    use crate::domain::settings::Settings;
     use crate::domain::testing;
     use crate::domain::time::Span;
 
@@ -130,31 +129,9 @@ mod tests {
     }
 
     fn view() -> ReleaseView {
-        let object = ClusterObject {
-            context: None,
-            namespace: "prod".to_owned(),
-            kind: ObjectKind::Deployment,
-            name: "app".to_owned(),
-            uid: "u1".to_owned(),
-        };
         let kept = ["v1", "v2"].map(|release| (release.into(), Pin { name: release.to_owned(), uid: release.into() }));
-        let orchestrated = Orchestrated {
-            object,
-            desired: "v2".into(),
-            replicas: 2,
-            absent: 0,
-            leaving: [].into(),
-            rollout: Rollout::Complete,
-            serving: vec!["well".into()],
-            kept: kept.into(),
-            is_stateless: true,
-            sheds_claims: false,
-            history_limit: None,
-            canary: None,
-            idle: None,
-            owners: Vec::new(),
-            settings: Settings::default(),
-        };
+        let orchestrated =
+            Orchestrated { serving: vec!["well".into()], kept: kept.into(), ..testing::orchestrated("v2", 2) };
         ReleaseView {
             instances: vec![("well".into(), "v2".into()), ("bad".into(), "v2".into()), ("old".into(), "v1".into())],
             available: ["v2", "v1"].map(|release| Release { revision: release.into(), image: None }).to_vec(),

@@ -5,15 +5,14 @@ use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Re
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Rollout, Seen};
+use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Seen};
 use crate::domain::policy::{
-    ClusterObject, Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy,
-    WorkloadPolicy,
+    Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
 };
 use crate::domain::response::guard::{FORCIBLE, FleetView};
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, Step, StepKind};
 use crate::domain::response::strategy::{self, Ground};
-use crate::domain::settings::{ContentId, Setting, SettingKind, Settings};
+use crate::domain::settings::{ContentId, Setting, SettingKind};
 use crate::domain::testing;
 use crate::domain::time::{Span, Timestamp};
 
@@ -35,35 +34,17 @@ fn policy(strategy: Strategy) -> WorkloadPolicy {
 
 /// The Deployment, on its way to a release, with so many pods to run; v1 and v2 are kept.
 fn view(desired: &str, replicas: u32) -> ReleaseView {
-    let object = ClusterObject {
-        context: None,
-        namespace: "prod".to_owned(),
-        kind: ObjectKind::Deployment,
-        name: "app".to_owned(),
-        uid: "u1".to_owned(),
-    };
     let kept = ["v1", "v2"].map(|release| (release.into(), Pin { name: release.to_owned(), uid: release.to_owned() }));
     ReleaseView {
         instances: Vec::new(),
         available: ["v2", "v1"].map(|release| Release { revision: release.into(), image: None }).to_vec(),
-        orchestrated: Some(Box::new(Orchestrated {
-            object,
-            desired: desired.into(),
-            replicas,
-            absent: 0,
-            leaving: [].into(),
-            rollout: Rollout::Complete,
-            serving: Vec::new(),
-            kept: kept.into(),
-            is_stateless: true,
-            sheds_claims: false,
-            history_limit: None,
-            canary: None,
-            idle: None,
-            owners: Vec::new(),
-            settings: Settings::default(),
-        })),
+        orchestrated: Some(Box::new(Orchestrated { kept: kept.into(), ..testing::orchestrated(desired, replicas) })),
     }
+}
+
+/// Why no attempt can be made.
+fn gone() -> Finding {
+    Finding { aspect: Aspect::Place, check: "template".to_owned(), problem: "gone".to_owned(), passing: false }
 }
 
 /// As it was before the rollback.
@@ -341,12 +322,7 @@ fn where_every_attempt_fails_half_way_it_has_its_instances_before_a_human_has_it
 #[test]
 fn an_attempt_that_can_not_be_made_is_not_waited_for_while_nothing_runs() {
     let mut world = World::scaled_down();
-    world.findings = vec![Finding {
-        aspect: Aspect::Place,
-        check: "template".to_owned(),
-        problem: "gone".to_owned(),
-        passing: false,
-    }];
+    world.findings = vec![gone()];
     let over = world.until_over();
     assert!(matches!(over, Event::Escalated { .. }), "{over:?}");
     is_given_back(&world, "v2");
@@ -494,12 +470,7 @@ fn what_can_not_be_put_forward_is_named_and_stays_open() {
 #[test]
 fn what_is_held_back_for_long_is_put_forward_too() {
     let mut world = World::with_settings_back();
-    world.findings = vec![Finding {
-        aspect: Aspect::Place,
-        check: "template".to_owned(),
-        problem: "gone".to_owned(),
-        passing: false,
-    }];
+    world.findings = vec![gone()];
     let limit = world.controller.policy().deadline.as_millis() / 1000 + 60;
     while world.now < 10 + limit && !world.events.iter().any(|event| matches!(event, Event::Escalated { .. })) {
         world.second();
@@ -515,12 +486,7 @@ fn whoever_is_paged_again_is_told_of_settings_again() {
     let mut world = World::with_settings_back();
     world.says.1 = false;
     world.until_over();
-    world.findings = vec![Finding {
-        aspect: Aspect::Place,
-        check: "template".to_owned(),
-        problem: "gone".to_owned(),
-        passing: false,
-    }];
+    world.findings = vec![gone()];
     world.ask_for_rollback();
     for _ in 0..5 {
         world.second();

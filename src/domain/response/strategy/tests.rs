@@ -1,15 +1,15 @@
 use super::*;
 use crate::domain::id::InstanceId;
-use crate::domain::observation::{Canary, Idle, Orchestrated, Rollout};
+use crate::domain::observation::{Canary, Idle, Orchestrated};
 use crate::domain::policy::{
     Ask, AskedPage, ClusterObject, CommandHabitat, Gitops, GitopsTool, Keep, Kubernetes, KubernetesSubject, ObjectKind,
     Owner, Pin, ReleaseDir, ReleaseInstance, Restart, Strategy, Switch,
 };
-use crate::domain::settings::Settings;
+use crate::domain::testing;
 use crate::domain::time::Span;
 
 fn policy(strategy: Strategy, habitat: Habitat) -> WorkloadPolicy {
-    crate::domain::testing::policy(strategy, habitat)
+    testing::policy(strategy, habitat)
 }
 
 fn release_dir(names: &[&str]) -> Habitat {
@@ -122,20 +122,10 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
         available: Vec::new(),
         orchestrated: Some(Box::new(Orchestrated {
             object: object("app"),
-            desired: "v2".into(),
-            replicas,
-            absent: 0,
-            leaving: [].into(),
-            rollout: Rollout::Complete,
             serving: serving.iter().map(InstanceId::new).collect(),
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
-            is_stateless: true,
-            sheds_claims: false,
-            history_limit: None,
             canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
-            idle: None,
-            owners: Vec::new(),
-            settings: Settings::default(),
+            ..testing::orchestrated("v2", replicas)
         })),
     }
 }
