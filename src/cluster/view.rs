@@ -86,7 +86,11 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
     whole.add_owners(beside.owners);
     let tried: Vec<Release> =
         canary.available.into_iter().filter(|release| release.revision == beside.desired).collect();
+    let mut behind = stable.available;
+    let (release, is_stable_complete) = (whole.desired.clone(), whole.rollout == Rollout::Complete);
     if beside.replicas > 0 {
+        // What the traffic can be left to is what serves.
+        behind.retain(|known| known.revision == release);
         whole.desired = beside.desired.clone();
         whole.absent = beside.absent;
         whole.rollout = if whole.rollout == Rollout::Complete { beside.rollout } else { whole.rollout };
@@ -97,10 +101,10 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
     whole.serving.extend(beside.serving);
     whole.leaving.extend(beside.leaving);
     whole.settings.named.extend(beside.settings.named);
-    whole.canary = Some(Canary { object: beside.object, release: beside.desired });
+    whole.canary = Some(Canary { object: beside.object, release: beside.desired, stable: release, is_stable_complete });
     ReleaseView {
         instances: stable.instances.into_iter().chain(canary.instances).collect(),
-        available: tried.into_iter().chain(stable.available).collect(),
+        available: tried.into_iter().chain(behind).collect(),
         orchestrated: Some(whole),
     }
 }

@@ -196,6 +196,10 @@ pub struct Canary {
     pub object: ClusterObject,
     /// The release that it tries.
     pub release: RevisionId,
+    /// The release of the first object.
+    pub stable: RevisionId,
+    /// Whether the first object's instances are all at that and in service.
+    pub is_stable_complete: bool,
 }
 
 /// The other one of two objects behind a switch: it gets no traffic.

@@ -232,8 +232,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// A step of a workload that is under way goes on, or no further, as the workload's state says.
     pub(super) fn hold_as_recorded(&self, id: &WorkloadId) {
-        let is_paused = self.fleet.get(id).is_some_and(|controller| controller.state().paused.is_some());
-        self.edges.actuator.hold(id, is_paused);
+        let is_halted = self.fleet.get(id).is_some_and(|controller| controller.halt().is_some());
+        self.edges.actuator.hold(id, is_halted);
     }
 
     /// Says of a workload that nothing new is begun, and what is paused until then.

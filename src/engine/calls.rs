@@ -357,6 +357,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 self.fleet.recall(&id, memory);
             }
         }
+        // The new policy may only observe what was under way.
+        self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));
         self.next_tick = self.now();
         Ok(())
     }

@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::controller::{Answer, Controller, Input, Job, JobResult, Output, Reply, Work};
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
-use crate::domain::incident::record::Event;
 use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
@@ -327,10 +326,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.edges.witness.committed(batch);
         }
         for record in &batch.records {
-            let is_pause = matches!(record.event, Event::Paused { .. });
-            if is_pause || matches!(record.event, Event::Resumed { .. }) {
-                self.edges.actuator.hold(&record.workload, is_pause);
-            }
+            self.hold_as_recorded(&record.workload);
         }
         if self.leads() {
             for job in jobs {

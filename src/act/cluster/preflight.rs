@@ -47,7 +47,7 @@ pub(in crate::act) async fn findings(
     within(async {
         let mut findings = Vec::new();
         for step in steps {
-            findings.extend(persist(clients, || of_step(clients, store, workload, step)).await);
+            findings.extend(persist(clients, || of_step(clients, store, (workload, steps), step)).await);
         }
         findings.dedup();
         findings
@@ -206,7 +206,12 @@ async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     looked.unwrap_or_else(|_| vec![nobody(Aspect::Place, format!("did not answer within {} s", LIMIT.as_secs()))])
 }
 
-async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &WorkloadId, step: &StepKind) -> Looked {
+async fn of_step(
+    clients: &Clients,
+    store: Option<Store<'_>>,
+    (workload, all): (&WorkloadId, &[&StepKind]),
+    step: &StepKind,
+) -> Looked {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
         StepKind::RestoreTemplate { object, expect, source, to: _ } => {
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
@@ -214,7 +219,10 @@ async fn of_step(clients: &Clients, store: Option<Store<'_>>, workload: &Workloa
         }
         StepKind::RestoreSetting { object, setting, expect, content, release, unless_at: _ } => {
             let what = Restored { workload, object, setting, expect: expect.as_ref(), content, release };
-            (object, Rehearsal::Setting(what), rights::to_restore_setting(setting.kind).into())
+            let paused = all
+                .iter()
+                .filter_map(|step| if let StepKind::PauseOwner { owner, .. } = step { Some(owner) } else { None });
+            (object, Rehearsal::Setting(what, paused.collect()), rights::to_restore_setting(setting.kind).into())
         }
         // Which release it is about is settled by the steps before it.
         StepKind::Scale { object, replicas, only_from, expect: _, at_any: _ } => {
@@ -261,7 +269,8 @@ enum Rehearsal<'a> {
     None,
     Write(Change),
     Switch(Box<Switch>),
-    Setting(Restored<'a>),
+    /// With the owners that are paused before it.
+    Setting(Restored<'a>, Vec<&'a OwnerObject>),
 }
 
 async fn look(
@@ -283,7 +292,7 @@ async fn look(
     }
     let name = match &rehearsal {
         Rehearsal::Switch(switch) => &switch.service.name,
-        Rehearsal::Setting(what) => &what.setting.name,
+        Rehearsal::Setting(what, _) => &what.setting.name,
         Rehearsal::None | Rehearsal::Write(_) => &object.name,
     };
     let missing = rights::missing(&client, &object.namespace, Some(name), needed).await;
@@ -300,9 +309,9 @@ async fn look(
             let what = format!("Service {}", switch.service.name);
             rehearsed(Aspect::Place, what, switch::rehearse(&client, object, switch).await)
         }
-        Rehearsal::Setting(what) => {
+        Rehearsal::Setting(what, paused) => {
             let tried = match store {
-                Some(store) => setting::rehearse(&client, store, *what).await,
+                Some(store) => setting::rehearse(&client, store, *what, paused).await,
                 None => Err(Outcome::Denied("what it said is kept nowhere".to_owned())),
             };
             rehearsed(Aspect::Settings, what.setting, tried)

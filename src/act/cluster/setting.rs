@@ -15,10 +15,11 @@ use super::object::{Earnest, FIELD_MANAGER, pointer};
 use super::remembered::{LAST_APPLIED, carried, changed};
 use super::write::{is_refusal, refused, unsettled};
 use crate::cluster::describe;
+use crate::cluster::facts::owners;
 use crate::cluster::rights::plural;
 use crate::cluster::settings::{Content, Keyring, LARGEST};
 use crate::domain::id::{RevisionId, WorkloadId};
-use crate::domain::policy::ClusterObject;
+use crate::domain::policy::{ClusterObject, OwnerObject};
 use crate::domain::response::plan::Outcome;
 use crate::domain::settings::{ContentId, Setting, SettingKind, ToKeep};
 use crate::engine::ports::Shelf;
@@ -110,11 +111,23 @@ pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Res
     outcome
 }
 
-/// Has the API server look at the very write that would be made.
+/// Has the API server look at the very write that would be made, once these owners are paused.
 ///
 /// # Errors
-/// Why it could not be made.
-pub(super) async fn rehearse(client: &Client, store: Store<'_>, what: Restored<'_>) -> Result<(), Outcome> {
+/// Why it could not be made, or would be undone.
+pub(super) async fn rehearse(
+    client: &Client,
+    store: Store<'_>,
+    what: Restored<'_>,
+    paused: &[&OwnerObject],
+) -> Result<(), Outcome> {
+    let api = api(client, &what.object.namespace, what.setting.kind);
+    if let Standing::Before(map) = what.standing(&api, store.keyring).await?
+        && let Some(owner) = owners(&map.metadata, &["f:data"]).iter().find(|it| !paused.iter().any(|p| p.may_be(it)))
+    {
+        let why = format!("{owner} writes it, is not paused by this rollback, and would undo what goes back");
+        return Err(Outcome::Denied(why));
+    }
     match attempt(client, store, what, Earnest::DryRun, &mut None).await {
         Ok(outcome) | Err(outcome) if outcome.is_done() => Ok(()),
         Ok(outcome) | Err(outcome) => Err(outcome),

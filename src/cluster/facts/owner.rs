@@ -42,7 +42,7 @@ const FLUX: [Flux; 2] = [
 
 /// Every tool that owns an object of which a rollback would write what is under this path of fields.
 #[must_use]
-pub(super) fn owners(meta: &ObjectMeta, path: &[&str]) -> Vec<Owner> {
+pub fn owners(meta: &ObjectMeta, path: &[&str]) -> Vec<Owner> {
     let marks = Marks { meta, path };
     let mut all: Vec<Owner> = marks.rollouts().map(|tool| Owner::Rollouts { tool }).into_iter().collect();
     all.extend(marks.argocd());

@@ -264,7 +264,7 @@ fn kills_for_memory_are_counted_as_they_come() {
 fn a_canary_is_in_question_while_it_has_pods_to_run() {
     let stable = |rollout| ReleaseView {
         instances: vec![(InstanceId::new("a-1"), RevisionId::new("h1"))],
-        available: vec![Release { revision: RevisionId::new("h1"), image: None }],
+        available: ["h1", "h9"].map(|hash| Release { revision: RevisionId::new(hash), image: None }).to_vec(),
         orchestrated: Some(Box::new(Orchestrated { rollout, ..orchestrated("a", "h1", 1) })),
     };
     let canary = |replicas, pods: &[&str]| ReleaseView {
@@ -275,7 +275,14 @@ fn a_canary_is_in_question_while_it_has_pods_to_run() {
     let tried = with_canary(stable(Rollout::Complete), canary(1, &["c-1"]));
     assert_eq!(told(&tried), ("h2".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::Complete));
     let names: Vec<_> = tried.available.iter().map(|release| release.revision.as_str()).collect();
-    assert_eq!(names, ["h2", "h1"], "what the canary tried before is no goal");
+    assert_eq!(names, ["h2", "h1"], "what the canary tried before is no goal, nor what nobody serves");
+    let beside = |view: &ReleaseView| {
+        let canary = view.orchestrated.as_ref().unwrap().canary.as_ref().unwrap();
+        (canary.stable.as_str().to_owned(), canary.is_stable_complete)
+    };
+    assert_eq!(beside(&tried), ("h1".to_owned(), true));
+    let under_way = Rollout::UnderWay { left: "one".to_owned() };
+    assert_eq!(beside(&with_canary(stable(under_way), canary(1, &["c-1"]))), ("h1".to_owned(), false));
     let going = with_canary(stable(Rollout::Complete), canary(0, &["c-1"]));
     let left = "1 pods of deployment prod/a-canary are still there".to_owned();
     assert_eq!(told(&going), ("h1".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::UnderWay { left }));

@@ -7,10 +7,10 @@ use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, V
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::grounds::Question;
 use crate::domain::incident::narrate::{self, LEFT};
-use crate::domain::incident::record::Event;
+use crate::domain::incident::record::{Cause, Event};
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
-use crate::domain::policy::{ClusterObject, Habitat, Severity};
+use crate::domain::policy::{ClusterObject, Habitat, Mode, Severity};
 use crate::domain::response::guard::{self, FleetView};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -42,10 +42,10 @@ enum Wait {
 }
 
 impl Controller {
-    /// Started, or paused in the middle: does the next thing of the plan.
+    /// Started, or halted in the middle: does the next thing of the plan.
     pub(super) fn drive(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some((plan, progress)) = self.plan_in_force() else { return false };
-        if let Some(hold) = self.pause_hold() {
+        if let Some(hold) = self.halt() {
             let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
             self.asked.1 = Question::Operator;
             return self.hold(hold, goal, now, out);
@@ -356,8 +356,17 @@ impl Controller {
         self.record(Event::Failed { reason, checks }, now, out)
     }
 
-    fn pause_hold(&self) -> Option<Hold> {
-        self.state.paused.as_ref().map(ladder::paused)
+    /// What keeps anything further of what was begun from being done: an operator's pause, or a policy that only observes by
+    /// now. Under such a policy what a human asked for goes on, and what left it is brought to its end.
+    #[must_use]
+    pub fn halt(&self) -> Option<Hold> {
+        let paused = self.state.paused.as_ref().map(ladder::paused);
+        let observes = || {
+            let incident = self.state.incident.as_ref()?;
+            let was_to_act = incident.mode != Mode::Observe && !matches!(incident.cause, Cause::Manual { .. });
+            (self.policy.mode == Mode::Observe && was_to_act && !self.is_leaving).then_some(Hold::ObserveMode)
+        };
+        paused.or_else(observes)
     }
 
     fn plan_in_force(&self) -> Option<(Plan, Progress)> {

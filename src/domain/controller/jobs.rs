@@ -116,7 +116,7 @@ impl Controller {
                 let plan = incident.plan.as_ref()?;
                 let step = plan.steps.get(usize::try_from(*step).ok()?)?;
                 // After a start nobody does it any more; who paused the workload meant this one too.
-                let may_begin = !step.kind.is_judged() && self.state.paused.is_none();
+                let may_begin = !step.kind.is_judged() && self.halt().is_none();
                 let left = plan.deadline.since(*since).max(SHORTEST_STEP);
                 may_begin.then(|| Work::Step { kind: step.kind.clone(), timeout: step.timeout.min(left) })
             }

@@ -29,7 +29,7 @@ use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::state::{Applied, Illegal, Incident, Progress, WorkloadState};
 use super::observation::{Fault, Observation, ReleaseView, Seen};
-use super::policy::WorkloadPolicy;
+use super::policy::{Severity, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
 use super::response::plan::Plan;
 use super::time::{Span, Timestamp};
@@ -114,6 +114,8 @@ pub struct Controller {
     recording: Option<Asked>,
     settings: SettingsSeen,
     healthy_since: Option<Timestamp>,
+    /// The release that serves beside a canary, and since when it has been well.
+    well_beside: Option<(RevisionId, Timestamp)>,
     stable_since: Option<Timestamp>,
     /// Triggers that were seen good on the present release: what they show from then on is not an older fault.
     seen_good: BTreeSet<TriggerName>,
@@ -159,6 +161,7 @@ impl Controller {
             recording: None,
             settings: SettingsSeen::default(),
             healthy_since: None,
+            well_beside: None,
             stable_since: None,
             seen_good: BTreeSet::new(),
             put_backs: PutBacks::default(),
@@ -182,6 +185,7 @@ impl Controller {
         self.policy = policy;
         self.began = None;
         self.healthy_since = None;
+        self.well_beside = None;
         self.stable_since = None;
     }
 
@@ -408,16 +412,29 @@ impl Controller {
     }
 
     fn note_known_good(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        let (Some(since), Some(current)) = (self.healthy_since, &self.state.current) else { return false };
-        let revision = current.revision.clone();
-        let known = self.state.ledger.get(&revision).is_some_and(|standing| standing.known_good_since.is_some());
-        let due = now.since(since) >= self.policy.known_good_after && since >= current.since;
-        // A fault beside it is none of its own.
-        let is_doubted = self.state.incident.as_ref().is_some_and(|incident| incident.cause.aside().is_none());
-        if known || !due || is_doubted {
+        if self.state.incident.as_ref().is_some_and(doubts_the_release) {
             return false;
         }
+        let current = self.state.current.as_ref().zip(self.healthy_since);
+        let current = current.filter(|(current, since)| *since >= current.since);
+        let current = current.map(|(current, since)| (current.revision.clone(), since));
+        let is_due = |(revision, since): &(RevisionId, Timestamp)| {
+            let known = self.state.ledger.get(revision).is_some_and(|standing| standing.known_good_since.is_some());
+            !known && now.since(*since) >= self.policy.known_good_after
+        };
+        let Some((revision, since)) = current.into_iter().chain(self.well_beside.clone()).find(is_due) else {
+            return false;
+        };
         self.note(Event::KnownGood { revision, since }, now, out)
+    }
+}
+
+/// Whether an incident leaves open that the release is not good. A fault beside it is none of its own, and what is only for
+/// people to know says nothing, unless nothing else is judged.
+fn doubts_the_release(incident: &Incident) -> bool {
+    match &incident.cause {
+        Cause::Trigger { aside: Some(_), .. } | Cause::Trigger { severity: Severity::Alert, .. } => false,
+        Cause::Trigger { .. } | Cause::Blind { .. } | Cause::Manual { .. } | Cause::External { .. } => true,
     }
 }
 

@@ -158,7 +158,7 @@ impl Controller {
     }
 
     fn observe_release(&mut self, revision: RevisionId, by_rollback: bool, now: Timestamp, out: &mut Output) -> bool {
-        let previous = self.current_revision().cloned();
+        let previous = self.current_revision().map(|before| self.beside_which(&revision).unwrap_or(before).clone());
         let image = self.image_of(&revision);
         self.healthy_since = None;
         self.stable_since = None;
@@ -171,6 +171,11 @@ impl Controller {
         let written = self.note(event, now, out);
         self.assess(now);
         written
+    }
+
+    /// What a canary's release serves beside, and is compared with: not what the canary tried before.
+    fn beside_which(&self, revision: &RevisionId) -> Option<&RevisionId> {
+        self.canary().filter(|canary| canary.release == *revision).map(|canary| &canary.stable)
     }
 
     /// The faults that the release that comes now can't have brought: those that are older than the present one and were

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::Controller;
+use crate::domain::health::asides::Beside;
 use crate::domain::health::verdict::{Subject, Verdict};
 use crate::domain::id::{RevisionId, TriggerName};
-use crate::domain::observation::{Observation, Rollout};
+use crate::domain::observation::{Canary, Observation, Rollout};
 use crate::domain::time::Timestamp;
 
 impl Controller {
@@ -70,11 +71,16 @@ impl Controller {
             self.assessment.blind = Some(blind.unwrap_or(unread));
         }
         let beside = self.view().is_ok().then(|| self.beside());
-        self.assessment.asides = match (subject, beside) {
+        let beside = match (subject, beside) {
             (Some(subject), Some(beside)) => self.health.assess_asides(subject, &beside, now),
-            (Some(_), None) => asides,
-            (None, _) => Vec::new(),
+            (Some(_), None) => Beside { exceeded: asides, ..Beside::default() },
+            (None, _) => Beside::default(),
         };
+        self.assessment.asides = beside.exceeded;
+        self.well_beside = self.stable_beside().filter(|stable| beside.well.contains(*stable)).map(|stable| {
+            let before = self.well_beside.as_ref().filter(|(release, _)| release == stable);
+            (stable.clone(), before.map_or(now, |(_, since)| *since))
+        });
         let healthy = self.assessment.healthy && self.assessment.revision.is_some() && self.has_arrived();
         self.healthy_since = if healthy { self.healthy_since.or(Some(now)) } else { None };
         let good = self.assessment.triggers.iter().filter(|trigger| trigger.evidence.verdict == Verdict::Ok);
@@ -84,7 +90,23 @@ impl Controller {
 
     /// The releases that serve beside the one in question, where no rollback is bringing all instances to one of them.
     fn beside(&self) -> BTreeSet<RevisionId> {
-        if self.is_acting() { BTreeSet::new() } else { self.beside_by_instance().into_keys().collect() }
+        if self.is_acting() {
+            return BTreeSet::new();
+        }
+        let stable = self.canary().map(|canary| &canary.stable).filter(|stable| {
+            self.view().is_ok_and(|view| !view.in_service_at(stable).is_empty())
+                && self.in_place().is_some_and(|current| current.revision != **stable)
+        });
+        self.beside_by_instance().into_keys().chain(stable.cloned()).collect()
+    }
+
+    /// The release that serves beside a canary, once all its instances do.
+    fn stable_beside(&self) -> Option<&RevisionId> {
+        self.canary().filter(|canary| canary.is_stable_complete).map(|canary| &canary.stable)
+    }
+
+    pub(super) fn canary(&self) -> Option<&Canary> {
+        self.view().ok()?.orchestrated.as_ref()?.canary.as_ref()
     }
 
     /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.

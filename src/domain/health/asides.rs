@@ -4,28 +4,36 @@ use std::collections::BTreeSet;
 
 use super::Health;
 use super::Instances;
-use super::assess::status;
+use super::assess::{Judged, builtin_of, is_down, is_healthy, status};
 use super::reading::Reading;
 use super::verdict::{Aside, Subject, TriggerState};
 use super::watch::Watch;
 use crate::domain::id::{RevisionId, TriggerName};
-use crate::domain::policy::{Condition, Severity, Signal, Trigger};
+use crate::domain::policy::{Builtin, Condition, Severity, Signal, Trigger};
 use crate::domain::time::Timestamp;
 
+/// What was found of the releases that serve beside the one in question.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// What is exceeded of what is critical.
+    pub exceeded: Vec<Aside>,
+    /// Those of which every threshold that may lead to a rollback is known to be kept.
+    pub well: BTreeSet<RevisionId>,
+}
+
 impl Health {
-    /// Judges every critical threshold on each of `others`, releases that serve beside `subject`, and gives those that are
-    /// exceeded. A comparison needs the release in question, and is left out. Each has a life of its own, which begins when
-    /// the release is first given here.
-    pub fn assess_asides(&mut self, subject: &Subject, others: &BTreeSet<RevisionId>, now: Timestamp) -> Vec<Aside> {
+    /// Judges every threshold on each of `others`, releases that serve beside `subject`. A comparison needs the release in
+    /// question, and is left out. Each has a life of its own, which begins when the release is first given here.
+    pub fn assess_asides(&mut self, subject: &Subject, others: &BTreeSet<RevisionId>, now: Timestamp) -> Beside {
         let mut kept = std::mem::take(&mut self.asides);
         kept.retain(|release, _| others.contains(release));
-        let mut exceeded = Vec::new();
+        let mut beside = Beside::default();
         for release in others {
             let watches = kept.entry(release.clone()).or_insert_with(|| self.fresh_watches());
-            exceeded.extend(self.assess_aside(subject, release, watches, now));
+            self.assess_aside(subject, release, watches, now, &mut beside);
         }
         self.asides = kept;
-        exceeded
+        beside
     }
 
     /// As [`Health::restore`], of a release that served beside the one in question.
@@ -54,7 +62,8 @@ impl Health {
         release: &RevisionId,
         watches: &mut [Watch],
         now: Timestamp,
-    ) -> Vec<Aside> {
+        beside: &mut Beside,
+    ) {
         // Its processes are as cold as those of the release in question where they began after that one's rollout.
         let aside = Subject { revision: release.clone(), since: subject.since, baseline: None, known_good: false };
         let instances = if self.uses_builtins() { self.instances(Some(release)) } else { Instances::new() };
@@ -62,18 +71,30 @@ impl Health {
         let signals = self.policy.signals.values();
         let readings: Vec<(&Signal, Reading)> =
             signals.map(|signal| (signal, self.read(signal, views.of(signal), &instances))).collect();
-        let mut exceeded = Vec::new();
+        let mut judged = Vec::new();
         for (trigger, watch) in self.policy.triggers.iter().zip(watches).filter(|(trigger, _)| is_judged(trigger)) {
             let Some(terms) = self.advance(trigger, &readings, watch, &views, false) else { continue };
-            if watch.state() != TriggerState::Inactive {
-                exceeded.push(Aside { release: release.clone(), trigger: status(trigger, &terms, None, watch) });
+            let lead = &terms.all[terms.lead];
+            judged.push(Judged {
+                trigger,
+                signal: lead.signal,
+                judgement: lead.judgement.clone(),
+                is_quiet: watch.is_quiet(),
+                sightless_since: None,
+            });
+            if watch.state() != TriggerState::Inactive && trigger.severity == Severity::Critical {
+                let trigger = status(trigger, &terms, None, watch);
+                beside.exceeded.push(Aside { release: release.clone(), trigger });
             }
         }
-        exceeded
+        let asks_for_its_rollout = |judged: &Judged<'_>| builtin_of(judged.signal) == Some(Builtin::ProgressDeadline);
+        judged.retain(|judged| !asks_for_its_rollout(judged));
+        if is_healthy(&judged) && !readings.iter().any(is_down) {
+            beside.well.insert(release.clone());
+        }
     }
 }
 
 fn is_judged(trigger: &Trigger) -> bool {
-    let compares = trigger.terms().any(|(_, condition)| matches!(condition, Condition::WorseThanBaseline(_)));
-    trigger.severity == Severity::Critical && !compares
+    !trigger.terms().any(|(_, condition)| matches!(condition, Condition::WorseThanBaseline(_)))
 }

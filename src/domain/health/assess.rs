@@ -22,12 +22,12 @@ use crate::domain::units::Finite;
 const MIN_PATIENCE: Span = Span::from_secs(15);
 
 /// What one trigger contributes to the whole.
-struct Judged<'a> {
-    trigger: &'a Trigger,
-    signal: &'a Signal,
-    judgement: Judgement,
-    is_quiet: bool,
-    sightless_since: Option<Timestamp>,
+pub(super) struct Judged<'a> {
+    pub(super) trigger: &'a Trigger,
+    pub(super) signal: &'a Signal,
+    pub(super) judgement: Judgement,
+    pub(super) is_quiet: bool,
+    pub(super) sightless_since: Option<Timestamp>,
 }
 
 impl Health {
@@ -282,7 +282,7 @@ fn blindness(judged: &[Judged<'_>], now: Timestamp, patience: Span) -> Option<Bl
     })
 }
 
-fn is_healthy(judged: &[Judged<'_>]) -> bool {
+pub(super) fn is_healthy(judged: &[Judged<'_>]) -> bool {
     let mut is_any_good = false;
     for one in that_matter(judged).filter(|one| !one.is_not_offered()) {
         match one.judgement {
@@ -304,7 +304,7 @@ fn is_healthy(judged: &[Judged<'_>]) -> bool {
 const MOSTLY: f64 = 0.5;
 
 /// A health endpoint that is known to fail in most places, whether a trigger asks for it or not.
-fn is_down((signal, reading): &(&Signal, Reading)) -> bool {
+pub(super) fn is_down((signal, reading): &(&Signal, Reading)) -> bool {
     let is_failing = || reading.value.as_ref().is_ok_and(|share| share.get() > MOSTLY);
     builtin_of(signal) == Some(Builtin::Health) && is_failing()
 }

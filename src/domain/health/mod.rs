@@ -28,7 +28,7 @@ use super::time::{Span, Timestamp};
 use super::units::Finite;
 
 pub mod around;
-mod asides;
+pub mod asides;
 mod assess;
 mod attribution;
 mod builtin;

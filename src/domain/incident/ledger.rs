@@ -38,7 +38,7 @@ pub struct Standing {
     pub settings: Option<Vec<KeptSetting>>,
 }
 
-/// All releases of a workload that were ever current.
+/// All releases of a workload that were ever current, or known good beside the one that was.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger(BTreeMap<RevisionId, Standing>);
 
@@ -56,35 +56,33 @@ impl Ledger {
 
     /// Notes that a release became current.
     pub fn became_current(&mut self, revision: &RevisionId, image: Option<String>, at: Timestamp) {
-        match self.0.get_mut(revision) {
-            Some(standing) => {
-                standing.last_current = at;
-                standing.image = image;
-            }
-            None => {
-                let standing = Standing {
-                    image,
-                    last_current: at,
-                    known_good_since: None,
-                    taken_back: None,
-                    left_bad: None,
-                    failed_as_goal: None,
-                    settings: None,
-                };
-                self.0.insert(revision.clone(), standing);
-                self.forget_oldest();
-            }
-        }
+        let standing = self.standing(revision, at);
+        standing.last_current = at;
+        standing.image = image;
+        self.forget_oldest();
+    }
+
+    fn standing(&mut self, revision: &RevisionId, at: Timestamp) -> &mut Standing {
+        self.0.entry(revision.clone()).or_insert(Standing {
+            image: None,
+            last_current: at,
+            known_good_since: None,
+            taken_back: None,
+            left_bad: None,
+            failed_as_goal: None,
+            settings: None,
+        })
     }
 
     /// Notes that a release was seen healthy for long enough: it may be gone back to, whatever it was taken back for before.
-    /// That it was taken back is not forgotten, so that it is not taken back twice within a day.
+    /// That it was taken back is not forgotten, so that it is not taken back twice within a day. It need not have been current:
+    /// what serves beside a canary that always has instances never is.
     pub fn known_good(&mut self, revision: &RevisionId, since: Timestamp) {
-        if let Some(standing) = self.0.get_mut(revision) {
-            standing.known_good_since = Some(since);
-            standing.left_bad = None;
-            standing.failed_as_goal = None;
-        }
+        let standing = self.standing(revision, since);
+        standing.known_good_since = Some(since);
+        standing.left_bad = None;
+        standing.failed_as_goal = None;
+        self.forget_oldest();
     }
 
     /// Notes that a release is being taken back: it is no goal any more.

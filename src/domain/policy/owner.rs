@@ -112,6 +112,19 @@ impl OwnerObject {
         let namespace = namespace.clone().unwrap_or_else(|| cluster.argocd_namespace.clone());
         Some(Self { context: cluster.context.clone(), tool: *tool, namespace, name: name.clone() })
     }
+
+    /// Whether a mark of an owner may be this one's: a mark without a namespace leaves that open.
+    #[must_use]
+    pub fn may_be(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Gitops { tool, namespace, name: Some(name) } => {
+                self.tool == *tool
+                    && self.name == *name
+                    && namespace.as_ref().is_none_or(|namespace| self.namespace == *namespace)
+            }
+            Owner::Gitops { name: None, .. } | Owner::Rollouts { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for OwnerObject {

@@ -232,10 +232,13 @@ fn current<'a>(situation: &Situation<'a>) -> Option<&'a Running> {
     situation.state.current.as_ref()
 }
 
+/// Why it is not known which release is current, where which there are is known.
+const UNSEEN: &str = "no release was seen yet";
+
 fn find_goal(situation: &Situation<'_>, force: &[String]) -> Result<Goal, Hold> {
-    let none = || Hold::NoKnownGood { candidates: Vec::new() };
-    let current: &RevisionId = &current(situation).ok_or_else(none)?.revision;
-    let available = situation.available.map_err(|_| none())?;
+    let unknown = |reason: &str| Hold::RevisionUnknown { reason: reason.to_owned() };
+    let available = situation.available.map_err(unknown)?;
+    let current: &RevisionId = &current(situation).ok_or_else(|| unknown(UNSEEN))?.revision;
     let (ledger, beside) = (&situation.state.ledger, &situation.assessment.worse_beside());
     match &situation.incident.cause {
         Cause::Manual { to: Some(wanted), .. } => {
@@ -304,7 +307,7 @@ fn aside(situation: &Situation<'_>) -> Option<Hold> {
 fn revision_unknown(situation: &Situation<'_>) -> Option<Hold> {
     match (situation.available, current(situation)) {
         (Err(reason), _) => Some(Hold::RevisionUnknown { reason: reason.to_owned() }),
-        (Ok(_), None) => Some(Hold::RevisionUnknown { reason: "no release was seen yet".to_owned() }),
+        (Ok(_), None) => Some(Hold::RevisionUnknown { reason: UNSEEN.to_owned() }),
         (Ok(_), Some(_)) => None,
     }
 }

@@ -113,6 +113,28 @@ fn a_configmap_that_was_changed_with_the_release_goes_back_with_it() {
     });
 }
 
+/// The workload itself is nobody's.
+#[test]
+fn a_configmap_that_a_gitops_tool_would_write_again_is_left_to_a_human() {
+    on_cluster(Needs::Pods, async |cluster| {
+        create(cluster, "shop-config", "rate20").await;
+        let mark = json!({ "argocd.argoproj.io/tracking-id": "web:/ConfigMap:prod/shop-config" });
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": mark } }));
+        cluster.api::<ConfigMap>().patch("shop-config", &PatchParams::default(), &patch).await.unwrap();
+        cluster.create::<Deployment>(shop("shop:v1", "shop-config")).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = watch(cluster).await;
+        change(cluster, "shop-config", "errors40").await;
+        cluster.set_image("shop", "shop:v2").await;
+        let is_held = async |watch: &Watch| {
+            let whose = "shop-config: Argo CD Application web writes it";
+            watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains(whose))
+        };
+        watch.until("held", is_held).await;
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("errors40"));
+    });
+}
+
 /// Which there are is not known then.
 #[test]
 fn each_right_on_configmaps_that_may_not_be_seen_is_named() {

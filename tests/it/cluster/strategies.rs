@@ -217,6 +217,33 @@ fn a_bad_canary_goes_and_stable_serves_on() {
     });
 }
 
+/// The canary's Deployment is never without pods, so that what serves beside it is never the release in question.
+#[test]
+fn a_canary_that_always_has_pods_gives_way_to_what_serves_beside_it() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("try", 1, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let (stable, first) = (cluster.hash("shop").await, cluster.hash("try").await);
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let mut watch = Watch::over_kind(cluster, "canary = \"try\", deployment", &policy).await;
+        let is_known_good = |record: &Record, release: &str| match &record.event {
+            Event::KnownGood { revision, .. } => revision.as_str() == release,
+            _ => false,
+        };
+        for release in [&stable, &first] {
+            let is_known = async |watch: &Watch| watch.records().await.iter().any(|one| is_known_good(one, release));
+            watch.until("known to be good", is_known).await;
+        }
+        cluster.set_image("try", "shop:v2-errors40").await;
+        let alerts = watch.told_to_the_end().await;
+        let restored = of(&alerts, Phase::Restored);
+        assert_eq!(restored.to.as_ref().map(|to| to.revision.as_str()), Some(stable.as_str()));
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        cluster.until_pods("shop", "at v1", all_at("shop:v1", 3)).await;
+    });
+}
+
 /// With the shipped rights and under the shipped bounds.
 #[test]
 fn a_bad_canary_is_deleted_at_last_where_the_policy_says_so() {

@@ -10,6 +10,7 @@ use crate::domain::policy::{
     Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
 };
 use crate::domain::response::guard::{FORCIBLE, FleetView};
+use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Aspect, Finding, Outcome, Plan, Purpose, Step, StepKind};
 use crate::domain::response::strategy::{self, Ground};
 use crate::domain::settings::{ContentId, Setting, SettingKind};
@@ -572,4 +573,21 @@ fn a_fault_of_a_release_that_came_since_is_news_though_a_page_is_open() {
     assert_eq!(detected, Some(("health", "v3")), "{:#?}", world.controller.assessment());
     let from = world.controller.state().incident.as_ref().and_then(|incident| incident.from.clone());
     assert_eq!(from.unwrap().revision.as_str(), "v3", "it is in question now");
+}
+
+#[test]
+fn a_policy_that_only_observes_by_now_halts_what_is_under_way() {
+    let mut world = World::scaled_down();
+    world.is_willing = true;
+    let under = |world: &mut World, mode| {
+        let policy = WorkloadPolicy { mode, ..policy(Strategy::Direct) };
+        world.controller.adopt(Arc::new(policy));
+        (0..3).for_each(|_| world.second());
+    };
+    under(&mut world, Mode::Observe);
+    let held: Vec<&Event> = world.events.iter().collect();
+    assert!(matches!(held[..], [Event::Held { hold: Hold::ObserveMode, .. }]), "{held:?}");
+    assert!(world.done.is_empty());
+    under(&mut world, Mode::Enforce);
+    assert!(matches!(world.done[..], [StepKind::RestoreTemplate { .. }, ..]), "{:?}", world.done);
 }

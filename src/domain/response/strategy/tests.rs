@@ -124,7 +124,12 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             object: object("app"),
             serving: serving.iter().map(InstanceId::new).collect(),
             kept: [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })].into(),
-            canary: Some(Canary { object: object("app-canary"), release: "v3".into() }),
+            canary: Some(Canary {
+                object: object("app-canary"),
+                release: "v3".into(),
+                stable: "v2".into(),
+                is_stable_complete: true,
+            }),
             ..testing::orchestrated("v2", replicas)
         })),
     }
