@@ -1,18 +1,18 @@
 //! What each series of a recording is to one workload: an operand of its policy, or what an exporter tells of one of its
 //! instances.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use super::exporters::{QUERY, Tells, tells};
-use super::recording::{Recording, SeriesInfo};
-use super::rollouts::{Schedule, owner, template_hash};
+use super::exporters::Tells;
+use super::part::{Known, Part};
+use super::recording::Recording;
+use super::rollouts::{Schedule, by_generations, by_starts, template_hash};
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::observation::SeriesId;
-use crate::domain::policy::{Habitat, KubernetesSubject, WorkloadPolicy};
-use crate::domain::time::{Span, Timestamp};
-use crate::observe::exposition::{Class, Series, Want, Wanted};
+use crate::domain::policy::WorkloadPolicy;
+use crate::domain::time::Span;
+use crate::observe::exposition::{Want, Wanted};
 
 /// The label that tells a series' release, where the command line names none.
 pub const REVISION_LABEL: &str = "revision";
@@ -201,173 +201,6 @@ fn revision_label<'r>(recording: &'r Recording, options: &'r Options) -> &'r str
     };
     let best = values.iter().filter(fits).max_by_key(|(_, values)| values.len());
     best.map_or(named, |(label, _)| label)
-}
-
-/// A series that may be about the workload.
-struct Part<'r> {
-    slot: u32,
-    info: &'r SeriesInfo,
-    wants: Box<[Want]>,
-    tells: Option<Tells>,
-    query: Option<SignalName>,
-    revision: Option<&'r str>,
-}
-
-impl<'r> Part<'r> {
-    fn of(
-        slot: u32,
-        info: &'r SeriesInfo,
-        wanted: &mut Wanted,
-        id: &WorkloadId,
-        options: &Options,
-        revision_label: &str,
-    ) -> Option<Self> {
-        let other = options.workload_label.as_ref().is_some_and(|label| info.label(label) != Some(id.as_str()));
-        if other || info.first > info.last {
-            return None;
-        }
-        let wants = match wanted.class(&info.name) {
-            Class::Skip => Box::from([]),
-            Class::Take(ids) => wanted.wants(&ids, &series_of(info)),
-        };
-        let tells = tells(&info.name);
-        let query = info.label("signal").filter(|_| &*info.name == QUERY).map(SignalName::new);
-        if wants.is_empty() && tells.is_none() && query.is_none() {
-            return None;
-        }
-        Some(Self { slot, info, wants, tells, query, revision: info.label(revision_label) })
-    }
-
-    fn pod(&self) -> Option<&'r str> {
-        self.info.label("pod").or_else(|| self.info.label("exported_pod"))
-    }
-
-    fn instance(&self) -> Option<&'r str> {
-        self.info.label("instance")
-    }
-
-    /// Whether it comes from the workload's own pages, rather than from an exporter that tells of it.
-    fn is_own(&self) -> bool {
-        !self.wants.is_empty()
-    }
-
-    fn is_about_replicas(&self) -> bool {
-        matches!(self.tells, Some(Tells::Replicas | Tells::Available))
-    }
-
-    fn is_about_pods(&self) -> bool {
-        matches!(self.tells, Some(Tells::OomKills | Tells::Restarts))
-    }
-}
-
-fn series_of(info: &SeriesInfo) -> Series<'_> {
-    let labels = info.labels.iter().map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
-    Series { name: Cow::Borrowed(&info.name), labels: labels.collect(), len: 0 }
-}
-
-/// What the workload's own pages tell of its places, by which series of exporters are known to be about it.
-#[derive(Default)]
-struct Known<'r> {
-    jobs: BTreeSet<&'r str>,
-    pods: BTreeSet<&'r str>,
-    /// The pod behind each address, where the pages tell it.
-    instances: BTreeMap<&'r str, Option<&'r str>>,
-    /// What the names of generated pods begin with.
-    owners: BTreeSet<&'r str>,
-    deployments: BTreeSet<&'r str>,
-    namespace: Option<&'r str>,
-}
-
-impl<'r> Known<'r> {
-    fn of(parts: &[Part<'r>]) -> Self {
-        let mut known = Self::default();
-        for part in parts.iter().filter(|part| part.is_own() || part.revision.is_some()) {
-            known.jobs.extend(part.info.label("job").filter(|_| part.is_own()));
-            known.pods.extend(part.pod());
-            known.deployments.extend(part.info.label("deployment"));
-            if let Some(instance) = part.instance().filter(|_| !part.is_about_pods()) {
-                let pod = known.instances.entry(instance).or_default();
-                *pod = pod.or(part.pod());
-            }
-        }
-        known.owners = known.pods.iter().filter_map(|pod| owner(pod)).collect();
-        known
-    }
-
-    /// Adds what the policy says of the place.
-    fn name(&mut self, policy: &'r WorkloadPolicy) {
-        self.deployments.insert(policy.id.as_str());
-        let Habitat::Kubernetes(place) = &policy.habitat else { return };
-        self.namespace = place.namespace.as_deref();
-        match &place.subject {
-            KubernetesSubject::Object { name, .. } => {
-                self.deployments.insert(name);
-            }
-            KubernetesSubject::BlueGreen { blue, green, .. } => {
-                self.deployments.extend([blue.as_str(), green.as_str()])
-            }
-            KubernetesSubject::Canary { stable, canary, .. } => {
-                self.deployments.extend([stable.as_str(), canary.as_str()]);
-            }
-            KubernetesSubject::Selected { .. } | KubernetesSubject::OwnerOfPod => {}
-        }
-    }
-
-    /// Of each sort of exporter series those about the workload, where it is known for any; else all of them.
-    fn ours(&self, parts: Vec<Part<'r>>) -> Vec<Part<'r>> {
-        let mut sorts: HashMap<Option<Tells>, bool> = HashMap::new();
-        let is_ours: Vec<bool> = parts.iter().map(|part| self.is_ours(part)).collect();
-        for (part, ours) in parts.iter().zip(&is_ours) {
-            *sorts.entry(part.tells).or_default() |= *ours;
-        }
-        let keep = |part: &Part<'_>, ours: bool| ours || sorts.get(&part.tells) == Some(&false);
-        parts.into_iter().zip(is_ours).filter(|(part, ours)| keep(part, *ours)).map(|(part, _)| part).collect()
-    }
-
-    fn is_ours(&self, part: &Part<'_>) -> bool {
-        let pod = part.pod();
-        // A pod that never served has no page by which it would be known.
-        let by_pod =
-            || pod.is_some_and(|pod| self.pods.contains(pod) || owner(pod).is_some_and(|o| self.owners.contains(o)));
-        let by_job = || match part.info.label("job") {
-            Some(job) => self.jobs.contains(job),
-            None => self.jobs.is_empty() && pod.is_none(),
-        };
-        if part.is_own() || part.revision.is_some() || part.query.is_some() {
-            return true;
-        }
-        let elsewhere =
-            self.namespace.is_some_and(|own| part.info.label("namespace").is_some_and(|other| other != own));
-        match part.tells {
-            Some(_) if elsewhere => false,
-            Some(Tells::Up | Tells::ProcessStart) => by_pod() || by_job() || self.has_address(part),
-            Some(Tells::Probe) => by_pod() || self.has_address(part),
-            Some(Tells::OomKills | Tells::Restarts) => by_pod(),
-            Some(Tells::Replicas | Tells::Available | Tells::Generation | Tells::Wanted) => {
-                part.info.label("deployment").is_some_and(|name| self.deployments.contains(name))
-            }
-            None => false,
-        }
-    }
-
-    /// Whether it is an address among those of the workload's own pages that never had a page.
-    fn is_silent(&self, part: &Part<'_>) -> bool {
-        let is_among = part.info.label("job").is_some_and(|job| self.jobs.contains(job));
-        part.tells == Some(Tells::Up) && is_among && !self.has_address(part)
-    }
-
-    fn has_address(&self, part: &Part<'_>) -> bool {
-        part.instance().is_some_and(|instance| self.address_in(instance).is_some())
-    }
-
-    /// The address of a page that a probed URL goes to.
-    fn address_in(&self, url: &str) -> Option<&'r str> {
-        let exact = self.instances.get_key_value(url).map(|(known, _)| *known);
-        exact.or_else(|| {
-            let host = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or(url);
-            self.instances.get_key_value(host).map(|(known, _)| *known)
-        })
-    }
 }
 
 struct Builder<'o> {
@@ -614,48 +447,3 @@ fn cadence(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> bool) -> Option<Span> {
 
 /// How long after its first pod a rollout may be told to have begun.
 const TOLD_LATE: i64 = 60_000;
-
-/// Longest time that a rollout takes to start all processes anew.
-const ROLLOUT: i64 = 600_000;
-
-/// Rollouts where every place that was there got a new process within ten minutes, and each only one: several are a crash
-/// loop, and a new process in one place of many is a restart.
-fn by_starts(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
-    let places: Vec<&[(i64, f64)]> = parts
-        .iter()
-        .filter(|part| part.tells == Some(Tells::ProcessStart))
-        .map(|part| part.info.steps.as_slice())
-        .collect();
-    let mut all: Vec<i64> = places.iter().flat_map(|steps| steps.iter().skip(1)).map(|(at, _)| *at).collect();
-    all.sort_unstable();
-    let mut rollouts = Vec::new();
-    let mut after = i64::MIN;
-    for begin in all {
-        let once = |steps: &&[(i64, f64)]| {
-            steps.iter().skip(1).filter(|(at, _)| (begin..begin + ROLLOUT).contains(at)).count() == 1
-        };
-        if begin >= after && places.iter().all(once) {
-            let at = Timestamp::from_millis(begin);
-            rollouts.push((at, RevisionId::new(format!("started-{at}"))));
-            after = begin + ROLLOUT;
-        }
-    }
-    rollouts
-}
-
-/// How near two changes of a Deployment are one.
-const ONE_CHANGE: i64 = 60_000;
-
-/// Rollouts where a Deployment's specification was changed, and not the number of its replicas alone.
-fn by_generations(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
-    let steps = |tells: Tells| {
-        parts.iter().filter(move |part| part.tells == Some(tells)).flat_map(|part| part.info.steps.iter().skip(1))
-    };
-    let is_scaled = |at: i64| steps(Tells::Wanted).any(|(scaled, _)| (scaled - at).abs() <= ONE_CHANGE);
-    let mut rollouts: Vec<(Timestamp, RevisionId)> = steps(Tells::Generation)
-        .filter(|(at, _)| !is_scaled(*at))
-        .map(|(at, generation)| (Timestamp::from_millis(*at), RevisionId::new(format!("generation-{generation}"))))
-        .collect();
-    rollouts.sort();
-    rollouts
-}

@@ -37,6 +37,7 @@ mod merge;
 mod notation;
 mod offer;
 mod outcome;
+mod part;
 mod prometheus;
 mod recording;
 mod rollouts;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exporters::Tells;
+use super::part::Part;
 use crate::domain::id::RevisionId;
 use crate::domain::time::Timestamp;
 
@@ -120,6 +122,51 @@ pub(super) fn owner(pod: &str) -> Option<&str> {
         (Some(_), Some((name, _))) => Some(name),
         (Some(_) | None, _) => Some(rest),
     }
+}
+
+/// Longest time that a rollout takes to start all processes anew.
+const ROLLOUT: i64 = 600_000;
+
+/// Rollouts where every place that was there got a new process within ten minutes, and each only one: several are a crash
+/// loop, and a new process in one place of many is a restart.
+pub(super) fn by_starts(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
+    let places: Vec<&[(i64, f64)]> = parts
+        .iter()
+        .filter(|part| part.tells == Some(Tells::ProcessStart))
+        .map(|part| part.info.steps.as_slice())
+        .collect();
+    let mut all: Vec<i64> = places.iter().flat_map(|steps| steps.iter().skip(1)).map(|(at, _)| *at).collect();
+    all.sort_unstable();
+    let mut rollouts = Vec::new();
+    let mut after = i64::MIN;
+    for begin in all {
+        let once = |steps: &&[(i64, f64)]| {
+            steps.iter().skip(1).filter(|(at, _)| (begin..begin + ROLLOUT).contains(at)).count() == 1
+        };
+        if begin >= after && places.iter().all(once) {
+            let at = Timestamp::from_millis(begin);
+            rollouts.push((at, RevisionId::new(format!("started-{at}"))));
+            after = begin + ROLLOUT;
+        }
+    }
+    rollouts
+}
+
+/// How near two changes of a Deployment are one.
+const ONE_CHANGE: i64 = 60_000;
+
+/// Rollouts where a Deployment's specification was changed, and not the number of its replicas alone.
+pub(super) fn by_generations(parts: &[Part<'_>]) -> Vec<(Timestamp, RevisionId)> {
+    let steps = |tells: Tells| {
+        parts.iter().filter(move |part| part.tells == Some(tells)).flat_map(|part| part.info.steps.iter().skip(1))
+    };
+    let is_scaled = |at: i64| steps(Tells::Wanted).any(|(scaled, _)| (scaled - at).abs() <= ONE_CHANGE);
+    let mut rollouts: Vec<(Timestamp, RevisionId)> = steps(Tells::Generation)
+        .filter(|(at, _)| !is_scaled(*at))
+        .map(|(at, generation)| (Timestamp::from_millis(*at), RevisionId::new(format!("generation-{generation}"))))
+        .collect();
+    rollouts.sort();
+    rollouts
 }
 
 #[cfg(test)]

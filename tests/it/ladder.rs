@@ -386,6 +386,18 @@ fn a_smoke_test_that_does_not_end_is_named_and_stays_a_humans() {
 }
 
 #[test]
+fn a_smoke_test_is_not_begun_while_it_is_paused() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    until(&mut world, Phase::Verifying);
+    world.ask(RequestKind::Pause { reason: "wait".to_owned() }).unwrap();
+    world.run(world.policy.deadline + Span::from_secs(60));
+    assert_eq!(world.phases().last(), Some(&Phase::Verifying), "{:?}", world.phases());
+    assert!(!world.journal.iter().any(|record| record.event == Event::SmokeStarted));
+    world.ask(RequestKind::Resume).unwrap();
+    until(&mut world, Phase::Restored);
+}
+
+#[test]
 fn a_step_that_fails_past_the_deadline_says_why_it_failed() {
     let mut world = world(Strategy::Direct, &["a"]);
     world.restarts_fail = true;

@@ -277,6 +277,8 @@ impl Controller {
         }
         let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
         match (stable, smoke) {
+            // Whoever halted it finds it well, and lets the last thing be done.
+            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() && self.halt().is_some() => false,
             (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => self.record(Event::SmokeStarted, now, out),
             (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
             (true | false, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
