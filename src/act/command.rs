@@ -27,9 +27,10 @@ pub(super) struct Command<'a> {
     pub(super) current: &'a [String],
     pub(super) expect: &'a RevisionId,
     pub(super) to: &'a RevisionId,
+    pub(super) each: Duration,
 }
 
-/// Does the step within `limit` and the grace that a hanging command is given to end.
+/// Does the step within `limit`, and each of its programs within their own, and the grace that a hanging one is given to end.
 pub(super) async fn execute(what: Command<'_>, limit: Duration) -> Outcome {
     let step = Timed { what, deadline: Instant::now() + limit, reserve: (limit / 4).min(MAX_RESERVE) };
     match what.purpose {
@@ -149,7 +150,7 @@ impl Timed<'_> {
     }
 
     async fn current(&self) -> Result<RevisionId, Fault> {
-        let limit = self.time_left().max(self.reserve);
+        let limit = self.time_left().max(self.reserve).min(self.what.each);
         current(self.what.workload, self.what.current, self.what.instance, limit).await
     }
 
@@ -162,7 +163,7 @@ impl Timed<'_> {
             argv: self.what.argv,
             variables: variables(self.what.workload, Some(release), self.what.instance),
             directory: None,
-            limit,
+            limit: limit.min(self.what.each),
             leftovers: match self.what.purpose {
                 CommandPurpose::Rollback | CommandPurpose::Retire => Leftovers::Stay,
                 CommandPurpose::AwaitStatus => Leftovers::Killed,

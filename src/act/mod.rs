@@ -157,7 +157,7 @@ impl Actuator for Hands {
                 Some(outcome) => outcome,
                 None => restart::restart(&self.systemctl, workload, instance, how, limit).await,
             },
-            StepKind::Command { purpose, instance, argv, current, expect, to } => {
+            StepKind::Command { purpose, instance, argv, current, expect, to, each } => {
                 let what = command::Command {
                     workload,
                     purpose: *purpose,
@@ -166,6 +166,7 @@ impl Actuator for Hands {
                     current,
                     expect,
                     to,
+                    each: (*each).into(),
                 };
                 command::execute(what, limit).await
             }

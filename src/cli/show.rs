@@ -1,5 +1,7 @@
 //! Now, the past, and why.
 
+use std::collections::BTreeSet;
+
 use anyhow::anyhow;
 use serde_json::Value;
 
@@ -283,7 +285,9 @@ fn print_plan(preview: &Preview) {
         }
     }
     let holds = preview.guards.iter().filter_map(|guard| guard.hold.as_ref());
-    for hold in holds {
+    // Without a release in place there is no goal either, for the same reason.
+    let mut told = BTreeSet::new();
+    for hold in holds.filter(|hold| told.insert(hold.to_string())) {
         print::line(&print::clean(&format!("Stopped by {}: {hold}", hold.as_str())));
     }
     for finding in &preview.findings {

@@ -54,6 +54,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             desired: desired.hash.clone(),
             replicas: workload.replicas,
             absent: absent(workload, desired, &all),
+            has_arrived: workload.arrived.as_ref().is_some_and(|arrived| arrived.is(&desired.name)),
             leaving: leaving(&all),
             rollout: rollout(workload, desired, &pods),
             serving: pods
@@ -84,16 +85,21 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
         return ReleaseView { orchestrated: None, ..ReleaseView::default() };
     };
     whole.add_owners(beside.owners);
-    let tried: Vec<Release> =
-        canary.available.into_iter().filter(|release| release.revision == beside.desired).collect();
-    let mut behind = stable.available;
-    let (release, is_stable_complete) = (whole.desired.clone(), whole.rollout == Rollout::Complete);
+    let mut available = stable.available;
+    let (release, stable_rollout) = (whole.desired.clone(), whole.rollout.clone());
     if beside.replicas > 0 {
         // What the traffic can be left to is what serves.
-        behind.retain(|known| known.revision == release);
+        available.retain(|known| known.revision == release);
+        let tried = canary.available.into_iter().filter(|release| release.revision == beside.desired);
+        available = tried.chain(available).collect();
         whole.desired = beside.desired.clone();
         whole.absent = beside.absent;
-        whole.rollout = if whole.rollout == Rollout::Complete { beside.rollout } else { whole.rollout };
+        whole.has_arrived = beside.has_arrived;
+        whole.rollout = match (whole.rollout, beside.rollout) {
+            (Rollout::Complete, rollout) | (_, rollout @ Rollout::Stalled { .. }) => rollout,
+            // That the other one makes no progress is not the canary's.
+            (Rollout::UnderWay { left } | Rollout::Stalled { why: left }, _) => Rollout::UnderWay { left },
+        };
     } else if !canary.instances.is_empty() && whole.rollout == Rollout::Complete {
         let left = format!("{} pods of {} are still there", canary.instances.len(), beside.object);
         whole.rollout = Rollout::UnderWay { left };
@@ -101,10 +107,10 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
     whole.serving.extend(beside.serving);
     whole.leaving.extend(beside.leaving);
     whole.settings.named.extend(beside.settings.named);
-    whole.canary = Some(Canary { object: beside.object, release: beside.desired, stable: release, is_stable_complete });
+    whole.canary = Some(Canary { object: beside.object, release: beside.desired, stable: release, stable_rollout });
     ReleaseView {
         instances: stable.instances.into_iter().chain(canary.instances).collect(),
-        available: tried.into_iter().chain(behind).collect(),
+        available,
         orchestrated: Some(whole),
     }
 }

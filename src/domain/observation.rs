@@ -156,6 +156,8 @@ pub struct Orchestrated {
     pub replicas: u32,
     /// How many are missing at the desired release that its rollout was to bring about: not made, or taken up by no node.
     pub absent: u32,
+    /// Whether its rollout was complete once, by the word of who brings it about: what is missing now was asked for later.
+    pub has_arrived: bool,
     /// What is told to end and is still there, by release.
     pub leaving: BTreeMap<RevisionId, Leaving>,
     /// How far the way to the desired release is.
@@ -198,8 +200,8 @@ pub struct Canary {
     pub release: RevisionId,
     /// The release of the first object.
     pub stable: RevisionId,
-    /// Whether the first object's instances are all at that and in service.
-    pub is_stable_complete: bool,
+    /// How far the way to that is.
+    pub stable_rollout: Rollout,
 }
 
 /// The other one of two objects behind a switch: it gets no traffic.

@@ -26,6 +26,7 @@ pub(crate) fn orchestrated(desired: &str, replicas: u32) -> Orchestrated {
         desired: desired.into(),
         replicas,
         absent: 0,
+        has_arrived: false,
         leaving: BTreeMap::new(),
         rollout: Rollout::Complete,
         serving: Vec::new(),

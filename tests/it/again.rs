@@ -91,7 +91,7 @@ fn a_rollback_whose_record_was_tampered_with_does_not() {
         (
             "/event/grounds/state/paused",
             json!({ "by": "ops", "reason": "x", "since": "2027-01-15T08:00:00Z" }),
-            "held, paused: paused by ops",
+            "held, paused: paused by ops: x",
         ),
     ];
     for (place, value, expected) in cases {
@@ -157,7 +157,7 @@ fn a_rung_whose_record_was_tampered_with_does_not() {
     let hop_instead = "one hop to an older known good release: v1; the release to go back to is v1, not v2";
     assert_eq!(changed(&world, retry, &[(attempt, json!(2))]), hop_instead);
     let paused = json!({ "by": "ops", "reason": "x", "since": "2027-01-15T08:00:00Z" });
-    let held = "held, paused: paused by ops";
+    let held = "held, paused: paused by ops: x";
     assert!(changed(&world, hop, &[("/event/grounds/state/paused", paused)]).starts_with(held));
     let tried = [("/event/grounds/state/incident/tried", json!(["v2", "v1"]))];
     assert!(changed(&world, hop, &tried).starts_with("escalated: "));

@@ -391,10 +391,33 @@ fn a_smoke_test_is_not_begun_while_it_is_paused() {
     until(&mut world, Phase::Verifying);
     world.ask(RequestKind::Pause { reason: "wait".to_owned() }).unwrap();
     world.run(world.policy.deadline + Span::from_secs(60));
-    assert_eq!(world.phases().last(), Some(&Phase::Verifying), "{:?}", world.phases());
+    assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
     assert!(!world.journal.iter().any(|record| record.event == Event::SmokeStarted));
     world.ask(RequestKind::Resume).unwrap();
     until(&mut world, Phase::Restored);
+    assert_eq!(purposes(&world), [Purpose::First]);
+}
+
+/// Twice for longer than it has.
+#[test]
+fn the_time_in_which_it_is_paused_is_none_of_the_plans() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Started);
+    for _ in 0..2 {
+        world.run(Span::from_secs(2));
+        world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+        world.run(world.policy.deadline + Span::from_secs(10));
+        assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+        world.ask(RequestKind::Resume).unwrap();
+    }
+    until(&mut world, Phase::Restored);
+    assert_eq!(purposes(&world), [Purpose::First]);
+    assert!(!world.phases().contains(&Phase::Failed), "{:?}", world.phases());
+    assert_eq!(crate::again::other_decision(&world.journal), None);
+    let held = world.alerts.iter().find(|alert| alert.phase == Phase::Held).unwrap();
+    assert!(held.reason.ends_with(": looking"), "{}", held.reason);
 }
 
 #[test]

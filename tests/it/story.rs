@@ -155,7 +155,7 @@ fn instances_that_stay_behind_are_watched_too() {
     let mut world = one_goes_ahead(Box::new(script));
     assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Held)), "{:?}", world.phases());
     let held = world.last_alert().clone();
-    assert_eq!(held.reason, "it is v1 that is bad, where it still serves, and not v3, which came last");
+    assert_eq!(held.reason, "it is v1 that is bad, and not v3, the release in question");
     assert!(held.summary.starts_with("app (v3) is not rolled back: "), "{}", held.summary);
     assert!(held.summary.contains("where v1 serves"), "{}", held.summary);
     assert_eq!((held.severity, held.to), (Severity::Critical, None));
@@ -174,7 +174,7 @@ fn while_paused_a_fault_beside_is_told_for_what_it_is() {
     let mut world = one_goes_ahead(Box::new(script));
     world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
     assert!(world.run_until(PATIENCE, |world| world.phases().contains(&Phase::Held)), "{:?}", world.phases());
-    assert_eq!(world.last_alert().reason, "it is v1 that is bad, where it still serves, and not v3, which came last");
+    assert_eq!(world.last_alert().reason, "it is v1 that is bad, and not v3, the release in question");
 }
 
 /// v3 is well on one instance, v1 bad on two from a time on.
@@ -345,7 +345,7 @@ fn somebodys_release_on_one_instance_in_the_middle_is_the_one_in_question() {
     assert!(world.last_alert().reason.starts_with("v3 was put in place"), "{}", world.last_alert().reason);
     let told = |world: &World| world.last_alert().phase == Phase::Held;
     assert!(world.run_until(PATIENCE, told), "{:?}", world.phases());
-    assert_eq!(world.last_alert().reason, "it is v2 that is bad, where it still serves, and not v3, which came last");
+    assert_eq!(world.last_alert().reason, "it is v2 that is bad, and not v3, the release in question");
 }
 
 #[test]
@@ -530,7 +530,7 @@ fn a_known_good_release_that_is_gone_from_the_disk_is_no_goal() {
     assert_eq!(world.last_alert().phase, Phase::Held);
     assert_eq!(
         world.last_alert().reason,
-        "no other release is known to be good: v1: known good, but not there any more"
+        "no other release is known to be good: v1: known good, but not there to go back to"
     );
     assert_eq!(world.switches, []);
 }

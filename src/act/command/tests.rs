@@ -39,6 +39,7 @@ impl Site {
                 current: &self.sh("cat current"),
                 expect: &RevisionId::new("v2"),
                 to: &RevisionId::new("v1"),
+                each: limit,
             },
             limit,
         )
@@ -152,6 +153,7 @@ async fn what_can_not_be_started_is_denied() {
             current: &site.sh("cat current"),
             expect: &RevisionId::new("v2"),
             to: &RevisionId::new("v1"),
+            each: LONG,
         },
         LONG,
     )

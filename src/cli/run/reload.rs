@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Daemon, fold, load, memory, receivers_of, status_line};
 use crate::cli::RunArgs;
-use crate::config::model::Config;
+use crate::config::model::{self, Config};
 use crate::config::selected::Selected;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::WorkloadId;
@@ -113,7 +113,9 @@ impl Reloader {
 
     /// Whether it was put in force.
     async fn put_in_force(&mut self, written: Config, selected: Selected, config: Config, daemon: &Daemon) -> bool {
-        if config.daemon != self.config().daemon {
+        // The mode is each workload's.
+        let same_mode = model::Daemon { mode: self.config().daemon.mode, ..config.daemon.clone() };
+        if same_mode != self.config().daemon {
             tracing::warn!("changes to [daemon] take effect at the next start");
         }
         let (states, damaged) = match fold(&daemon.store).await {

@@ -12,7 +12,7 @@ pub use owner::owners;
 pub use pod::{Container, Kills, Pod};
 pub use revision::Revision;
 pub use service::{Service, ServiceObject, ServiceSpec, selects};
-pub use workload::Workload;
+pub use workload::{Arrived, Workload};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 

@@ -13,6 +13,10 @@ use crate::domain::policy::{ObjectKind, Owner};
 /// The reason of a Deployment's condition `Progressing` once it has given its rollout up.
 const GIVEN_UP: &str = "ProgressDeadlineExceeded";
 
+/// The reason of the same condition once the rollout of a ReplicaSet, which its message names, is complete; what becomes of the
+/// pods afterwards does not change it.
+const ARRIVED: &str = "NewReplicaSetAvailable";
+
 /// What a rollback writes.
 const TEMPLATE: [&str; 2] = ["f:spec", "f:template"];
 
@@ -57,6 +61,28 @@ pub struct Workload {
     pub owners: Vec<Owner>,
     /// Why the controller gave the rollout up, if it did.
     pub given_up: Option<String>,
+    /// What the controller says of the rollout that was complete last.
+    pub arrived: Option<Arrived>,
+}
+
+/// What was brought about whole once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Arrived {
+    /// A Deployment's controller names the revision in a sentence.
+    Told(String),
+    /// A StatefulSet's controller names the revision.
+    Revision(String),
+}
+
+impl Arrived {
+    /// Whether it is the revision of this name.
+    #[must_use]
+    pub fn is(&self, revision: &str) -> bool {
+        match self {
+            Arrived::Told(sentence) => sentence.contains(&format!("\"{revision}\"")),
+            Arrived::Revision(name) => name == revision,
+        }
+    }
 }
 
 impl Fact for Workload {
@@ -91,6 +117,7 @@ impl Workload {
             labels: BTreeMap::new(),
             update_revision: None,
             given_up: None,
+            arrived: None,
         })
     }
 }
@@ -103,8 +130,12 @@ impl TryFrom<Deployment> for Workload {
         let (spec, status) = (object.spec.ok_or(())?, object.status.unwrap_or_default());
         let new = Self::new(ObjectKind::Deployment, object.metadata, status.observed_generation).ok_or(())?;
         let conditions = status.conditions.unwrap_or_default();
-        let given_up =
-            conditions.into_iter().find(|c| c.type_ == "Progressing" && c.reason.as_deref() == Some(GIVEN_UP));
+        let progress = conditions.into_iter().find(|condition| condition.type_ == "Progressing");
+        let (reason, message) = progress.map(|found| (found.reason, found.message)).unwrap_or_default();
+        let told = |wanted: &str| {
+            let is_it = reason.as_deref() == Some(wanted);
+            is_it.then(|| message.clone().unwrap_or_else(|| wanted.to_owned()))
+        };
         Ok(Self {
             is_paused: spec.paused == Some(true),
             replicas: count(spec.replicas.or(Some(1))),
@@ -113,7 +144,8 @@ impl TryFrom<Deployment> for Workload {
             available: count(status.available_replicas),
             template: template::digest(&spec.template),
             labels: spec.template.metadata.and_then(|meta| meta.labels).unwrap_or_default(),
-            given_up: given_up.map(|condition| condition.message.unwrap_or_else(|| GIVEN_UP.to_owned())),
+            given_up: told(GIVEN_UP),
+            arrived: told(ARRIVED).map(Arrived::Told),
             history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new
         })
@@ -140,6 +172,7 @@ impl TryFrom<StatefulSet> for Workload {
             available: count(status.available_replicas.or(status.ready_replicas)),
             template: template::digest(&spec.template),
             update_revision: status.update_revision,
+            arrived: status.current_revision.map(Arrived::Revision),
             history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new
         })

@@ -278,11 +278,14 @@ fn a_canary_is_in_question_while_it_has_pods_to_run() {
     assert_eq!(names, ["h2", "h1"], "what the canary tried before is no goal, nor what nobody serves");
     let beside = |view: &ReleaseView| {
         let canary = view.orchestrated.as_ref().unwrap().canary.as_ref().unwrap();
-        (canary.stable.as_str().to_owned(), canary.is_stable_complete)
+        (canary.stable.as_str().to_owned(), canary.stable_rollout.clone())
     };
-    assert_eq!(beside(&tried), ("h1".to_owned(), true));
-    let under_way = Rollout::UnderWay { left: "one".to_owned() };
-    assert_eq!(beside(&with_canary(stable(under_way), canary(1, &["c-1"]))), ("h1".to_owned(), false));
+    assert_eq!(beside(&tried), ("h1".to_owned(), Rollout::Complete));
+    let stalled = || Rollout::Stalled { why: "no progress".to_owned() };
+    let slow = with_canary(stable(stalled()), canary(1, &["c-1"]));
+    assert_eq!(beside(&slow), ("h1".to_owned(), stalled()));
+    let left = "no progress".to_owned();
+    assert_eq!(told(&slow).2, Rollout::UnderWay { left }, "the canary's own goes on");
     let going = with_canary(stable(Rollout::Complete), canary(0, &["c-1"]));
     let left = "1 pods of deployment prod/a-canary are still there".to_owned();
     assert_eq!(told(&going), ("h1".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::UnderWay { left }));
@@ -292,6 +295,8 @@ fn a_canary_is_in_question_while_it_has_pods_to_run() {
     assert_eq!(beside.absent, 0, "what the one beside lacks is not the canary's");
     let gone = with_canary(stable(Rollout::Complete), canary(0, &[]));
     assert_eq!(told(&gone), ("h1".to_owned(), "a-1=h1".to_owned(), Rollout::Complete));
+    let names: Vec<_> = gone.available.iter().map(|release| release.revision.as_str()).collect();
+    assert_eq!(names, ["h1", "h9"], "a canary without pods leads nowhere");
     assert_eq!(gone.orchestrated.unwrap().canary.unwrap().object.name, "a-canary");
 }
 

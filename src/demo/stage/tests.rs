@@ -124,6 +124,7 @@ async fn roll_back(stage: &Stage) {
                 current: stage.control_command(&["current"]),
                 expect: expect.clone(),
                 to: to.clone(),
+                each: Span::from_secs(60),
             });
         }
     } else {

@@ -5,9 +5,10 @@ use super::view::at_others;
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
+use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::Question;
 use crate::domain::incident::narrate::{self, LEFT};
-use crate::domain::incident::record::{Cause, Event};
+use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
 use crate::domain::policy::{ClusterObject, Habitat, Mode, Severity};
@@ -46,9 +47,10 @@ impl Controller {
     pub(super) fn drive(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some((plan, progress)) = self.plan_in_force() else { return false };
         if let Some(hold) = self.halt() {
-            let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
-            self.asked.1 = Question::Operator;
-            return self.hold(hold, goal, now, out);
+            return self.halted(hold, now, out);
+        }
+        if self.state.incident.as_ref().is_some_and(|incident| incident.phase == Phase::Held) {
+            return self.record(Event::Continued, now, out);
         }
         if let Some((step, outcome)) = self.too_late_to_resume(&plan, &progress, now) {
             return self.record(Event::StepFinished { step, outcome }, now, out);
@@ -66,12 +68,28 @@ impl Controller {
                 self.stable_since = None;
                 self.record(Event::Verifying, now, out)
             }
-            Progress::Next { step } => self.record(Event::StepStarted { step }, now, out),
+            Progress::Next { step } => match self.unknown_instance(&plan, step) {
+                // The next attempt is about those that are there.
+                Some(gone) => self.fail(format!("{gone} is not in the policy any more"), Vec::new(), now, out),
+                None => self.record(Event::StepStarted { step }, now, out),
+            },
             Progress::Running { step, since } => self.watch_step(&plan, step, since, now, out),
             Progress::Conflicted { step, at, detail } => self.settle_conflict(&plan, step, at, detail, now, out),
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
             Progress::Idle | Progress::Proving { .. } => false,
         }
+    }
+
+    /// An instance that a step is about and the policy no longer.
+    fn unknown_instance<'p>(&self, plan: &'p Plan, step: u32) -> Option<&'p InstanceId> {
+        let step = plan.steps.get(usize::try_from(step).ok()?)?;
+        let instance = step.kind.instance()?;
+        let is_known = match &self.policy.habitat {
+            Habitat::ReleaseDir(dir) => dir.instances.iter().any(|known| known.id == *instance),
+            Habitat::Command(command) => command.instances.contains(instance),
+            Habitat::Kubernetes(_) => true,
+        };
+        (!is_known && !self.is_leaving).then_some(instance)
     }
 
     /// A step that was under way when the daemon ended, and that nobody does now: after the plan's deadline it is not taken
@@ -277,9 +295,13 @@ impl Controller {
         }
         let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
         match (stable, smoke) {
-            // Whoever halted it finds it well, and lets the last thing be done.
-            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() && self.halt().is_some() => false,
-            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => self.record(Event::SmokeStarted, now, out),
+            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => match self.halt() {
+                Some(hold) => {
+                    self.stable_since = None;
+                    self.halted(hold, now, out)
+                }
+                None => self.record(Event::SmokeStarted, now, out),
+            },
             (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
             (true | false, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
             (false, Smoke::Waiting | Smoke::Running | Smoke::Passed | Smoke::Failed { .. })
@@ -358,17 +380,19 @@ impl Controller {
         self.record(Event::Failed { reason, checks }, now, out)
     }
 
-    /// What keeps anything further of what was begun from being done: an operator's pause, or a policy that only observes by
-    /// now. Under such a policy what a human asked for goes on, and what left it is brought to its end.
+    /// What keeps anything further of what was begun from being done. What left the policy is brought to its end under any
+    /// mode.
     #[must_use]
     pub fn halt(&self) -> Option<Hold> {
-        let paused = self.state.paused.as_ref().map(ladder::paused);
-        let observes = || {
-            let incident = self.state.incident.as_ref()?;
-            let was_to_act = incident.mode != Mode::Observe && !matches!(incident.cause, Cause::Manual { .. });
-            (self.policy.mode == Mode::Observe && was_to_act && !self.is_leaving).then_some(Hold::ObserveMode)
-        };
-        paused.or_else(observes)
+        let incident = self.state.incident.as_ref()?;
+        let mode = if self.is_leaving { Mode::Enforce } else { self.policy.mode };
+        ladder::halted(&self.state, incident, mode)
+    }
+
+    fn halted(&mut self, hold: Hold, now: Timestamp, out: &mut Output) -> bool {
+        let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
+        self.asked.1 = Question::Operator;
+        self.hold(hold, goal, now, out)
     }
 
     fn plan_in_force(&self) -> Option<(Plan, Progress)> {

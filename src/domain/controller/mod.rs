@@ -412,16 +412,15 @@ impl Controller {
     }
 
     fn note_known_good(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        if self.state.incident.as_ref().is_some_and(doubts_the_release) {
-            return false;
-        }
-        let current = self.state.current.as_ref().zip(self.healthy_since);
+        let is_doubted = self.state.incident.as_ref().is_some_and(doubts_the_release);
+        let current = self.state.current.as_ref().zip(self.healthy_since).filter(|_| !is_doubted);
         let current = current.filter(|(current, since)| *since >= current.since);
         let current = current.map(|(current, since)| (current.revision.clone(), since));
         let is_due = |(revision, since): &(RevisionId, Timestamp)| {
             let known = self.state.ledger.get(revision).is_some_and(|standing| standing.known_good_since.is_some());
             !known && now.since(*since) >= self.policy.known_good_after
         };
+        // What is wrong with a canary says nothing of what serves beside it.
         let Some((revision, since)) = current.into_iter().chain(self.well_beside.clone()).find(is_due) else {
             return false;
         };

@@ -205,7 +205,9 @@ impl Controller {
     /// Opens an incident, or takes the open one over, and says at once whether a guard holds.
     fn begin(&mut self, cause: Cause, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Reply {
         if self.is_acting() {
-            return Err(Refusal::Conflict("a rollback of this workload is under way".to_owned()));
+            let held = self.halt().map(|hold| format!(", and held: {hold}; it goes on once that is over"));
+            let held = held.unwrap_or_default();
+            return Err(Refusal::Conflict(format!("a rollback of this workload is under way{held}")));
         }
         if matches!(cause, Cause::Manual { .. })
             && let Some(hold) = self.refuse(&cause, now, fleet, out)

@@ -1,6 +1,7 @@
 //! Following which release is in service, and noticing when a human changed it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::view::at_others;
 use super::{Controller, Output};
@@ -100,7 +101,8 @@ impl Controller {
                 if *release == by { known(id) } else { Some((id.clone(), release.clone())) }
             });
             self.followed = Some(followed.collect());
-            let others = at_others(view, Some(&by));
+            let is_begun = incident.plan.is_some();
+            let others = if is_begun { at_others(view, Some(&by)) } else { BTreeMap::new() };
             return self.close(Closing::Superseded { by, others }, now, out);
         }
         if self.followed.as_ref() != Some(&view.instances) {

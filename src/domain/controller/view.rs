@@ -222,8 +222,12 @@ impl Controller {
     /// What a rollback by hand would do now. What the edges find is noted later.
     #[must_use]
     pub fn preview(&self, now: Timestamp, fleet: &FleetView) -> Preview {
-        let ruling = self.rule(&self.what_if(now), now, fleet);
-        let plan = ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
+        // What is under way is not in its own way.
+        let under_way = self.state.incident.as_ref().filter(|_| self.is_acting()).cloned();
+        let probe = under_way.unwrap_or_else(|| self.what_if(now));
+        let ruling = self.rule(&probe, now, fleet);
+        let anew = || ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
+        let plan = probe.plan.or_else(anew);
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
             workload: self.policy.id.clone(),
@@ -342,7 +346,10 @@ impl Controller {
             changes.extend(to_confirm(trigger));
         }
         let holding = guards.iter().filter(|guard| !guard.forced).filter_map(|guard| guard.hold.as_ref());
-        changes.extend(holding.map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
+        // What a look at the place found is no guard's.
+        let found = self.state.incident.as_ref().and_then(|incident| incident.hold.as_ref());
+        let found = found.filter(|hold| matches!(hold, Hold::Preflight { .. }));
+        changes.extend(holding.chain(found).map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
         changes
     }
 }

@@ -93,8 +93,9 @@ impl Controller {
         if self.is_acting() {
             return BTreeSet::new();
         }
+        // One of which no instance serves is down, and not gone.
         let stable = self.canary().map(|canary| &canary.stable).filter(|stable| {
-            self.view().is_ok_and(|view| !view.in_service_at(stable).is_empty())
+            self.view().is_ok_and(|view| view.instances.iter().any(|(_, at)| at == *stable))
                 && self.in_place().is_some_and(|current| current.revision != **stable)
         });
         self.beside_by_instance().into_keys().chain(stable.cloned()).collect()
@@ -102,7 +103,7 @@ impl Controller {
 
     /// The release that serves beside a canary, once all its instances do.
     fn stable_beside(&self) -> Option<&RevisionId> {
-        self.canary().filter(|canary| canary.is_stable_complete).map(|canary| &canary.stable)
+        self.canary().filter(|canary| canary.stable_rollout == Rollout::Complete).map(|canary| &canary.stable)
     }
 
     pub(super) fn canary(&self) -> Option<&Canary> {

@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) absent: u64,
     /// Whether there are to be none, and are none.
     pub(super) rests: bool,
+    /// The release that serves beside a canary, and whether its own rollout is stalled.
+    pub(super) beside: Option<(RevisionId, bool)>,
 }
 
 impl Seen {
@@ -36,23 +38,33 @@ impl Seen {
             at,
             desired,
             is_stalled,
-            has_arrived: had_arrived || (is_complete && serves),
+            has_arrived: had_arrived || orchestrated.has_arrived || (is_complete && serves),
             absent: orchestrated.absent.into(),
+            beside: orchestrated
+                .canary
+                .as_ref()
+                .map(|canary| (canary.stable.clone(), matches!(canary.stable_rollout, Rollout::Stalled { .. }))),
             rests: orchestrated.can_be_scaled() && orchestrated.replicas == 0 && view.instances.is_empty(),
         }
     }
 }
 
-/// 1 where the rollout of the release in question is past its progress deadline, 0 where it is not.
+/// 1 where the rollout of a release is past its progress deadline, 0 where it is not.
 pub(super) fn read(seen: Option<&Seen>, scope: Scope<'_>) -> Reading {
-    match seen {
-        None => Reading::unknown(UnknownReason::NotOffered),
-        Some(seen) if scope.revision.is_some_and(|revision| *revision != seen.desired) => {
-            Reading::unknown(UnknownReason::NoTarget)
+    let Some(seen) = seen else { return Reading::unknown(UnknownReason::NotOffered) };
+    let beside =
+        seen.beside.as_ref().filter(|(release, _)| scope.revision == Some(release) && *release != seen.desired);
+    let is_stalled = match beside {
+        Some((_, is_stalled)) => *is_stalled,
+        None if scope.revision.is_some_and(|revision| *revision != seen.desired) => {
+            return Reading::unknown(UnknownReason::NoTarget);
         }
-        Some(seen) if !scope.is_fresh(seen.at) => Reading::unknown(UnknownReason::Stale { newest: seen.at }),
-        Some(seen) => Reading::of(f64::from(u8::from(seen.is_stalled)), 1, Some(seen.at), Basis::Plain),
+        None => seen.is_stalled,
+    };
+    if !scope.is_fresh(seen.at) {
+        return Reading::unknown(UnknownReason::Stale { newest: seen.at });
     }
+    Reading::of(f64::from(u8::from(is_stalled)), 1, Some(seen.at), Basis::Plain)
 }
 
 /// The share of a release's instances that are not well, with those that its rollout could not bring about: a quota or an
@@ -87,7 +99,7 @@ mod tests {
     const AT: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn seen(absent: u64) -> Seen {
-        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent, rests: false }
+        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent, rests: false, beside: None }
     }
 
     fn scope(revision: &RevisionId) -> Scope<'_> {
@@ -143,6 +155,9 @@ mod tests {
         let whole = seen(&view(3, &["v2", "v2", "v2"], Rollout::Complete), Some(&begun));
         assert!(whole.has_arrived && seen(&view(9, &["v2", "v2", "v2"], under_way()), Some(&whole)).has_arrived);
         assert!(!seen(&view(9, &["v2", "v2", "v2"], under_way()), None).has_arrived, "a start does not know");
+        let mut told = view(9, &["v2", "v2"], under_way());
+        told.orchestrated.as_mut().unwrap().has_arrived = true;
+        assert!(seen(&told, None).has_arrived, "unless its controller does");
         assert!(!seen(&view(0, &[], Rollout::Complete), None).has_arrived, "nobody of it was ever seen");
         assert!(!seen(&view(3, &["v1", "v1", "v1"], Rollout::Complete), None).has_arrived, "all are held back");
         let other = Seen { desired: "v1".into(), ..whole };

@@ -55,9 +55,16 @@ impl Health {
             return Verdict::Unknown(UnknownReason::NoTarget);
         };
         let need = usize::try_from(answers).unwrap_or(MAX_LOOKS).clamp(1, MAX_LOOKS);
+        let verdicts = targets.iter().map(|looks| self.passed(looks, release, need, since, now));
+        let mut verdicts: Vec<Verdict> = verdicts.collect();
+        if let Some(due) = self.due_among_all(instances, release) {
+            // The rest may be at the release that goes.
+            verdicts.sort_by_key(|verdict| *verdict != Verdict::Ok);
+            verdicts.truncate(due);
+        }
         let mut worst = Verdict::Ok;
-        for looks in targets {
-            match self.passed(looks, release, need, since, now) {
+        for verdict in verdicts {
+            match verdict {
                 Verdict::Ok => {}
                 Verdict::Breach => return Verdict::Breach,
                 Verdict::Unknown(reason) => worst = Verdict::Unknown(reason),
@@ -75,7 +82,7 @@ impl Health {
     #[must_use]
     pub fn what_keeps(&self, instances: &[InstanceId], release: &RevisionId, since: Timestamp) -> String {
         let is_asked = |instance: Option<&InstanceId>| {
-            instances.is_empty() || instance.is_some_and(|instance| instances.contains(instance))
+            instances.is_empty() || instance.map_or_else(|| !self.is_any_own(), |instance| instances.contains(instance))
         };
         let asked = self.probed.iter().filter(|(_, probed)| is_asked(probed.instance.as_ref()));
         let lacks = asked.filter_map(|(id, probed)| {
@@ -109,12 +116,27 @@ impl Health {
         old.map(|(instance, (id, _))| (id, instance))
     }
 
+    /// Whether an address is known to be some instance's own.
+    fn is_any_own(&self) -> bool {
+        self.probed.values().any(|probed| probed.instance.is_some())
+            || self.scraped.values().any(|scraped| scraped.instance.is_some())
+    }
+
+    /// How many addresses are to answer well from `release` where nobody knows which of them are those of `instances`: as
+    /// many as there are instances at it. None where that is known, where all are asked, or where none is at another one.
+    fn due_among_all(&self, instances: &[InstanceId], release: &RevisionId) -> Option<usize> {
+        if instances.is_empty() || self.is_any_own() {
+            return None;
+        }
+        let is_at = |(instance, at): &(&InstanceId, &RevisionId)| *at == release || instances.contains(instance);
+        let (there, all) = (self.attribution.configured().filter(is_at).count(), self.attribution.configured().count());
+        (there < all).then_some(there)
+    }
+
     /// What to look at for a gate; `None` where an instance has nothing.
     fn gate_targets(&self, instances: &[InstanceId]) -> Option<Vec<&Looks>> {
-        let is_any_own = self.probed.values().any(|probed| probed.instance.is_some())
-            || self.scraped.values().any(|scraped| scraped.instance.is_some());
         // Where no address is known to be an instance's own, all answer for each.
-        if instances.is_empty() || !is_any_own {
+        if instances.is_empty() || !self.is_any_own() {
             let probed: Vec<&Looks> = self.probed.values().map(|probed| &probed.looks).collect();
             let unprobed = self.scraped.iter().filter(|(id, scraped)| !self.is_probed(id, scraped));
             return Some(probed.into_iter().chain(unprobed.map(|(_, scraped)| &scraped.looks)).collect());

@@ -6,7 +6,7 @@ use super::narrate::LEFT;
 use super::record::{Cause, Event, Goal, Record};
 use super::state::{Incident, Progress, WorkloadState};
 use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, TriggerStatus};
-use crate::domain::policy::{Owner, Release};
+use crate::domain::policy::{Mode, Owner, Release};
 use crate::domain::response::guard::{self, FleetView, Limits, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -77,6 +77,12 @@ impl Grounds {
         })
     }
 
+    /// The mode that was in force.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.limits.mode
+    }
+
     /// Decides again. None where no incident was open.
     fn decide(&self, now: Timestamp) -> Option<Decision> {
         let incident = self.state.incident.as_ref()?;
@@ -99,8 +105,8 @@ impl Grounds {
                 Some(plan) if plan.purpose == Purpose::Whole => Decision::Escalate(ladder::revived(incident, &plan.to)),
                 Some(_) | None => Decision::Nothing,
             },
-            Question::Operator => match &self.state.paused {
-                Some(pause) => Decision::Hold(ladder::paused(pause), incident.goal.clone()),
+            Question::Operator => match ladder::halted(&self.state, incident, self.limits.mode) {
+                Some(hold) => Decision::Hold(hold, incident.goal.clone()),
                 None => Decision::Nothing,
             },
         })
@@ -218,6 +224,7 @@ fn one(record: &Record) -> Option<Again> {
         | Event::Refused { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }
+        | Event::Continued
         | Event::StepStarted { .. }
         | Event::StepFinished { .. }
         | Event::Verifying

@@ -182,6 +182,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grounds: Option<Box<Grounds>>,
     },
+    /// What was halted in the middle goes on: whatever held it holds no more.
+    Continued,
     /// A step is about to be done; written before its first byte.
     StepStarted {
         /// Index into the plan's steps.

@@ -244,10 +244,14 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         // It may come a little late; it says when each of its parts was.
         Event::Recorded { .. } => (&[Detected, Held, AwaitingApproval, Started], phase.unwrap_or(Detected)),
         Event::Held { hold: Hold::NeedsApproval { .. }, .. } => (&[Detected, Held, Failed], AwaitingApproval),
-        Event::Held { .. } => (&[Detected, Held, AwaitingApproval, Started, Failed], Held),
+        Event::Held { .. } => (&[Detected, Held, AwaitingApproval, Started, Verifying, Failed], Held),
         Event::Approved { .. } => (&[AwaitingApproval], AwaitingApproval),
         Event::Rejected { .. } => (&[Suspected, Detected, Held, AwaitingApproval], Held),
         Event::Planned { .. } => (&[Detected, Held, AwaitingApproval, Failed], Started),
+        Event::Continued => {
+            let is_proven = open.is_some_and(|incident| matches!(incident.progress, Progress::Proving { .. }));
+            (&[Held], if is_proven { Verifying } else { Started })
+        }
         Event::StepStarted { .. } => (&[Started, Held], Started),
         Event::StepFinished { .. } => (&[Started, Held], phase.unwrap_or(Started)),
         Event::Verifying => (&[Started, Held], Verifying),
@@ -295,6 +299,7 @@ impl Event {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -324,6 +329,7 @@ impl Event {
             Event::Approved { .. } => "approved",
             Event::Rejected { .. } => "rejected",
             Event::Planned { .. } => "planned",
+            Event::Continued => "continued",
             Event::StepStarted { .. } => "step-started",
             Event::StepFinished { .. } => "step-finished",
             Event::Verifying => "verifying",
@@ -387,6 +393,7 @@ impl WorkloadState {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -428,6 +435,7 @@ impl WorkloadState {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -534,6 +542,7 @@ impl WorkloadState {
             | Event::Held { .. }
             | Event::Approved { .. }
             | Event::Planned { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying

@@ -65,7 +65,7 @@ fn gone(
     good.sort_by_key(|(_, standing)| std::cmp::Reverse(standing.last_current));
     good.into_iter()
         .take(NAMED_CANDIDATES)
-        .map(|(revision, _)| format!("{revision}: known good, but not there any more"))
+        .map(|(revision, _)| format!("{revision}: known good, but not there to go back to"))
         .collect()
 }
 
@@ -103,7 +103,7 @@ fn eligibility<'a>(
     (tried, beside): (&[RevisionId], &[&Aside]),
     now: Timestamp,
 ) -> Result<(&'a Standing, Timestamp), String> {
-    let standing = standing.ok_or("never seen in service")?;
+    let standing = standing.ok_or("never seen healthy for long enough")?;
     // What does not answer may have been stopped: that says nothing of the release.
     let is_bad = |aside: &&&Aside| aside.release == *revision && !aside.trigger.evidence.unanswered;
     if let Some(bad) = beside.iter().find(is_bad) {
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(
             hold.to_string(),
             "no other release is known to be good: v3: never seen healthy for long enough; \
-             v0: taken back at 1970-01-01T00:01:39.000Z by i-1; v9: never seen in service"
+             v0: taken back at 1970-01-01T00:01:39.000Z by i-1; v9: never seen healthy for long enough"
         );
     }
 
@@ -182,7 +182,7 @@ mod tests {
             last_known_good(&ledger(), &available(&["v3"]), &"v4".into(), &["v1".into()], &[], at(500)).unwrap_err();
         assert_eq!(
             hold.to_string(),
-            "no other release is known to be good: v2: known good, but not there any more; \
+            "no other release is known to be good: v2: known good, but not there to go back to; \
              v3: never seen healthy for long enough"
         );
     }

@@ -20,6 +20,9 @@ pub enum Hold {
     Paused {
         /// Who.
         by: String,
+        /// Why; empty where they did not say.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// The trigger's severity is `alert`.
     AlertOnly,
@@ -316,11 +319,12 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Hold::ObserveMode => f.write_str("the mode is observe: nothing is changed"),
-            Hold::Paused { by } => write!(f, "paused by {by}"),
+            Hold::Paused { by, reason } if reason.is_empty() => write!(f, "paused by {by}"),
+            Hold::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
             Hold::AlertOnly => f.write_str("the trigger's severity is alert"),
             Hold::Blind { reason } => write!(f, "own sight is lost: {reason}"),
             Hold::Aside { release, current } => {
-                write!(f, "it is {release} that is bad, where it still serves, and not {current}, which came last")
+                write!(f, "it is {release} that is bad, and not {current}, the release in question")
             }
             Hold::RevisionUnknown { reason } => {
                 write!(f, "the current release is not known: {reason}")

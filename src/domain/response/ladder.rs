@@ -10,7 +10,8 @@ use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
 use crate::domain::id::RevisionId;
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Goal};
-use crate::domain::incident::state::{self, Incident, Pause, Smoke};
+use crate::domain::incident::state::{self, Incident, Pause, Smoke, WorkloadState};
+use crate::domain::policy::Mode;
 use crate::domain::time::{Span, Timestamp};
 
 /// Attempts with the first goal, before one hop to an older one.
@@ -141,7 +142,15 @@ pub fn unproven(to: &RevisionId, checks: &[CheckStatus], smoke: &Smoke) -> Optio
 /// The operator's pause, as a reason.
 #[must_use]
 pub fn paused(pause: &Pause) -> Hold {
-    Hold::Paused { by: pause.by.clone() }
+    Hold::Paused { by: pause.by.clone(), reason: pause.reason.clone() }
+}
+
+/// What keeps anything further of a rollback that was begun from being done: an operator's pause, or a policy that only
+/// observes by now. What a human asked for goes on under such a policy.
+#[must_use]
+pub fn halted(state: &WorkloadState, incident: &Incident, mode: Mode) -> Option<Hold> {
+    let observes = mode == Mode::Observe && !matches!(incident.cause, Cause::Manual { .. });
+    state.paused.as_ref().map(paused).or(observes.then_some(Hold::ObserveMode))
 }
 
 /// Why a human takes over what has its instances back, or its settings.

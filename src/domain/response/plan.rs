@@ -260,6 +260,8 @@ pub enum StepKind {
         expect: RevisionId,
         /// The release that is current after.
         to: RevisionId,
+        /// Longest time that each of these programs may take.
+        each: Span,
     },
     /// Give a workload in a cluster the template of another of its revisions, only if it has that of `expect` now.
     RestoreTemplate {
@@ -415,6 +417,29 @@ pub enum CommandPurpose {
 }
 
 impl StepKind {
+    /// The instance of a host that it is about, where it is about one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            StepKind::SwitchLink { instance, .. } | StepKind::Restart { instance, .. } => Some(instance),
+            StepKind::Command { instance, .. } => instance.as_ref(),
+            StepKind::Gate { instances, .. } => instances.first(),
+            StepKind::RestoreTemplate { .. }
+            | StepKind::RestoreSetting { .. }
+            | StepKind::Scale { .. }
+            | StepKind::DeleteStuck { .. }
+            | StepKind::DeleteCanary { .. }
+            | StepKind::PauseOwner { .. }
+            | StepKind::PutBackOwner { .. }
+            | StepKind::AwaitRollout { .. }
+            | StepKind::AwaitGone { .. }
+            | StepKind::AwaitCapacity { .. }
+            | StepKind::SwitchService { .. }
+            | StepKind::ProveTraffic { .. }
+            | StepKind::AwaitWell { .. } => None,
+        }
+    }
+
     /// Whether the step is waited for on observations, and nothing is done for it.
     #[must_use]
     pub const fn is_judged(&self) -> bool {

@@ -99,7 +99,10 @@ pub fn readiness(
 ) -> Vec<Readiness> {
     let with_plan = || match plan {
         Some(_) => Met::Yes,
-        None => Met::Unknown("there is no release to go back to".to_owned()),
+        None => match release_unknown(guards) {
+            Some(unknown) => Met::Unknown(unknown.to_string()),
+            None => Met::Unknown("there is no release to go back to".to_owned()),
+        },
     };
     let met = |need: Need| match need {
         Need::KnownGood if plan.is_some() => Met::Yes,
@@ -145,14 +148,18 @@ fn owned(guards: &[Guard]) -> Option<Met> {
     Some(Met::No(hold.to_string()))
 }
 
+fn release_unknown(guards: &[Guard]) -> Option<&Hold> {
+    let mut holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
+    holds.find(|hold| matches!(hold, Hold::RevisionUnknown { .. }))
+}
+
 fn no_goal(guards: &[Guard]) -> Met {
-    let holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
+    let mut holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
     let about_goal = |hold: &&Hold| {
         matches!(hold, Hold::NoKnownGood { .. } | Hold::GoalRefused { .. } | Hold::RevisionUnknown { .. })
     };
     // What is in service is found out first.
-    let unknown = holds.clone().find(|hold| matches!(hold, Hold::RevisionUnknown { .. }));
-    match (unknown, holds.clone().find(about_goal)) {
+    match (release_unknown(guards), holds.find(about_goal)) {
         (Some(unknown), _) => Met::Unknown(unknown.to_string()),
         (None, Some(hold)) => Met::No(hold.to_string()),
         (None, None) => Met::No("there is no release to go back to".to_owned()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use rollbackd::act::Hands;
@@ -241,6 +241,78 @@ fn a_canary_that_always_has_pods_gives_way_to_what_serves_beside_it() {
         assert_eq!(restored.to.as_ref().map(|to| to.revision.as_str()), Some(stable.as_str()));
         cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
         cluster.until_pods("shop", "at v1", all_at("shop:v1", 3)).await;
+    });
+}
+
+/// What is wrong with the canary says nothing of what serves beside it.
+#[test]
+fn what_serves_beside_a_bad_canary_becomes_known_good_all_the_same() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 1, "shop:v1").await;
+        cluster.deploy("try", 1, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        cluster.rolled_out("try").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let place = "canary = \"try\", deployment";
+        let mut watch = Watch::begin_every(cluster, place, ["500ms", "12s"], &policy).await;
+        let is_seen = |record: &Record| matches!(record.event, Event::ReleaseObserved { .. });
+        watch.until("seen", async |watch| watch.records().await.iter().any(is_seen)).await;
+        cluster.set_image("try", "shop:v2-errors40").await;
+        let alerts = watch.told_to_the_end().await;
+        assert!(of(&alerts, Phase::Held).reason.contains("never seen healthy for long enough"), "{alerts:#?}");
+        of(&alerts, Phase::Restored);
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+    });
+}
+
+/// None of its pods serves, so that nothing of it can be asked.
+#[test]
+fn what_is_down_beside_a_canary_is_told_and_not_put_down_to_the_canary() {
+    on_cluster(Needs::Pods, async |cluster| {
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("try", 1, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        cluster.rolled_out("try").await;
+        let at_once = json!({ "spec": { "strategy": { "type": "Recreate", "rollingUpdate": null } } });
+        cluster.patch("shop", &at_once).await;
+        let policy = format!("strategy = \"canary\"\n{ON_UNREADY}");
+        let mut watch = Watch::over_kind(cluster, "canary = \"try\", deployment", &policy).await;
+        cluster.set_image("shop", "shop:v3-never-ready").await;
+        let told = format!(" that is bad, and not {}, the release in question", cluster.hash("try").await);
+        let is_held = async |watch: &Watch| {
+            watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains(&told))
+        };
+        watch.until("told", is_held).await;
+        assert!(!watch.alerts().iter().any(|alert| alert.phase == Phase::Started), "{:#?}", watch.alerts());
+        cluster.until_pods("try", "left alone", all_at("shop:v1", 1)).await;
+    });
+}
+
+/// The Deployment says that the release arrived, to a daemon that did not see it.
+#[test]
+fn pods_that_find_no_room_after_a_start_are_not_put_down_to_a_release_that_had_arrived() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let quota = json!({ "metadata": { "name": "few" }, "spec": { "hard": { "pods": "4" } } });
+        cluster.create::<ResourceQuota>(quota).await;
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::begin_every(cluster, "deployment", ["500ms", "15s"], ON_UNREADY).await;
+        let is_known = |record: &Record| matches!(record.event, Event::KnownGood { .. });
+        watch.until("known good", async |watch| watch.records().await.iter().any(is_known)).await;
+        cluster.set_image("shop", "shop:v2").await;
+        cluster.rolled_out("shop").await;
+        cluster.patch("shop", &json!({ "spec": { "replicas": 9 } })).await;
+        watch.dies_and_starts_again(cluster).await;
+        let since = k8s_openapi::jiff::Timestamp::now() + Duration::from_secs(6);
+        let is_later = async |watch: &Watch| {
+            let view = watch.view().await;
+            let at = view["assessment"]["at"].as_str().and_then(|at| at.parse::<k8s_openapi::jiff::Timestamp>().ok());
+            at.is_some_and(|at| at > since)
+        };
+        watch.until("longer than the trigger asks for", is_later).await;
+        assert!(!watch.alerts().iter().any(|alert| alert.phase == Phase::Started), "{:#?}", watch.alerts());
+        cluster.until("shop", "left alone", |found: &Deployment| json!(found.spec)["replicas"] == 9).await;
+        cluster.until_pods("shop", "at v2", |pods| pods.iter().all(|pod| image(pod) == "shop:v2")).await;
     });
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Reply, Request, RequestKind, Work};
 use crate::domain::health::verdict::Assessment;
+use crate::domain::incident::grounds::again;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Seen};
@@ -186,6 +187,10 @@ impl World {
             let reply = self.controller.handle(input, at(self.now), &FleetView::default(), &mut out);
             first = first.or(reply);
             assert!(out.refused.is_empty(), "{:?}", out.refused);
+            for again in again(&out.records) {
+                let differences = again.differences.unwrap_or_default();
+                assert!(differences.is_empty(), "{} is decided otherwise: {differences:?}", again.decided);
+            }
             self.events.extend(out.records.into_iter().map(|record| record.event));
             let is_killed_before_jobs = self.kill == Some((0, true));
             if !is_killed_before_jobs {

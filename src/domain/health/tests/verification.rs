@@ -212,6 +212,26 @@ fn a_gate_takes_all_instances_where_none_is_named_and_pages_where_none_is_probed
     assert_eq!(gate(&scene, &["one", "three"], 1, 0, 6), Verdict::Unknown(UnknownReason::NoTarget));
 }
 
+/// Three instances, and nobody knows which of the addresses is whose.
+#[test]
+fn a_gate_on_the_way_asks_for_as_many_addresses_as_there_are_instances_at_the_release() {
+    let mut scene = Scene::new(policy());
+    scene.releases(0, &[("one", "v1"), ("two", "v2"), ("three", "v2")]);
+    let (bad, good) = ((false, Some("v2")), (true, Some("v1")));
+    let at_gate = |scene: &mut Scene, seconds: i64, instance: &str, answers: [(bool, Option<&str>); 3]| {
+        for (target, (healthy, revision)) in ["a:1", "b:1", "c:1"].iter().zip(answers) {
+            scene.probe(seconds, target, healthy, revision);
+        }
+        gate(scene, &[instance], 1, seconds - 1, seconds)
+    };
+    assert_eq!(at_gate(&mut scene, 5, "one", [bad, bad, bad]), Verdict::Breach);
+    assert_eq!(at_gate(&mut scene, 10, "one", [bad, good, bad]), Verdict::Ok);
+    assert_eq!(at_gate(&mut scene, 15, "two", [bad, good, bad]), Verdict::Breach, "it is one more");
+    assert_eq!(at_gate(&mut scene, 20, "two", [good, good, bad]), Verdict::Ok);
+    scene.releases(21, &[("one", "v1"), ("two", "v1"), ("three", "v1")]);
+    assert_eq!(gate(&scene, &["three"], 1, 19, 21), Verdict::Breach, "at last all of them");
+}
+
 /// Two instances, the link of both switched back to v1 at 101; only `one` was restarted.
 fn half_restarted() -> Scene {
     let mut scene = Scene::new(policy_with(vec![trigger("error_rate", Condition::Above(finite(0.1)), 0)]));

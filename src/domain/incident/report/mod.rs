@@ -234,7 +234,8 @@ impl Telling {
     fn take(&mut self, record: &Record, incident: Incident, is_told: bool) {
         let at = record.at;
         self.first.get_or_insert(at);
-        if let Some(hold) = self.holds.last_mut() {
+        // The step that was under way may end meanwhile.
+        if let Some(hold) = self.holds.last_mut().filter(|_| !matches!(record.event, Event::StepFinished { .. })) {
             hold.until.get_or_insert(at);
         }
         match &record.event {
@@ -266,6 +267,7 @@ impl Telling {
             | Event::StillPending { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying

@@ -87,6 +87,7 @@ impl Incident {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
+            | Event::Continued
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -116,6 +117,12 @@ impl Incident {
         if !keeps_hold {
             self.hold = None;
         }
+        // By what was decided from, the policy may say something else by now.
+        if let Event::Held { grounds, .. } | Event::Planned { grounds, .. } | Event::Escalated { grounds, .. } =
+            &record.event
+        {
+            self.mode = grounds.as_ref().map_or(self.mode, |grounds| grounds.mode());
+        }
         match &record.event {
             Event::Suspected { goal, .. } => self.goal.clone_from(goal),
             Event::StillPending { held } => self.pending = Some((*held, at)),
@@ -130,6 +137,7 @@ impl Incident {
                 if hold.is_attribution() {
                     self.attributed = Some(hold.clone());
                 }
+                self.was_halted(at);
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
             }
@@ -140,6 +148,12 @@ impl Incident {
                 self.hold = Some(Hold::Rejected { by: by.clone() });
             }
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
+            Event::Continued => {
+                self.was_halted(at);
+                if let Progress::Running { since, .. } = &mut self.progress {
+                    *since = at;
+                }
+            }
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => {
                 self.progress = if self.goes_on(*step) {
@@ -216,6 +230,14 @@ impl Incident {
         self.steps_done = 0;
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
+    }
+
+    /// The time in which it was halted is none of the plan's.
+    fn was_halted(&mut self, at: Timestamp) {
+        if let Some(plan) = self.plan.as_mut().filter(|_| self.phase == Phase::Held && self.progress != Progress::Idle)
+        {
+            plan.deadline = plan.deadline + at.since(self.phase_since);
+        }
     }
 
     fn note_brought(&mut self, step: u32, at: Timestamp) {

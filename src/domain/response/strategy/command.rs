@@ -12,6 +12,9 @@ pub const RELEASE: &str = "{release}";
 /// What an argument stands for: the instance.
 pub const INSTANCE: &str = "{instance}";
 
+/// Programs of a step, one after another: what is current before, the command itself, what is current after.
+const PROGRAMS: u64 = 3;
+
 /// Replaces whole arguments only, so that a name can't become an option or a second argument.
 #[must_use]
 pub fn fill(argv: &[String], release: &RevisionId, instance: Option<&InstanceId>) -> Vec<String> {
@@ -40,8 +43,9 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &CommandHabitat, ground: G
             current: fill(&habitat.current, to, instance),
             expect: expect(instance),
             to: to.clone(),
+            each: habitat.timeout,
         },
-        timeout: habitat.timeout,
+        timeout: habitat.timeout.times(PROGRAMS),
     };
     let gate = |instances: Vec<InstanceId>, answers| Step {
         kind: StepKind::Gate { instances, release: to.clone(), answers },

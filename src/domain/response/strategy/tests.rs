@@ -128,7 +128,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
                 object: object("app-canary"),
                 release: "v3".into(),
                 stable: "v2".into(),
-                is_stable_complete: true,
+                stable_rollout: crate::domain::observation::Rollout::Complete,
             }),
             ..testing::orchestrated("v2", replicas)
         })),
