@@ -7,9 +7,10 @@ use kube::Client;
 use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
+use super::quota::{self, Start};
 use super::setting::{self, Restored, Store};
 use super::write::{self, refused};
-use super::{owner, quota, stuck, switch};
+use super::{owner, stuck, switch};
 use crate::cluster::record_names::{kept_name, record_name};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
@@ -94,7 +95,7 @@ pub(in crate::act) async fn survey(
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
         for step in steps {
-            findings.extend(room(&client, step).await);
+            findings.extend(room(&client, step).await.unwrap_or_else(|why| vec![finding(Aspect::Quota, "quota", why)]));
         }
         findings
     })
@@ -194,11 +195,18 @@ async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
     rehearsed(Aspect::Place, owner, owner::rehearse(&owner::Place::new(client, owner)).await)
 }
 
-/// What of a step the namespace has no room for.
-async fn room(client: &Client, step: &StepKind) -> Vec<Finding> {
-    let StepKind::RestoreTemplate { object, source, .. } = step else { return Vec::new() };
-    let lacking = quota::lacking(client, &Place::new(client.clone(), object), source).await;
-    lacking.into_iter().map(|why| finding(Aspect::Quota, "quota", why)).collect()
+/// What of a step the namespace has no room for. A number that takes the place of another one is that of pods that have just
+/// gone.
+async fn room(client: &Client, step: &StepKind) -> Result<Vec<Finding>, String> {
+    let (object, start) = if let StepKind::RestoreTemplate { object, source, .. } = step {
+        (object, Start::Goal(source))
+    } else if let StepKind::Scale { object, replicas: replicas @ 1.., only_from: None, .. } = step {
+        (object, Start::Pods(*replicas))
+    } else {
+        return Ok(Vec::new());
+    };
+    let lacking = quota::lacking(client, &Place::new(client.clone(), object), start).await?;
+    Ok(lacking.into_iter().map(|why| finding(Aspect::Quota, "quota", why)).collect())
 }
 
 async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
@@ -227,8 +235,7 @@ async fn of_step(
         // Which release it is about is settled by the steps before it.
         StepKind::Scale { object, replicas, only_from, expect: _, at_any: _ } => {
             let number = Number { replicas: *replicas, only_from: *only_from };
-            let change = Change::Replicas { expect: None, number };
-            (object, Rehearsal::Write(change), rights::to_scale(object.kind).into())
+            return of_scale(clients, object, number, step).await;
         }
         StepKind::PauseOwner { owner, .. } => return of_owner(clients, owner).await,
         StepKind::DeleteStuck { object, release } => return of_stuck(clients, object, release).await,
@@ -249,6 +256,24 @@ async fn of_step(
         | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
     look(clients, store, object, rehearsal, &needed).await
+}
+
+/// What stands in the way of another number of pods: whoever waits for pods that find no room waits in vain.
+async fn of_scale(clients: &Clients, object: &ClusterObject, number: Number, step: &StepKind) -> Looked {
+    let change = Change::Replicas { expect: None, number };
+    let findings = look(clients, None, object, Rehearsal::Write(change), &rights::to_scale(object.kind)).await?;
+    if !findings.is_empty() {
+        return Ok(findings);
+    }
+    let client = match clients.get(object.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
+    };
+    // That nobody can say whether there is room is told while all is well, and is no reason to leave a bad release in place.
+    Ok(room(&client, step).await.unwrap_or_else(|why| {
+        tracing::warn!(%object, why, "whether there is room for its pods is not known");
+        Vec::new()
+    }))
 }
 
 /// What stands in the way of deleting pods that keep their controller waiting, where there are any.

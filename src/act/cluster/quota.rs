@@ -1,6 +1,7 @@
-//! Room for the pods of a rollout: what the namespace's quotas leave, against what the goal's template asks for.
+//! Room for the pods that a rollback starts: what the namespace's quotas leave, against what their template asks for.
 //!
-//! A quota that is too small refuses no template, only the pods made from it, and tells nobody but their controller.
+//! A quota that is too small refuses neither a template nor a number, only the pods made from it, and tells nobody but their
+//! controller.
 
 use std::collections::BTreeMap;
 
@@ -22,25 +23,41 @@ const PODS: [&str; 2] = ["pods", "count/pods"];
 /// Amounts, by the name under which a quota bounds them, in base units.
 type Amounts = BTreeMap<String, f64>;
 
+/// What pods are started for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start<'a> {
+    /// A rollout of the template that this keeps.
+    Goal(&'a Pin),
+    /// That there are so many of the template in place.
+    Pods(u32),
+}
+
 /// What there is no room for, in one line each; nothing where the workload or what keeps the goal can't be read, which
 /// is told elsewhere.
-pub(super) async fn lacking(client: &Client, place: &Place<'_>, source: &Pin) -> Vec<String> {
+///
+/// # Errors
+/// The quotas can't be read.
+pub(super) async fn lacking(client: &Client, place: &Place<'_>, start: Start<'_>) -> Result<Vec<String>, String> {
     let kind = GroupVersionKind::gvk("", "v1", "ResourceQuota");
     let kind = ApiResource::from_gvk_with_plural(&kind, "resourcequotas");
     let quotas: Api<DynamicObject> = Api::namespaced_with(client.clone(), &place.object.namespace, &kind);
     let quotas = match quotas.list(&ListParams::default()).await {
         Ok(quotas) => quotas.items,
-        Err(error) => return vec![format!("quotas can't be read: {}", describe(&error))],
+        Err(error) => return Err(format!("quotas can't be read: {}", describe(&error))),
     };
     // Most namespaces have none.
     if quotas.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let (Ok(read), Ok(goal)) = (place.read().await, place.kept(&source.name, Some(&source.uid)).await) else {
-        return Vec::new();
+    let Ok(read) = place.read().await else { return Ok(Vec::new()) };
+    let (need, what) = match start {
+        Start::Goal(source) => {
+            let Ok(goal) = place.kept(&source.name, Some(&source.uid)).await else { return Ok(Vec::new()) };
+            (need(&read, &goal), "a rollout of the goal".to_owned())
+        }
+        Start::Pods(replicas) => (need_of_more(&read, replicas), format!("scaling {} to {replicas}", place.object)),
     };
-    let need = need(&read, &goal);
-    quotas.iter().flat_map(|quota| beyond(quota, &need)).collect()
+    Ok(quotas.iter().flat_map(|quota| beyond(quota, &need, &what)).collect())
 }
 
 /// What a rollout to `goal` takes beyond what the pods that run have already: by how much they grow, and one pod where none
@@ -54,6 +71,13 @@ fn need(read: &Read, goal: &Value) -> Amounts {
         (name.clone(), more * pods + amount * extra)
     });
     grown.filter(|(_, amount)| *amount > 0.0).collect()
+}
+
+/// What it takes to have so many pods, beyond those that are asked for already.
+fn need_of_more(read: &Read, replicas: u32) -> Amounts {
+    let more = u64::from(replicas).saturating_sub(read.replicas.unwrap_or(0)) as f64;
+    let more = pod(&read.template).into_iter().map(|(name, amount)| (name, amount * more));
+    more.filter(|(_, amount)| *amount > 0.0).collect()
 }
 
 /// Whether no pod of a Deployment may go before another one is in service.
@@ -108,7 +132,7 @@ fn asked(container: &Value) -> Vec<(String, f64)> {
 }
 
 /// What of the need a quota has no room for. One that is about some pods only is left out.
-fn beyond(quota: &DynamicObject, need: &Amounts) -> Vec<String> {
+fn beyond(quota: &DynamicObject, need: &Amounts, what: &str) -> Vec<String> {
     let at = |path: &str| quota.data.pointer(path);
     if at("/spec/scopes").is_some() || at("/spec/scopeSelector").is_some() {
         return Vec::new();
@@ -117,9 +141,7 @@ fn beyond(quota: &DynamicObject, need: &Amounts) -> Vec<String> {
     let lack = |(name, need): (&String, &f64)| {
         let hard = amount("/status/hard", name).or_else(|| amount("/spec/hard", name))?;
         let left = (hard - amount("/status/used", name).unwrap_or(0.0)).max(0.0);
-        (*need > left).then(|| {
-            format!("quota {} leaves {left} of {name}, and a rollout of the goal takes {need}", quota.name_any())
-        })
+        (*need > left).then(|| format!("quota {} leaves {left} of {name}, and {what} takes {need}", quota.name_any()))
     };
     need.iter().filter_map(lack).collect()
 }
@@ -182,21 +204,30 @@ mod tests {
     }
 
     #[test]
+    fn more_pods_take_what_each_of_those_asks_for_that_are_not_there_yet() {
+        let more = |replicas| need_of_more(&read(json!({}), 2), replicas);
+        let three = more(5);
+        assert_eq!([three["pods"], three["requests.cpu"], three["limits.memory"]], [3.0, 1.5, 3.0 * 1_073_741_824.0]);
+        assert_eq!([more(2), more(1)], [Amounts::new(), Amounts::new()]);
+    }
+
+    #[test]
     fn what_a_quota_does_not_leave_is_told() {
         let need = need(&read(json!({}), 3), &template("1500m"));
         assert_eq!(need["cpu"], 4.5);
+        let beyond = |quota: &DynamicObject| beyond(quota, &need, "a rollout of the goal");
         let quota = |more: Value| -> DynamicObject {
             let mut spec = json!({"hard": {"requests.cpu": "6"}});
             spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             let status = json!({"hard": {"requests.cpu": "6"}, "used": {"requests.cpu": "1500m"}});
             serde_json::from_value(json!({"metadata": {"name": "team"}, "spec": spec, "status": status})).unwrap()
         };
-        assert_eq!(beyond(&quota(json!({})), &need), Vec::<String>::new());
+        assert_eq!(beyond(&quota(json!({}))), Vec::<String>::new());
         let mut tight = quota(json!({}));
         tight.data["status"]["used"]["requests.cpu"] = json!("1501m");
         let lack = "quota team leaves 4.499 of requests.cpu, and a rollout of the goal takes 4.5";
-        assert_eq!(beyond(&tight, &need), [lack]);
+        assert_eq!(beyond(&tight), [lack]);
         tight.data["spec"]["scopes"] = json!(["BestEffort"]);
-        assert_eq!(beyond(&tight, &need), Vec::<String>::new());
+        assert_eq!(beyond(&tight), Vec::<String>::new());
     }
 }

@@ -48,7 +48,8 @@ impl Server {
                 let (head, body) = request.into_parts();
                 let body = axum::body::to_bytes(axum::body::Body::new(body), usize::MAX).await.unwrap();
                 let body = serde_json::from_slice(&body).unwrap_or_default();
-                let (code, answer) = server.answer(&head.method, head.uri.path(), &body);
+                let is_dry = head.uri.query().is_some_and(|query| query.contains("dryRun=All"));
+                let (code, answer) = server.answer(&head.method, head.uri.path(), &body, is_dry);
                 let mut response = Response::new(axum::body::Body::from(answer.to_string()));
                 *response.status_mut() = code.try_into().unwrap();
                 Ok::<_, Infallible>(response)
@@ -76,11 +77,17 @@ impl Server {
         self.0.lock().unwrap().after = Some(Box::new(after));
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+    fn answer(&self, method: &Method, path: &str, body: &Value, is_dry: bool) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
         if let Some(index) = state.answers.iter().position(|(of, _)| of == method) {
             let (_, code) = state.answers.remove(index);
             return (code, status(code));
+        }
+        if is_dry {
+            let kept = state.objects.clone();
+            let answer = state.take(method, path, body);
+            state.objects = kept;
+            return answer;
         }
         let answer = state.take(method, path, body);
         if *method != Method::GET {

@@ -10,6 +10,7 @@ use super::server::Server;
 use super::*;
 use crate::cluster::settings::{Content, Keyring};
 use crate::domain::policy::ObjectKind;
+use crate::domain::response::plan::{Aspect, StepKind};
 use crate::domain::settings::{ContentId, SettingKind};
 use crate::engine::ports::{JournalError, Shelf};
 
@@ -206,4 +207,40 @@ async fn no_traffic_is_switched_once_somebody_holds_the_workload() {
     let way = Way { clients: &clients, is_held: &|| false };
     assert_eq!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Applied);
     assert_eq!(server.at(FRONT, "/spec/selector/colour"), "blue");
+}
+
+const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+
+/// What stands in the way of that many pods, where a quota has room for one more than the two that there are.
+async fn in_the_way_of(replicas: u32, only_from: Option<u32>) -> Vec<String> {
+    let allowed = json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } });
+    let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "3" } },
+                        "status": { "hard": { "pods": "3" }, "used": { "pods": "2" } } });
+    let quota = ("/api/v1/namespaces/prod/resourcequotas/tight", quota);
+    let server = Server::with(deployment("v1").into_iter().chain([(REVIEWS, allowed), quota]));
+    let object = object(ObjectKind::Deployment);
+    let step = StepKind::Scale { object, expect: "v1".into(), replicas, only_from, at_any: false };
+    let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&step]).await;
+    assert!(found.iter().all(|found| found.aspect == Aspect::Quota && !found.passing), "{found:#?}");
+    found.into_iter().map(|found| found.problem).collect()
+}
+
+#[tokio::test]
+async fn more_pods_than_there_is_room_for_are_not_begun() {
+    let lack = "quota tight leaves 1 of pods, and scaling deployment prod/app to 4 takes 2";
+    assert_eq!(in_the_way_of(4, None).await, [lack]);
+    for (replicas, only_from) in [(3, None), (2, None), (0, None), (4, Some(0)), (4, Some(2))] {
+        assert_eq!(in_the_way_of(replicas, only_from).await, Vec::<String>::new(), "{replicas} from {only_from:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_can_not_be_read_holds_nothing_up() {
+    let allowed = json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } });
+    // Instead of a list of them.
+    let none = ("/api/v1/namespaces/prod/resourcequotas", json!("nothing that can be read"));
+    let server = Server::with(deployment("v1").into_iter().chain([(REVIEWS, allowed), none]));
+    let object = object(ObjectKind::Deployment);
+    let step = StepKind::Scale { object, expect: "v1".into(), replicas: 4, only_from: None, at_any: false };
+    assert_eq!(findings(&Clients::of(server.client()), None, &"app".into(), &[&step]).await, []);
 }

@@ -313,6 +313,38 @@ fn pods_that_find_no_room_after_a_start_are_not_put_down_to_a_release_that_had_a
         assert!(!watch.alerts().iter().any(|alert| alert.phase == Phase::Started), "{:#?}", watch.alerts());
         cluster.until("shop", "left alone", |found: &Deployment| json!(found.spec)["replicas"] == 9).await;
         cluster.until_pods("shop", "at v2", |pods| pods.iter().all(|pod| image(pod) == "shop:v2")).await;
+
+/// The controller would tell nobody that it may not make the pods that are waited for.
+#[test]
+fn a_canary_stays_until_there_is_room_for_the_pods_in_its_place() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "3" } } });
+        cluster.create::<ResourceQuota>(quota).await;
+        cluster.deploy("shop", 2, "shop:v1").await;
+        cluster.deploy("try", 0, "shop:v1").await;
+        let stable = cluster.rolled_out("shop").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let mut watch = Watch::over_kind(cluster, "canary = \"try\", deployment", &policy).await;
+        let container = json!({ "name": "app", "image": "shop:v2-errors40" });
+        let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
+        cluster.patch("try", &patch).await;
+        let lack =
+            format!("quota tight leaves 0 of pods, and scaling deployment {}/shop to 3 takes 1", cluster.namespace());
+        let is_held = async |watch: &Watch| {
+            watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains(&lack))
+        };
+        watch.until("held for lack of room", is_held).await;
+        let plan = watch.view_of("shop/plan").await;
+        let needs = plan["readiness"].as_array().expect("needs");
+        let need = json!({ "need": "quota", "is": "no", "why": lack });
+        assert!(needs.contains(&need), "{plan:#}");
+        assert_eq!(cluster.rolled_out("shop").await.spec, stable.spec, "nothing was written");
+        let room = json!({ "spec": { "hard": { "pods": "4" } } });
+        let quotas = cluster.api::<ResourceQuota>();
+        quotas.patch("tight", &PatchParams::default(), &Patch::Merge(room)).await.unwrap();
+        of(&watch.told_to_the_end().await, Phase::Restored);
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        cluster.until_pods("shop", "at v1", all_at("shop:v1", 3)).await;
     });
 }
 
