@@ -83,47 +83,80 @@ fn handed_back(
 }
 
 /// Hands over what is ours under a path: to whoever lost something there that it had applied, where that is one alone, and no
-/// more than that unless nobody else managed anything there. One who applies other fields would delete what it never named at
-/// its next apply.
+/// more than that unless it is alone there: one who applies other fields would delete what it never named at its next apply.
+/// Whoever had written what it lost, as `kubectl rollout restart` does, gets that back and nothing else.
 fn hand_over(entries: &mut Vec<ManagedFieldsEntry>, before: &[ManagedFieldsEntry], path: &[&str]) -> Option<()> {
-    let mut losers = before.iter().filter(|entry| applies(entry)).filter_map(|entry| {
+    let lost = |entry: &ManagedFieldsEntry| {
         let had = at(entry, path)?;
         let has = entries.iter().find(|now| is_same(now, entry)).and_then(|now| at(now, path));
-        let lost = has.map_or_else(|| Some(had.clone()), |has| without(had, has))?;
-        Some((entry, lost))
-    });
-    let (Some((applier, lost)), None) = (losers.next(), losers.next()) else { return None };
+        has.map_or_else(|| Some(had.clone()), |has| without(had, has))
+    };
+    let mut losers = before.iter().filter(|entry| applies(entry)).filter_map(|entry| Some((entry, lost(entry)?)));
+    let (Some((applier, applied)), None) = (losers.next(), losers.next()) else { return None };
     let ours = entries.iter().position(|entry| is_ours(entry) && entry.api_version == applier.api_version)?;
     let mine = at(&entries[ours], path)?.clone();
-    let is_another =
-        |entry: &ManagedFieldsEntry| !is_ours(entry) && !is_same(entry, applier) && at(entry, path).is_some();
-    let rest = without(&mine, &lost).filter(|_| before.iter().any(is_another));
-    let given = rest.map_or_else(|| Some(mine.clone()), |rest| without(&mine, &rest))?;
+    let wrote =
+        |entry: &&ManagedFieldsEntry| !is_ours(entry) && !is_applied(entry) && entry.api_version == applier.api_version;
+    let mut shares: Vec<(&ManagedFieldsEntry, Value)> =
+        before.iter().filter(wrote).filter_map(|entry| Some((entry, common(&mine, &lost(entry)?)?))).collect();
+    let mut written = json!({});
+    shares.iter().for_each(|(_, share)| merge(&mut written, share.clone()));
+    let given = if is_alone(applier, before, path) {
+        without(&written, &applied).map_or_else(|| Some(mine.clone()), |others| without(&mine, &others))
+    } else {
+        common(&mine, &applied)
+    };
+    shares.extend(given.map(|given| (applier, given)));
+    if shares.is_empty() {
+        return None;
+    }
     let nested = |fields: Value| path.iter().rev().fold(fields, |inner, key| json!({ *key: inner }));
+    let mut handed = json!({});
+    shares.iter().for_each(|(_, share)| merge(&mut handed, share.clone()));
     if let Value::Object(fields) = &mut entries[ours].fields_v1.as_mut()?.0 {
         take(fields, path);
     }
-    if let Some(left) = without(&mine, &given) {
+    if let Some(left) = without(&mine, &handed) {
         merge(&mut entries[ours].fields_v1.as_mut()?.0, nested(left));
     }
-    match entries.iter_mut().find(|entry| is_same(entry, applier)) {
-        Some(theirs) => merge(&mut theirs.fields_v1.as_mut()?.0, nested(given)),
-        // The API server drops an entry that has lost its last field.
-        None => entries.push(ManagedFieldsEntry { fields_v1: Some(FieldsV1(nested(given))), ..applier.clone() }),
+    for (to, share) in shares {
+        match entries.iter_mut().find(|entry| is_same(entry, to)) {
+            Some(theirs) => merge(&mut theirs.fields_v1.as_mut()?.0, nested(share)),
+            // The API server drops an entry that has lost its last field.
+            None => entries.push(ManagedFieldsEntry { fields_v1: Some(FieldsV1(nested(share))), ..to.clone() }),
+        }
     }
     Some(())
 }
 
+/// Whether one who applies is the only one under a path, and not just of a part of what somebody else deploys without applying
+/// it: whoever deploys names an image.
+fn is_alone(applier: &ManagedFieldsEntry, before: &[ManagedFieldsEntry], path: &[&str]) -> bool {
+    let others = || before.iter().filter(|entry| !is_ours(entry) && !is_same(entry, applier));
+    let names_image = |entry: &ManagedFieldsEntry| at(entry, path).is_some_and(has_image);
+    !others().any(|entry| is_applied(entry) && at(entry, path).is_some())
+        && (names_image(applier) || !others().any(names_image))
+}
+
+fn has_image(fields: &Value) -> bool {
+    fields.as_object().is_some_and(|inner| inner.iter().any(|(key, value)| key == "f:image" || has_image(value)))
+}
+
 fn is_same(one: &ManagedFieldsEntry, other: &ManagedFieldsEntry) -> bool {
-    applies(one) && one.manager == other.manager && one.api_version == other.api_version
+    let is_by_the_same = one.manager == other.manager && one.operation == other.operation;
+    is_by_the_same && one.api_version == other.api_version && one.subresource == other.subresource
 }
 
 fn is_whole(entry: &ManagedFieldsEntry) -> bool {
     entry.subresource.as_deref().is_none_or(str::is_empty)
 }
 
+fn is_applied(entry: &ManagedFieldsEntry) -> bool {
+    entry.operation.as_deref() == Some("Apply")
+}
+
 fn applies(entry: &ManagedFieldsEntry) -> bool {
-    entry.operation.as_deref() == Some("Apply") && is_whole(entry)
+    is_applied(entry) && is_whole(entry)
 }
 
 fn is_ours(entry: &ManagedFieldsEntry) -> bool {
@@ -146,6 +179,11 @@ fn without(fields: &Value, others: &Value) -> Option<Value> {
         })
         .collect();
     (!left.is_empty()).then_some(Value::Object(left))
+}
+
+/// The fields that are in both sets; nothing where none is.
+fn common(fields: &Value, others: &Value) -> Option<Value> {
+    without(fields, others).map_or_else(|| Some(fields.clone()), |rest| without(fields, &rest))
 }
 
 /// Takes what is under a path out, and with it what would be left empty.
@@ -213,22 +251,76 @@ mod tests {
     }
 
     #[test]
-    fn what_others_managed_and_what_else_was_written_stays_with_the_one_who_wrote_it() {
+    fn what_others_managed_goes_back_to_them_and_what_else_was_written_stays_where_others_apply() {
         let marks = json!({ "f:annotations": { "f:rollbackd.dev/x": {} } });
         let ours = |template: Value| json!({ "f:metadata": marks, "f:spec": { "f:template": template } });
-        let before = entries(json!([
-            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
-            entry("helm", "Update", &json!({ "f:spec": { "f:template": { "f:y": {} } } })),
-        ]));
-        let written = entries(json!([
-            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:z": {} } } })),
+        let of = |manager: &str, operation: &str, fields: Value| {
+            entry(manager, operation, &json!({ "f:spec": { "f:template": fields } }))
+        };
+        let had = [
+            of("flux", "Apply", json!({ "f:x": {}, "f:z": {} })),
+            of("helm", "Update", json!({ "f:y": {}, "f:kept": {} })),
+        ];
+        let has = [
+            of("flux", "Apply", json!({ "f:z": {} })),
+            of("helm", "Update", json!({ "f:kept": {} })),
             entry(FIELD_MANAGER, "Update", &ours(json!({ "f:x": {}, "f:y": {}, "f:new": {} }))),
-        ]));
-        let after = entries(json!([
-            entry("flux", "Apply", &json!({ "f:spec": { "f:template": { "f:x": {}, "f:z": {} } } })),
-            entry(FIELD_MANAGER, "Update", &ours(json!({ "f:y": {}, "f:new": {} }))),
-        ]));
-        assert_eq!(handed_back(&written, &before, &[TEMPLATE]), Some(after));
+        ];
+        let [flux, helm] = [json!({ "f:x": {}, "f:z": {}, "f:new": {} }), json!({ "f:y": {}, "f:kept": {} })];
+        let marked = entry(FIELD_MANAGER, "Update", &json!({ "f:metadata": marks }));
+        let alone = json!([of("flux", "Apply", flux), of("helm", "Update", helm), marked]);
+        let handed = handed_back(&entries(json!(has)), &entries(json!(had)), &[TEMPLATE]);
+        assert_eq!(handed, Some(entries(alone)));
+        // Beside another one who applies, what nobody managed is nobody's.
+        let tuner = of("tuner", "Apply", json!({ "f:resources": {} }));
+        let with = |all: &[Value]| entries(json!([all, std::slice::from_ref(&tuner)].concat()));
+        let left = entry(FIELD_MANAGER, "Update", &ours(json!({ "f:new": {} })));
+        let beside = with(&[had[0].clone(), had[1].clone(), left]);
+        assert_eq!(handed_back(&with(&has), &with(&had), &[TEMPLATE]), Some(beside));
+    }
+
+    /// `kubectl rollout restart` and whoever else patches a field manage it for ever.
+    #[test]
+    fn who_patched_something_keeps_that_and_does_not_keep_the_rest_from_the_one_who_applies() {
+        let [restart, edit] = [json!({ "f:restartedAt": {} }), json!({ "f:memory": {} })];
+        let [restarted, edited] = [("restart", &restart), ("edit", &edit)]
+            .map(|(manager, fields)| entry(manager, "Update", &of_template(fields)));
+        let before = [applied("ci", &json!({ "f:image": {}, "f:a": {} })), restarted.clone(), edited.clone()];
+        // Its memory was changed, and what was there in the good release alone is nobody's.
+        let ours = |fields: Value| entry(FIELD_MANAGER, "Update", &of_template(&fields));
+        let written = json!([
+            applied("ci", &json!({ "f:image": {} })),
+            restarted,
+            ours(json!({ "f:a": {}, "f:b": {}, "f:args": {}, "f:memory": {} })),
+        ]);
+        let all = json!({ "f:image": {}, "f:a": {}, "f:b": {}, "f:args": {} });
+        let after = entries(json!([applied("ci", &all), restarted, edited]));
+        assert_eq!(handed_back(&entries(written), &entries(json!(before)), &[TEMPLATE]), Some(after));
+    }
+
+    /// What applies only a part of a release would delete what whoever deploys it wrote.
+    #[test]
+    fn who_applies_a_part_of_what_somebody_else_deploys_gets_that_part() {
+        let helm = |fields: &Value| entry("helm", "Update", &of_template(fields));
+        let before = [applied("tuner", &json!({ "f:cpu": {} })), helm(&json!({ "f:image": {}, "f:a": {} }))];
+        let ours = |fields: &Value| entry(FIELD_MANAGER, "Update", &of_template(fields));
+        let mine = json!({ "f:cpu": {}, "f:image": {}, "f:b": {} });
+        let written = json!([helm(&json!({ "f:a": {} })), ours(&mine)]);
+        let handed = handed_back(&entries(written), &entries(json!(before)), &[TEMPLATE]).unwrap();
+        let after = json!([before[1], ours(&json!({ "f:b": {} })), before[0]]);
+        assert_eq!(handed, entries(after));
+    }
+
+    /// One field in whole, which more than one may manage.
+    #[test]
+    fn a_selector_is_managed_again_by_all_who_did() {
+        let selector: &[&str] = &["f:spec", "f:selector"];
+        let whole =
+            |manager: &str, operation: &str| entry(manager, operation, &json!({ "f:spec": { "f:selector": {} } }));
+        let before = entries(json!([whole("kubectl", "Apply"), whole("deployer", "Update")]));
+        let written = entries(json!([whole(FIELD_MANAGER, "Update")]));
+        let handed = handed_back(&written, &before, &[selector]).unwrap();
+        assert_eq!(handed, entries(json!([whole("deployer", "Update"), whole("kubectl", "Apply")])));
     }
 
     #[test]

@@ -166,6 +166,46 @@ fn the_next_server_side_apply_after_a_direct_rollback_sets_the_number() {
     on_cluster(Needs::Pods, async |cluster| appliers_go_on_as_before(cluster, "direct").await);
 }
 
+/// Whoever restarted the pods or patched something beside what is applied manages that for ever, and nothing else.
+#[test]
+fn the_next_server_side_apply_after_a_restart_meets_no_conflict_and_merges_no_ghosts() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let release = |image: &str, env: &[(&str, &str)], annotations: Value| {
+            let mut shop = deployment("shop", 2, image);
+            let each: Vec<Value> = env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+            let template = &mut shop["spec"]["template"];
+            template["spec"]["containers"][0]["env"] = json!(each);
+            template["metadata"]["annotations"] = annotations;
+            shop["apiVersion"] = "apps/v1".into();
+            shop["kind"] = "Deployment".into();
+            shop
+        };
+        let apply = async |shop: Value, is_dry: bool| {
+            let params = PatchParams { dry_run: is_dry, ..PatchParams::apply("ci") };
+            json!(cluster.api::<Deployment>().patch("shop", &params, &Patch::Apply(shop)).await.unwrap())
+        };
+        apply(release("shop:v1", &[("A", "1"), ("B", "1")], json!({ "x1": "one" })), false).await;
+        let restarted = json!({ "kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z" });
+        let limits = json!([{ "name": "app", "resources": { "limits": { "memory": "64Mi" } } }]);
+        let patch = json!({ "metadata": { "annotations": restarted }, "spec": { "containers": limits } });
+        cluster.patch("shop", &json!({ "spec": { "template": patch } })).await;
+        let before = cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &on_errors()).await;
+        apply(release("shop:v2-errors40", &[("A", "2")], json!({})), false).await;
+        let alerts = watch.told_to_the_end().await;
+        assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{alerts:#?}");
+        assert_eq!(template(&cluster.rolled_out("shop").await), template(&before));
+        let all = apply(release("shop:v3", &[("A", "3"), ("B", "3")], json!({ "x1": "three" })), true).await;
+        let env = |shop: &Value| shop.pointer("/spec/template/spec/containers/0/env").cloned().unwrap_or_default();
+        assert_eq!(env(&all), json!([{ "name": "A", "value": "3" }, { "name": "B", "value": "3" }]));
+        let less = apply(release("shop:v3", &[("A", "3")], json!({})), false).await;
+        assert_eq!(env(&less), json!([{ "name": "A", "value": "3" }]));
+        let template = &less["spec"]["template"];
+        assert_eq!(template["metadata"]["annotations"], restarted);
+        assert_eq!(template["spec"]["containers"][0]["resources"], limits[0]["resources"]);
+    });
+}
+
 /// What `kubectl apply` remembers of the manifest goes back with the release, and nothing that others put beside it.
 #[test]
 fn the_next_client_side_apply_leaves_what_is_somebody_elses() {

@@ -313,6 +313,8 @@ fn pods_that_find_no_room_after_a_start_are_not_put_down_to_a_release_that_had_a
         assert!(!watch.alerts().iter().any(|alert| alert.phase == Phase::Started), "{:#?}", watch.alerts());
         cluster.until("shop", "left alone", |found: &Deployment| json!(found.spec)["replicas"] == 9).await;
         cluster.until_pods("shop", "at v2", |pods| pods.iter().all(|pod| image(pod) == "shop:v2")).await;
+    });
+}
 
 /// The controller would tell nobody that it may not make the pods that are waited for.
 #[test]
