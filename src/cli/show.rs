@@ -85,7 +85,7 @@ fn state(view: &WorkloadView) -> String {
     let state = match (&view.incident, &view.assessment.blind) {
         (Some(incident), _) => incident.phase.to_string(),
         (None, Some(_)) => "blind".to_owned(),
-        (None, None) if view.assessment.healthy => "healthy".to_owned(),
+        (None, None) if view.assessment.healthy && view.current.is_some() => "healthy".to_owned(),
         (None, None) => "not judged yet".to_owned(),
     };
     format!("{state}{paused}{idle}")

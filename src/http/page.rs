@@ -163,7 +163,7 @@ fn state(view: &WorkloadView) -> (String, &'static str) {
         (Some(incident), _) => (incident.phase.to_string(), report::tone(incident.phase.as_str())),
         (None, Some(_)) => ("blind".to_owned(), "bad"),
         (None, None) if view.paused.is_some() => ("paused".to_owned(), "busy"),
-        (None, None) if view.assessment.healthy => ("healthy".to_owned(), "good"),
+        (None, None) if view.assessment.healthy && view.current.is_some() => ("healthy".to_owned(), "good"),
         (None, None) => ("not judged yet".to_owned(), "calm"),
     }
 }

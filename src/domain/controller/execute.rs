@@ -1,5 +1,7 @@
 //! Carrying a plan out, proving that it helped, and climbing the ladder where it did not.
 
+use std::collections::BTreeMap;
+
 use super::decide::cause_of;
 use super::view::at_others;
 use super::{Controller, Output};
@@ -369,10 +371,15 @@ impl Controller {
     }
 
     /// Which instance of a host is at which release, where a rollback was begun and they differ.
-    fn left_apart(&self) -> String {
+    pub(super) fn apart(&self) -> BTreeMap<RevisionId, Vec<InstanceId>> {
         let is_begun = self.state.incident.as_ref().is_some_and(|incident| incident.plan.is_some());
-        let all = self.view().map(|view| at_others(view, None)).unwrap_or_default();
-        if is_begun && all.len() > 1 { format!("{LEFT}{}", narrate::places(&all)) } else { String::new() }
+        let all = self.view().ok().filter(|_| is_begun).map(|view| at_others(view, None)).unwrap_or_default();
+        if all.len() > 1 { all } else { BTreeMap::new() }
+    }
+
+    fn left_apart(&self) -> String {
+        let all = self.apart();
+        if all.is_empty() { String::new() } else { format!("{LEFT}{}", narrate::places(&all)) }
     }
 
     pub(super) fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {

@@ -154,7 +154,7 @@ impl Controller {
         if incident.is_some_and(|incident| incident.phase != Phase::Escalated && !incident.moved.is_empty()) {
             return self.escalate_forgotten("it left the policy in the middle of a rollback".to_owned(), now, out);
         }
-        self.record(Event::Closed { how: Closing::Forgotten }, now, out)
+        self.record(Event::Closed { how: Closing::Forgotten { left: self.apart() } }, now, out)
     }
 
     fn escalate_forgotten(&mut self, reason: String, now: Timestamp, out: &mut Output) -> bool {

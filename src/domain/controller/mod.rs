@@ -16,7 +16,7 @@ mod view;
 mod watching;
 mod whole;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::health::Health;
@@ -445,7 +445,7 @@ pub fn forgotten(workload: &WorkloadId, mut state: WorkloadState, now: Timestamp
         sequence: state.sequence + 1,
         incident: Some(state.incident.as_ref()?.id.clone()),
         at: now,
-        event: Event::Closed { how: Closing::Forgotten },
+        event: Event::Closed { how: Closing::Forgotten { left: BTreeMap::new() } },
     };
     match state.apply(&record) {
         Ok(Applied::Transition(incident)) => {

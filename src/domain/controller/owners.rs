@@ -210,7 +210,7 @@ mod tests {
             (out, controller.has_left())
         };
         let (out, has_left) = handle(Input::Tick, 20);
-        assert!(matches!(out.records[0].event, Event::Closed { how: Closing::Forgotten }), "{:?}", out.records);
+        assert!(matches!(out.records[0].event, Event::Closed { how: Closing::Forgotten { .. } }), "{:?}", out.records);
         assert!(!has_left && handle(Input::Tick, 600).0.jobs.is_empty(), "it would write over the rollback");
         let (out, has_left) = handle(Input::Tick, 611);
         let [job] = &out.jobs[..] else { panic!("{out:?}") };

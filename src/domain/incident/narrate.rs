@@ -262,10 +262,13 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
         Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
         Closing::Refused => incident.hold.as_ref().map_or_else(|| "refused".to_owned(), Hold::to_string),
         // A section whose workloads nobody could name, or any other.
-        Closing::Forgotten if matches!(incident.cause, Cause::Blind { .. }) => {
+        Closing::Forgotten { .. } if matches!(incident.cause, Cause::Blind { .. }) => {
             "nothing is watched under this name any more".to_owned()
         }
-        Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
+        Closing::Forgotten { left } => {
+            let left = if left.is_empty() { String::new() } else { format!("{LEFT}{}", places(left)) };
+            format!("the workload is no longer in the policy{left}")
+        }
     };
     difference(incident).map_or(why.clone(), |difference| format!("{why}; {difference}"))
 }

@@ -377,5 +377,9 @@ pub enum Closing {
     /// A rollback that a human asked for was accepted, and held before its plan was on record.
     Refused,
     /// The workload is no longer in the policy.
-    Forgotten,
+    Forgotten {
+        /// Which instance of a host is left at which release, where a rollback was begun and they differ.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        left: BTreeMap<RevisionId, Vec<InstanceId>>,
+    },
 }

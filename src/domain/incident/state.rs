@@ -527,7 +527,7 @@ impl WorkloadState {
                 }
             }
             Event::Closed {
-                how: Closing::Unseen { .. } | Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten,
+                how: Closing::Unseen { .. } | Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten { .. },
             } => {}
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }

@@ -25,7 +25,7 @@ fn until_left(world: &mut World) -> Vec<String> {
 }
 
 fn is_forgotten(world: &World) -> bool {
-    matches!(world.events.last(), Some(Event::Closed { how: Closing::Forgotten }))
+    matches!(world.events.last(), Some(Event::Closed { how: Closing::Forgotten { .. } }))
 }
 
 #[test]

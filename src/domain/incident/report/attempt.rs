@@ -144,6 +144,6 @@ pub(super) fn closed(how: &Closing) -> String {
         Closing::Superseded { by, .. } => format!("{by} was put in place by someone else"),
         Closing::ByOperator { by, reason } => format!("closed by {by}: {reason}"),
         Closing::Refused => "a guard refused it".to_owned(),
-        Closing::Forgotten => "the workload is no longer in the policy".to_owned(),
+        Closing::Forgotten { .. } => "the workload is no longer in the policy".to_owned(),
     }
 }
