@@ -55,6 +55,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             replicas: workload.replicas,
             absent: absent(workload, desired, &all),
             has_arrived: workload.arrived.as_ref().is_some_and(|arrived| arrived.is(&desired.name)),
+            refused: workload.refused.clone(),
             leaving: leaving(&all),
             rollout: rollout(workload, desired, &pods),
             serving: pods

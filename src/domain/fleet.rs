@@ -149,7 +149,7 @@ impl Fleet {
                 | Event::Approved { .. }
                 | Event::Rejected { .. }
                 | Event::Planned { .. }
-                | Event::Continued
+                | Event::Continued { .. }
                 | Event::StepStarted { .. }
                 | Event::StepFinished { .. }
                 | Event::Verifying

@@ -158,6 +158,8 @@ pub struct Orchestrated {
     pub absent: u32,
     /// Whether its rollout was complete once, by the word of who brings it about: what is missing now was asked for later.
     pub has_arrived: bool,
+    /// Why instances can't be made, in the words of who makes them.
+    pub refused: Option<String>,
     /// What is told to end and is still there, by release.
     pub leaving: BTreeMap<RevisionId, Leaving>,
     /// How far the way to the desired release is.

@@ -273,7 +273,7 @@ impl Metrics {
             | Event::Detected { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying

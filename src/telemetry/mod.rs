@@ -108,7 +108,7 @@ fn log_record(record: &Record) {
         },
         Event::Approved { by } => tracing::info!(workload, incident, by, "approved"),
         Event::Rejected { by, reason } => tracing::info!(workload, incident, by, reason, "rejected"),
-        Event::Continued => tracing::info!(workload, incident, "goes on"),
+        Event::Continued { .. } => tracing::info!(workload, incident, "goes on"),
         Event::StepStarted { step } => tracing::info!(workload, incident, step = step + 1, "step started"),
         Event::StepFinished { step, outcome } => {
             tracing::info!(workload, incident, step = step + 1, ?outcome, "step finished");

@@ -130,12 +130,14 @@ fn hand_over(entries: &mut Vec<ManagedFieldsEntry>, before: &[ManagedFieldsEntry
 }
 
 /// Whether one who applies is the only one under a path, and not just of a part of what somebody else deploys without applying
-/// it: whoever deploys names an image.
+/// it: whoever deploys names an image, and is no hand with kubectl.
 fn is_alone(applier: &ManagedFieldsEntry, before: &[ManagedFieldsEntry], path: &[&str]) -> bool {
     let others = || before.iter().filter(|entry| !is_ours(entry) && !is_same(entry, applier));
     let names_image = |entry: &ManagedFieldsEntry| at(entry, path).is_some_and(has_image);
+    let is_by_hand =
+        |entry: &ManagedFieldsEntry| entry.manager.as_ref().is_some_and(|name| name.starts_with("kubectl"));
     !others().any(|entry| is_applied(entry) && at(entry, path).is_some())
-        && (names_image(applier) || !others().any(names_image))
+        && (names_image(applier) || !others().any(|entry| names_image(entry) && !is_by_hand(entry)))
 }
 
 fn has_image(fields: &Value) -> bool {

@@ -61,6 +61,8 @@ pub struct Workload {
     pub owners: Vec<Owner>,
     /// Why the controller gave the rollout up, if it did.
     pub given_up: Option<String>,
+    /// Why its controller can't make pods, in its words.
+    pub refused: Option<String>,
     /// What the controller says of the rollout that was complete last.
     pub arrived: Option<Arrived>,
 }
@@ -117,6 +119,7 @@ impl Workload {
             labels: BTreeMap::new(),
             update_revision: None,
             given_up: None,
+            refused: None,
             arrived: None,
         })
     }
@@ -130,6 +133,9 @@ impl TryFrom<Deployment> for Workload {
         let (spec, status) = (object.spec.ok_or(())?, object.status.unwrap_or_default());
         let new = Self::new(ObjectKind::Deployment, object.metadata, status.observed_generation).ok_or(())?;
         let conditions = status.conditions.unwrap_or_default();
+        let refused =
+            conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
+        let refused = refused.and_then(|condition| condition.message.clone());
         let progress = conditions.into_iter().find(|condition| condition.type_ == "Progressing");
         let (reason, message) = progress.map(|found| (found.reason, found.message)).unwrap_or_default();
         let told = |wanted: &str| {
@@ -145,6 +151,7 @@ impl TryFrom<Deployment> for Workload {
             template: template::digest(&spec.template),
             labels: spec.template.metadata.and_then(|meta| meta.labels).unwrap_or_default(),
             given_up: told(GIVEN_UP),
+            refused,
             arrived: told(ARRIVED).map(Arrived::Told),
             history_limit: spec.revision_history_limit.map(|limit| count(Some(limit))),
             ..new

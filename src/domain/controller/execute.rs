@@ -49,10 +49,14 @@ impl Controller {
     pub(super) fn drive(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let Some((plan, progress)) = self.plan_in_force() else { return false };
         if let Some(hold) = self.halt() {
-            return self.halted(hold, now, out);
+            // The goal is judged all the same, and people are told of it.
+            return match self.why_the_goal_is_bad(now).filter(|_| matches!(progress, Progress::Proving { .. })) {
+                Some(why) => self.fail(format!("{} is bad as well: {why}", plan.to), Vec::new(), now, out),
+                None => self.halted(hold, now, out),
+            };
         }
         if self.state.incident.as_ref().is_some_and(|incident| incident.phase == Phase::Held) {
-            return self.record(Event::Continued, now, out);
+            return self.record(Event::Continued { mode: self.policy.mode }, now, out);
         }
         if let Some((step, outcome)) = self.too_late_to_resume(&plan, &progress, now) {
             return self.record(Event::StepFinished { step, outcome }, now, out);
@@ -62,7 +66,7 @@ impl Controller {
             let reason = format!("not done by its deadline, {}", plan.deadline);
             return self.fail(reason, Vec::new(), now, out);
         }
-        match progress {
+        match self.without_those_gone(&plan, progress) {
             Progress::Next { step } if usize::try_from(step).is_ok_and(|step| step >= plan.steps.len()) => {
                 if plan.purpose == Purpose::Whole {
                     return self.hand_over(&plan, now, out);
@@ -70,11 +74,7 @@ impl Controller {
                 self.stable_since = None;
                 self.record(Event::Verifying, now, out)
             }
-            Progress::Next { step } => match self.unknown_instance(&plan, step) {
-                // The next attempt is about those that are there.
-                Some(gone) => self.fail(format!("{gone} is not in the policy any more"), Vec::new(), now, out),
-                None => self.record(Event::StepStarted { step }, now, out),
-            },
+            Progress::Next { step } => self.record(Event::StepStarted { step }, now, out),
             Progress::Running { step, since } => self.watch_step(&plan, step, since, now, out),
             Progress::Conflicted { step, at, detail } => self.settle_conflict(&plan, step, at, detail, now, out),
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
@@ -82,16 +82,29 @@ impl Controller {
         }
     }
 
-    /// An instance that a step is about and the policy no longer.
-    fn unknown_instance<'p>(&self, plan: &'p Plan, step: u32) -> Option<&'p InstanceId> {
-        let step = plan.steps.get(usize::try_from(step).ok()?)?;
-        let instance = step.kind.instance()?;
-        let is_known = match &self.policy.habitat {
-            Habitat::ReleaseDir(dir) => dir.instances.iter().any(|known| known.id == *instance),
+    /// The next step that is about an instance of the policy: what left it in the middle is left as it is.
+    fn without_those_gone(&self, plan: &Plan, progress: Progress) -> Progress {
+        let Progress::Next { step } = progress else { return progress };
+        let is_left = |step: &u32| {
+            let kind = usize::try_from(*step).ok().and_then(|index| plan.steps.get(index)).map(|step| &step.kind);
+            kind.is_none_or(|kind| !self.is_about_those_gone(kind))
+        };
+        Progress::Next { step: (step..).find(is_left).unwrap_or(step) }
+    }
+
+    fn is_about_those_gone(&self, kind: &StepKind) -> bool {
+        let about = kind.instances();
+        !about.is_empty() && !self.is_leaving && self.known(about).is_empty()
+    }
+
+    /// Those of these instances that are in the policy.
+    fn known(&self, instances: &[InstanceId]) -> Vec<InstanceId> {
+        let is_known = |instance: &&InstanceId| match &self.policy.habitat {
+            Habitat::ReleaseDir(dir) => dir.instances.iter().any(|known| known.id == **instance),
             Habitat::Command(command) => command.instances.contains(instance),
             Habitat::Kubernetes(_) => true,
         };
-        (!is_known && !self.is_leaving).then_some(instance)
+        instances.iter().filter(is_known).cloned().collect()
     }
 
     /// A step that was under way when the daemon ended, and that nobody does now: after the plan's deadline it is not taken
@@ -113,7 +126,15 @@ impl Controller {
     fn watch_step(&mut self, plan: &Plan, step: u32, since: Timestamp, now: Timestamp, out: &mut Output) -> bool {
         let Some(current) = usize::try_from(step).ok().and_then(|index| plan.steps.get(index)) else { return false };
         let wait = match &current.kind {
-            StepKind::Gate { instances, release, answers } => self.at_gate(instances, release, *answers, since, now),
+            // Nobody is left to wait for.
+            kind if kind.is_judged() && self.is_about_those_gone(kind) => {
+                let outcome = Outcome::AlreadyInEffect;
+                return self.record(Event::StepFinished { step, outcome }, now, out);
+            }
+            StepKind::Gate { instances, release, answers } => {
+                let known = if self.is_leaving { instances.clone() } else { self.known(instances) };
+                self.at_gate(&known, release, *answers, since, now)
+            }
             StepKind::AwaitRollout { release, at_least } => match self.at_rollout(release, *at_least, since, now) {
                 Wait::For(_) if self.is_written_back(plan, current.timeout, since, now) => {
                     Wait::Undone(format!("{} is asked for again", plan.from))
@@ -228,7 +249,9 @@ impl Controller {
         let asked_for = view.orchestrated.as_ref().filter(|it| it.canary.is_some() && now.since(since) > STALL_SETTLES);
         let at_least = asked_for.map_or(at_least, |it| at_least.min(it.replicas.max(1)));
         if u32::try_from(ready.len()).is_ok_and(|ready| ready < at_least) {
-            return Wait::For(format!("{} of {at_least} are ready", ready.len()));
+            let refused = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.refused.as_ref());
+            let why = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
+            return Wait::For(format!("{} of {at_least} are ready{why}", ready.len()));
         }
         match self.health.gate(&ready, release, answers, since, now) {
             _ if answers == 0 => Wait::Over,

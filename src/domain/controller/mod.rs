@@ -392,7 +392,9 @@ impl Controller {
         match self.state.apply(&record) {
             Ok(applied) => {
                 if let Applied::Transition(incident) = applied {
-                    out.alerts.push(narrate::alert(&self.policy.id, &incident, &record.event));
+                    let alert = narrate::alert(&self.policy.id, &incident, &record.event);
+                    // What is decided, and told, is so under the mode in force.
+                    out.alerts.push(Alert { mode: self.policy.mode, ..alert });
                 }
                 out.records.push(record);
                 true

@@ -20,6 +20,7 @@ use crate::domain::policy::{Combine, Mode, Owner, Severity, Strategy};
 use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::response::plan::{Finding, Plan, Purpose};
 use crate::domain::response::readiness::{self, Readiness, readiness};
 use crate::domain::time::{Span, Timestamp};
@@ -222,10 +223,8 @@ impl Controller {
     /// What a rollback by hand would do now. What the edges find is noted later.
     #[must_use]
     pub fn preview(&self, now: Timestamp, fleet: &FleetView) -> Preview {
-        // What is under way is not in its own way.
-        let under_way = self.state.incident.as_ref().filter(|_| self.is_acting()).cloned();
-        let probe = under_way.unwrap_or_else(|| self.what_if(now));
-        let ruling = self.rule(&probe, now, fleet);
+        let probe = self.begun().cloned().unwrap_or_else(|| self.what_if(now));
+        let ruling = self.rule_now(&probe, now, fleet);
         let anew = || ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
         let plan = probe.plan.or_else(anew);
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
@@ -249,9 +248,9 @@ impl Controller {
             available: available.contains(revision),
             standing: standing.clone(),
         });
-        let (goal, no_goal) = match self.present_goal(now) {
-            Ok(goal) => (Some(goal), None),
-            Err(hold) => (None, Some(hold)),
+        let (goal, no_goal) = match (self.begun().and_then(|begun| begun.goal.clone()), self.present_goal(now)) {
+            (Some(goal), _) | (None, Ok(goal)) => (Some(goal), None),
+            (None, Err(hold)) => (None, Some(hold)),
         };
         WorkloadView {
             workload: self.policy.id.clone(),
@@ -281,7 +280,7 @@ impl Controller {
     #[must_use]
     pub fn explain(&self, now: Timestamp, fleet: &FleetView) -> Explanation {
         let probe = self.state.incident.clone().unwrap_or_else(|| self.what_if(now));
-        let ruling = self.rule(&probe, now, fleet);
+        let ruling = self.rule_now(&probe, now, fleet);
         let plan = match &probe.plan {
             Some(plan) => Some(plan.clone()),
             None => ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now)),
@@ -308,6 +307,22 @@ impl Controller {
         let view = self.view().map_err(unknown)?;
         let beside = &self.assessment.worse_beside();
         goal::last_known_good(&self.state.ledger, &view.available, &current.revision, &[], beside, now)
+    }
+
+    /// The incident whose rollback was begun, and is not over.
+    fn begun(&self) -> Option<&Incident> {
+        let incident = self.state.incident.as_ref()?;
+        (incident.plan.is_some() && incident.phase != Phase::Escalated).then_some(incident)
+    }
+
+    /// What the guards say. A rollback that was begun has passed those that are not asked again.
+    fn rule_now(&self, probe: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
+        let mut ruling = self.rule(probe, now, fleet);
+        if let Some(begun) = self.begun() {
+            ruling.guards.iter_mut().filter(|guard| !ladder::asks(&guard.name)).for_each(|guard| guard.hold = None);
+            ruling.goal = begun.goal.clone().or(ruling.goal);
+        }
+        ruling
     }
 
     /// The incident that a rollback by hand would open.

@@ -72,7 +72,9 @@ impl Controller {
         }
         let beside = self.view().is_ok().then(|| self.beside());
         let beside = match (subject, beside) {
-            (Some(subject), Some(beside)) => self.health.assess_asides(subject, &beside, now),
+            (Some(subject), Some(beside)) => {
+                self.health.assess_asides(subject, &beside, &self.assessment.triggers, now)
+            }
             (Some(_), None) => Beside { exceeded: asides, ..Beside::default() },
             (None, _) => Beside::default(),
         };

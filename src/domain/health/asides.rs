@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::Health;
 use super::Instances;
 use super::assess::{Judged, builtin_of, is_down, is_healthy, status};
+use super::judge::Judgement;
 use super::reading::Reading;
-use super::verdict::{Aside, Subject, TriggerState};
+use super::terms;
+use super::verdict::{Aside, Subject, TriggerState, TriggerStatus, Verdict};
 use super::watch::Watch;
 use crate::domain::id::{RevisionId, TriggerName};
 use crate::domain::policy::{Builtin, Condition, Severity, Signal, Trigger};
@@ -22,15 +24,22 @@ pub struct Beside {
 }
 
 impl Health {
-    /// Judges every threshold on each of `others`, releases that serve beside `subject`. A comparison needs the release in
-    /// question, and is left out. Each has a life of its own, which begins when the release is first given here.
-    pub fn assess_asides(&mut self, subject: &Subject, others: &BTreeSet<RevisionId>, now: Timestamp) -> Beside {
+    /// Judges every threshold on each of `others`, releases that serve beside `subject`, whose own triggers say `own`. Of a
+    /// comparison with one of them, that speaks for it whatever it comes to: it is no worse than the release in question, or
+    /// that is about as good. Each has a life of its own, which begins when the release is first given here.
+    pub fn assess_asides(
+        &mut self,
+        subject: &Subject,
+        others: &BTreeSet<RevisionId>,
+        own: &[TriggerStatus],
+        now: Timestamp,
+    ) -> Beside {
         let mut kept = std::mem::take(&mut self.asides);
         kept.retain(|release, _| others.contains(release));
         let mut beside = Beside::default();
         for release in others {
             let watches = kept.entry(release.clone()).or_insert_with(|| self.fresh_watches());
-            self.assess_aside(subject, release, watches, now, &mut beside);
+            self.assess_aside((subject, own), release, watches, now, &mut beside);
         }
         self.asides = kept;
         beside
@@ -58,7 +67,7 @@ impl Health {
 
     fn assess_aside(
         &self,
-        subject: &Subject,
+        (subject, own): (&Subject, &[TriggerStatus]),
         release: &RevisionId,
         watches: &mut [Watch],
         now: Timestamp,
@@ -86,6 +95,18 @@ impl Health {
                 let trigger = status(trigger, &terms, None, watch);
                 beside.exceeded.push(Aside { release: release.clone(), trigger });
             }
+        }
+        let is_compared_with = subject.baseline.as_ref() == Some(release);
+        for trigger in self.policy.triggers.iter().filter(|trigger| is_compared_with && !is_judged(trigger)) {
+            let status = own.iter().find(|status| status.name == trigger.name);
+            let is_known = status.is_some_and(|status| match &status.evidence.verdict {
+                Verdict::Ok | Verdict::Breach => {
+                    status.evidence.compared.as_ref().is_some_and(|compared| compared.beside)
+                }
+                Verdict::Unknown(_) => false,
+            });
+            let Some((signal, _)) = terms::find(&readings, &trigger.signal).filter(|_| is_known) else { continue };
+            judged.push(Judged { trigger, signal, judgement: Judgement::Good, is_quiet: true, sightless_since: None });
         }
         let asks_for_its_rollout = |judged: &Judged<'_>| builtin_of(judged.signal) == Some(Builtin::ProgressDeadline);
         judged.retain(|judged| !asks_for_its_rollout(judged));

@@ -53,6 +53,12 @@ impl Looks {
         newest.filter(|look| matches!(look.outcome, Outcome::Bad(_))).count() == count
     }
 
+    /// Whether the newest `count` looks until `since` were good, each of them that there was.
+    pub(super) fn were_good(&self, count: usize, since: Timestamp) -> bool {
+        let mut newest = self.0.iter().rev().skip_while(|look| look.at > since).take(count).peekable();
+        newest.peek().is_some() && newest.all(|look| look.outcome == Outcome::Good)
+    }
+
     /// Looks after `since`, newest first.
     pub(super) fn after(&self, since: Timestamp) -> impl Iterator<Item = &Look> {
         self.0.iter().rev().take_while(move |look| look.at > since)

@@ -38,7 +38,10 @@ impl Seen {
             at,
             desired,
             is_stalled,
-            has_arrived: had_arrived || orchestrated.has_arrived || (is_complete && serves),
+            // Its controller says so of what was asked for without an instance as well: what was seen to come is known better.
+            has_arrived: had_arrived
+                || (is_complete && serves)
+                || (before.is_none() && orchestrated.has_arrived && serves),
             absent: orchestrated.absent.into(),
             beside: orchestrated
                 .canary
@@ -155,12 +158,15 @@ mod tests {
         let whole = seen(&view(3, &["v2", "v2", "v2"], Rollout::Complete), Some(&begun));
         assert!(whole.has_arrived && seen(&view(9, &["v2", "v2", "v2"], under_way()), Some(&whole)).has_arrived);
         assert!(!seen(&view(9, &["v2", "v2", "v2"], under_way()), None).has_arrived, "a start does not know");
+        let other = Seen { desired: "v1".into(), ..whole.clone() };
         let mut told = view(9, &["v2", "v2"], under_way());
         told.orchestrated.as_mut().unwrap().has_arrived = true;
         assert!(seen(&told, None).has_arrived, "unless its controller does");
+        assert!(!seen(&told, Some(&other)).has_arrived, "what comes is seen to come");
+        told.instances.clear();
+        assert!(!seen(&told, None).has_arrived, "nobody serves");
         assert!(!seen(&view(0, &[], Rollout::Complete), None).has_arrived, "nobody of it was ever seen");
         assert!(!seen(&view(3, &["v1", "v1", "v1"], Rollout::Complete), None).has_arrived, "all are held back");
-        let other = Seen { desired: "v1".into(), ..whole };
         assert!(!seen(&view(3, &["v1", "v1"], under_way()), Some(&other)).has_arrived, "another release");
         assert!(seen(&view(0, &[], Rollout::Complete), None).rests);
         assert!(!seen(&view(0, &["v2"], under_way()), None).rests);

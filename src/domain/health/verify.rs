@@ -55,13 +55,10 @@ impl Health {
             return Verdict::Unknown(UnknownReason::NoTarget);
         };
         let need = usize::try_from(answers).unwrap_or(MAX_LOOKS).clamp(1, MAX_LOOKS);
-        let verdicts = targets.iter().map(|looks| self.passed(looks, release, need, since, now));
-        let mut verdicts: Vec<Verdict> = verdicts.collect();
-        if let Some(due) = self.due_among_all(instances, release) {
-            // The rest may be at the release that goes.
-            verdicts.sort_by_key(|verdict| *verdict != Verdict::Ok);
-            verdicts.truncate(due);
+        if let Some((due, all)) = self.due_among_all(instances, release) {
+            return self.gate_among(&targets, release, (need, due, all), since, now);
         }
+        let verdicts = targets.iter().map(|looks| self.passed(looks, Some(release), need, since, now));
         let mut worst = Verdict::Ok;
         for verdict in verdicts {
             match verdict {
@@ -122,15 +119,53 @@ impl Health {
             || self.scraped.values().any(|scraped| scraped.instance.is_some())
     }
 
-    /// How many addresses are to answer well from `release` where nobody knows which of them are those of `instances`: as
-    /// many as there are instances at it. None where that is known, where all are asked, or where none is at another one.
-    fn due_among_all(&self, instances: &[InstanceId], release: &RevisionId) -> Option<usize> {
+    /// How many instances are at `release`, and how many there are, where nobody knows which addresses are those of
+    /// `instances`. None where that is known, where all are asked, or where none is at another one.
+    fn due_among_all(&self, instances: &[InstanceId], release: &RevisionId) -> Option<(usize, usize)> {
         if instances.is_empty() || self.is_any_own() {
             return None;
         }
         let is_at = |(instance, at): &(&InstanceId, &RevisionId)| *at == release || instances.contains(instance);
         let (there, all) = (self.attribution.configured().filter(is_at).count(), self.attribution.configured().count());
-        (there < all).then_some(there)
+        (there < all).then_some((there, all))
+    }
+
+    /// A gate on the way, where nobody knows whose the addresses are: as many as there are instances at the release must
+    /// answer well from it, and each that answered well before must do so still, from whichever release. Where there are
+    /// fewer addresses than instances, one stands for several in turn: its answers need not be in a row.
+    fn gate_among(
+        &self,
+        targets: &[&Looks],
+        release: &RevisionId,
+        (need, due, all): (usize, usize, usize),
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
+        let is_shared = targets.len() < all;
+        let mut passed = 0;
+        let mut worst = Verdict::Breach;
+        for looks in targets {
+            if looks.were_good(need, since) {
+                match self.passed(looks, None, need, since, now) {
+                    Verdict::Ok => {}
+                    not_yet => return not_yet,
+                }
+            }
+            let from_it = |look: &&Look| {
+                look.outcome == Outcome::Good && look.revision.as_ref().is_none_or(|revision| revision == release)
+            };
+            match self.passed(looks, Some(release), need, since, now) {
+                Verdict::Ok => passed += 1,
+                Verdict::Breach | Verdict::Unknown(_)
+                    if is_shared && looks.after(since).filter(from_it).count() >= need =>
+                {
+                    passed += 1;
+                }
+                Verdict::Breach => {}
+                unknown @ Verdict::Unknown(_) => worst = unknown,
+            }
+        }
+        if passed >= due.min(targets.len()) { Verdict::Ok } else { worst }
     }
 
     /// What to look at for a gate; `None` where an instance has nothing.
@@ -164,9 +199,19 @@ impl Health {
                 .is_some_and(|instance| self.probed.values().any(|probed| probed.instance.as_ref() == Some(instance)))
     }
 
-    fn passed(&self, looks: &Looks, release: &RevisionId, need: usize, since: Timestamp, now: Timestamp) -> Verdict {
+    /// Whether the newest answers since then are good, from `release` where it is asked for and they say which.
+    fn passed(
+        &self,
+        looks: &Looks,
+        release: Option<&RevisionId>,
+        need: usize,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
         let scope = self.scope(None, now, Some(since));
-        let is_other = |look: &Look| look.revision.as_ref().is_some_and(|revision| revision != release);
+        let is_other = |look: &Look| {
+            release.is_some_and(|release| look.revision.as_ref().is_some_and(|revision| revision != release))
+        };
         match looks.after(since).next() {
             None => return Verdict::Unknown(UnknownReason::NoReading),
             Some(look) if !scope.is_fresh(look.at) => {

@@ -224,7 +224,7 @@ fn one(record: &Record) -> Option<Again> {
         | Event::Refused { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }
-        | Event::Continued
+        | Event::Continued { .. }
         | Event::StepStarted { .. }
         | Event::StepFinished { .. }
         | Event::Verifying

@@ -231,7 +231,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
             format!("{}; attempt {}: {}", describe(&incident.cause), plan.attempt, steps.join(", then "))
         }
         Event::Verifying => "every step is done; the proof begins".to_owned(),
-        Event::Continued => format!("{}; what held it holds no more, and it goes on", describe(&incident.cause)),
+        Event::Continued { .. } => format!("{}; what held it holds no more, and it goes on", describe(&incident.cause)),
         Event::Suspected { .. }
         | Event::Detected { .. }
         | Event::StillPending { .. }

@@ -183,7 +183,10 @@ pub enum Event {
         grounds: Option<Box<Grounds>>,
     },
     /// What was halted in the middle goes on: whatever held it holds no more.
-    Continued,
+    Continued {
+        /// In force.
+        mode: Mode,
+    },
     /// A step is about to be done; written before its first byte.
     StepStarted {
         /// Index into the plan's steps.

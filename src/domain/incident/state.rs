@@ -248,7 +248,7 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         Event::Approved { .. } => (&[AwaitingApproval], AwaitingApproval),
         Event::Rejected { .. } => (&[Suspected, Detected, Held, AwaitingApproval], Held),
         Event::Planned { .. } => (&[Detected, Held, AwaitingApproval, Failed], Started),
-        Event::Continued => {
+        Event::Continued { .. } => {
             let is_proven = open.is_some_and(|incident| matches!(incident.progress, Progress::Proving { .. }));
             (&[Held], if is_proven { Verifying } else { Started })
         }
@@ -299,7 +299,7 @@ impl Event {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -329,7 +329,7 @@ impl Event {
             Event::Approved { .. } => "approved",
             Event::Rejected { .. } => "rejected",
             Event::Planned { .. } => "planned",
-            Event::Continued => "continued",
+            Event::Continued { .. } => "continued",
             Event::StepStarted { .. } => "step-started",
             Event::StepFinished { .. } => "step-finished",
             Event::Verifying => "verifying",
@@ -393,7 +393,7 @@ impl WorkloadState {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -435,7 +435,7 @@ impl WorkloadState {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -542,7 +542,7 @@ impl WorkloadState {
             | Event::Held { .. }
             | Event::Approved { .. }
             | Event::Planned { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying

@@ -174,10 +174,15 @@ fn is_an_operators(hold: &Hold) -> bool {
     matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode)
 }
 
+/// Whether the guard of this name is asked once a rollback was begun.
+#[must_use]
+pub fn asks(name: &str) -> bool {
+    matches!(name, "paused" | "rejected" | "revision-unknown" | "observe-mode")
+}
+
 /// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
 fn still_holds(ruling: &Ruling) -> Option<&Hold> {
-    let asked = |name: &str| matches!(name, "paused" | "rejected" | "revision-unknown" | "observe-mode");
-    let guards = ruling.guards.iter().filter(|guard| asked(&guard.name) && !guard.forced);
+    let guards = ruling.guards.iter().filter(|guard| asks(&guard.name) && !guard.forced);
     guards.filter_map(|guard| guard.hold.as_ref()).next()
 }
 

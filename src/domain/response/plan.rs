@@ -261,6 +261,7 @@ pub enum StepKind {
         /// The release that is current after.
         to: RevisionId,
         /// Longest time that each of these programs may take.
+        #[serde(default = "a_minute")]
         each: Span,
     },
     /// Give a workload in a cluster the template of another of its revisions, only if it has that of `expect` now.
@@ -416,14 +417,20 @@ pub enum CommandPurpose {
     Retire,
 }
 
+const fn a_minute() -> Span {
+    Span::from_secs(60)
+}
+
 impl StepKind {
-    /// The instance of a host that it is about, where it is about one.
+    /// The instances of a host that it is about, where it is about some and not all.
     #[must_use]
-    pub fn instance(&self) -> Option<&InstanceId> {
+    pub fn instances(&self) -> &[InstanceId] {
         match self {
-            StepKind::SwitchLink { instance, .. } | StepKind::Restart { instance, .. } => Some(instance),
-            StepKind::Command { instance, .. } => instance.as_ref(),
-            StepKind::Gate { instances, .. } => instances.first(),
+            StepKind::SwitchLink { instance, .. } | StepKind::Restart { instance, .. } => {
+                std::slice::from_ref(instance)
+            }
+            StepKind::Command { instance, .. } => instance.as_slice(),
+            StepKind::Gate { instances, .. } => instances,
             StepKind::RestoreTemplate { .. }
             | StepKind::RestoreSetting { .. }
             | StepKind::Scale { .. }
@@ -436,7 +443,7 @@ impl StepKind {
             | StepKind::AwaitCapacity { .. }
             | StepKind::SwitchService { .. }
             | StepKind::ProveTraffic { .. }
-            | StepKind::AwaitWell { .. } => None,
+            | StepKind::AwaitWell { .. } => &[],
         }
     }
 

@@ -212,24 +212,56 @@ fn a_gate_takes_all_instances_where_none_is_named_and_pages_where_none_is_probed
     assert_eq!(gate(&scene, &["one", "three"], 1, 0, 6), Verdict::Unknown(UnknownReason::NoTarget));
 }
 
-/// Three instances, and nobody knows which of the addresses is whose.
-#[test]
-fn a_gate_on_the_way_asks_for_as_many_addresses_as_there_are_instances_at_the_release() {
+type Told<'a> = (bool, Option<&'a str>);
+
+/// Three instances of which the first is at v1, and addresses of which nobody knows whose they are: what the gate says of one
+/// more instance after they answered so, before the step and since.
+fn among(before: &[Told<'_>], since: &[Told<'_>]) -> Verdict {
     let mut scene = Scene::new(policy());
     scene.releases(0, &[("one", "v1"), ("two", "v2"), ("three", "v2")]);
-    let (bad, good) = ((false, Some("v2")), (true, Some("v1")));
-    let at_gate = |scene: &mut Scene, seconds: i64, instance: &str, answers: [(bool, Option<&str>); 3]| {
+    for (seconds, answers) in [(5, before), (15, since)] {
         for (target, (healthy, revision)) in ["a:1", "b:1", "c:1"].iter().zip(answers) {
-            scene.probe(seconds, target, healthy, revision);
+            scene.probe(seconds, target, *healthy, *revision);
         }
-        gate(scene, &[instance], 1, seconds - 1, seconds)
-    };
-    assert_eq!(at_gate(&mut scene, 5, "one", [bad, bad, bad]), Verdict::Breach);
-    assert_eq!(at_gate(&mut scene, 10, "one", [bad, good, bad]), Verdict::Ok);
-    assert_eq!(at_gate(&mut scene, 15, "two", [bad, good, bad]), Verdict::Breach, "it is one more");
-    assert_eq!(at_gate(&mut scene, 20, "two", [good, good, bad]), Verdict::Ok);
-    scene.releases(21, &[("one", "v1"), ("two", "v1"), ("three", "v1")]);
-    assert_eq!(gate(&scene, &["three"], 1, 19, 21), Verdict::Breach, "at last all of them");
+    }
+    gate(&scene, &["two"], 1, 10, 16)
+}
+
+#[test]
+fn a_gate_on_the_way_asks_for_as_many_addresses_as_there_are_instances_at_the_release() {
+    let (bad, old, new) = ((false, Some("v2")), (true, Some("v2")), (true, Some("v1")));
+    let (down, well) = ((false, None), (true, None));
+    let cases = [
+        ("two of three from the goal", vec![bad, new, bad], vec![new, new, bad], true),
+        ("one of three", vec![bad, new, bad], vec![bad, new, bad], false),
+        ("the others well at the bad release", vec![old, new, old], vec![new, new, old], true),
+        ("one that was well is not any more", vec![old, new, old], vec![bad, new, new], false),
+        ("nobody says which, all are well", vec![well, well, well], vec![well, well, well], true),
+        ("nobody says which, and what came is down", vec![well, well, well], vec![down, well, well], false),
+        ("what was bad before may be so still", vec![down, well, down], vec![well, well, down], true),
+    ];
+    for (name, before, since, passes) in cases {
+        assert_eq!(among(&before, &since) == Verdict::Ok, passes, "{name}");
+    }
+    let mut scene = Scene::new(policy());
+    scene.releases(0, &[("one", "v1"), ("two", "v1"), ("three", "v1")]);
+    scene.probe(5, "a:1", true, Some("v1"));
+    scene.probe(5, "b:1", false, Some("v1"));
+    assert_eq!(gate(&scene, &["three"], 1, 1, 6), Verdict::Breach, "at last all of them");
+}
+
+/// One address stands for all, each in turn, and those at the bad release are not well.
+#[test]
+fn the_answers_of_an_address_that_stands_for_several_need_not_be_in_a_row() {
+    let mut scene = Scene::new(policy());
+    scene.releases(0, &[("one", "v2"), ("two", "v2")]);
+    scene.probe(1, "a:1", false, None);
+    let mut verdicts = Vec::new();
+    for (seconds, healthy) in [(11, true), (12, false), (13, true)] {
+        scene.probe(seconds, "a:1", healthy, None);
+        verdicts.push(gate(&scene, &["one"], 2, 10, seconds) == Verdict::Ok);
+    }
+    assert_eq!(verdicts, [false, false, true]);
 }
 
 /// Two instances, the link of both switched back to v1 at 101; only `one` was restarted.

@@ -127,7 +127,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         | Event::Detected { .. }
         | Event::Refused { .. }
         | Event::Held { .. }
-        | Event::Continued
+        | Event::Continued { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }
         | Event::Recorded { .. }

@@ -267,7 +267,7 @@ impl Telling {
             | Event::StillPending { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying

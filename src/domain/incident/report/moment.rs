@@ -71,7 +71,7 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
             );
             Some((format!("decided: attempt {}", plan.attempt), detail))
         }
-        Event::Continued => line("goes on", "what held it holds no more".to_owned()),
+        Event::Continued { .. } => line("goes on", "what held it holds no more".to_owned()),
         Event::StepStarted { step } => Some((format!("step {} begins", step + 1), step_title(incident, *step))),
         Event::StepFinished { step, outcome: how } => {
             let (word, detail) = outcome(how);

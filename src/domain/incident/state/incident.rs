@@ -87,7 +87,7 @@ impl Incident {
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Planned { .. }
-            | Event::Continued
+            | Event::Continued { .. }
             | Event::StepStarted { .. }
             | Event::StepFinished { .. }
             | Event::Verifying
@@ -148,7 +148,8 @@ impl Incident {
                 self.hold = Some(Hold::Rejected { by: by.clone() });
             }
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
-            Event::Continued => {
+            Event::Continued { mode } => {
+                self.mode = *mode;
                 self.was_halted(at);
                 if let Progress::Running { since, .. } = &mut self.progress {
                     *since = at;

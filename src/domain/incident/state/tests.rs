@@ -62,7 +62,7 @@ fn events() -> Vec<Event> {
         Event::Approved { by: text() },
         Event::Rejected { by: text(), reason: text() },
         Event::Planned { plan: Box::new(plan()), goal: goal(), forced: Vec::new(), grounds: None },
-        Event::Continued,
+        Event::Continued { mode: Mode::Enforce },
         Event::StepStarted { step: 0 },
         Event::StepFinished { step: 0, outcome: Outcome::Applied },
         Event::Verifying,
