@@ -271,6 +271,21 @@ pub struct HostReading {
     pub active: Option<bool>,
     /// Whether its image can't be had.
     pub image_missing: Option<bool>,
+    /// Who says whether it is up.
+    pub teller: Teller,
+}
+
+/// Who says of an instance whether it is up, and what that means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Teller {
+    /// The service manager: its process runs, whether it answers or not.
+    #[default]
+    ServiceManager,
+    /// The orchestrator: it is in service.
+    Orchestrator,
+    /// Only how many of the workload's instances are in service is known. It stands for one of that many, no one in
+    /// particular.
+    Number,
 }
 
 /// Why nothing was seen.

@@ -17,7 +17,7 @@ use super::grid::fast;
 use super::shared::Shared;
 use super::systemd::{self, UnitState};
 use crate::domain::id::{InstanceId, WorkloadId};
-use crate::domain::observation::{Fault, HostReading, Seen};
+use crate::domain::observation::{Fault, HostReading, Seen, Teller};
 use crate::domain::policy::{ReleaseDir, ReleaseInstance, Restart};
 use crate::domain::time::{Span, Timestamp};
 
@@ -148,6 +148,7 @@ impl Instance {
             restarts,
             active: unit.map(|unit| unit.active),
             image_missing: None,
+            teller: Teller::ServiceManager,
         })
     }
 }
@@ -184,6 +185,7 @@ mod tests {
             restarts: Some(restarts),
             active: Some(active),
             image_missing: None,
+            teller: Teller::ServiceManager,
         };
         assert_eq!(read(Ok(state(true, 0, Some("/system.slice/shop.service")))), Ok(reading(2, 0, true)));
         // Between two runs there is no group; the count stays.

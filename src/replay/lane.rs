@@ -9,7 +9,9 @@ use super::offer::Offer;
 use super::recording::{Point, Recording, is_stale};
 use super::view::Places;
 use crate::domain::id::{InstanceId, RevisionId, SignalName, TargetId, WorkloadId};
-use crate::domain::observation::{Answer, Fault, FaultKind, HostReading, Observation, Page, QueryAnswer, Sample, Seen};
+use crate::domain::observation::{
+    Answer, Fault, FaultKind, HostReading, Observation, Page, QueryAnswer, Sample, Seen, Teller,
+};
 use crate::domain::policy::WorkloadPolicy;
 use crate::domain::time::{Span, Timestamp};
 
@@ -183,7 +185,7 @@ impl Lane {
                 let available = sum(&numbers.available);
                 for (number, instance) in (1..).zip(&numbers.names) {
                     let active = Some(f64::from(number) <= available);
-                    let result = Ok(HostReading { active, ..HostReading::default() });
+                    let result = Ok(HostReading { active, teller: Teller::Number, ..HostReading::default() });
                     seen.push(self.seen(now, Seen::Host { instance: instance.clone(), result }));
                 }
             }

@@ -6,8 +6,8 @@ use super::builtin::{self, Instances};
 use super::follow::Followed;
 use super::past::{Minute, Past};
 use super::quantile;
-use super::reading::{Basis, Reading, Sight};
-use super::verdict::{Evidence, TriggerState, TriggerStatus, UnknownReason};
+use super::reading::{Basis, Sight};
+use super::verdict::{Evidence, TriggerState, TriggerStatus};
 use super::views::Views;
 use super::{Health, is_of};
 use crate::domain::id::{RevisionId, TargetId};
@@ -40,9 +40,6 @@ const TYPICAL_MINUTES: usize = 10;
 
 /// How long before a fault the traffic is looked at, and how long around its onset.
 const TRAFFIC: (Span, Span) = (Span::from_secs(600), Span::from_secs(120));
-
-/// Looks in a row that must find nobody before nobody is there: one alone may have met a restart.
-const LOOKS_OUT: usize = 2;
 
 /// How far back the old release's kills and restarts count as its own kind.
 const EVENTS_BEFORE: Span = Span::from_secs(3600);
@@ -122,7 +119,9 @@ impl Health {
         if let Some(builtin) = super::assess::builtin_of(signal) {
             return Some(self.around_events(builtin, signal, views, instances));
         }
-        let mut around = Around { worst: self.worst(bound(evidence), signal, views), ..Around::default() };
+        // Where nothing is in service no one of them is worse than the others.
+        let bound_of_targets = bound(evidence).filter(|_| !evidence.unanswered);
+        let mut around = Around { worst: self.worst(bound_of_targets, signal, views), ..Around::default() };
         let (Some(followed), Some(baseline)) = (self.followed.get(&signal.name), subject.baseline.as_ref()) else {
             return Some(around);
         };
@@ -220,43 +219,6 @@ impl Health {
             around.beside = reading.value.ok().and_then(|value| Around::amount(value.get() * each, old.len() as f64));
         }
         around
-    }
-
-    /// An error ratio of a release of which nothing is in service, by the word of two: its addresses refuse, while others
-    /// answer or its own health endpoint or service manager says so too. Everything that is asked of it fails. Where no
-    /// address is known to be its own, the service manager must say so of every instance.
-    pub(super) fn out_of_service(&self, reading: &Reading, sight: &Sight<'_>) -> Option<Reading> {
-        let lack = reading.value.as_ref().err().filter(|lack| !lack.is_own)?;
-        let scope = sight.scope;
-        let instances = self.instances(scope.revision);
-        let unwell = self.unavailable(&instances, scope);
-        let is_told = unwell.value.is_ok_and(|share| share >= Finite::ONE);
-        let (is_out, newest, samples) = match lack.reason {
-            UnknownReason::Blind { .. } => {
-                let others = self.scraped.values().filter(|target| !is_of(target, &scope));
-                let mut others = others.filter_map(|target| target.looks.last());
-                let answers = others.any(|look| scope.is_fresh(look.at) && look.outcome == super::looks::Outcome::Good);
-                let newest = sight.targets.iter().filter_map(|target| target.looks.last()).map(|look| look.at).max();
-                let stays_out = sight.targets.iter().any(|target| target.looks.are_bad(LOOKS_OUT));
-                (stays_out && (answers || is_told), newest, sight.targets.len() as u64)
-            }
-            UnknownReason::NoTarget => (is_told, unwell.newest, unwell.samples),
-            UnknownReason::NoReading
-            | UnknownReason::NoSuchSeries { .. }
-            | UnknownReason::Stale { .. }
-            | UnknownReason::OffTheScale { .. }
-            | UnknownReason::NoHistogram
-            | UnknownReason::NotFinite
-            | UnknownReason::Partial { .. }
-            | UnknownReason::TooFewRequests { .. }
-            | UnknownReason::NotProven
-            | UnknownReason::WarmingUp
-            | UnknownReason::NoBaseline
-            | UnknownReason::CoarseBucket { .. }
-            | UnknownReason::NotOffered => return None,
-        };
-        let newest = newest.filter(|newest| is_out && scope.is_fresh(*newest))?;
-        Some(Reading { is_unanswered: true, ..Reading::of(1.0, samples, Some(newest), Basis::Plain) })
     }
 }
 

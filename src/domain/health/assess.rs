@@ -193,7 +193,10 @@ impl Health {
             Some(builtin) => builtin::read(builtin, instances, self.has_instances(), sight.scope, signal.window),
             None => {
                 let reading = sight.read(signal, sight.scope.window(signal.window), signal.min_requests);
-                if signal.counts_errors() { self.out_of_service(&reading, sight).unwrap_or(reading) } else { reading }
+                if !signal.counts_errors() {
+                    return reading;
+                }
+                self.out_of_service(signal, &reading, sight).unwrap_or(reading)
             }
         }
     }

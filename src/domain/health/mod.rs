@@ -54,6 +54,7 @@ mod rollout;
 mod rules;
 pub mod selector;
 mod series;
+mod service;
 pub mod survey;
 mod target;
 mod terms;

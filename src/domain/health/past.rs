@@ -202,6 +202,15 @@ impl Past {
         pooled
     }
 
+    /// Requests a second of a release in its last half hour in service; of one that is not known yet, the most of any other.
+    pub(super) fn usual_rate(&self, release: Option<&RevisionId>) -> Option<f64> {
+        let rate = |release: &RevisionId| {
+            let minutes = self.minutes(release).count();
+            (minutes > 0).then(|| self.pooled(release).all / (MINUTE.as_secs_f64() * minutes as f64))
+        };
+        release.and_then(rate).or_else(|| self.releases().filter_map(rate).reduce(f64::max))
+    }
+
     /// A release's last minutes in service that began before `until`: their sum.
     pub(super) fn last(&self, release: &RevisionId, minutes: usize, until: Timestamp) -> Sum {
         let mut sum = Sum::default();

@@ -198,7 +198,7 @@ pub fn describe(cause: &Cause) -> String {
             let others = combined.as_ref().map(|combined| other_terms(evidence, combined)).unwrap_or_default();
             let hold = if hold_for.as_millis() == 0 { String::new() } else { format!(" for {hold_for}") };
             let counted = if evidence.unanswered {
-                "nobody answers".to_owned()
+                "no instance in service".to_owned()
             } else {
                 let samples = if evidence.samples == 1 { "sample" } else { "samples" };
                 format!("{} {samples} in {}", evidence.samples, evidence.window)

@@ -15,7 +15,7 @@ use crate::cluster::facts::{Kills, Map, Pod, Revision, Workload};
 use crate::cluster::own::OwnPod;
 use crate::cluster::view::{Place, newest_first, releases, with_canary};
 use crate::domain::id::InstanceId;
-use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen};
+use crate::domain::observation::{Fault, FaultKind, HostReading, Observation, ReleaseView, Seen, Teller};
 use crate::domain::policy::{Keep, ObjectKind};
 use crate::domain::settings::{Present, Setting, SettingKind, Settings};
 use crate::domain::time::{Span, Timestamp};
@@ -394,6 +394,7 @@ impl Follower {
                 // Of one that nobody took up there is nothing to say: it counts as absent.
                 active: pod.is_begun.then_some(pod.is_ready),
                 image_missing: Some(pod.lacks_image()),
+                teller: Teller::Orchestrator,
             };
             readings.insert(instance.clone(), reading);
         }

@@ -46,6 +46,8 @@ pub(super) struct Pod {
     pub(super) created: f64,
     pub(super) gone: f64,
     pub(super) lives: Vec<Life>,
+    /// From when on it is not ready, though it runs and its page answers.
+    pub(super) unready: f64,
     /// When it was killed for memory.
     pub(super) ooms: Vec<f64>,
     /// What the exporters had counted of it before the story.
@@ -81,7 +83,7 @@ impl Pod {
     }
 
     pub(super) fn serves(&self, t: f64) -> bool {
-        self.life(t).is_some_and(|(_, life)| life.ready <= t)
+        t < self.unready && self.life(t).is_some_and(|(_, life)| life.ready <= t)
     }
 
     /// Ends the process at `at`; the next one starts after `pause` and is ready `startup` later.

@@ -146,6 +146,7 @@ impl<'s> Nature<'s> {
         for life in story.pods.iter().flat_map(|pod| &pod.lives) {
             edges.extend([life.start, life.ready, life.end]);
         }
+        edges.extend(story.pods.iter().map(|pod| pod.unready));
         match story.split {
             Split::ByPods => {}
             Split::Canary { from, until, .. } => edges.extend([from, until]),

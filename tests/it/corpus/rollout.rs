@@ -127,6 +127,7 @@ impl Crew<'_> {
             created: life.start,
             gone: life.end,
             lives: vec![life],
+            unready: f64::INFINITY,
             ooms: Vec::new(),
             past: 0,
             weight: (0.08 * self.dice.normal()).exp(),

@@ -2,7 +2,7 @@
 
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{UnknownReason, Verdict};
-use crate::domain::observation::{Answer, FaultKind, HostReading};
+use crate::domain::observation::{Answer, FaultKind, HostReading, Teller};
 use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
 
 fn errors() -> WorkloadPolicy {
@@ -97,6 +97,90 @@ fn a_release_that_never_answers_fails_all_that_is_asked_of_it() {
     scene.about("v2", 0);
     scene.scrape_result(15, "b:1", Some("new"), Err(fault(FaultKind::Refused)));
     assert!(matches!(scene.trigger(15).evidence.verdict, Verdict::Unknown(UnknownReason::Blind { .. })));
+}
+
+fn up(teller: Teller, active: bool) -> HostReading {
+    HostReading { active: Some(active), teller, ..HostReading::default() }
+}
+
+/// The old release answers, the new one's page refuses, and this is known of it besides.
+fn refusing(besides: impl Fn(&mut Scene, i64)) -> Verdict {
+    let mut scene = Scene::new(errors());
+    let stand_ins = ["replica 1", "replica 2", "replica 3"].map(|name| (name, "v2"));
+    scene.releases(0, &[[("old", "v1"), ("new", "v2")].as_slice(), stand_ins.as_slice()].concat());
+    scene.about("v2", 0);
+    for seconds in (0..30).step_by(5) {
+        scene.scrape_result(seconds, "a:1", Some("old"), Ok(requests(100.0 * seconds as f64, 0.0)));
+        scene.scrape_result(seconds, "b:1", Some("new"), Err(fault(FaultKind::Refused)));
+        besides(&mut scene, seconds);
+        scene.assess(seconds);
+    }
+    scene.trigger(25).evidence.verdict
+}
+
+#[test]
+fn a_page_that_refuses_is_no_fault_while_somebody_says_that_the_release_is_in_service() {
+    let well = |healthy| Answer { healthy, detail: String::new(), revision: None };
+    let probed = |healthy: bool, until: i64| {
+        refusing(|scene, seconds| {
+            if seconds <= until {
+                scene.probe_result(seconds, "b:2", Some("new"), Ok(well(healthy)));
+            }
+        })
+    };
+    let hosted = |teller| refusing(|scene, seconds| scene.host(seconds, "new", up(teller, true)));
+    let counted = |available: i64| {
+        refusing(|scene, seconds| {
+            for number in 1..=3 {
+                scene.host(seconds, &format!("replica {number}"), up(Teller::Number, number <= available));
+            }
+        })
+    };
+    let cases = [
+        ("nobody says anything", refusing(|_, _| {}), false),
+        ("its health endpoint answers well", probed(true, 30), true),
+        ("its health endpoint answers, but not well", probed(false, 30), false),
+        ("its health endpoint answered well until a while ago", probed(true, 10), false),
+        ("the orchestrator has it in service", hosted(Teller::Orchestrator), true),
+        ("its process runs", hosted(Teller::ServiceManager), false),
+        ("all of three are in service", counted(3), true),
+        ("one of three is not", counted(2), false),
+    ];
+    for (name, verdict, is_unknown) in cases {
+        let expected = |verdict: &Verdict| match is_unknown {
+            true => matches!(verdict, Verdict::Unknown(UnknownReason::Blind { .. })),
+            false => *verdict == Verdict::Breach,
+        };
+        assert!(expected(&verdict), "{name}: {verdict:?}");
+    }
+}
+
+#[test]
+fn where_none_is_in_service_and_hardly_anything_is_asked_all_fails() {
+    let read = |teller: Teller, available: i64, requests_a_second: f64| {
+        let mut scene = Scene::new(errors());
+        scene.releases(0, &[("one", "v1"), ("replica 1", "v1"), ("replica 2", "v1")]);
+        scene.about("v1", 0);
+        let mut count = 0.0;
+        for seconds in (0..600).step_by(5) {
+            let is_late = seconds >= 400;
+            count += 5.0 * if is_late { requests_a_second } else { 10.0 };
+            scene.scrape_result(seconds, "a:1", Some("one"), Ok(requests(count, 0.0)));
+            for number in 1..=2 {
+                let active = !is_late || number <= available;
+                scene.host(seconds, &format!("replica {number}"), up(teller, active));
+            }
+            scene.assess(seconds);
+        }
+        let evidence = scene.trigger(595).evidence;
+        (evidence.verdict, evidence.unanswered)
+    };
+    let out = (Verdict::Breach, true);
+    assert_eq!(read(Teller::Number, 0, 0.0), out);
+    assert_eq!(read(Teller::Number, 0, 1.0), out, "somebody looks at its health");
+    assert_eq!(read(Teller::Number, 0, 8.0), (Verdict::Ok, false), "it has not been ready for long enough");
+    assert_eq!(read(Teller::Number, 1, 1.0), (Verdict::Ok, false));
+    assert_eq!(read(Teller::ServiceManager, 0, 1.0), (Verdict::Ok, false));
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn the_host_counts_kills_and_restarts_from_its_first_reading_on() {
         oom_kills: Some(kills),
         restarts: Some(restarts),
         active: Some(true),
-        image_missing: None,
+        ..HostReading::default()
     };
     let mut scene = Scene::new(policy());
     scene.host(0, "a", reading(7, 40));

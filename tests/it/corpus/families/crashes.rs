@@ -7,6 +7,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ("never-ready-rolling", |dice| never_ready(dice, Shape::Rolling)),
     ("never-ready-canary", |dice| never_ready(dice, Shape::Canary)),
     ("never-ready-direct", |dice| never_ready(dice, Shape::Direct)),
+    ("never-ready-pages-answer-direct", never_ready_yet_answers),
+    ("none-ready-any-more-direct", none_ready),
     ("leak-killed-rolling", |dice| leak(dice, Shape::Rolling)),
     ("leak-killed-direct", |dice| leak(dice, Shape::Direct)),
     ("killed-once", killed_once),
@@ -27,6 +29,23 @@ fn never_ready(dice: &mut Dice, shape: Shape) -> Case {
     stop_at_first(&mut story);
     story.new_pods().for_each(|pod| pod.lives[0].ready = f64::INFINITY);
     let from = story.deploy_at;
+    must(story, from)
+}
+
+/// The processes run and their pages answer, but no traffic ever goes there.
+fn never_ready_yet_answers(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    (story.dialect.kube, story.dialect.meta, story.dialect.probe) = (true, true, false);
+    story.new_pods().for_each(|pod| pod.unready = 0.0);
+    let from = story.deploy_at;
+    must(story, from)
+}
+
+fn none_ready(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Direct);
+    (story.dialect.kube, story.dialect.probe) = (true, false);
+    let from = story.later(dice);
+    story.new_pods().for_each(|pod| pod.unready = from);
     must(story, from)
 }
 

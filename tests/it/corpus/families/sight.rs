@@ -12,6 +12,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ("nan-of-the-new", |dice| lost(dice, Who::New, Loss::Nan)),
     ("monitoring-gone", |dice| lost(dice, Who::All, Loss::Gap)),
     ("monitoring-down", |dice| lost(dice, Who::All, Loss::Down)),
+    ("pages-of-the-new-refuse", refused),
     ("monitoring-gone-while-rolling", gone_while_rolling),
     ("metrics-come-late", late),
     ("renamed-metrics", renamed),
@@ -55,6 +56,17 @@ fn lost(dice: &mut Dice, who: Who, loss: Loss) -> Case {
     // The service itself is well, as others can tell.
     (story.dialect.kube, story.dialect.probe) = (true, true);
     story.lose(who, from, lasts, loss);
+    must_not(story)
+}
+
+/// The pages of the new version can't be read beside those of the old one; the Deployment has all in service.
+fn refused(dice: &mut Dice) -> Case {
+    let shape = dice.pick(&[Shape::Rolling, Shape::Canary, Shape::BlueGreen]);
+    let mut story = if shape == Shape::Rolling { slow_rolling(dice) } else { Story::draw(dice, shape) };
+    (story.dialect.kube, story.dialect.down_while_starting) = (true, true);
+    let from = if dice.chance(0.5) { dice.between(60.0, 500.0) } else { 0.0 };
+    let lasts = if dice.chance(0.5) { dice.between(300.0, 800.0) } else { f64::INFINITY };
+    story.lose(Who::New, story.deploy_at + from, lasts, Loss::Down);
     must_not(story)
 }
 
