@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin::{self, Instances};
 use super::follow::Followed;
-use super::past::{Minute, Past};
+use super::past::{Minute, Past, Stretch};
 use super::quantile;
 use super::reading::{Basis, Sight};
 use super::verdict::{Evidence, TriggerState, TriggerStatus};
@@ -28,6 +28,12 @@ const CARRIED_OVER: Span = Span::from_secs(600);
 
 /// An outage that comes and goes is the same one while it is gone for no longer than this.
 const LULL: Span = Span::from_secs(240);
+
+/// A fault that goes on for so many times as long as the longest outage before is another one.
+const OUTLASTS: f64 = 1.5;
+
+/// How sure it is how long an outage was that is known by minutes.
+const ABOUT: Span = Span::from_secs(30);
 
 /// Requests of a minute that say whether it was bad.
 const TELLING: f64 = 20.0;
@@ -53,6 +59,17 @@ pub struct Amount {
     pub samples: u64,
 }
 
+/// A stretch of time in which a release was beyond the bound.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Outage {
+    /// When it set in, to the minute.
+    pub from: Timestamp,
+    /// How long it was.
+    pub lasted: Span,
+    /// What it was like.
+    pub amount: Amount,
+}
+
 /// What else was seen at the time of a fault.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Around {
@@ -68,6 +85,13 @@ pub struct Around {
     /// minutes since then: what hit both while both served goes on when only one is left.
     #[serde(default)]
     pub until_gone: Option<Amount>,
+    /// The release before, where it no longer serves: the middle one of its minutes before the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual: Option<Amount>,
+    /// The release before, where it no longer serves: its outages before the rollout that were not much shorter than this
+    /// fault so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// Which one of several targets is the worst, how many there are, and the value without it.
     pub worst: Option<(TargetId, u32, Amount)>,
     /// Where only one release serves: good requests a second around the onset, or of a latency against the past at most
@@ -75,6 +99,27 @@ pub struct Around {
     pub traffic: Option<(Finite, Finite)>,
     /// What each release that is remembered was like in its last minutes in service.
     pub typical: Vec<(RevisionId, Amount)>,
+}
+
+/// A fault, as its trigger knows it.
+#[derive(Clone, Copy)]
+struct Fault {
+    onset: Timestamp,
+    hold_for: Span,
+}
+
+impl Fault {
+    /// Those of the outages before that were at least about half as long as this fault so far or as its hold; none where it
+    /// has gone on for much longer than any of them.
+    fn like(self, mut outages: Vec<Outage>, now: Timestamp) -> Vec<Outage> {
+        let lasts = now.since(self.onset);
+        let longest = outages.iter().map(|outage| outage.lasted.as_secs_f64()).fold(0.0, f64::max);
+        if lasts.as_secs_f64() > OUTLASTS * longest + ABOUT.as_secs_f64() {
+            return Vec::new();
+        }
+        outages.retain(|outage| (outage.lasted + ABOUT).times(2) >= lasts.max(self.hold_for));
+        outages
+    }
 }
 
 impl Around {
@@ -90,9 +135,10 @@ impl Health {
             TriggerState::Inactive => return,
             TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => since,
         };
+        let fault = Fault { onset, hold_for: status.hold_for };
         let around = |evidence: &Evidence| {
             let signal = self.policy.signals.get(&evidence.signal)?;
-            self.around(evidence, onset, signal, views, instances).map(Box::new)
+            self.around(evidence, fault, signal, views, instances).map(Box::new)
         };
         let TriggerStatus { combined: Some(combined), evidence: lead, .. } = status else {
             status.evidence.around = around(&status.evidence);
@@ -106,11 +152,11 @@ impl Health {
         }
     }
 
-    /// What else is seen at the time of the fault that began with `onset`.
+    /// What else is seen at the time of the fault.
     fn around(
         &self,
         evidence: &Evidence,
-        onset: Timestamp,
+        fault: Fault,
         signal: &Signal,
         views: &Views<'_>,
         instances: &Instances<'_>,
@@ -119,6 +165,7 @@ impl Health {
         if let Some(builtin) = super::assess::builtin_of(signal) {
             return Some(self.around_events(builtin, signal, views, instances));
         }
+        let onset = fault.onset;
         // Where nothing is in service no one of them is worse than the others.
         let bound_of_targets = bound(evidence).filter(|_| !evidence.unanswered);
         let mut around = Around { worst: self.worst(bound_of_targets, signal, views), ..Around::default() };
@@ -152,6 +199,14 @@ impl Health {
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;
             let until = subject.since.max(onset);
             around.before = sum(&past.last(baseline, LAST_MINUTES, until)).filter(|_| is_soon);
+            around.usual = past.usual_minute(baseline, candidate, subject.since, TELLING).and_then(sum);
+            if let Some(bound) = bound(evidence) {
+                let outages = past.outages(baseline, candidate, bound, subject.since, (TELLING, LULL));
+                let outages = outages
+                    .into_iter()
+                    .filter_map(|Stretch { from, lasted, sum: of }| Some(Outage { from, lasted, amount: sum(&of)? }));
+                around.outages = fault.like(outages.collect(), views.all.scope.now);
+            }
         }
         around.typical = typical(followed, candidate, &subject.revision);
         Some(around)
@@ -300,6 +355,26 @@ mod tests {
             }
         }
         began(&past, [&releases[0], &releases[1]], &candidate, 0.1, at(20))
+    }
+
+    #[test]
+    fn only_outages_that_were_about_as_long_are_like_a_fault() {
+        let like = |seconds: i64, lasted: &[u64]| {
+            let outages = lasted.iter().map(|lasted| Outage {
+                from: at(0),
+                lasted: Span::from_secs(*lasted),
+                amount: Amount { value: Finite::ONE, samples: 100 },
+            });
+            let fault = Fault { onset: at(60), hold_for: Span::from_secs(300) };
+            let now = at(60) + Span::from_secs(seconds.unsigned_abs());
+            let like = fault.like(outages.collect(), now);
+            like.iter().map(|outage| outage.lasted.as_secs_f64()).collect::<Vec<_>>()
+        };
+        assert_eq!(like(300, &[360, 60, 400]), [360.0, 400.0], "one was over at once");
+        assert_eq!(like(10, &[360, 60, 120]), [360.0, 120.0], "half of the hold, to the minute");
+        assert_eq!(like(570, &[360, 240]), [360.0]);
+        assert_eq!(like(571, &[360, 240]), [0.0; 0], "much longer than any of them");
+        assert_eq!(like(10, &[]), [0.0; 0]);
     }
 
     #[test]

@@ -145,6 +145,26 @@ pub(super) struct Minute {
     pub(super) sum: Sum,
 }
 
+/// A stretch of bad minutes.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Stretch {
+    pub(super) from: Timestamp,
+    pub(super) lasted: Span,
+    /// Of its minutes but the first and the last, which are seldom whole.
+    pub(super) sum: Sum,
+}
+
+impl Stretch {
+    fn of(minutes: &[&Minute]) -> Option<Self> {
+        let (first, last) = (minutes.first()?, minutes.last()?);
+        let inner = minutes.get(1..minutes.len() - 1).filter(|inner| !inner.is_empty()).unwrap_or(minutes);
+        let mut sum = Sum::default();
+        inner.iter().for_each(|minute| sum.add(&minute.sum));
+        let seconds = (last.begin + MINUTE).since(first.begin).as_secs_f64();
+        Some(Self { from: first.begin, lasted: Span::from_secs(seconds.round() as u64), sum })
+    }
+}
+
 /// The past of each release, of one signal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past(BTreeMap<RevisionId, VecDeque<Minute>>);
@@ -200,6 +220,48 @@ impl Past {
         let mut pooled = Sum::default();
         self.minutes(release).for_each(|minute| pooled.add(&minute.sum));
         pooled
+    }
+
+    /// The middle one, by their values, of a release's minutes before `until` with so many requests; none where a quarter of
+    /// them had less than half of its value, so that no minute is a usual one.
+    pub(super) fn usual_minute(
+        &self,
+        release: &RevisionId,
+        candidate: &Candidate,
+        until: Timestamp,
+        least: f64,
+    ) -> Option<&Sum> {
+        let minutes = self.minutes(release).filter(|minute| minute.begin < until && minute.sum.all >= least);
+        let valued = minutes.filter_map(|minute| Some((minute.sum.value(candidate)?, &minute.sum)));
+        let mut valued: Vec<(f64, &Sum)> = valued.collect();
+        valued.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let (quarter, middle) = (valued.get(valued.len() / 4)?, valued.get(valued.len() / 2)?);
+        (quarter.0 * 2.0 >= middle.0).then_some(middle.1)
+    }
+
+    /// The stretches before `until` in which a release's minutes with so many requests were beyond `bound`, oldest first;
+    /// what was gone for no longer than `lull` went on.
+    pub(super) fn outages(
+        &self,
+        release: &RevisionId,
+        candidate: &Candidate,
+        bound: f64,
+        until: Timestamp,
+        (least, lull): (f64, Span),
+    ) -> Vec<Stretch> {
+        let minutes = self.minutes(release).filter(|minute| minute.begin < until && minute.sum.all >= least);
+        let bad = minutes.filter(|minute| minute.sum.value(candidate).is_some_and(|value| value > bound));
+        let mut outages: Vec<Vec<&Minute>> = Vec::new();
+        for minute in bad {
+            let goes_on = |outage: &&mut Vec<&Minute>| {
+                outage.last().is_some_and(|last| minute.begin.since(last.begin + MINUTE) <= lull)
+            };
+            match outages.last_mut().filter(goes_on) {
+                Some(outage) => outage.push(minute),
+                None => outages.push(vec![minute]),
+            }
+        }
+        outages.iter().filter_map(|minutes| Stretch::of(minutes)).collect()
     }
 
     /// Requests a second of a release in its last half hour in service; of one that is not known yet, the most of any other.
@@ -416,6 +478,54 @@ mod tests {
         let worst = |from: i64| past.worst_minute(&old, &ratio(), at(from), 20.0).map(|sum| sum.bad);
         assert_eq!((worst(0), worst(1), worst(3)), (Some(90.0), Some(60.0), None));
         assert_eq!(past.between(&old, at(1), at(3)).bad, 66.0);
+    }
+
+    /// A release's past of 600 requests a minute, of which so many are bad.
+    fn past_of(release: &RevisionId, bad: &[f64]) -> Past {
+        let mut past = Past::default();
+        for (minute, bad) in (0..).zip(bad) {
+            past.add(release, at(minute), &requests(*bad, 600.0));
+        }
+        past
+    }
+
+    #[test]
+    fn an_outage_goes_on_through_a_lull_and_its_ends_do_not_dilute_it() {
+        let old = RevisionId::from("old");
+        let bad = [
+            6.0, 90.0, 180.0, 180.0, 120.0, 6.0, 6.0, 6.0, 6.0, 6.0, 300.0, 6.0, 6.0, 300.0, 6.0, 6.0, 6.0, 6.0, 6.0,
+            61.0,
+        ];
+        let past = past_of(&old, &bad);
+        let outages = |lull: u64, until: i64| {
+            let outages = past.outages(&old, &ratio(), 0.1, at(until), (20.0, Span::from_secs(60 * lull)));
+            let told = |outage: &Stretch| (outage.from, outage.lasted.as_secs_f64() / 60.0, outage.sum.bad);
+            outages.iter().map(told).collect::<Vec<_>>()
+        };
+        let first = (at(1), 4.0, 360.0);
+        assert_eq!(outages(4, 19), [first, (at(10), 4.0, 600.0)]);
+        assert_eq!(outages(1, 19), [first, (at(10), 1.0, 300.0), (at(13), 1.0, 300.0)]);
+        assert_eq!(outages(4, 20).len(), 3);
+        assert_eq!(outages(5, 19), [(at(1), 13.0, 780.0)]);
+    }
+
+    #[test]
+    fn a_usual_minute_is_one_that_most_are_like() {
+        let old = RevisionId::from("old");
+        let usual = |bad: &[f64]| past_of(&old, bad).usual_minute(&old, &ratio(), at(8), 20.0).map(|sum| sum.bad);
+        assert_eq!(usual(&[54.0, 60.0, 58.0, 300.0, 59.0, 57.0, 61.0, 56.0, 0.0]), Some(59.0));
+        assert_eq!(usual(&[0.0, 180.0, 180.0, 180.0, 180.0, 180.0, 0.0, 0.0]), None, "it comes and goes");
+        assert_eq!(usual(&[]), None);
+    }
+
+    #[test]
+    fn a_release_that_is_not_known_has_the_requests_of_the_busiest() {
+        let (old, new) = (RevisionId::from("old"), RevisionId::from("new"));
+        let mut past = past_of(&old, &[0.0, 0.0]);
+        assert_eq!(past.usual_rate(Some(&new)), Some(10.0));
+        past.add(&new, at(2), &requests(0.0, 60.0));
+        assert_eq!([past.usual_rate(Some(&new)), past.usual_rate(None)], [Some(1.0), Some(10.0)]);
+        assert_eq!(Past::default().usual_rate(Some(&new)), None);
     }
 
     #[test]

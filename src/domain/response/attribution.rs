@@ -3,7 +3,7 @@
 
 use super::guard::{Situation, is_by_trigger};
 use super::hold::Hold;
-use crate::domain::health::around::{Amount, Around};
+use crate::domain::health::around::{Amount, Around, Outage};
 use crate::domain::health::verdict::{Evidence, UnknownReason, Verdict};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::{Cause, Goal};
@@ -29,6 +29,9 @@ const EVENTS_ALIKE: f64 = 3.0;
 /// An outage that the old release was in as it went excuses so many times as much of it: it swells and ebbs, and nobody is left
 /// to show that it does so for all.
 const SWELLS: f64 = 3.0;
+
+/// The part of a fault's present value with which a stretch of time shows it, where not all of that was as bad.
+const SHOWN: f64 = 0.5;
 
 /// Other workloads that turn bad at once, from which on their cause is a common one.
 const OTHERS: usize = 2;
@@ -121,7 +124,11 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     if let Some(old) = around.beside.as_ref().filter(|old| is_alike(value, old)) {
         return Some(hold(value, old, "beside it"));
     }
-    if let Some((new, old)) = around.since_onset.as_ref().filter(|(new, old)| is_alike(new.value, old)) {
+    // A stretch that does not show this one's fault shows no like of it.
+    let is_shown = |new: &Amount| new.samples >= TELLING && new.value.get() >= SHOWN * value.get();
+    let are_alike =
+        |(new, old): &&(Amount, Amount)| is_alike(value, old) || (is_shown(new) && is_alike(new.value, old));
+    if let Some((new, old)) = around.since_onset.as_ref().filter(are_alike) {
         return Some(hold(new.value, old, "beside it since the fault set in"));
     }
     let bound = evidence.condition.and_then(Condition::threshold).filter(|_| is_share(evidence));
@@ -133,8 +140,16 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     if let Some(old) = around.until_gone.as_ref().filter(was_alike) {
         return Some(hold(value, old, "beside it until it was gone"));
     }
-    let old = around.before.as_ref().filter(was_alike)?;
-    Some(hold(value, old, "before the rollout"))
+    if let Some(old) = around.before.as_ref().filter(was_alike) {
+        return Some(hold(value, old, "before the rollout"));
+    }
+    if let Some(old) = around.usual.as_ref().filter(|old| is_alike(value, old)) {
+        return Some(hold(value, old, "in the usual minute before the rollout"));
+    }
+    let recurred: Vec<&Outage> = around.outages.iter().filter(|outage| is_alike(value, &outage.amount)).collect();
+    let [_, .., last] = recurred.as_slice() else { return None };
+    let times: Vec<String> = recurred.iter().map(|o| format!("for {} from {} on", o.lasted, o.from)).collect();
+    Some(hold(value, &last.amount, &format!("in outages before the rollout, {}", times.join(" and "))))
 }
 
 pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold> {
@@ -345,7 +360,25 @@ mod tests {
         let crowd = |now: f64, before: f64| Around { traffic: Some((finite(now), finite(before))), ..none() };
         let typical =
             |name: &str, value: f64| Around { typical: vec![(RevisionId::from(name), amount(value, 900))], ..none() };
-        let cases: [(&str, Around, &[&str]); 20] = [
+        let usual = |old: f64, samples| Around { usual: Some(amount(old, samples)), ..none() };
+        let outage = |old: f64| Outage {
+            from: Timestamp::from_millis(0),
+            lasted: Span::from_secs(300),
+            amount: amount(old, 900),
+        };
+        let outages = |old: &[f64]| Around { outages: old.iter().copied().map(outage).collect(), ..none() };
+        let unseen = Around { since_onset: Some((amount(0.3, 3), amount(0.25, 90))), ..none() };
+        let cases: [(&str, Around, &[&str]); 30] = [
+            ("the new one not seen to be bad, and the old one well", since(0.0, 0.0011), &[]),
+            ("the new one hardly seen", unseen, &[]),
+            ("the old one bad, and not yet the new one", since(0.02, 0.12), &[]),
+            ("half as bad for both at times", since(0.2, 0.16), &["old-release-alike"]),
+            ("the old one usually as bad", usual(0.32, 900), &["old-release-alike"]),
+            ("the old one usually less bad", usual(0.3, 900), &[]),
+            ("usually as bad by too few requests", usual(0.35, 19), &[]),
+            ("one outage before", outages(&[0.4]), &[]),
+            ("two outages before", outages(&[0.4, 0.32]), &["old-release-alike"]),
+            ("two outages before, one of them less bad", outages(&[0.4, 0.3]), &[]),
             ("the goal was hardly better, and bad", typical("good", 0.32), &["goal-worse"]),
             ("the old one as bad until it was gone", gone(0.35), &["old-release-alike"]),
             ("the old one well until it was gone", gone(0.02), &[]),

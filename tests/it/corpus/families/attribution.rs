@@ -18,6 +18,9 @@ pub(super) const FAMILIES: &[Family] = &[
     ("errors-before-and-worse-canary", worse),
     ("old-version-worse", old_worse),
     ("old-version-worse-direct", old_worse_direct),
+    ("errors-just-below-and-just-above", just_above),
+    ("outages-as-ever-direct", |dice| must_not(outages(dice))),
+    ("outages-and-then-worse-direct", outages_and_worse),
     ("retries-of-all", retries_alike),
     ("retries-for-the-new", retries_new),
     ("fault-without-a-rollout", no_rollout),
@@ -204,6 +207,40 @@ fn old_worse_direct(dice: &mut Dice) -> Case {
     story.happen(Who::Old, 0.0, What::Errors(old));
     story.happen(Who::New, 0.0, What::Errors(new));
     must_not(story)
+}
+
+/// The old version hardly within the threshold and the new one hardly beyond it.
+fn just_above(dice: &mut Dice) -> Case {
+    let shape = dice.pick(&[Shape::Direct, Shape::Rolling]);
+    let mut story = Story::draw(dice, shape);
+    (story.errors, story.rate) = (dice.between(0.09, 0.097), dice.between(100.0, 250.0));
+    story.unrest[1] = 0.01;
+    let more = dice.between(0.008, 0.014);
+    story.happen(Who::New, 0.0, What::Errors(more));
+    must_not(story)
+}
+
+/// Something that all depend on fails now and then, for some minutes, before the rollout and after it.
+fn outages(dice: &mut Dice) -> Story {
+    let mut plan = Plan::draw(dice, Shape::Direct);
+    (plan.before, plan.after) = (dice.between(2000.0, 2300.0), dice.between(2000.0, 2400.0));
+    let mut story = Story::of(dice, plan);
+    let (on, off) = (dice.between(330.0, 420.0), dice.between(330.0, 450.0));
+    // None of them is under way at the rollout.
+    let next = story.deploy_at + dice.between(90.0, off - 90.0);
+    let share = dice.between(0.15, 0.4);
+    let begin = next - 3.0 * (on + off);
+    story.happen(Who::All, begin, What::Errors(share)).course = Course::Flap(on, off);
+    story
+}
+
+fn outages_and_worse(dice: &mut Dice) -> Case {
+    let mut story = outages(dice);
+    let end = story.deploy_at;
+    story.effects.iter_mut().for_each(|effect| effect.until = end);
+    let (share, from) = (dice.between(0.7, 1.0), story.later(dice));
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
 }
 
 /// What fails is asked again, which makes three times the traffic.
