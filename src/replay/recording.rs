@@ -56,6 +56,8 @@ pub(super) struct SeriesInfo {
     pub(super) last: i64,
     gaps: Vec<i64>,
     newest: i64,
+    /// Whether a point came after a later one, so that gaps and steps are not known before all are in order.
+    is_disordered: bool,
     /// When its value changed and to what, for a series of which that tells a rollout.
     pub(super) steps: Vec<(i64, f64)>,
     keeps_steps: bool,
@@ -91,7 +93,15 @@ impl SeriesInfo {
             self.first = self.first.min(at);
             self.last = self.last.max(at);
         }
+        self.is_disordered |= self.first < self.last && at < self.newest;
         self.newest = at;
+    }
+
+    /// Forgets what was noted in another order than that of time.
+    fn begin_anew(&mut self) {
+        (self.first, self.last, self.newest) = (0, -1, 0);
+        self.gaps.clear();
+        self.steps.clear();
     }
 }
 
@@ -166,6 +176,7 @@ impl Recorder {
             last: -1,
             gaps: Vec::new(),
             newest: 0,
+            is_disordered: false,
             steps: Vec::new(),
             keeps_steps,
         });
@@ -220,7 +231,10 @@ impl Recorder {
         self.points.sort_by_key(Point::order);
         self.points.shrink_to_fit();
         let families = self.all_families().into();
-        Recording { series: self.series, families, points: self.points, runs: self.runs }
+        let mut recording = Recording { series: self.series, families, points: self.points, runs: self.runs };
+        // Points that can't be read back stop the replay as well, which says so.
+        let _ = recording.put_in_order();
+        recording
     }
 }
 
@@ -276,6 +290,22 @@ impl Recording {
         self.series.iter().filter_map(|series| series.label(label)).collect()
     }
 
+    /// Notes again, in the order of time, what is known of series whose points came in another.
+    fn put_in_order(&mut self) -> io::Result<()> {
+        if !self.series.iter().any(|series| series.is_disordered) {
+            return Ok(());
+        }
+        self.series.iter_mut().filter(|series| series.is_disordered).for_each(SeriesInfo::begin_anew);
+        let mut cursor = Cursor::new(&self.points, &self.runs);
+        while let Some(point) = cursor.next()? {
+            let series = self.series.get_mut(point.series as usize);
+            if let Some(series) = series.filter(|series| series.is_disordered) {
+                series.note(point.at, point.value);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn cursor(&self) -> Cursor<'_> {
         Cursor::new(&self.points, &self.runs)
     }
@@ -324,6 +354,27 @@ mod tests {
         let one = recorder.series("a", &[("x", "1"), ("y", "2")]);
         assert_eq!(recorder.series("a", &[("y", "2"), ("x", "1"), ("z", "")]), one);
         assert_ne!(recorder.series("a", &[("x", "1")]), one);
+    }
+
+    #[test]
+    fn what_is_known_of_a_series_does_not_depend_on_the_order_of_its_points() {
+        let points: Vec<(i64, f64)> = (0..40).map(|i| (i * 15_000, if i < 20 { 1.0 } else { 2.0 })).collect();
+        let known = |order: &[usize], in_memory: usize| {
+            let mut recorder = Recorder::with_memory(in_memory);
+            let series = recorder.series("process_start_time_seconds", &[]).unwrap();
+            for (at, value) in order.iter().map(|index| points[*index]) {
+                recorder.point(series, Timestamp::from_millis(at), value).unwrap();
+            }
+            let series = &recorder.finish().series[0];
+            (series.cadence(), series.steps.clone(), series.first, series.last)
+        };
+        let expected = (Some(Span::from_secs(15)), vec![(0, 1.0), (300_000, 2.0)], 0, 585_000);
+        let mixed: Vec<usize> = (0..40).map(|index| index * 7 % 40).collect();
+        for order in [(0..40).collect::<Vec<_>>(), (0..40).rev().collect(), mixed] {
+            for in_memory in [7, 1_000] {
+                assert_eq!(known(&order, in_memory), expected, "{order:?}");
+            }
+        }
     }
 
     #[test]
