@@ -40,7 +40,7 @@ struct Suite {
     revision_label: Option<String>,
     /// The tests.
     #[serde(default, rename = "test")]
-    tests: Vec<Test>,
+    tests: Vec<Spanned<Test>>,
 }
 
 /// One test.
@@ -142,6 +142,14 @@ pub enum SuiteError {
         /// What.
         why: String,
     },
+    /// Something at one place of it can't be.
+    #[error("{place}: {why}")]
+    Odd {
+        /// File, line and column.
+        place: String,
+        /// What.
+        why: String,
+    },
     /// Its policy can't be used.
     #[error("{}: the policy can't be used", path.display())]
     Policy {
@@ -166,10 +174,10 @@ pub fn run(path: &Path) -> Result<Vec<TestResult>, SuiteError> {
         return Err(wrong("there is no [[test]] in it".to_owned()));
     }
     let subject = subject(path, &suite)?;
-    let one = |test: &Test| {
-        run_one(&suite, test, &subject).map_err(|Odd { place, why }| SuiteError::Wrong {
-            path: path.to_owned(),
-            why: format!("{}{:?}: {why}", line_of(&text, place), test.name),
+    let one = |test: &Spanned<Test>| {
+        run_one(&suite, test, &subject).map_err(|Odd { place, why }| SuiteError::Odd {
+            place: place_of(path, &text, place),
+            why: format!("{:?}: {why}", test.get_ref().name),
         })
     };
     suite.tests.iter().map(one).collect()
@@ -187,9 +195,13 @@ impl Odd {
     }
 }
 
-fn line_of(text: &str, place: Option<usize>) -> String {
-    let before = place.and_then(|place| text.get(..place));
-    before.map_or_else(String::new, |before| format!("line {}: ", before.matches('\n').count() + 1))
+/// File, line and column, as far as they are known.
+fn place_of(path: &Path, text: &str, place: Option<usize>) -> String {
+    let file = path.display();
+    let Some(before) = place.and_then(|place| text.get(..place)) else { return file.to_string() };
+    let (lines, last) =
+        before.rsplit_once('\n').map_or((0, before), |(lines, last)| (lines.matches('\n').count() + 1, last));
+    format!("{file}:{}:{}", lines + 1, last.chars().count() + 1)
 }
 
 fn subject(path: &Path, suite: &Suite) -> Result<Subject, SuiteError> {
@@ -215,7 +227,12 @@ fn subject(path: &Path, suite: &Suite) -> Result<Subject, SuiteError> {
     Ok(Subject { id, policy: Arc::clone(&workload.policy) })
 }
 
-fn run_one(suite: &Suite, test: &Test, subject: &Subject) -> Result<TestResult, Odd> {
+fn run_one(suite: &Suite, written: &Spanned<Test>, subject: &Subject) -> Result<TestResult, Odd> {
+    let test = written.get_ref();
+    if test.expect.is_empty() {
+        let why = "it expects nothing, so that it could never fail: write `expect`".to_owned();
+        return Err(Odd { place: Some(written.span().start), why });
+    }
     let interval = test.interval.or(suite.interval).unwrap_or(subject.policy.interval);
     let recording = record(test, interval)?;
     let rollouts = test.rollout.iter();
@@ -252,6 +269,13 @@ fn record(test: &Test, interval: Span) -> Result<Recording, Odd> {
             .ok()
             .and_then(|selector| as_series(&selector))
             .ok_or_else(|| wrong("write a name and labels, as in name{label=\"value\"}".to_owned()))?;
+        let twice = labels
+            .iter()
+            .enumerate()
+            .find(|(index, (name, _))| labels[..*index].iter().any(|(other, _)| other == name));
+        if let Some((_, (name, _))) = twice {
+            return Err(wrong(format!("it has the label {name:?} twice")));
+        }
         let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let series = recorder.series(&name, &labels).ok_or_else(|| wrong("too many series".to_owned()))?;
         recorder.family(&name, None);
