@@ -36,6 +36,11 @@ pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("rollbackd: {error:#}");
 }
 
+/// Prints to standard error what is most likely not meant.
+pub(crate) fn warn(what: &str) {
+    eprintln!("rollbackd: warning: {}", clean(what));
+}
+
 /// Columns of the terminal that standard output is; none where it is something else.
 pub(crate) fn width() -> Option<u16> {
     let out = std::io::stdout();

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::bind::Options;
+use super::exporters::QUERY;
 use super::lane::Lane;
 use super::outcome::{Decision, Kind, Near, Outcome};
 use super::recording::{Point, Recording};
@@ -21,7 +22,7 @@ use crate::domain::incident::narrate;
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::incident::state::{Incident, WorkloadState};
 use crate::domain::observation::{Observation, Seen};
-use crate::domain::policy::{Condition, Mode, WorkloadPolicy};
+use crate::domain::policy::{Condition, Formula, Mode, Signal, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::time::{Span, Timestamp};
 
@@ -101,6 +102,7 @@ impl<'o> Stage<'o> {
             let policy = Arc::new(WorkloadPolicy { id: id.clone(), mode: Mode::Observe, ..(**policy).clone() });
             let lane = Lane::new(id.clone(), Arc::clone(&policy), recording, options);
             outcome.notes.extend(notes(&lane, &policy));
+            outcome.unseen.extend(lane.is_empty().then(|| id.clone()));
             let near = lane.policy.triggers.iter().map(|trigger| nothing_near(id, &lane.policy, trigger)).collect();
             let pace = Span::from_millis(lane.policy.interval.as_millis() / FAST_FACTOR);
             let part = Part { lane, mode, started: false, pace, ruled: None, told: BTreeSet::new(), near };
@@ -326,10 +328,15 @@ pub(super) fn known_good(id: &WorkloadId, revision: &RevisionId, at: Timestamp) 
 
 fn notes(lane: &Lane, policy: &WorkloadPolicy) -> Vec<String> {
     let id = &policy.id;
+    let asked = policy.signals.values().filter(|signal| is_asked_for(signal)).map(|signal| &signal.name);
+    let unanswered = asked.filter(|signal| !lane.has_answers(signal)).map(|signal| {
+        format!("{id}: nothing is known of {signal}: the recording has no {QUERY}{{signal=\"{signal}\"}}")
+    });
     if lane.is_empty() {
-        return vec![format!("{id}: no series of the recording is about it")];
+        return std::iter::once(format!("{id}: no series of the recording is about it")).chain(unanswered).collect();
     }
     let mut notes = vec![format!("{id}: releases are told by {}", lane.told_by())];
+    notes.extend(unanswered);
     if let Some(cadence) = lane.cadence().filter(|cadence| *cadence > policy.interval) {
         notes.push(format!(
             "{id}: the recording looks every {cadence}, so the interval is that instead of {}",
@@ -337,6 +344,11 @@ fn notes(lane: &Lane, policy: &WorkloadPolicy) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Whether a server computes the signal.
+fn is_asked_for(signal: &Signal) -> bool {
+    signal.candidates.iter().any(|candidate| candidate.formula == Formula::Query)
 }
 
 fn nothing_near(id: &WorkloadId, policy: &WorkloadPolicy, trigger: &crate::domain::policy::Trigger) -> Near {

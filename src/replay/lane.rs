@@ -117,6 +117,11 @@ impl Lane {
         self.layout.is_empty()
     }
 
+    /// Whether values of a signal that a server computes are recorded.
+    pub(super) fn has_answers(&self, signal: &SignalName) -> bool {
+        self.layout.bounds.iter().flatten().any(|bound| bound.query.as_ref() == Some(signal))
+    }
+
     /// What was seen at one moment, releases first, added to `seen`.
     pub(super) fn observe(&mut self, at: i64, points: &[Point], seen: &mut Vec<Observation>) {
         let ours = |point: &Point| !is_stale(point.value);

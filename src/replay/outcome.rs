@@ -99,6 +99,9 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// Judgements made.
     pub judgements: u64,
+    /// Workloads that no series is about.
+    #[serde(skip)]
+    pub unseen: Vec<WorkloadId>,
 }
 
 impl Outcome {

@@ -133,6 +133,51 @@ fn what_can_t_be_read_is_said_with_file_and_line() {
 }
 
 #[test]
+fn a_recording_of_something_else_is_a_wrong_use() {
+    let dir = stage();
+    write(&dir.path().join("none.om"), "# EOF\n");
+    write(&dir.path().join("other.om"), "# TYPE other counter\nother_total 1 1764300000\n# EOF\n");
+    for input in ["none.om", "other.om"] {
+        let (code, out, err) = run(dir.path(), &["backtest", "--config", "policy.toml", "--csv", "--input", input]);
+        let expected = format!("rollbackd: {input}: api: no series of the recording is about it\n");
+        assert_eq!((code, out.as_str(), err), (2, "", expected));
+    }
+    let given = ["--rollout", "1764201800=v3", "--rollout", "1764301800=v2"];
+    let args = [&["backtest", "--config", "policy.toml", "--csv", "--input", "cases/good"], given.as_slice()].concat();
+    let (code, _, err) = run(dir.path(), &args);
+    assert_eq!(code, 0);
+    assert!(err.starts_with("rollbackd: warning: good: 2025-11-27T00:03:20.000Z, when v3 comes,"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+/// Files come as they were exported: a series backwards is the same series.
+#[test]
+fn the_order_of_the_points_of_a_series_is_no_matter() {
+    let dir = stage();
+    let text = recording(40);
+    let mut backwards: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    backwards.reverse();
+    write(&dir.path().join("backwards/bad/metrics.om"), &format!("{}\n# EOF\n", backwards.join("\n")));
+    let told = |input: &str| run(dir.path(), &["backtest", "--config", "policy.toml", "--csv", "--input", input]);
+    assert_eq!(told("backwards/bad"), told("cases/bad"));
+}
+
+#[test]
+fn values_of_an_expression_that_are_not_recorded_are_named() {
+    let dir = stage();
+    let asked = format!(
+        "[defaults]\nprometheus = \"http://127.0.0.1:1\"\n{POLICY}\n[workload.api.signal.busy]\npromql = \"busy\"\n\n\
+         [[workload.api.trigger]]\nsignal = \"busy\"\nabove = 0.9\n"
+    );
+    write(&dir.path().join("asked.toml"), &asked);
+    let (_, out, err) = run(dir.path(), &["backtest", "--config", "asked.toml", "--input", "cases/good"]);
+    assert!(
+        out.contains("nothing is known of busy: the recording has no rollbackd:query{signal=\"busy\"}"),
+        "{out}{err}"
+    );
+}
+
+#[test]
 fn other_settings_and_plots_are_of_the_same_points() {
     let dir = stage();
     let base = ["backtest", "--config", "policy.toml", "--input", "cases", "--plot", "plots", "--sweep", "for=1m..10m"];
@@ -267,9 +312,16 @@ fn a_file_of_tests_that_makes_no_sense_is_a_wrong_use() {
         ("[[test]]\nname = \"a\"\n", "one of `policy_file` and `policy` says which policy is tested"),
         ("policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nexpected = []\n", "unknown field `expected`"),
         (
-            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nseries = [{ series = 'a', values = '1+x' }]\n",
-            "\"1+x\" is no value",
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nexpect = [{ at = '1m' }]\n\
+             series = [{ series = 'a', values = '1+x' }]\n",
+            "odd.toml:5:36: \"a\": series \"a\": \"1+x\" is no value",
         ),
+        (
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nexpect = [{ at = '1m' }]\n\
+             series = [{ series = 'a{x=\"1\",y=\"1\",x=\"2\"}', values = '1' }]\n",
+            "odd.toml:5:22: \"a\": series \"a{x=\\\"1\\\",y=\\\"1\\\",x=\\\"2\\\"}\": it has the label \"x\" twice",
+        ),
+        ("policy_file = \"policy.toml\"\n\n[[test]]\nname = \"a\"\n", "odd.toml:3:1: \"a\": it expects nothing"),
     ] {
         write(&dir.path().join("odd.toml"), text);
         let (code, _, err) = run(dir.path(), &["test", "odd.toml"]);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::sweep::{Sweep, Swept};
-use super::{Config, plot};
+use super::{Config, plot, print};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::WorkloadPolicy;
 use crate::replay::{Curves, Options, Outcome, Recording, Schedule, Subject, TextReader, replay};
@@ -139,7 +139,11 @@ fn replay_files(work: &Work<'_>, case: &Case, progress: &Progress) -> anyhow::Re
     for file in &case.files {
         reader.file(file, &|bytes| progress.read(bytes)).map_err(|error| anyhow!(error))?;
     }
-    replay_one(work, &case.scenario, &options, &reader.into_recorder().finish())
+    let named = || {
+        let files: Vec<String> = case.files.iter().map(|file| file.display().to_string()).collect();
+        files.join(", ")
+    };
+    replay_one(work, &case.scenario, &options, &reader.into_recorder().finish()).with_context(named)
 }
 
 /// The policies of a configuration.
@@ -162,6 +166,16 @@ pub(super) fn replay_one(
         None => replay(recording, &subjects, options, &mut ()),
     };
     let outcome = outcome.context(LOST)?;
+    // Nothing that fires in a recording of something else is no good news.
+    anyhow::ensure!(outcome.unseen.len() < subjects.len(), outcome.notes.join("; "));
+    let given = &work.options.schedule.rollouts;
+    if let Some((first, last)) = outcome.range {
+        for (at, revision) in given.iter().filter(|(at, _)| !(first..=last).contains(at)) {
+            print::warn(&format!(
+                "{scenario}: {at}, when {revision} comes, is not in the recording from {first} to {last}"
+            ));
+        }
+    }
     let mut sweep = work.sweep.as_ref().map_or_else(Vec::new, Sweep::lines);
     let others = work.sweep.iter().flat_map(|sweep| sweep.subjects(&subjects));
     for (line, others) in sweep.iter_mut().zip(others) {

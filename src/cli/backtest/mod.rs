@@ -7,6 +7,7 @@ mod server;
 mod sweep;
 mod table;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -81,6 +82,13 @@ struct ServerArgs {
     prometheus_token_file: Option<PathBuf>,
 }
 
+impl fmt::Display for ServerArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--prometheus {}", self.prometheus.as_deref().unwrap_or_default())?;
+        self.matchers.as_ref().map_or(Ok(()), |matchers| write!(f, " --match {matchers}"))
+    }
+}
+
 /// What the first release of a recording is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum KnownGood {
@@ -113,7 +121,8 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
     };
     let results = if args.server.prometheus.is_some() {
         let recording = server::record(&args.server, &config, &Progress::of_whole())?;
-        vec![cases::replay_one(&work, "prometheus", &work.options, &recording)]
+        let named = || args.server.to_string();
+        vec![cases::replay_one(&work, "prometheus", &work.options, &recording).with_context(named)]
     } else {
         cases::replay_all(&work, &cases, &Progress::of(&cases))
     };
