@@ -114,7 +114,7 @@ impl Health {
     }
 
     /// Whether an address is known to be some instance's own.
-    fn is_any_own(&self) -> bool {
+    pub(in crate::domain) fn is_any_own(&self) -> bool {
         self.probed.values().any(|probed| probed.instance.is_some())
             || self.scraped.values().any(|scraped| scraped.instance.is_some())
     }
