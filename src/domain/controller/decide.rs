@@ -210,6 +210,9 @@ impl Controller {
         match self.preflight.take_if(|preflight| preflight.plan.is_same_but_for_time(&plan)) {
             Some(preflight) if preflight.findings.is_empty() && now.since(preflight.at) <= PREFLIGHT_FRESH => {
                 self.preflight_asked = None;
+                if plan.purpose == Purpose::First {
+                    self.health.note_well();
+                }
                 let grounds = self.grounds(now);
                 self.record(Event::Planned { plan: Box::new(plan), goal, forced, grounds }, now, out)
             }

@@ -181,11 +181,7 @@ impl Controller {
         since: Timestamp,
         now: Timestamp,
     ) -> Wait {
-        // One attempt was in vain: where nobody knows whose an address is, what is bad may be what was brought back.
-        let is_again =
-            self.state.incident.as_ref().and_then(|incident| incident.plan.as_ref()).is_some_and(|p| p.attempt > 1);
-        let asked = if is_again && !self.health.is_any_own() { &[] } else { instances };
-        match self.health.gate(asked, release, answers, since, now) {
+        match self.health.gate(instances, release, answers, since, now) {
             Verdict::Ok => match self.elsewhere(instances, release, since) {
                 Some(why) => Wait::For(why),
                 None => Wait::Over,

@@ -30,38 +30,43 @@ pub(super) struct Look {
     pub(super) revision: Option<RevisionId>,
 }
 
-/// The newest looks at one address, oldest first.
+/// The newest looks at one address.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Looks(VecDeque<Look>);
+pub(super) struct Looks {
+    /// Oldest first.
+    kept: VecDeque<Look>,
+    /// Whether it was well when that was noted last.
+    pub(super) was_well: bool,
+}
 
 impl Looks {
     pub(super) fn push(&mut self, look: Look) {
-        if self.0.len() == MAX_LOOKS {
-            self.0.pop_front();
+        if self.kept.len() == MAX_LOOKS {
+            self.kept.pop_front();
         }
-        self.0.push_back(look);
+        self.kept.push_back(look);
     }
 
     /// The newest look.
     pub(super) fn last(&self) -> Option<&Look> {
-        self.0.back()
+        self.kept.back()
     }
 
     /// Whether the newest `count` looks were bad, each of them.
     pub(super) fn are_bad(&self, count: usize) -> bool {
-        let newest = self.0.iter().rev().take(count);
+        let newest = self.kept.iter().rev().take(count);
         newest.filter(|look| matches!(look.outcome, Outcome::Bad(_))).count() == count
     }
 
-    /// Whether the newest `count` looks until `since` were good, each of them that there was.
-    pub(super) fn were_good(&self, count: usize, since: Timestamp) -> bool {
-        let mut newest = self.0.iter().rev().skip_while(|look| look.at > since).take(count).peekable();
-        newest.peek().is_some() && newest.all(|look| look.outcome == Outcome::Good)
+    /// Notes whether the newest `count` looks were good, each of them that there was.
+    pub(super) fn note_well(&mut self, count: usize) {
+        let mut newest = self.kept.iter().rev().take(count);
+        self.was_well = !self.kept.is_empty() && newest.all(|look| look.outcome == Outcome::Good);
     }
 
     /// Looks after `since`, newest first.
     pub(super) fn after(&self, since: Timestamp) -> impl Iterator<Item = &Look> {
-        self.0.iter().rev().take_while(move |look| look.at > since)
+        self.kept.iter().rev().take_while(move |look| look.at > since)
     }
 }
 

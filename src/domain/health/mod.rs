@@ -82,6 +82,8 @@ pub struct Health {
     probed: BTreeMap<TargetId, Probed>,
     hosted: BTreeMap<InstanceId, Hosted>,
     queried: BTreeMap<SignalName, Queried>,
+    /// Whether it was noted which addresses answered well before a rollback.
+    is_well_noted: bool,
     /// The endpoint that speaks for an instance's other addresses.
     endpoints: BTreeMap<InstanceId, TargetId>,
     attribution: Attribution,
@@ -120,6 +122,7 @@ impl Health {
             probed: BTreeMap::new(),
             hosted: BTreeMap::new(),
             queried: BTreeMap::new(),
+            is_well_noted: false,
             endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
             rollout: None,

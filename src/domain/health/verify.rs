@@ -16,6 +16,9 @@ use crate::domain::id::{InstanceId, RevisionId, TargetId};
 use crate::domain::policy::{Check, Condition, Signal};
 use crate::domain::time::Timestamp;
 
+/// Looks in a row by which an address is known to answer well.
+const TELLING: usize = 2;
+
 impl Health {
     /// The verification checks on what was seen after `since`, the end of the rollback's steps, about `release`: one a
     /// signal, then `health` where endpoints are probed, then `release`. How long they must hold is the caller's to count.
@@ -113,8 +116,16 @@ impl Health {
         old.map(|(instance, (id, _))| (id, instance))
     }
 
+    /// Notes which addresses answer well, before anything is done: a gate asks no less of them.
+    pub fn note_well(&mut self) {
+        let probed = self.probed.values_mut().map(|probed| &mut probed.looks);
+        let scraped = self.scraped.values_mut().map(|scraped| &mut scraped.looks);
+        probed.chain(scraped).for_each(|looks| looks.note_well(TELLING));
+        self.is_well_noted = true;
+    }
+
     /// Whether an address is known to be some instance's own.
-    pub(in crate::domain) fn is_any_own(&self) -> bool {
+    fn is_any_own(&self) -> bool {
         self.probed.values().any(|probed| probed.instance.is_some())
             || self.scraped.values().any(|scraped| scraped.instance.is_some())
     }
@@ -122,7 +133,8 @@ impl Health {
     /// How many instances are at `release`, and how many there are, where nobody knows which addresses are those of
     /// `instances`. None where that is known, where all are asked, or where none is at another one.
     fn due_among_all(&self, instances: &[InstanceId], release: &RevisionId) -> Option<(usize, usize)> {
-        if instances.is_empty() || self.is_any_own() {
+        // After a start nobody knows which of them answered well before: then all are asked.
+        if instances.is_empty() || !self.is_well_noted || self.is_any_own() {
             return None;
         }
         let is_at = |(instance, at): &(&InstanceId, &RevisionId)| *at == release || instances.contains(instance);
@@ -131,7 +143,7 @@ impl Health {
     }
 
     /// A gate on the way, where nobody knows whose the addresses are: as many as there are instances at the release must
-    /// answer well from it, and each that answered well before must do so still, from whichever release. Where there are
+    /// answer well from it, and each that answered well before the rollback must do so still, from whichever release. Where there are
     /// fewer addresses than instances, one stands for several in turn: its answers need not be in a row.
     fn gate_among(
         &self,
@@ -145,7 +157,7 @@ impl Health {
         let mut passed = 0;
         let mut worst = Verdict::Breach;
         for looks in targets {
-            if looks.were_good(need, since) {
+            if looks.was_well {
                 match self.passed(looks, None, need, since, now) {
                     Verdict::Ok => {}
                     not_yet => return not_yet,

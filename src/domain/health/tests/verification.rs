@@ -223,6 +223,9 @@ fn among(before: &[Told<'_>], since: &[Told<'_>]) -> Verdict {
         for (target, (healthy, revision)) in ["a:1", "b:1", "c:1"].iter().zip(answers) {
             scene.probe(seconds, target, *healthy, *revision);
         }
+        if seconds == 5 {
+            scene.health.note_well();
+        }
     }
     gate(&scene, &["two"], 1, 10, 16)
 }
@@ -256,6 +259,8 @@ fn the_answers_of_an_address_that_stands_for_several_need_not_be_in_a_row() {
     let mut scene = Scene::new(policy());
     scene.releases(0, &[("one", "v2"), ("two", "v2")]);
     scene.probe(1, "a:1", false, None);
+    assert_eq!(gate(&scene, &["one"], 2, 0, 1), Verdict::Breach, "after a start");
+    scene.health.note_well();
     let mut verdicts = Vec::new();
     for (seconds, healthy) in [(11, true), (12, false), (13, true)] {
         scene.probe(seconds, "a:1", healthy, None);
