@@ -238,7 +238,8 @@ fn outages_and_worse(dice: &mut Dice) -> Case {
     let mut story = outages(dice);
     let end = story.deploy_at;
     story.effects.iter_mut().for_each(|effect| effect.until = end);
-    let (share, from) = (dice.between(0.7, 1.0), story.later(dice));
+    // Long enough after the last one to be no part of it.
+    let (share, from) = (dice.between(0.7, 1.0), end + dice.between(300.0, 500.0));
     story.happen(Who::New, from, What::Errors(share));
     must(story, from)
 }
