@@ -414,9 +414,8 @@ impl Controller {
     /// mode.
     #[must_use]
     pub fn halt(&self) -> Option<Hold> {
-        let incident = self.state.incident.as_ref()?;
         let mode = if self.is_leaving { Mode::Enforce } else { self.policy.mode };
-        ladder::halted(&self.state, incident, mode)
+        ladder::halted(&self.state, mode)
     }
 
     fn halted(&mut self, hold: Hold, now: Timestamp, out: &mut Output) -> bool {

@@ -105,7 +105,7 @@ impl Grounds {
                 Some(plan) if plan.purpose == Purpose::Whole => Decision::Escalate(ladder::revived(incident, &plan.to)),
                 Some(_) | None => Decision::Nothing,
             },
-            Question::Operator => match ladder::halted(&self.state, incident, self.limits.mode) {
+            Question::Operator => match ladder::halted(&self.state, self.limits.mode) {
                 Some(hold) => Decision::Hold(hold, incident.goal.clone()),
                 None => Decision::Nothing,
             },

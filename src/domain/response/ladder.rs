@@ -145,11 +145,12 @@ pub fn paused(pause: &Pause) -> Hold {
     Hold::Paused { by: pause.by.clone(), reason: pause.reason.clone() }
 }
 
-/// What keeps anything further of a rollback that was begun from being done: an operator's pause, or a policy that only
-/// observes by now. What a human asked for goes on under such a policy.
+/// What keeps anything further from being done: an operator's pause, or a policy that only observes by now, where a rollback
+/// was begun under another. What a human asked for goes on under such a policy.
 #[must_use]
-pub fn halted(state: &WorkloadState, incident: &Incident, mode: Mode) -> Option<Hold> {
-    let observes = mode == Mode::Observe && !matches!(incident.cause, Cause::Manual { .. });
+pub fn halted(state: &WorkloadState, mode: Mode) -> Option<Hold> {
+    let is_a_humans = |incident: &Incident| matches!(incident.cause, Cause::Manual { .. });
+    let observes = mode == Mode::Observe && state.incident.as_ref().is_some_and(|incident| !is_a_humans(incident));
     state.paused.as_ref().map(paused).or(observes.then_some(Hold::ObserveMode))
 }
 

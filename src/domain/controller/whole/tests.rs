@@ -596,3 +596,14 @@ fn a_policy_that_only_observes_by_now_halts_what_is_under_way() {
     under(&mut world, Mode::Enforce);
     assert!(matches!(world.done[..], [StepKind::RestoreTemplate { .. }, ..]), "{:?}", world.done);
 }
+
+#[test]
+fn a_pause_halts_though_no_incident_is_open() {
+    let mut controller = Controller::new(Arc::new(policy(Strategy::Direct)), WorkloadState::default());
+    assert_eq!(controller.halt(), None);
+    let pause = RequestKind::Pause { reason: "maintenance".to_owned() };
+    let mut out = Output::default();
+    let asked = Input::Asked(Request { by: "ops".to_owned(), kind: pause });
+    controller.handle(asked, at(1), &FleetView::default(), &mut out).unwrap().unwrap();
+    assert!(matches!(controller.halt(), Some(Hold::Paused { .. })), "{:?}", controller.halt());
+}
