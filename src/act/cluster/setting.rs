@@ -45,6 +45,13 @@ pub(in crate::act) struct Store<'a> {
     pub(in crate::act) keyring: &'a Keyring,
 }
 
+/// Whether it is done, or only looked whether it could be, once these owners are paused.
+#[derive(Clone, Copy)]
+enum Aim<'a> {
+    Do,
+    Try(&'a [&'a OwnerObject]),
+}
+
 /// Where it is on the way.
 enum Standing {
     There,
@@ -100,7 +107,7 @@ impl Restored<'_> {
 /// Puts it back. The outcome is found by reading.
 pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Restored<'_>) -> Outcome {
     let mut before = None;
-    let outcome = match attempt(client, store, what, Earnest::Write, &mut before).await {
+    let outcome = match attempt(client, store, what, Aim::Do, &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     if let (true, Some(before)) = (outcome.is_done(), before) {
@@ -121,17 +128,19 @@ pub(super) async fn rehearse(
     what: Restored<'_>,
     paused: &[&OwnerObject],
 ) -> Result<(), Outcome> {
-    let api = api(client, &what.object.namespace, what.setting.kind);
-    if let Standing::Before(map) = what.standing(&api, store.keyring).await?
-        && let Some(owner) = owners(&map.metadata, &["f:data"]).iter().find(|it| !paused.iter().any(|p| p.may_be(it)))
-    {
-        let why = format!("{owner} writes it, is not paused by this rollback, and would undo what goes back");
-        return Err(Outcome::Denied(why));
-    }
-    match attempt(client, store, what, Earnest::DryRun, &mut None).await {
+    match attempt(client, store, what, Aim::Try(paused), &mut None).await {
         Ok(outcome) | Err(outcome) if outcome.is_done() => Ok(()),
         Ok(outcome) | Err(outcome) => Err(outcome),
     }
+}
+
+/// # Errors
+/// Who would write it again, where that is none of the paused.
+fn unless_undone(map: &DynamicObject, paused: &[&OwnerObject]) -> Result<(), Outcome> {
+    let all = owners(&map.metadata, &["f:data"]);
+    let Some(owner) = all.iter().find(|it| !paused.iter().any(|one| one.may_be(it))) else { return Ok(()) };
+    let why = format!("{owner} writes it, is not paused by this rollback, and would undo what goes back");
+    Err(Outcome::Denied(why))
 }
 
 /// `managers` are those who managed what until it was written last.
@@ -139,7 +148,7 @@ async fn attempt(
     client: &Client,
     store: Store<'_>,
     what: Restored<'_>,
-    earnest: Earnest,
+    aim: Aim<'_>,
     managers: &mut Option<Vec<ManagedFieldsEntry>>,
 ) -> Result<Outcome, Outcome> {
     let api = api(client, &what.object.namespace, what.setting.kind);
@@ -148,6 +157,10 @@ async fn attempt(
         return Ok(Outcome::AlreadyInEffect);
     }
     let content = what.kept(store).await?;
+    let earnest = match aim {
+        Aim::Do => Earnest::Write,
+        Aim::Try(_) => Earnest::DryRun,
+    };
     for _ in 0..ATTEMPTS {
         let error = match &standing {
             Standing::There => return Ok(Outcome::AlreadyInEffect),
@@ -156,8 +169,9 @@ async fn attempt(
                 return Err(immutable(what));
             }
             Standing::Before(map) => {
-                if earnest == Earnest::Write {
-                    what.keep_before(map, store).await;
+                match aim {
+                    Aim::Do => what.keep_before(map, store).await,
+                    Aim::Try(paused) => unless_undone(map, paused)?,
                 }
                 managers.clone_from(&map.metadata.managed_fields);
                 write(&api, (what.setting.kind, map), &content, earnest).await.err()
