@@ -48,18 +48,17 @@ impl Diagnostic {
             return Self { file: PathBuf::new(), line: 1, column: 1, message, hint, source: String::new(), width: 1 };
         };
         let span = place.span();
-        let index = source.line_at(span.start);
-        let (start, text) = source.line(index);
-        let characters = |from: usize, to: usize| source.text.get(from..to).map_or(0, |part| part.chars().count());
-        let end = span.end.min(start + text.len());
+        let (line, column) = source.position(span.start);
+        let (start, text) = source.line(line - 1);
+        let meant = source.text.get(span.start..span.end.min(start + text.len()));
         Self {
             file: source.path.clone(),
-            line: index + 1,
-            column: characters(start, span.start) + 1,
+            line,
+            column,
             message,
             hint,
             source: star_secrets(text),
-            width: characters(span.start, end).max(1),
+            width: meant.map_or(0, |meant| meant.chars().count()).max(1),
         }
     }
 

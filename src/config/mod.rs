@@ -18,7 +18,7 @@ pub mod referenced;
 mod resolve;
 pub mod schema;
 pub mod selected;
-mod source;
+pub(crate) mod source;
 pub(crate) mod suggest;
 mod units;
 

@@ -46,6 +46,13 @@ impl Source {
         self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
+    /// Line and column of `offset`, both from 1, columns in characters.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let index = self.line_at(offset);
+        let (start, _) = self.line(index);
+        (index + 1, self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1)
+    }
+
     /// Where a line begins, and its text without the line end.
     pub(crate) fn line(&self, index: usize) -> (usize, &str) {
         let start = self.line_starts.get(index).copied().unwrap_or(self.text.len());
@@ -67,6 +74,7 @@ mod tests {
             assert_eq!(source.line_at(offset), line, "offset {offset}");
             assert_eq!(source.line(line).1, text);
         }
+        assert_eq!([0, 6, 9].map(|offset| source.position(offset)), [(1, 1), (2, 2), (3, 1)]);
         assert_eq!(source.line(9), (14, ""));
     }
 }

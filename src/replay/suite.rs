@@ -14,6 +14,7 @@ use super::notation;
 use super::outcome::{Decision, Kind};
 use super::recording::{Recorder, Recording};
 use super::rollouts::Schedule;
+use crate::config::source::Source;
 use crate::config::{self, Overrides};
 use crate::domain::controller::Controller;
 use crate::domain::health::selector::{MatchOp, Matcher, Selector};
@@ -174,9 +175,16 @@ pub fn run(path: &Path) -> Result<Vec<TestResult>, SuiteError> {
         return Err(wrong("there is no [[test]] in it".to_owned()));
     }
     let subject = subject(path, &suite)?;
+    let source = Source::new(path.to_owned(), text);
     let one = |test: &Spanned<Test>| {
         run_one(&suite, test, &subject).map_err(|Odd { place, why }| SuiteError::Odd {
-            place: place_of(path, &text, place),
+            place: place.map_or_else(
+                || path.display().to_string(),
+                |offset| {
+                    let (line, column) = source.position(offset);
+                    format!("{}:{line}:{column}", path.display())
+                },
+            ),
             why: format!("{:?}: {why}", test.get_ref().name),
         })
     };
@@ -193,15 +201,6 @@ impl Odd {
     fn of(error: &std::io::Error) -> Self {
         Self { place: None, why: error.to_string() }
     }
-}
-
-/// File, line and column, as far as they are known.
-fn place_of(path: &Path, text: &str, place: Option<usize>) -> String {
-    let file = path.display();
-    let Some(before) = place.and_then(|place| text.get(..place)) else { return file.to_string() };
-    let (lines, last) =
-        before.rsplit_once('\n').map_or((0, before), |(lines, last)| (lines.matches('\n').count() + 1, last));
-    format!("{file}:{}:{}", lines + 1, last.chars().count() + 1)
 }
 
 fn subject(path: &Path, suite: &Suite) -> Result<Subject, SuiteError> {
