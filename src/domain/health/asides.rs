@@ -84,13 +84,16 @@ impl Health {
         for (trigger, watch) in self.policy.triggers.iter().zip(watches).filter(|(trigger, _)| is_judged(trigger)) {
             let Some(terms) = self.advance(trigger, &readings, watch, &views, false) else { continue };
             let lead = &terms.all[terms.lead];
-            judged.push(Judged {
-                trigger,
-                signal: lead.signal,
-                judgement: lead.judgement.clone(),
-                is_quiet: watch.is_quiet(),
-                sightless_since: None,
-            });
+            // A rollout that is stalled is the workload's, whichever of its releases is looked at.
+            if builtin_of(lead.signal) != Some(Builtin::ProgressDeadline) {
+                judged.push(Judged {
+                    trigger,
+                    signal: lead.signal,
+                    judgement: lead.judgement.clone(),
+                    is_quiet: watch.is_quiet(),
+                    sightless_since: None,
+                });
+            }
             if watch.state() != TriggerState::Inactive && trigger.severity == Severity::Critical {
                 let trigger = status(trigger, &terms, None, watch);
                 beside.exceeded.push(Aside { release: release.clone(), trigger });
@@ -108,8 +111,6 @@ impl Health {
             let Some((signal, _)) = terms::find(&readings, &trigger.signal).filter(|_| is_known) else { continue };
             judged.push(Judged { trigger, signal, judgement: Judgement::Good, is_quiet: true, sightless_since: None });
         }
-        let asks_for_its_rollout = |judged: &Judged<'_>| builtin_of(judged.signal) == Some(Builtin::ProgressDeadline);
-        judged.retain(|judged| !asks_for_its_rollout(judged));
         if is_healthy(&judged) && !readings.iter().any(is_down) {
             beside.well.insert(release.clone());
         }
