@@ -126,8 +126,7 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     }
     // A stretch that does not show this one's fault shows no like of it.
     let is_shown = |new: &Amount| new.samples >= TELLING && new.value.get() >= SHOWN * value.get();
-    let are_alike =
-        |(new, old): &&(Amount, Amount)| is_alike(value, old) || (is_shown(new) && is_alike(new.value, old));
+    let are_alike = |(new, old): &&(Amount, Amount)| is_shown(new) && is_alike(new.value, old);
     if let Some((new, old)) = around.since_onset.as_ref().filter(are_alike) {
         return Some(hold(new.value, old, "beside it since the fault set in"));
     }
