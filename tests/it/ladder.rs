@@ -9,7 +9,7 @@ use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Closing, Event};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Answer, Observation, ReleaseView, Seen};
-use rollbackd::domain::policy::{Release, SmokeTest, Strategy};
+use rollbackd::domain::policy::{Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Aspect, Finding, Purpose};
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -587,4 +587,35 @@ fn workloads_that_turn_bad_together_are_a_storm_before_the_first_of_them_is_acte
         })
         .collect();
     assert_eq!(holds, ["fleet-storm"; 3]);
+}
+
+#[test]
+fn a_policy_that_observes_again_holds_what_was_begun_meanwhile() {
+    let under = |world: &mut World, mode| world.adopt(WorkloadPolicy { mode, ..WorkloadPolicy::clone(&world.policy) });
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
+    under(&mut world, Mode::Observe);
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    under(&mut world, Mode::Enforce);
+    assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 1), "{:?}", world.phases());
+    under(&mut world, Mode::Observe);
+    world.run(Span::from_secs(60));
+    assert_eq!((world.switches.len(), world.phases().last()), (1, Some(&Phase::Held)), "{:?}", world.phases());
+    under(&mut world, Mode::Enforce);
+    until(&mut world, Phase::Restored);
+    assert_eq!(purposes(&world), [Purpose::First]);
+}
+
+#[test]
+fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_no_attempt() {
+    for left in ["b", "c"] {
+        let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
+        world.run(Span::from_secs(60));
+        world.deploy("v2");
+        assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 1), "{:?}", world.phases());
+        world.leave(left);
+        until(&mut world, Phase::Restored);
+        assert_eq!(purposes(&world), [Purpose::First]);
+        assert!(!world.switches.iter().any(|(_, instance, _)| instance.as_str() == left), "{:?}", world.switches);
+    }
 }

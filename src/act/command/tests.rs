@@ -30,6 +30,16 @@ impl Site {
     }
 
     async fn execute(&self, purpose: CommandPurpose, script: &str, limit: Duration) -> (&'static str, String) {
+        self.execute_each(purpose, script, limit, limit).await
+    }
+
+    async fn execute_each(
+        &self,
+        purpose: CommandPurpose,
+        script: &str,
+        each: Duration,
+        limit: Duration,
+    ) -> (&'static str, String) {
         let outcome = execute(
             Command {
                 workload: &WorkloadId::new("api"),
@@ -39,7 +49,7 @@ impl Site {
                 current: &self.sh("cat current"),
                 expect: &RevisionId::new("v2"),
                 to: &RevisionId::new("v1"),
-                each: limit,
+                each,
             },
             limit,
         )
@@ -110,6 +120,13 @@ async fn one_that_hangs_is_ended_and_settled_by_reading() {
     assert!(text.ends_with("not done in its time and killed"), "{text}");
     let script = "echo v1 > current; exec sleep 300";
     assert_eq!(Site::new("v2").execute(CommandPurpose::Rollback, script, limit).await.0, "applied");
+}
+
+#[tokio::test]
+async fn each_program_has_its_own_time() {
+    let (site, each) = (Site::new("v2"), Duration::from_secs(1));
+    let outcome = site.execute_each(CommandPurpose::Rollback, "sleep 5; echo v1 > current", each, LONG).await;
+    assert_eq!(outcome.0, "timed out", "{}", outcome.1);
 }
 
 #[tokio::test]

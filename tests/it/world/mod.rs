@@ -16,7 +16,7 @@ use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{
     Answer as HealthAnswer, Fault, FaultKind, HostReading, Observation, Page, ReleaseView, Sample, Seen, SeriesId,
 };
-use rollbackd::domain::policy::{OperandId, Release, WorkloadPolicy};
+use rollbackd::domain::policy::{Habitat, OperandId, Release, WorkloadPolicy};
 use rollbackd::domain::response::plan::{Outcome, Plan, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -174,6 +174,21 @@ impl World {
         let instance = self.instances.get_mut(&InstanceId::new(instance)).expect("a known instance");
         instance.link = revision.into();
         instance.restart(self.now);
+    }
+
+    /// Another policy is put in force.
+    pub(crate) fn adopt(&mut self, policy: WorkloadPolicy) {
+        self.policy = Arc::new(policy);
+        assert!(self.fleet.adopt(Arc::clone(&self.policy)), "it is watched");
+    }
+
+    /// An instance ends, and leaves the policy.
+    pub(crate) fn leave(&mut self, instance: &str) {
+        self.instances.remove(&InstanceId::new(instance)).expect("a known instance");
+        let mut policy = WorkloadPolicy::clone(&self.policy);
+        let Habitat::ReleaseDir(dir) = &mut policy.habitat else { panic!("{:?}", policy.habitat) };
+        dir.instances.retain(|known| known.id.as_str() != instance);
+        self.adopt(policy);
     }
 
     /// Every process ends and is started again.
