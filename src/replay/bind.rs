@@ -340,7 +340,9 @@ impl<'o> Builder<'o> {
             self.schedule(parts, &options.schedule, begin);
         }
         self.tell_targets_apart();
-        self.layout.cadence = cadence(parts, |part| part.is_own()).or_else(|| cadence(parts, |_| true));
+        let looked = cadence(parts, |part| part.is_own()).or_else(|| cadence(parts, |_| true));
+        // What is asked for less often than pages are read sets the pace: in between it would be stale.
+        self.layout.cadence = looked.max(cadence(parts, |part| part.query.is_some()));
         self.layout.counting = cadence(parts, |part| part.is_about_pods() || part.is_about_replicas());
         self.layout.begin = begin;
         self.layout

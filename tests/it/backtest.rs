@@ -177,6 +177,35 @@ fn values_of_an_expression_that_are_not_recorded_are_named() {
     );
 }
 
+/// Evaluated less often than pages were read: what is known of it is not stale until it is asked for again.
+#[test]
+fn an_expression_is_judged_at_the_pace_of_its_values() {
+    let dir = stage();
+    let asked = format!(
+        "[defaults]\nprometheus = \"http://127.0.0.1:1\"\n{POLICY}\n[workload.api.signal.busy]\npromql = \"busy\"\n\n\
+         [[workload.api.trigger]]\nname = \"busy\"\nsignal = \"busy\"\nabove = 0.9\nfor = \"3m\"\n"
+    );
+    write(&dir.path().join("asked.toml"), &asked);
+    let fired_at = |step: u64| {
+        let mut text = recording(0).replace("# EOF\n", "");
+        for age in (0..3_600).step_by(usize::try_from(step).unwrap()) {
+            let value = if age < 2_400 { 0.5 } else { 0.95 };
+            writeln!(text, "rollbackd:query{{signal=\"busy\"}} {value} {}", DAWN + age).unwrap();
+        }
+        write(&dir.path().join("asked.om"), &(text + "# EOF\n"));
+        let args = ["backtest", "--config", "asked.toml", "--input", "asked.om", "--json"];
+        let (_, out, err) = run(dir.path(), &args);
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let fired = json[0]["decisions"][0]["fired_at"].as_str();
+        let fired: jiff::Timestamp = fired.unwrap_or_else(|| panic!("every {step} s: {out}{err}")).parse().unwrap();
+        u64::try_from(fired.as_second()).unwrap() - DAWN
+    };
+    for step in [15, 45, 60, 120] {
+        let fired = fired_at(step);
+        assert!((2_400 + 180..=2_400 + 180 + 2 * step).contains(&fired), "every {step} s it fires at {fired} s");
+    }
+}
+
 #[test]
 fn other_settings_and_plots_are_of_the_same_points() {
     let dir = stage();
