@@ -64,6 +64,11 @@ impl Looks {
         self.was_well = !self.kept.is_empty() && newest.all(|look| look.outcome == Outcome::Good);
     }
 
+    /// The newest after `since`.
+    pub(super) fn newest_since(&self, since: Timestamp) -> Option<&Look> {
+        self.after(since).next()
+    }
+
     /// Looks after `since`, newest first.
     pub(super) fn after(&self, since: Timestamp) -> impl Iterator<Item = &Look> {
         self.kept.iter().rev().take_while(move |look| look.at > since)

@@ -38,6 +38,7 @@ mod dispersion;
 #[cfg(test)]
 mod fixtures;
 mod follow;
+mod gate;
 mod history;
 mod hosted;
 mod interval;
