@@ -8,7 +8,7 @@ use super::verdict::UnknownReason;
 use super::{Health, is_of};
 use crate::domain::observation::Teller;
 use crate::domain::policy::Signal;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::Finite;
 
 /// Looks in a row that must find nobody before nobody is there: one alone may have met a restart.
@@ -16,6 +16,9 @@ const LOOKS_OUT: usize = 2;
 
 /// The part of its usual requests with which a release is in service, whatever else is said of it.
 const ASKED: f64 = 0.2;
+
+/// How long none of a new release may be in service while another one serves.
+const COMING_UP: Span = Span::from_secs(300);
 
 impl Health {
     /// An error ratio of a release of which nothing is in service: everything that is asked of it fails. By the word of two:
@@ -68,6 +71,25 @@ impl Health {
         };
         let newest = newest.filter(|newest| is_out && scope.is_fresh(*newest))?;
         Some(Reading { is_unanswered: true, ..Reading::of(1.0, samples, Some(newest), Basis::Plain) })
+    }
+
+    /// Whether none of a release is in service because it is only coming up: no request of it was counted since its rollout,
+    /// which is younger than a fault would be by the end of its hold. Readiness comes late in a healthy rollout too, and while
+    /// others serve nobody misses it; where nobody does, it has the time that any process has.
+    pub(super) fn is_coming_up(&self, signal: &Signal, reading: &Reading, sight: &Sight<'_>, hold_for: Span) -> bool {
+        let Some((release, since)) = self.judged.as_ref().filter(|_| reading.is_unanswered && sight.targets.is_empty())
+        else {
+            return false;
+        };
+        let followed = self.followed.get(&signal.name);
+        let last = followed.and_then(|followed| followed.past.minutes(release).next_back());
+        let has_served = last.is_some_and(|minute| minute.begin >= *since);
+        let is_other = sight.scope.revision != Some(release);
+        let is_active =
+            |instance| self.hosted.get(instance).is_some_and(|hosted| hosted.reading().active == Some(true));
+        let others_serve = self.attribution.configured().any(|(instance, at)| at != release && is_active(instance));
+        let allowed = if others_serve { COMING_UP } else { self.policy.warmup };
+        !has_served && !is_other && sight.scope.now.since(*since) + hold_for < allowed
     }
 
     /// Whether a release has requests as one in service has: of the number of those in service a release may be left out that

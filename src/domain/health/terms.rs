@@ -2,10 +2,10 @@
 
 use super::Health;
 use super::judge::{self, Judgement, Tally};
-use super::reading::{Basis, Reading, Sight};
+use super::reading::{Basis, Lack, Reading, Sight};
 use super::ring::Start;
 use super::trigger::Finding;
-use super::verdict::Evidence;
+use super::verdict::{Evidence, UnknownReason};
 use super::views::Views;
 use super::watch::Watch;
 use crate::domain::id::{RevisionId, SignalName};
@@ -58,8 +58,12 @@ impl Health {
         let mut findings = Vec::new();
         for (index, (name, condition)) in trigger.terms().enumerate() {
             let (signal, reading) = find(readings, name)?;
-            let (judgement, tally) =
-                self.judge_term(index, (signal, condition), reading, watch, views.of(signal), grace);
+            let sight = views.of(signal);
+            let (judgement, tally) = if self.is_coming_up(signal, reading, sight, trigger.hold_for) {
+                (Judgement::Unknown(Lack::of(UnknownReason::NoTarget)), None)
+            } else {
+                self.judge_term(index, (signal, condition), reading, watch, sight, grace)
+            };
             let is_over = self.is_over(reading, signal, condition, views.all.scope.revision);
             findings.push(finding(&judgement, is_over));
             all.push(Judged { signal, reading, condition, judgement, tally });

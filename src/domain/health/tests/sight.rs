@@ -1,7 +1,7 @@
 //! Which release a sample is about, when sight is lost, and what counts as healthy.
 
 use crate::domain::health::fixtures::*;
-use crate::domain::health::verdict::{UnknownReason, Verdict};
+use crate::domain::health::verdict::{TriggerState, UnknownReason, Verdict};
 use crate::domain::observation::{Answer, FaultKind, HostReading, Teller};
 use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
 
@@ -181,6 +181,35 @@ fn where_none_is_in_service_and_hardly_anything_is_asked_all_fails() {
     assert_eq!(read(Teller::Number, 0, 8.0), (Verdict::Ok, false), "it has not been ready for long enough");
     assert_eq!(read(Teller::Number, 1, 1.0), (Verdict::Ok, false));
     assert_eq!(read(Teller::ServiceManager, 0, 1.0), (Verdict::Ok, false));
+}
+
+/// When a trigger first fires on a release of which no pod is ready yet, or any more where it was for `served` seconds.
+fn fires_without_a_ready_pod(hold: u64, others_serve: bool, served: i64) -> Option<i64> {
+    let mut scene = Scene::new(policy_with(vec![trigger("error_rate", Condition::Above(finite(0.1)), hold)]));
+    scene.releases(0, &[("old", "v1"), ("new", "v2")]);
+    scene.about("v2", 0);
+    for seconds in (0..600).step_by(5) {
+        scene.host(seconds, "old", up(Teller::Orchestrator, others_serve));
+        scene.host(seconds, "new", up(Teller::Orchestrator, seconds < served));
+        scene.scrape_result(seconds, "a:1", Some("old"), Ok(requests(50.0 * seconds as f64, 0.0)));
+        match seconds - served {
+            ..0 => scene.scrape_result(seconds, "b:1", Some("new"), Ok(requests(50.0 * seconds as f64, 0.0))),
+            0 => scene.health.retain_targets(&|target| target.as_str() != "b:1"),
+            _ => {}
+        }
+        if matches!(scene.trigger(seconds).state, TriggerState::Firing { .. }) {
+            return Some(seconds);
+        }
+    }
+    None
+}
+
+#[test]
+fn pods_that_are_not_ready_yet_fail_nobody_while_others_serve() {
+    assert_eq!(fires_without_a_ready_pod(15, true, 0), Some(300));
+    assert_eq!(fires_without_a_ready_pod(300, true, 0), Some(300), "a longer hold is not made longer");
+    assert_eq!(fires_without_a_ready_pod(15, false, 0), Some(60), "it has the time that any process has");
+    assert_eq!(fires_without_a_ready_pod(15, true, 100), Some(115), "they were ready");
 }
 
 #[test]
