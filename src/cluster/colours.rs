@@ -83,6 +83,7 @@ fn joined(
         instances: serving.instances.into_iter().chain(waiting.instances).collect(),
         available: serving.available.into_iter().chain(ready).collect(),
         orchestrated: Some(whole),
+        unlike_at: None,
     })
 }
 
@@ -117,6 +118,7 @@ mod tests {
             instances: vec![(pod, RevisionId::new(release))],
             available: vec![known(release), known(&format!("{release}-before"))],
             orchestrated: Some(Box::new(orchestrated)),
+            ..ReleaseView::default()
         };
         Colour { view, labels: labels(&[("app", "shop"), ("version", name), ("pod", "x")]) }
     }

@@ -124,6 +124,9 @@ pub struct ReleaseView {
     pub available: Vec<Release>,
     /// Where an orchestrator brings the instances to a release by itself.
     pub orchestrated: Option<Box<Orchestrated>>,
+    /// When the last look began that showed the instances at others: by then none was at these yet. None where no look did,
+    /// or where looks take no time worth the name.
+    pub unlike_at: Option<Timestamp>,
 }
 
 impl ReleaseView {

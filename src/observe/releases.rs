@@ -33,8 +33,8 @@ pub(super) struct Releases {
     habitat: Habitat,
     heartbeat: Span,
     told: Option<(Timestamp, Result<ReleaseView, Fault>)>,
-    /// What the operator's commands said when they last could be believed.
-    known: Option<ReleaseView>,
+    /// What the operator's commands said when they last could be believed, and when that look began.
+    known: Option<(ReleaseView, Timestamp)>,
     /// A read of the disk that has not come back.
     reading: Option<JoinHandle<Result<ReleaseView, Fault>>>,
     outlook: Outlook,
@@ -65,7 +65,7 @@ pub(super) fn patience(habitat: &Habitat) -> Duration {
 impl Duty for Releases {
     async fn look(&mut self, due: Due) -> Vec<Seen> {
         let began = Instant::now();
-        let result = self.view().await;
+        let result = self.view(due.now).await;
         let fault = result.as_ref().err();
         self.shared.stats.releases.note(fault.map(|fault| fault.kind), began.elapsed());
         self.outlook.note(fault);
@@ -88,14 +88,19 @@ impl Releases {
         Self { workload, habitat, heartbeat: interval, told: None, known: None, reading: None, outlook, shared }
     }
 
-    async fn view(&mut self) -> Result<ReleaseView, Fault> {
+    async fn view(&mut self, now: Timestamp) -> Result<ReleaseView, Fault> {
         match &self.habitat {
             Habitat::Command(commands) => {
-                let seen = by_command(&self.workload, commands, self.known.as_ref()).await;
-                if let Ok(view) = &seen {
-                    self.known = Some(view.clone());
-                }
-                seen
+                let known = self.known.as_ref();
+                let mut view = by_command(&self.workload, commands, known.map(|(known, _)| known)).await?;
+                view.unlike_at =
+                    known.and_then(
+                        |(known, began)| {
+                            if known.instances == view.instances { known.unlike_at } else { Some(*began) }
+                        },
+                    );
+                self.known = Some((view.clone(), now));
+                Ok(view)
             }
             Habitat::Kubernetes(_) => Err(local("this daemon does not follow workloads in a cluster".to_owned())),
             Habitat::ReleaseDir(place) => {
@@ -121,7 +126,7 @@ fn on_disk(place: &ReleaseDir) -> Result<ReleaseView, Fault> {
     };
     let instances = place.instances.iter().map(current).collect::<Result<_, Fault>>()?;
     let available = release_dir::releases(&place.root, &place.releases)?;
-    Ok(ReleaseView { instances, available, orchestrated: None })
+    Ok(ReleaseView { instances, available, ..ReleaseView::default() })
 }
 
 /// What the operator's commands say. A release that is new and that they do not list is not believed, since it may be the word
@@ -133,7 +138,7 @@ async fn by_command(
 ) -> Result<ReleaseView, Fault> {
     let instances = in_place(workload, commands).await?;
     let available = command::releases(workload, &commands.releases, commands.timeout.into()).await?;
-    let view = ReleaseView { instances, available, orchestrated: None };
+    let view = ReleaseView { instances, available, ..ReleaseView::default() };
     let doubtful = doubtful(&view, known);
     if !doubtful.is_empty() {
         let detail = format!("`current` says {}, which `releases` does not list", doubtful.join(", "));
@@ -182,7 +187,7 @@ mod tests {
         ReleaseView {
             instances: vec![("api".into(), place.into())],
             available: listed.iter().map(|name| Release { revision: (*name).into(), image: None }).collect(),
-            orchestrated: None,
+            ..ReleaseView::default()
         }
     }
 

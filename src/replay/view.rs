@@ -180,7 +180,7 @@ impl Places {
         let newest = newest.map(|release| release.revision.clone());
         let of = |told: Option<u32>| told.and_then(named).or_else(|| newest.clone());
         instances.extend(replicas.iter().filter_map(|(replica, told)| Some((replica.clone(), of(*told)?))));
-        Some(ReleaseView { instances, available, orchestrated: None })
+        Some(ReleaseView { instances, available, ..ReleaseView::default() })
     }
 
     /// The name of a target and of the instance behind it.

@@ -195,7 +195,7 @@ fn at(workload: &str, revision: &str) -> Observation {
     let view = ReleaseView {
         instances: vec![(InstanceId::new("a"), revision.into())],
         available: vec![release("v1"), release("v2"), release("v3")],
-        orchestrated: None,
+        ..ReleaseView::default()
     };
     Observation { workload: WorkloadId::new(workload), at: DAWN, seen: Seen::Releases(Ok(view)) }
 }

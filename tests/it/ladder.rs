@@ -566,7 +566,7 @@ fn workloads_that_turn_bad_together_are_a_storm_before_the_first_of_them_is_acte
             let view = ReleaseView {
                 instances: vec![(InstanceId::new("a"), release.into())],
                 available: ["v1", "v2"].map(|revision| Release { revision: revision.into(), image: None }).to_vec(),
-                orchestrated: None,
+                ..ReleaseView::default()
             };
             let is_bad = second >= 70 + late as u64;
             let answer = Answer { healthy: !is_bad, detail: String::new(), revision: None };

@@ -266,11 +266,13 @@ fn a_canary_is_in_question_while_it_has_pods_to_run() {
         instances: vec![(InstanceId::new("a-1"), RevisionId::new("h1"))],
         available: ["h1", "h9"].map(|hash| Release { revision: RevisionId::new(hash), image: None }).to_vec(),
         orchestrated: Some(Box::new(Orchestrated { rollout, ..orchestrated("a", "h1", 1) })),
+        ..ReleaseView::default()
     };
     let canary = |replicas, pods: &[&str]| ReleaseView {
         instances: pods.iter().map(|pod| (InstanceId::new(pod), RevisionId::new("h2"))).collect(),
         available: ["h2", "h0"].map(|hash| Release { revision: RevisionId::new(hash), image: None }).to_vec(),
         orchestrated: Some(Box::new(orchestrated("a-canary", "h2", replicas))),
+        ..ReleaseView::default()
     };
     let tried = with_canary(stable(Rollout::Complete), canary(1, &["c-1"]));
     assert_eq!(told(&tried), ("h2".to_owned(), "a-1=h1 c-1=h2".to_owned(), Rollout::Complete));

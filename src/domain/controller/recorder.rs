@@ -136,6 +136,7 @@ mod tests {
             instances: vec![("well".into(), "v2".into()), ("bad".into(), "v2".into()), ("old".into(), "v1".into())],
             available: ["v2", "v1"].map(|release| Release { revision: release.into(), image: None }).to_vec(),
             orchestrated: Some(Box::new(orchestrated)),
+            ..ReleaseView::default()
         }
     }
 

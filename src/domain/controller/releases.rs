@@ -181,15 +181,21 @@ impl Controller {
     }
 
     /// The faults that the release that comes now can't have brought: those that are older than the present one and were
-    /// not over since, and, unless it comes to end them, those that have been seen for an interval at least.
+    /// not over since, and, unless it comes to end them, those that were there when the last look began that did not show it;
+    /// where looks take no time, those that have been seen for an interval at least.
     fn burning(&self, by_rollback: bool) -> Vec<OlderFault> {
+        let absent_at = self.view().ok().and_then(|view| view.unlike_at);
         let fault = |trigger: &TriggerStatus| {
             let since = match trigger.state {
+                TriggerState::Firing { since, .. } | TriggerState::Pending { since, .. } if absent_at.is_some() => {
+                    since
+                }
                 TriggerState::Firing { since, .. } => since,
                 TriggerState::Pending { since, held } if held >= self.policy.interval => since,
                 TriggerState::Pending { .. } | TriggerState::Inactive => return None,
             };
-            Some(OlderFault { trigger: trigger.name.clone(), onset: since })
+            let is_older = absent_at.is_none_or(|absent_at| since < absent_at);
+            is_older.then(|| OlderFault { trigger: trigger.name.clone(), onset: since })
         };
         let older = self.state.older_faults.iter().filter(|older| !self.seen_good.contains(&older.trigger));
         let mut faults: Vec<OlderFault> = older.cloned().collect();

@@ -165,8 +165,11 @@ impl Server {
         let serving = tokio::spawn(serve(listener, Arc::new(state), turns.clone(), stop.clone()));
         for (workload, good, bad) in releases() {
             let all = [bad, good].map(|name| Release { revision: RevisionId::new(name), image: None });
-            let view =
-                ReleaseView { instances: vec![("a".into(), bad.into())], available: all.to_vec(), orchestrated: None };
+            let view = ReleaseView {
+                instances: vec![("a".into(), bad.into())],
+                available: all.to_vec(),
+                ..ReleaseView::default()
+            };
             let at = Timestamp::from_millis(BEGIN);
             observe.send(Observation { workload: workload.into(), at, seen: Seen::Releases(Ok(view)) }).await.unwrap();
         }

@@ -337,7 +337,7 @@ impl World {
         let view = ReleaseView {
             instances: self.instances.iter().map(|(id, instance)| (id.clone(), instance.link.clone())).collect(),
             available: self.releases.iter().map(|r| Release { revision: r.clone(), image: None }).collect(),
-            orchestrated: None,
+            ..ReleaseView::default()
         };
         self.observe(Seen::Releases(Ok(view)));
     }

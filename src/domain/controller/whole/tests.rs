@@ -41,6 +41,7 @@ fn view(desired: &str, replicas: u32) -> ReleaseView {
         instances: Vec::new(),
         available: ["v2", "v1"].map(|release| Release { revision: release.into(), image: None }).to_vec(),
         orchestrated: Some(Box::new(Orchestrated { kept: kept.into(), ..testing::orchestrated(desired, replicas) })),
+        ..ReleaseView::default()
     }
 }
 
