@@ -137,7 +137,7 @@ fn triggers(assessment: &Assessment) {
     for (name, trigger) in assessment.told() {
         let state = match trigger.state {
             TriggerState::Inactive => "inactive".to_owned(),
-            TriggerState::Pending { held, .. } => format!("pending {held} of {}", trigger.hold_for),
+            TriggerState::Pending { held, .. } => format!("pending {} of {}", held.rounded(), trigger.hold_for),
             TriggerState::Firing { at, .. } => format!("firing since {at}"),
         };
         table.add_row(row(name, state, &trigger.evidence));

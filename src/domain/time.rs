@@ -109,6 +109,22 @@ impl Span {
         self.0 as f64 / 1000.0
     }
 
+    /// As people read it, to a tenth of a second below a minute and to the second above: `12.2s`, `1m30s`.
+    #[must_use]
+    pub fn rounded(self) -> String {
+        let step = match self.0 {
+            0..1_000 => 1,
+            1_000..60_000 => 100,
+            _ => 1_000,
+        };
+        let rounded = self.0.saturating_add(step / 2) / step * step;
+        match rounded {
+            0 => "0s".to_owned(),
+            1_000..60_000 => format!("{}s", rounded as f64 / 1000.0),
+            _ => Span(rounded).to_string(),
+        }
+    }
+
     /// `n` times as long.
     #[must_use]
     pub const fn times(self, n: u64) -> Self {
@@ -179,6 +195,13 @@ mod tests {
         let s = Span::from_millis(90_500);
         assert_eq!(s.to_string(), "1m30s500ms");
         assert_eq!(serde_json::from_str::<Span>("\"1m30s500ms\"").unwrap(), s);
+    }
+
+    #[test]
+    fn measured_times_are_told_rounded() {
+        let told = [0, 999, 1_000, 11_992, 59_960, 90_500, 3_600_000];
+        let told = told.map(|millis| Span::from_millis(millis).rounded());
+        assert_eq!(told, ["0s", "999ms", "1s", "12s", "1m", "1m31s", "1h"]);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Trigger {
         let (state, tone) = match trigger.state {
             TriggerState::Inactive => ("inactive".to_owned(), "calm"),
             TriggerState::Pending { held, .. } => {
-                (format!("pending {} of {}", report::length(held), report::length(trigger.hold_for)), "busy")
+                (format!("pending {} of {}", held.rounded(), trigger.hold_for.rounded()), "busy")
             }
             TriggerState::Firing { .. } => ("firing".to_owned(), "bad"),
         };
@@ -217,7 +217,7 @@ impl Past {
             phase: entry.phase.as_str(),
             tone: report::tone(entry.phase.as_str()),
             began: report::moment(entry.began),
-            lasted: report::length(end.since(entry.began)),
+            lasted: end.since(entry.began).rounded(),
         }
     }
 }

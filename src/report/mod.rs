@@ -13,7 +13,7 @@ use crate::markup;
 use view::View;
 
 pub(crate) use plot::{Chart, Mark, svg};
-pub(crate) use view::{length, moment, tone};
+pub(crate) use view::{moment, tone};
 
 /// What the report's page looks like; also in the digest that the page's content policy names.
 pub const STYLE: &str = include_str!("style.css");

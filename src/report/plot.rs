@@ -5,7 +5,6 @@ use std::fmt::Write;
 use minijinja::Value;
 use serde::Serialize;
 
-use super::view::length;
 use crate::domain::incident::report::{Plot, Report};
 use crate::domain::policy::Condition;
 use crate::domain::time::{Span, Timestamp};
@@ -153,7 +152,7 @@ fn marks(report: &Report) -> Vec<Mark> {
     let mark = |(label, tone, at): (&str, &'static str, Option<Timestamp>)| {
         let at = at?;
         let after = times.onset.map(|onset| at.since(onset)).filter(|after| *after > Span::ZERO);
-        let after = after.map(|after| format!(" +{}", length(after))).unwrap_or_default();
+        let after = after.map(|after| format!(" +{}", after.rounded())).unwrap_or_default();
         Some(Mark { label: format!("{label}{after}"), tone, at })
     };
     all.into_iter().filter_map(mark).collect()

@@ -192,7 +192,7 @@ impl View {
             to: report.to.as_ref().map(Named::of),
             began: moment(report.began),
             ended: report.ended.map(moment),
-            lasted: report.ended.map(|ended| length(ended.since(report.began))),
+            lasted: report.ended.map(|ended| ended.since(report.began).rounded()),
             measures: report.measures.iter().map(MeasureLine::of).collect(),
             evidence: report.evidence.iter().map(TriggerLine::of).collect(),
             recording: report.recording.as_ref().map(RecordingBlock::of),
@@ -201,7 +201,7 @@ impl View {
                 .iter()
                 .map(|hold| HoldLine {
                     at: moment(hold.at),
-                    lasted: hold.until.map(|until| length(until.since(hold.at))),
+                    lasted: hold.until.map(|until| until.since(hold.at).rounded()),
                     guard: hold.guard.clone(),
                     reason: hold.reason.clone(),
                 })
@@ -274,9 +274,9 @@ impl TriggerLine {
                 .interval
                 .map(|(low, high)| format!("{} to {}", unit.format(low.get()), unit.format(high.get()))),
             bound: evidence.condition.map(|condition| bound(condition, unit)),
-            hold_for: length(trigger.hold_for),
+            hold_for: trigger.hold_for.rounded(),
             samples: evidence.samples,
-            window: length(evidence.window),
+            window: evidence.window.rounded(),
             verdict: verdict(&evidence.verdict),
         }
     }
@@ -345,8 +345,8 @@ impl AttemptBlock {
             decided: moment(attempt.decided),
             deadline: moment(attempt.deadline),
             result: attempt.result.clone(),
-            lasted: attempt.ended.map(|ended| length(ended.since(attempt.decided))),
-            proof: attempt.verifying.zip(attempt.ended).map(|(began, ended)| length(ended.since(began))),
+            lasted: attempt.ended.map(|ended| ended.since(attempt.decided).rounded()),
+            proof: attempt.verifying.zip(attempt.ended).map(|(began, ended)| ended.since(began).rounded()),
             steps: attempt.steps.iter().map(StepLine::of).collect(),
         }
     }
@@ -364,7 +364,13 @@ impl StepLine {
             (None, Some(_)) => ("busy", "under way".to_owned()),
             (None, None) => ("calm", "not begun".to_owned()),
         };
-        Self { title: step.title.clone(), timeout: length(step.timeout), tone, outcome, took: step.took().map(length) }
+        Self {
+            title: step.title.clone(),
+            timeout: step.timeout.rounded(),
+            tone,
+            outcome,
+            took: step.took().map(Span::rounded),
+        }
     }
 }
 
@@ -407,26 +413,8 @@ pub(crate) fn moment(at: Timestamp) -> String {
     at.to_string().replacen('T', " ", 1).replacen('Z', " UTC", 1)
 }
 
-/// A length to a tenth of a second below a minute, to the second above.
-pub(crate) fn length(span: Span) -> String {
-    let millis = span.as_millis();
-    let step = match millis {
-        0..1_000 => 1,
-        1_000..60_000 => 100,
-        _ => 1_000,
-    };
-    if millis == 0 {
-        return "0s".to_owned();
-    }
-    let rounded = (millis + step / 2) / step * step;
-    match rounded {
-        1_000..60_000 => format!("{}s", rounded as f64 / 1000.0),
-        _ => Span::from_millis(rounded).to_string(),
-    }
-}
-
 fn seconds(seconds: f64) -> String {
-    length(Span::from_millis((seconds.max(0.0) * 1000.0).round() as u64))
+    Span::from_millis((seconds.max(0.0) * 1000.0).round() as u64).rounded()
 }
 
 fn offset(after: f64) -> String {

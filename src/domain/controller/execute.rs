@@ -164,7 +164,7 @@ impl Controller {
             Wait::Over => Outcome::Applied,
             Wait::For(left) if is_late => {
                 let left = if left.is_empty() { left } else { format!(": {left}") };
-                Outcome::TimedOut(format!("{}: not within {}{left}", current.kind.title(), now.since(since)))
+                Outcome::TimedOut(format!("{}: not within {}{left}", current.kind.title(), now.since(since).rounded()))
             }
             Wait::Vain(why) => Outcome::Denied(why),
             Wait::Undone(why) => Outcome::Conflict(why),

@@ -374,9 +374,12 @@ fn to_fire(trigger: &TriggerStatus) -> Option<String> {
     let evidence = &trigger.evidence;
     match (&trigger.state, &evidence.verdict) {
         (TriggerState::Firing { .. }, _) => None,
-        (TriggerState::Pending { held, .. }, _) => {
-            Some(format!("\"{}\" fires once breached for {} ({held} so far)", trigger.name, trigger.hold_for))
-        }
+        (TriggerState::Pending { held, .. }, _) => Some(format!(
+            "\"{}\" fires once breached for {} ({} so far)",
+            trigger.name,
+            trigger.hold_for,
+            held.rounded()
+        )),
         (TriggerState::Inactive, Verdict::Unknown(reason)) => {
             Some(format!("\"{}\" can't be judged: {}: {reason}", trigger.name, evidence.signal))
         }

@@ -44,10 +44,10 @@ impl Health {
                 Verdict::Unknown(reason) => worst = Verdict::Unknown(reason),
             }
         }
-        let of_gate = |instance: &InstanceId| instances.is_empty() || instances.contains(instance);
         match worst {
-            // The old process answers as well as the new one will.
-            Verdict::Ok if self.not_replaced(release, of_gate).is_some() => Verdict::Unknown(UnknownReason::NoReading),
+            Verdict::Ok if self.kept_by_old_process(instances, release).is_some() => {
+                Verdict::Unknown(UnknownReason::NoReading)
+            }
             worst => worst,
         }
     }
@@ -59,7 +59,7 @@ impl Health {
             instances.is_empty() || instance.map_or_else(|| !self.is_any_own(), |instance| instances.contains(instance))
         };
         let asked = self.probed.iter().filter(|(_, probed)| is_asked(probed.instance.as_ref()));
-        let lacks = asked.filter_map(|(id, probed)| {
+        let mut lacks = asked.filter_map(|(id, probed)| {
             let other = probed.told.as_ref().filter(|told| told.at > since && told.revision != *release);
             match (other, probed.looks.newest_since(since).map(|look| &look.outcome)) {
                 (Some(other), _) => Some(format!("{id} answers as {}, {release} is expected", other.revision)),
@@ -68,7 +68,14 @@ impl Health {
                 (None, Some(Outcome::Good)) => None,
             }
         });
-        lacks.take(1).collect()
+        lacks.next().or_else(|| self.kept_by_old_process(instances, release)).unwrap_or_default()
+    }
+
+    /// The old process answers as well as the new one will.
+    fn kept_by_old_process(&self, instances: &[InstanceId], release: &RevisionId) -> Option<String> {
+        let of_gate = |instance: &InstanceId| instances.is_empty() || instances.contains(instance);
+        let kept = self.not_replaced(release, of_gate)?;
+        Some(format!("{kept}: its restart had no effect"))
     }
 
     /// Notes which addresses answer well, before anything is done: a gate asks no less of them.

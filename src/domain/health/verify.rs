@@ -35,13 +35,9 @@ impl Health {
         checks
     }
 
-    /// An instance among these that is configured to run `release` while all that is scraped of it is from the process before:
+    /// That an instance among these is configured to run `release` while all that is scraped of it is from the process before:
     /// its restart had no effect. Where the pages name no instance, they are one.
-    pub(super) fn not_replaced(
-        &self,
-        release: &RevisionId,
-        among: impl Fn(&InstanceId) -> bool,
-    ) -> Option<(&TargetId, Option<&InstanceId>)> {
+    pub(super) fn not_replaced(&self, release: &RevisionId, among: impl Fn(&InstanceId) -> bool) -> Option<String> {
         let mut all: BTreeMap<Option<&InstanceId>, (&TargetId, bool)> = BTreeMap::new();
         for (id, target) in &self.scraped {
             let instance = target.instance.as_ref();
@@ -51,7 +47,8 @@ impl Health {
         let is_asked =
             |instance: Option<&InstanceId>| instance.is_none_or(&among) && !self.attribution.is_idle(instance);
         let old = all.into_iter().find(|(instance, (_, is_old))| *is_old && is_asked(*instance));
-        old.map(|(instance, (id, _))| (id, instance))
+        let which = old.map(|(instance, (id, _))| instance.map_or(id.as_str(), InstanceId::as_str))?;
+        Some(format!("{which} still runs the process from before {release} was put in its place"))
     }
 
     fn check(&self, check: &Check, sight: &Sight<'_>, instances: &Instances<'_>) -> Option<CheckStatus> {
@@ -130,9 +127,7 @@ impl Health {
             let detail = format!("{id} has not yet said which release it is");
             return status(Verdict::Unknown(UnknownReason::NoReading), detail);
         }
-        if let Some((target, instance)) = self.not_replaced(release, |_| true) {
-            let which = instance.map_or(target.as_str(), InstanceId::as_str);
-            let detail = format!("{which} still runs the process from before {release} was put in its place");
+        if let Some(detail) = self.not_replaced(release, |_| true) {
             return status(Verdict::Unknown(UnknownReason::NoReading), detail);
         }
         let in_use = |(instance, _): &(&InstanceId, &RevisionId)| !self.attribution.is_idle(Some(instance));

@@ -300,6 +300,9 @@ fn an_instance_whose_process_was_not_replaced_does_not_serve_the_release() {
     for instances in [&["two"][..], &[]] {
         assert_eq!(gate(&scene, instances, 1, 102, 131), no_reading(), "{instances:?}");
     }
+    let keeps = |of: &str| scene.health.what_keeps(&[of.into()], &RevisionId::from("v1"), at(102));
+    assert_eq!(keeps("two"), format!("{detail}: its restart had no effect"));
+    assert_eq!(keeps("one"), "");
     scene.about("v1", 101);
     assert!(!scene.assess(131).healthy, "half of it is another release");
     for seconds in [135, 140, 145, 150] {
