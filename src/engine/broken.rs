@@ -17,6 +17,9 @@ use crate::domain::controller::{
 use crate::domain::id::{ReceiverName, WorkloadId};
 use crate::domain::incident::narrate;
 use crate::domain::incident::state::Pause;
+use crate::domain::response::guard::Guard;
+use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::time::Timestamp;
 
 /// Time between two tries of the batch that could not be written. API servers that are busy ask to be left alone for a second.
@@ -59,6 +62,14 @@ pub(super) struct Broken {
     retry_at: Instant,
     page_at: Instant,
     pub(super) told: Told,
+}
+
+impl Broken {
+    /// The pause of a workload that is not on record yet.
+    fn pause_of(&self, id: &WorkloadId) -> Option<Pause> {
+        let (Request { by, kind: RequestKind::Pause { reason } }, since) = self.pauses.get(id)? else { return None };
+        Some(Pause { by: by.clone(), reason: reason.clone(), since: *since })
+    }
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
@@ -240,17 +251,26 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     pub(super) fn note_standstill(&self, mut view: WorkloadView) -> WorkloadView {
         let Some(broken) = &self.broken else { return view };
         view.standstill = Some(Standstill { since: broken.began, reason: broken.error.to_string() });
-        if let Some((Request { by, kind: RequestKind::Pause { reason } }, since)) = broken.pauses.get(&view.workload) {
-            let pause = Pause { by: by.clone(), reason: reason.clone(), since: *since };
-            view.paused.get_or_insert(pause);
-        }
+        view.paused = view.paused.or_else(|| broken.pause_of(&view.workload));
         view
+    }
+
+    /// What the guards can't know of: that nothing can be recorded, and what is paused until then.
+    pub(super) fn guard_standstill(&self, id: &WorkloadId, guards: &mut Vec<Guard>) {
+        let Some(broken) = &self.broken else { return };
+        let hold = Hold::JournalBroken { reason: broken.error.to_string() };
+        guards.insert(0, Guard { name: hold.as_str().to_owned(), hold: Some(hold), forced: false });
+        let paused = broken.pause_of(id).map(|pause| ladder::paused(&pause));
+        for guard in guards.iter_mut().filter(|guard| guard.name == "paused") {
+            guard.hold = guard.hold.take().or_else(|| paused.clone());
+        }
     }
 
     /// As [`Self::note_standstill`], for who asks why.
     pub(super) fn explain_standstill(&self, explanation: &mut Explanation) {
         let Some(broken) = &self.broken else { return };
         explanation.decision = format!("nothing is done since {}: {}", broken.began, broken.error);
+        self.guard_standstill(&explanation.workload, &mut explanation.guards);
         explanation.would_change.insert(0, format!("nothing is done while {JOURNAL_BROKEN}: {}", broken.error));
     }
 

@@ -289,6 +289,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             let _ = answer.send(None);
             return;
         };
+        self.guard_standstill(id, &mut preview.guards);
         let known = self.fleet.get(id).map(|it| (Arc::clone(it.policy()), it.settings_named(preview.plan.as_ref())));
         let actuator = Arc::clone(&self.edges.actuator);
         self.jobs.spawn(async move {

@@ -14,6 +14,7 @@ use rollbackd::domain::incident::recording::{Recording, Wanted};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Habitat, Release, SmokeTest, Strategy, WorkloadPolicy};
+use rollbackd::domain::response::guard::Guard;
 use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use rollbackd::domain::settings::{Setting, ToKeep};
 use rollbackd::domain::time::Span;
@@ -298,6 +299,22 @@ impl Stage {
         self.ask(workload, RequestKind::Pause { reason: "looking".to_owned() }).await
     }
 
+    /// What stops a rollback, by its preview and by who asks why alike.
+    async fn guards_that_hold(&self, workload: &str) -> Vec<String> {
+        let held = |guards: Vec<Guard>| -> Vec<String> {
+            let holds = guards.into_iter().filter_map(|guard| Some((guard.name, guard.hold?)));
+            holds.map(|(name, hold)| format!("{name}: {hold}")).collect()
+        };
+        // The look at the place takes one.
+        self.hands.0.add_permits(1);
+        let preview = self.engine.preview(WorkloadId::new(workload)).await.unwrap().unwrap();
+        let explanation = self.engine.explain(WorkloadId::new(workload)).await.unwrap().unwrap();
+        assert!(preview.guards.iter().all(|guard| guard.hold.is_none()) || !preview.is_clear());
+        let (preview, explanation) = (held(preview.guards), held(explanation.guards));
+        assert_eq!(preview, explanation);
+        preview
+    }
+
     async fn roll_back(&self, workload: &str) -> Result<String, Refusal> {
         let force = vec!["fleet-budget".to_owned()];
         self.ask(workload, RequestKind::Rollback { reason: "by hand".to_owned(), to: None, force }).await
@@ -390,6 +407,9 @@ async fn a_pause_counts_before_anything_else_though_the_journal_was_broken() {
     }
     let view = stage.engine.view(WorkloadId::new("app")).await.unwrap().unwrap();
     assert_eq!(view.paused.unwrap().reason, "looking");
+    let broken = "journal-broken: the journal could not be written: disk full".to_owned();
+    let held = stage.guards_that_hold("other").await;
+    assert!(held.starts_with(&[broken, "paused: paused by ops: looking".to_owned()]), "{held:?}");
     assert_eq!(stage.held(), ["app", "other"], "what is under way goes no further");
     let lifted = stage.ask("other", RequestKind::Resume).await.unwrap();
     assert!(lifted.starts_with("the pause that was not on record yet is lifted"), "{lifted}");

@@ -16,6 +16,11 @@ use super::plan::{Aspect, Finding};
 pub enum Hold {
     /// The mode is `observe`.
     ObserveMode,
+    /// Nothing can be recorded, and without a record nothing is done.
+    JournalBroken {
+        /// Why.
+        reason: String,
+    },
     /// An operator paused the workload.
     Paused {
         /// Who.
@@ -207,6 +212,7 @@ impl Hold {
                 true
             }
             Hold::ObserveMode
+            | Hold::JournalBroken { .. }
             | Hold::Paused { .. }
             | Hold::AlertOnly
             | Hold::Blind { .. }
@@ -273,6 +279,7 @@ impl Hold {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Hold::ObserveMode => "observe-mode",
+            Hold::JournalBroken { .. } => "journal-broken",
             Hold::Paused { .. } => "paused",
             Hold::AlertOnly => "alert-only",
             Hold::Blind { .. } => "blind",
@@ -319,6 +326,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Hold::ObserveMode => f.write_str("the mode is observe: nothing is changed"),
+            Hold::JournalBroken { reason } => f.write_str(reason),
             Hold::Paused { by, reason } if reason.is_empty() => write!(f, "paused by {by}"),
             Hold::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
             Hold::AlertOnly => f.write_str("the trigger's severity is alert"),
