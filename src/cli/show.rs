@@ -280,7 +280,8 @@ fn print_plan(preview: &Preview) {
                 preview.workload, plan.from, plan.to, plan.strategy, plan.deadline
             )));
             for (i, step) in plan.steps.iter().enumerate() {
-                print::line(&print::clean(&format!("  {}. {step}", i + 1)));
+                let standing = preview.steps.get(i).map(|standing| format!(": {standing}")).unwrap_or_default();
+                print::line(&print::clean(&format!("  {}. {step}{standing}", i + 1)));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollbackd::domain::controller::{Input, Output, RequestKind};
+use rollbackd::domain::controller::{Input, Output, RequestKind, StepStanding};
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{InstanceId, TargetId, WorkloadId};
 use rollbackd::domain::incident::alert::Phase;
@@ -410,6 +410,10 @@ fn the_time_in_which_it_is_paused_is_none_of_the_plans() {
         world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
         world.run(world.policy.deadline + Span::from_secs(10));
         assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+        let preview = world.fleet.preview(&world.policy.id, world.now).unwrap();
+        assert!(preview.plan.is_some_and(|plan| plan.deadline > world.now), "what is left of it is told");
+        assert_eq!(preview.steps.first(), Some(&StepStanding::Done));
+        assert_eq!(preview.steps.last(), Some(&StepStanding::ToDo));
         world.ask(RequestKind::Resume).unwrap();
     }
     until(&mut world, Phase::Restored);
@@ -614,6 +618,8 @@ fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_
         world.deploy("v2");
         assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 1), "{:?}", world.phases());
         world.leave(left);
+        let steps = world.fleet.preview(&world.policy.id, world.now).unwrap().steps;
+        assert_eq!(steps.iter().filter(|step| **step == StepStanding::PassedOver).count(), 3, "{steps:?}");
         until(&mut world, Phase::Restored);
         assert_eq!(purposes(&world), [Purpose::First]);
         assert!(!world.switches.iter().any(|(_, instance, _)| instance.as_str() == left), "{:?}", world.switches);

@@ -92,7 +92,7 @@ impl Controller {
         Progress::Next { step: (step..).find(is_left).unwrap_or(step) }
     }
 
-    fn is_about_those_gone(&self, kind: &StepKind) -> bool {
+    pub(super) fn is_about_those_gone(&self, kind: &StepKind) -> bool {
         let about = kind.instances();
         !about.is_empty() && !self.is_leaving && self.known(about).is_empty()
     }

@@ -1,7 +1,7 @@
 //! What can be asked about a workload: how it is, and why.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
-use crate::domain::response::plan::{Finding, Plan, Purpose};
+use crate::domain::response::plan::{Finding, Plan, Purpose, Step, StepKind};
 use crate::domain::response::readiness::{self, Readiness, readiness};
 use crate::domain::time::{Span, Timestamp};
 
@@ -178,8 +178,11 @@ pub struct Explanation {
 pub struct Preview {
     /// Which workload.
     pub workload: WorkloadId,
-    /// The plan; none where there is no goal.
+    /// The plan; none where there is no goal. Of a rollback under way its own, with the deadline as it is by now.
     pub plan: Option<Plan>,
+    /// Where each step of a rollback under way is; empty where none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepStanding>,
     /// Every guard.
     pub guards: Vec<Guard>,
     /// Who besides people writes what a rollback would write.
@@ -191,6 +194,31 @@ pub struct Preview {
     pub findings: Vec<Finding>,
     /// What must be so for any rollback, and whether it is.
     pub readiness: Vec<Readiness>,
+}
+
+/// Where a step of a rollback under way is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepStanding {
+    /// It ended well.
+    Done,
+    /// It is being done, or was met half way.
+    UnderWay,
+    /// It is about what left the policy.
+    PassedOver,
+    /// It comes yet.
+    ToDo,
+}
+
+impl fmt::Display for StepStanding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StepStanding::Done => "done",
+            StepStanding::UnderWay => "under way",
+            StepStanding::PassedOver => "passed over",
+            StepStanding::ToDo => "to do",
+        })
+    }
 }
 
 impl Preview {
@@ -226,12 +254,15 @@ impl Controller {
         let probe = self.begun().cloned().unwrap_or_else(|| self.what_if(now));
         let ruling = self.rule_now(&probe, now, fleet);
         let anew = || ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
-        let plan = probe.plan.or_else(anew);
+        let steps = self.begun().map(|begun| self.standings(begun)).unwrap_or_default();
+        let deadline = self.begun().and_then(|begun| deadline_by(begun, now));
+        let plan = probe.plan.or_else(anew).map(|plan| Plan { deadline: deadline.unwrap_or(plan.deadline), ..plan });
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
             workload: self.policy.id.clone(),
             readiness: readiness(plan.as_ref(), &ruling.guards, &self.state.ledger, orchestrated),
             plan,
+            steps,
             guards: ruling.guards,
             owners: self.owners().to_vec(),
             sources: self.health.sources(now),
@@ -315,6 +346,24 @@ impl Controller {
         (incident.plan.is_some() && incident.phase != Phase::Escalated).then_some(incident)
     }
 
+    /// Where each step of a rollback that was begun is.
+    fn standings(&self, begun: &Incident) -> Vec<StepStanding> {
+        let steps = begun.plan.as_ref().map(|plan| plan.steps.as_slice()).unwrap_or_default();
+        let under_way = match begun.progress {
+            Progress::Running { step, .. } | Progress::Conflicted { step, .. } => Some(step),
+            Progress::Idle | Progress::Next { .. } | Progress::Broken { .. } | Progress::Proving { .. } => None,
+        };
+        let next = under_way.unwrap_or(begun.steps_done);
+        let was_brought = |kind: &StepKind| kind.instances().iter().all(|of| begun.brought.contains_key(of));
+        let standing = |(index, step): (u32, &Step)| match &step.kind {
+            _ if under_way == Some(index) => StepStanding::UnderWay,
+            kind if self.is_about_those_gone(kind) && !(index < next && was_brought(kind)) => StepStanding::PassedOver,
+            _ if index < next => StepStanding::Done,
+            _ => StepStanding::ToDo,
+        };
+        (0..).zip(steps).map(standing).collect()
+    }
+
     /// What the guards say. A rollback that was begun has passed those that are not asked again.
     fn rule_now(&self, probe: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
         let mut ruling = self.rule(probe, now, fleet);
@@ -367,6 +416,13 @@ impl Controller {
         changes.extend(holding.chain(found).map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
         changes
     }
+}
+
+/// When a rollback that was begun must be done, by now: the time in which it is held is none of it.
+fn deadline_by(begun: &Incident, now: Timestamp) -> Option<Timestamp> {
+    let deadline = begun.plan.as_ref()?.deadline;
+    let is_halted = begun.phase == Phase::Held && begun.progress != Progress::Idle;
+    Some(if is_halted { deadline + now.since(begun.phase_since) } else { deadline })
 }
 
 /// What would make a trigger fire that does not.
