@@ -1,6 +1,7 @@
 //! Who may change something: whoever bears the token.
 
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -10,21 +11,32 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 use crate::net::secret::SecretFile;
 
-/// The bearer token, or that there is none.
-#[derive(Debug)]
-pub struct Token(Option<SecretFile>);
+/// The bearer token, or that there is none. Cheap to clone: all clones are one.
+#[derive(Clone, Debug)]
+pub struct Token(Arc<RwLock<Option<Arc<SecretFile>>>>);
 
 impl Token {
     /// The token in this file, which is read anew when it changes; none: every call that changes something is refused.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self(file.map(SecretFile::new))
+        let token = Self(Arc::default());
+        token.set(file);
+        token
+    }
+
+    /// From now on the token is in this file, or there is none.
+    pub fn set(&self, file: Option<PathBuf>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = file.map(SecretFile::new).map(Arc::new);
+    }
+
+    fn file(&self) -> Option<Arc<SecretFile>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether there is one; without it nothing can be changed through the server.
     #[must_use]
-    pub(super) const fn is_set_up(&self) -> bool {
-        self.0.is_some()
+    pub(super) fn is_set_up(&self) -> bool {
+        self.file().is_some()
     }
 
     /// Whether these headers bear the token.
@@ -32,7 +44,7 @@ impl Token {
     /// # Errors
     /// The problem to answer with where they don't: 403 where no token is set up, 401 where it is missing or wrong.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(file) = &self.0 else {
+        let Some(file) = self.file() else {
             let detail = "calls that change something are refused, because no token is set up: write a secret to a file \
                           that only the daemon and its operators can read, and name it as `token_file` in [daemon]";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));

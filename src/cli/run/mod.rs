@@ -96,6 +96,7 @@ struct Daemon {
     engine: Handle,
     observers: Arc<Observers>,
     metrics: Arc<Metrics>,
+    token: Token,
     in_force: watch::Sender<Arc<InForce>>,
     /// Whether another replica waits to go on.
     is_one_of_several: bool,
@@ -310,13 +311,14 @@ async fn assemble(
     let turns = loops.watch("readiness", WORK_PATIENCE);
     let looking = readiness::keep(handle.clone(), policy_in_force, Arc::clone(&metrics), turns, stop.clone());
     duties.spawn(named("readiness", looking));
+    let token = Token::new(config.daemon.token_file.clone());
     let app = AppState {
         engine: handle.clone(),
         leadership,
         history: Arc::new(store.reader().clone()),
         metrics: Arc::clone(&metrics),
         stream,
-        token: Token::new(config.daemon.token_file.clone()),
+        token: token.clone(),
         now: Arc::clone(&now),
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
@@ -331,6 +333,7 @@ async fn assemble(
         engine: handle,
         observers,
         metrics,
+        token,
         in_force,
         is_one_of_several,
         receivers,

@@ -21,6 +21,8 @@ pub(super) struct Reloader {
     args: RunArgs,
     selections: Selections,
     in_force: Arc<InForce>,
+    /// `[daemon]` as it was at the start, which most of it stays.
+    started: model::Daemon,
 }
 
 /// The policy in force.
@@ -49,7 +51,8 @@ impl Reloader {
         crate::net::tls::install();
         let mut selections = Selections::default();
         let (selected, config) = look(&mut selections, &written).await;
-        Self { args, selections, in_force: Arc::new(InForce { written, selected, config }) }
+        let started = written.daemon.clone();
+        Self { args, selections, in_force: Arc::new(InForce { written, selected, config }), started }
     }
 
     /// What is in force.
@@ -113,10 +116,12 @@ impl Reloader {
 
     /// Whether it was put in force.
     async fn put_in_force(&mut self, written: Config, selected: Selected, config: Config, daemon: &Daemon) -> bool {
-        // The mode is each workload's.
-        let same_mode = model::Daemon { mode: self.config().daemon.mode, ..config.daemon.clone() };
-        if same_mode != self.config().daemon {
-            tracing::warn!("changes to [daemon] take effect at the next start");
+        let waiting = waiting_for_a_start(&self.started, &config.daemon);
+        if !waiting.is_empty() {
+            tracing::warn!(
+                keys = waiting.join(", "),
+                "changes to these keys of [daemon] take effect at the next start"
+            );
         }
         let (states, damaged) = match fold(&daemon.store).await {
             Ok(known) => known,
@@ -151,6 +156,7 @@ impl Reloader {
             return false;
         }
         daemon.observers.apply(&config);
+        daemon.token.set(config.daemon.token_file.clone());
         // Whoever drains the outbox has gone only if the daemon is being taken apart.
         let _ = daemon.receivers.send(receivers_of(&config));
         tracing::info!(workloads = config.workloads.len(), "policy in force");
@@ -160,6 +166,20 @@ impl Reloader {
         let _ = daemon.in_force.send(Arc::clone(&self.in_force));
         true
     }
+}
+
+/// The keys of `[daemon]` that say something else than at the start, and are read only then.
+fn waiting_for_a_start(started: &model::Daemon, now: &model::Daemon) -> Vec<&'static str> {
+    // The mode is each workload's, and the token is taken at once.
+    let model::Daemon { listen, state_dir, mode: _, token_file: _, keep_key_file, external_url, lease } = started;
+    let keys = [
+        ("listen", *listen != now.listen),
+        ("state_dir", *state_dir != now.state_dir),
+        ("keep_key_file", *keep_key_file != now.keep_key_file),
+        ("external_url", *external_url != now.external_url),
+        ("lease", *lease != now.lease),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
 async fn look(selections: &mut Selections, written: &Config) -> (Selected, Config) {

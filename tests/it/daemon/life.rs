@@ -180,6 +180,28 @@ async fn a_hang_up_puts_a_good_policy_in_force_and_leaves_a_bad_one() {
     daemon.until("closed", async |daemon| daemon.host.has(|alert| alert.reason == closed)).await;
 }
 
+#[tokio::test]
+async fn a_hang_up_takes_the_token_at_once_and_says_what_waits_for_a_start() {
+    let daemon = Daemon::start("").await;
+    let hang_up = async |terms: &str| {
+        let policy = daemon.host.policy(&format!("listen = \"127.0.0.1:0\"\n{terms}"), "app", "");
+        std::fs::write(daemon.host.path("policy.toml"), policy).unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.hears("RELOADING=1").await;
+        daemon.hears("READY=1").await;
+    };
+    let pause = ["pause", "app", "--reason", "a look"];
+    hang_up("").await;
+    assert!(!daemon.log().contains("at the next start"), "{}", daemon.log());
+    assert_eq!(daemon.asked(&pause).await.code, 1, "there is no token any more");
+    let token = daemon.host.path("token");
+    hang_up(&format!("token_file = \"{}\"\nexternal_url = \"http://rollbackd.example\"", token.display())).await;
+    assert_eq!(daemon.asked(&pause).await.code, 0);
+    let log = daemon.log();
+    let told = log.lines().find(|line| line.contains("at the next start")).unwrap();
+    assert!(told.contains("external_url") && !told.contains("token_file"), "{told}");
+}
+
 /// Two workloads are on record. What became of one of them nobody can follow any more.
 #[tokio::test]
 async fn damaged_records_take_the_watch_from_their_own_workload_alone() {
