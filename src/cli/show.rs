@@ -12,7 +12,7 @@ use crate::domain::controller::{Explanation, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Unseen, Verdict};
 use crate::domain::incident::recording::Brief;
-use crate::domain::response::readiness::{Met, Readiness};
+use crate::domain::response::readiness::{self, Met, Readiness};
 use crate::domain::units::Finite;
 
 pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
@@ -73,7 +73,11 @@ fn overview(views: &[WorkloadView]) {
 
 fn rollback_goes_to(view: &WorkloadView) -> String {
     match (&view.goal, &view.no_goal) {
-        (Some(goal), _) => goal.revision.to_string(),
+        (Some(goal), _) if view.could_be_rolled_back() => goal.revision.to_string(),
+        (Some(goal), _) => {
+            let lacks: Vec<&str> = readiness::lacks(&view.readiness).map(|(need, _)| need.as_str()).collect();
+            format!("{}, but lacks: {}", goal.revision, lacks.join(", "))
+        }
         (None, Some(hold)) => format!("nowhere: {hold}"),
         (None, None) => "nowhere".to_owned(),
     }
@@ -93,6 +97,9 @@ fn state(view: &WorkloadView) -> String {
 
 fn in_detail(view: &WorkloadView) {
     overview(std::slice::from_ref(view));
+    for (need, why) in readiness::lacks(&view.readiness) {
+        print::line(&print::clean(&format!("Could not be rolled back now: {need}: {why}")));
+    }
     print::line("");
     triggers(&view.assessment);
     sources(&view.sources);
@@ -297,7 +304,7 @@ fn print_plan(preview: &Preview) {
     if preview.is_clear() {
         print::line(&nothing_stops(&preview.readiness));
     }
-    readiness(&preview.readiness);
+    needs(&preview.readiness);
     sources(&preview.sources);
 }
 
@@ -315,7 +322,7 @@ fn nothing_stops(all: &[Readiness]) -> String {
 }
 
 /// What must be so for any rollback.
-fn readiness(all: &[Readiness]) {
+fn needs(all: &[Readiness]) {
     let mut table = table::new(&["FOR A ROLLBACK", "IS THERE", "WHY NOT"]);
     for Readiness { need, met } in all {
         let (is, why) = match met {

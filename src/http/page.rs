@@ -12,9 +12,10 @@ use serde::Serialize;
 use super::AppState;
 use super::history::IncidentEntry;
 use super::problem::Problem;
-use super::read::{correct_open, without_token};
+use super::read::{all_workloads, correct_open, without_token};
 use crate::domain::controller::{IncidentView, WorkloadView};
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
+use crate::domain::response::readiness;
 use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::Role;
 use crate::{markup, report};
@@ -39,6 +40,8 @@ struct Workload {
     since: Option<String>,
     goal: Option<String>,
     no_goal: Option<String>,
+    /// What a rollback there is known to lack.
+    lacks: Vec<String>,
     paused: Option<String>,
     blind: Option<String>,
     incident: Option<Open>,
@@ -80,7 +83,7 @@ struct Past {
 /// `GET /`.
 pub(super) async fn page(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
     let now = (state.now)();
-    let mut views = state.engine.list().await?;
+    let mut views = all_workloads(&state).await?;
     views.sort_by_key(|view| (view.incident.is_none(), view.assessment.blind.is_none()));
     let left_out = views.len().saturating_sub(WORKLOADS_SHOWN);
     let workloads: Vec<Workload> = views.iter().take(WORKLOADS_SHOWN).map(|view| Workload::of(view, now)).collect();
@@ -145,6 +148,7 @@ impl Workload {
             since: view.current.as_ref().map(|current| ago(current.since, now)),
             goal: view.goal.as_ref().map(|goal| goal.revision.to_string()),
             no_goal: view.no_goal.as_ref().map(ToString::to_string),
+            lacks: readiness::lacks(&view.readiness).map(|(need, why)| format!("{need}: {why}")).collect(),
             paused: view
                 .paused
                 .as_ref()

@@ -20,7 +20,8 @@ use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::record::Record;
 use crate::domain::incident::report::{NoReport, Readings, Report};
 use crate::domain::policy::{Mode, Severity};
-use crate::engine::Curve;
+use crate::domain::response::readiness;
+use crate::engine::{Curve, Unavailable};
 use crate::report;
 use crate::telemetry::Exposition;
 
@@ -52,7 +53,7 @@ pub(super) struct Ready {
 /// matches, is a mistake of the policy and not told in a whisper.
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Ready>, Problem> {
     turning(&state).await?;
-    let views = state.engine.list().await?;
+    let views = all_workloads(&state).await?;
     if state.metrics.is_journal_broken() {
         let why = views.iter().find_map(|view| Some(view.standstill.as_ref()?.reason.as_str()));
         let why = why.unwrap_or("the journal can't be written");
@@ -92,10 +93,19 @@ pub(super) fn without_token(state: &AppState, views: &[WorkloadView]) -> Option<
     (acts && !state.token.is_set_up()).then(|| NO_TOKEN.to_owned())
 }
 
-fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> {
+fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> + '_ {
     let blind = view.assessment.blind.as_ref().map(|blind| format!("{}: blind: {}", view.workload, blind.reason));
     let goal = view.no_goal.as_ref().map(|hold| format!("{}: no goal: {hold}", view.workload));
-    blind.into_iter().chain(goal)
+    let lacks = readiness::lacks(&view.readiness);
+    let lacks = lacks.map(|(need, why)| format!("{}: could not be rolled back now: {need}: {why}", view.workload));
+    blind.into_iter().chain(goal).chain(lacks)
+}
+
+/// All workloads, with what was found last of what a rollback needs.
+pub(super) async fn all_workloads(state: &AppState) -> Result<Vec<WorkloadView>, Unavailable> {
+    let mut views = state.engine.list().await?;
+    views.iter_mut().for_each(|view| view.readiness = state.metrics.readiness(&view.workload));
+    Ok(views)
 }
 
 /// Which of several replicas acts.
@@ -132,7 +142,7 @@ pub(super) async fn metrics(State(state): State<Arc<AppState>>, headers: HeaderM
 
 /// `GET /api/v1/workloads`.
 pub(super) async fn workloads(State(state): State<Arc<AppState>>) -> Result<Json<Vec<WorkloadView>>, Problem> {
-    Ok(Json(state.engine.list().await?))
+    Ok(Json(all_workloads(&state).await?))
 }
 
 fn workload_id(name: Name) -> Result<WorkloadId, Problem> {
@@ -146,7 +156,8 @@ fn no_workload(id: &WorkloadId) -> Problem {
 /// `GET /api/v1/workloads/NAME`.
 pub(super) async fn workload(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<WorkloadView>, Problem> {
     let id = workload_id(name)?;
-    state.engine.view(id.clone()).await?.map(Json).ok_or_else(|| no_workload(&id))
+    let view = state.engine.view(id.clone()).await?.ok_or_else(|| no_workload(&id))?;
+    Ok(Json(WorkloadView { readiness: state.metrics.readiness(&id), ..view }))
 }
 
 /// `GET /api/v1/workloads/NAME/explain`.
@@ -159,7 +170,10 @@ pub(super) async fn explain(State(state): State<Arc<AppState>>, name: Name) -> R
 pub(super) async fn plan(State(state): State<Arc<AppState>>, name: Name) -> Result<Json<Preview>, Problem> {
     let id = workload_id(name)?;
     match state.engine.preview(id.clone()).await? {
-        Some(preview) => Ok(Json(preview)),
+        Some(preview) => {
+            state.metrics.set_readiness(&preview);
+            Ok(Json(preview))
+        }
         None => match state.engine.view(id.clone()).await?.and_then(|view| view.standstill) {
             Some(standstill) => Err(Problem::unavailable(format!("{id}: {}", standstill.reason))),
             None => Err(no_workload(&id)),

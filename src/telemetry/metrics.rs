@@ -1,5 +1,6 @@
 //! The daemon's own metrics.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
@@ -14,12 +15,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Exposition, process};
-use crate::domain::controller::WorkloadView;
+use crate::domain::controller::{Preview, WorkloadView};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
-use crate::domain::response::readiness::{Met, NEEDS, Need, Readiness};
+use crate::domain::response::readiness::{self, Met, NEEDS, Need, Readiness};
 use crate::domain::time::Span;
 
 /// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
@@ -52,6 +53,7 @@ pub struct Metrics {
     decisions: Family<Labels<3>, Counter>,
     incidents: Family<Labels<2>, Counter>,
     known: Mutex<Vec<WorkloadId>>,
+    readiness: Mutex<BTreeMap<WorkloadId, Vec<Readiness>>>,
     ready: Family<Labels<1>, Gauge>,
     needs: Family<Labels<2>, Gauge>,
     paused: Family<Labels<1>, Gauge>,
@@ -94,6 +96,7 @@ impl Default for Metrics {
             decisions: Family::default(),
             incidents: Family::default(),
             known: Mutex::default(),
+            readiness: Mutex::default(),
             ready: Family::default(),
             needs: Family::default(),
             paused: Family::default(),
@@ -135,7 +138,7 @@ impl Metrics {
     fn register_state(&mut self) {
         let all = &mut self.registry;
         all.register("blind_workloads", "Workloads of which a critical trigger can't be judged", self.blind.clone());
-        let ready = "Whether a release is known good that could be gone back to now";
+        let ready = "Whether a release is known good that could be gone back to now, and nothing that a rollback needs is known to be missing";
         all.register("workload_ready", ready, self.ready.clone());
         let needs = "Whether what a rollback needs is there: known-good, kept, settings, rights, rehearsal, quota; absent while unknown";
         all.register("workload_readiness", needs, self.needs.clone());
@@ -176,7 +179,8 @@ impl Metrics {
         self.outbox_oldest.set(level.oldest_seconds);
     }
 
-    /// Notes how all workloads are; those that are no longer among them are forgotten.
+    /// Notes how all workloads are, by what was noted of what a rollback needs; those that are no longer among them are
+    /// forgotten.
     pub fn set_workloads(&self, views: &[WorkloadView]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in known.iter().filter(|id| !views.iter().any(|view| view.workload == **id)) {
@@ -185,12 +189,16 @@ impl Metrics {
             for need in NEEDS {
                 self.needs.remove(&of_need(gone, need));
             }
+            self.readiness.lock().unwrap_or_else(PoisonError::into_inner).remove(gone);
             self.paused.remove(&labels);
             self.open.remove(&labels);
         }
+        let readiness = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
         for view in views {
             let labels = workload(&view.workload);
-            self.ready.get_or_create(&labels).set(i64::from(view.goal.is_some()));
+            let noted = readiness.get(&view.workload).map(Vec::as_slice).unwrap_or_default();
+            let is_ready = view.goal.is_some() && readiness::lacks(noted).next().is_none();
+            self.ready.get_or_create(&labels).set(i64::from(is_ready));
             self.paused.get_or_create(&labels).set(i64::from(view.paused.is_some()));
             self.open.get_or_create(&labels).set(i64::from(view.incident.is_some()));
         }
@@ -199,8 +207,20 @@ impl Metrics {
         *known = views.iter().map(|view| view.workload.clone()).collect();
     }
 
-    /// Notes what of a rollback's needs is there.
-    pub fn set_readiness(&self, id: &WorkloadId, readiness: &[Readiness]) {
+    /// What was noted last of what a rollback needs; empty where nothing was.
+    #[must_use]
+    pub fn readiness(&self, id: &WorkloadId) -> Vec<Readiness> {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
+    }
+
+    /// Notes what of a rollback's needs is there. While one is under way the place is not as its plan found it: what was
+    /// noted before stays.
+    pub fn set_readiness(&self, preview: &Preview) {
+        let Preview { workload: id, readiness, .. } = preview;
+        if !preview.steps.is_empty() {
+            return;
+        }
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), readiness.clone());
         for Readiness { need, met } in readiness {
             let labels = of_need(id, *need);
             match met {

@@ -72,10 +72,16 @@ async fn turn(
         turns.note();
         let Some(preview) = engine.preview(id.clone()).await? else { continue };
         let before = known.remove(&id);
+        // The place is not as the plan found it while it is carried out.
+        if !preview.steps.is_empty() {
+            let (readiness, looks) = before.map(|before| (before.readiness, before.looks)).unwrap_or_default();
+            known.insert(id, Known { readiness, next: now + SETTLES, looks });
+            continue;
+        }
         let looks = before.as_ref().map_or(0, |before| before.looks);
         let last = before.map(|before| before.readiness).unwrap_or_default();
         tell(&id, &last, &preview.readiness);
-        metrics.set_readiness(&id, &preview.readiness);
+        metrics.set_readiness(&preview);
         let readiness = preview.readiness.into_iter().map(|one| still_told(&last, one)).collect();
         let next = now + pause(looks, round, (place, count));
         known.insert(id, Known { readiness, next, looks: looks.saturating_add(1) });

@@ -44,6 +44,10 @@ pub struct WorkloadView {
     pub goal: Option<Goal>,
     /// Why it would go nowhere.
     pub no_goal: Option<Hold>,
+    /// What must be so for any rollback, and whether it was at the last look at the place, which may be minutes ago; empty
+    /// before the first.
+    #[serde(default)]
+    pub readiness: Vec<Readiness>,
     /// Set while paused.
     pub paused: Option<Pause>,
     /// Who besides people writes what a rollback would write.
@@ -66,6 +70,12 @@ pub struct WorkloadView {
 }
 
 impl WorkloadView {
+    /// Whether, by all that is known, a rollback could be made now.
+    #[must_use]
+    pub fn could_be_rolled_back(&self) -> bool {
+        self.goal.is_some() && readiness::lacks(&self.readiness).next().is_none()
+    }
+
     /// The release in service, and those beside it with the instances that are at them.
     #[must_use]
     pub fn release_in_words(&self) -> Option<String> {
@@ -291,6 +301,7 @@ impl Controller {
             beside: self.beside_by_instance(),
             goal,
             no_goal,
+            readiness: Vec::new(),
             paused: self.state.paused.clone(),
             owners: self.owners().to_vec(),
             owners_paused: self.state.owners_paused.clone(),

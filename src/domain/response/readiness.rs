@@ -141,6 +141,14 @@ pub fn refine(readiness: &mut [Readiness], findings: &[Finding]) {
     }
 }
 
+/// What is known to be missing, and why, beside a goal: which there is, is known without a look at the place.
+pub fn lacks(all: &[Readiness]) -> impl Iterator<Item = (Need, &str)> {
+    all.iter().filter_map(|one| match &one.met {
+        Met::No(why) if one.need != Need::KnownGood => Some((one.need, why.as_str())),
+        Met::Yes | Met::No(_) | Met::Unknown(_) => None,
+    })
+}
+
 /// An owner that would undo a rollback stands in the way of each.
 fn owned(guards: &[Guard]) -> Option<Met> {
     let mut holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
@@ -265,6 +273,8 @@ mod tests {
             "owner yes",
         ];
         assert_eq!(told(&all), expected);
+        let missing: Vec<Need> = lacks(&all).map(|(need, _)| need).collect();
+        assert_eq!(missing, [Need::Rights, Need::Quota], "what can't be told is not known to be missing");
     }
 
     #[test]

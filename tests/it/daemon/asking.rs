@@ -2,6 +2,7 @@
 
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::Event;
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 use wiremock::matchers::path;
@@ -199,4 +200,39 @@ async fn the_stop_that_a_message_names_stops_all_further_steps() {
 async fn since_the_pause(daemon: &Daemon) -> Vec<Event> {
     let events = daemon.records().await.into_iter().map(|record| record.event);
     events.skip_while(|event| !matches!(event, Event::Paused { .. })).collect()
+}
+
+/// What stands in the way of a rollback is told while all is well, wherever one looks.
+#[tokio::test]
+async fn a_goal_that_could_not_be_gone_to_is_told_with_what_is_missing() {
+    let daemon = Daemon::start("mode = \"observe\"").await;
+    let policy = daemon.host.path("policy.toml");
+    let written = std::fs::read_to_string(&policy).unwrap().replace("/bin/sh", "/no/such/shell");
+    std::fs::write(&policy, written).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.hears("RELOADING=1").await;
+    daemon.hears("READY=1").await;
+    daemon.deploys_a_bad_release().await;
+    let metrics = async || reqwest::get(format!("{}/metrics", daemon.url)).await.unwrap().text().await.unwrap();
+    daemon.until("a goal", async |daemon| daemon.get("/api/v1/workloads/app").await["goal"]["revision"] == "v1").await;
+    assert_eq!(daemon.asked(&["plan", "app"]).await.code, 1);
+    let warnings = daemon.get("/readyz").await["warnings"].to_string();
+    assert!(warnings.contains("app: could not be rolled back now: rehearsal: restart "), "{warnings}");
+    let ready = "rollbackd_workload_ready{workload=\"app\"} ";
+    let page = metrics().await;
+    assert!(page.contains(&format!("{ready}0")), "{page}");
+    let status = daemon.asked(&["status", "app"]).await.out;
+    assert!(status.contains("v1, but lacks: rehearsal"), "{status}");
+    assert!(status.contains("Could not be rolled back now: rehearsal: restart "), "{status}");
+    let page = reqwest::get(&daemon.url).await.unwrap().text().await.unwrap();
+    assert!(page.contains("but lacks:</span> rehearsal: restart "), "{page}");
+
+    let mended = std::fs::read_to_string(&policy).unwrap().replace("/no/such/shell", "/bin/sh");
+    std::fs::write(&policy, mended).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.hears("RELOADING=1").await;
+    daemon.hears("READY=1").await;
+    daemon.asked(&["plan", "app"]).await;
+    let page = metrics().await;
+    assert!(page.contains(&format!("{ready}1")), "{page}");
 }
