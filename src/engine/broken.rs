@@ -115,7 +115,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Input::Observed(observation) => self.fleet.watch_only(id, Some(&observation), now),
             Input::Tick => self.fleet.watch_only(id, None, now),
             // They wait for the journal, where they matter, or were refused.
-            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::Asked(_) => {}
+            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::StoodStill(..) | Input::Asked(_) => {}
         }
         self.keep_pace(id);
     }
@@ -170,7 +170,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// What waited, now that the batch is written: pauses first, so that nothing is begun in spite of one.
     async fn go_on(&mut self, broken: Broken) {
-        let Broken { batch, jobs, inputs, pauses, since, .. } = broken;
+        let Broken { error, batch, jobs, inputs, pauses, began, since, .. } = broken;
         let is_late = since.elapsed() > FRESH;
         let why_not = |job: &Job| match (pauses.contains_key(&job.workload), is_late) {
             (true, _) => Some("the workload was paused before it could be recorded, and it was not begun"),
@@ -191,8 +191,15 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 None => drop(self.feed(&id, Input::Asked(request)).await),
             }
         }
+        let hold = Hold::JournalBroken { reason: error.to_string() };
+        let under_way: Vec<WorkloadId> = if is_late { self.under_way().collect() } else { Vec::new() };
+        let stood_still = under_way.into_iter().map(|workload| (workload, Input::StoodStill(began, hold.clone())));
         let not_begun = not_begun.into_iter().map(|(workload, why)| (workload, Input::NotBegun(why.to_owned())));
-        self.catch_up(not_begun.chain(inputs)).await;
+        self.catch_up(not_begun.chain(stood_still).chain(inputs)).await;
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = WorkloadId> {
+        self.fleet.iter().filter(|(_, controller)| controller.is_acting()).map(|(id, _)| id.clone())
     }
 
     /// An operator's word while nothing can be recorded. Nothing is begun now anyway; a pause is kept, so that it stays so.

@@ -255,7 +255,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             input if !self.is_parked => Some(input),
             Input::Done(answer) => Some(Input::Parked(answer)),
             Input::Parked(_) | Input::Asked(_) => Some(input),
-            Input::Observed(_) | Input::Tick | Input::NotBegun(_) => None,
+            Input::Observed(_) | Input::Tick | Input::NotBegun(_) | Input::StoodStill(..) => None,
         }
     }
 

@@ -36,7 +36,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Input::Observed(observation) => self.fleet.stand_by(id, Some(&observation), now),
             Input::Tick => self.fleet.stand_by(id, None, now),
             // Whoever leads settles what was under way.
-            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) => {}
+            Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::StoodStill(..) => {}
             Input::Asked(_) => return Some(Err(self.refusal())),
         }
         self.keep_pace(id);

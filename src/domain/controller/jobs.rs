@@ -9,6 +9,7 @@ use crate::domain::incident::record::Event;
 use crate::domain::incident::recording::{Recording, Wanted};
 use crate::domain::incident::state::{Incident, Progress, Smoke};
 use crate::domain::policy::{OwnerObject, SmokeTest};
+use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use crate::domain::settings::{Setting, ToKeep};
 use crate::domain::time::{Span, Timestamp};
@@ -168,6 +169,16 @@ impl Controller {
             | Progress::Conflicted { .. }
             | Progress::Broken { .. }
             | Progress::Proving { .. } => None,
+        }
+    }
+
+    /// It is held from then on, and goes on at once.
+    pub(super) fn note_standstill(&mut self, since: Timestamp, hold: Hold, out: &mut Output) {
+        let Some(incident) = &self.state.incident else { return };
+        let is_under_way = matches!(incident.phase, Phase::Started | Phase::Verifying);
+        if is_under_way && incident.progress != Progress::Idle {
+            let (goal, since) = (incident.goal.clone(), since.max(incident.phase_since));
+            self.record(Event::Held { hold, goal, grounds: None }, since, out);
         }
     }
 

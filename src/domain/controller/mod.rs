@@ -31,6 +31,7 @@ use super::incident::state::{Applied, Illegal, Incident, Progress, WorkloadState
 use super::observation::{Fault, Observation, ReleaseView, Seen};
 use super::policy::{Severity, WorkloadPolicy};
 use super::response::guard::{FleetView, Ruling};
+use super::response::hold::Hold;
 use super::response::plan::Plan;
 use super::time::{Span, Timestamp};
 use super::units::Finite;
@@ -70,6 +71,8 @@ pub enum Input {
     Asked(Request),
     /// The job that was asked for last was never begun, and why: what called for it may be over.
     NotBegun(String),
+    /// Nothing could be done since then, and why: that time is none of what was under way.
+    StoodStill(Timestamp, Hold),
 }
 
 /// What comes out of one input.
@@ -313,6 +316,10 @@ impl Controller {
             }
             Input::NotBegun(why) => {
                 self.note_not_begun(why, now, out);
+                true
+            }
+            Input::StoodStill(since, hold) => {
+                self.note_standstill(since, hold, out);
                 true
             }
             Input::Asked(request) => {

@@ -382,7 +382,9 @@ impl World {
             match input {
                 Input::Observed(observation) => self.fleet.watch_only(&id, Some(&observation), self.now),
                 Input::Tick => self.fleet.watch_only(&id, None, self.now),
-                Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::Asked(_) => unreachable!("it waits"),
+                Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::StoodStill(..) | Input::Asked(_) => {
+                    unreachable!("it waits")
+                }
             }
             return None;
         }
