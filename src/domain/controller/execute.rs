@@ -30,8 +30,13 @@ const STALL_SETTLES: Span = Span::from_secs(30);
 const OVERDUE: Span = Span::from_secs(30);
 
 /// How long what was written may go unseen before somebody else must have written over it: longer than a watch that fell
-/// silent takes to be noticed. Half the step's time where that is shorter.
+/// silent takes to be noticed.
 const UNSEEN_SETTLES: Span = Span::from_secs(60);
+
+/// The same within a step: half its time where that is shorter.
+fn unseen_settles(timeout: Span) -> Span {
+    UNSEEN_SETTLES.min(Span::from_millis(timeout.as_millis() / 2))
+}
 
 /// What a step that is waited for has come to.
 enum Wait {
@@ -135,12 +140,15 @@ impl Controller {
                 let known = if self.is_leaving { instances.clone() } else { self.known(instances) };
                 self.at_gate(&known, release, *answers, since, now)
             }
-            StepKind::AwaitRollout { release, at_least } => match self.at_rollout(release, *at_least, since, now) {
-                Wait::For(_) if self.is_written_back(plan, current.timeout, since, now) => {
-                    Wait::Undone(format!("{} is asked for again", plan.from))
+            StepKind::AwaitRollout { release, at_least, enough } => {
+                match self.at_rollout(release, *at_least, since, now) {
+                    Wait::For(_) if self.is_written_back(plan, current.timeout, since, now) => {
+                        Wait::Undone(format!("{} is asked for again", plan.from))
+                    }
+                    Wait::For(_) if self.fills_the_room(release, *enough, current.timeout, since, now) => Wait::Over,
+                    wait => wait,
                 }
-                wait => wait,
-            },
+            }
             StepKind::AwaitCapacity { release, at_least, answers } => {
                 self.at_capacity(release, *at_least, *answers, since, now)
             }
@@ -226,13 +234,32 @@ impl Controller {
         }
     }
 
+    /// As many of the release are in service as were before, nothing else is there, and what is missing finds no room, as some
+    /// did before: that is not the rollback's to wait for.
+    fn fills_the_room(
+        &self,
+        release: &RevisionId,
+        enough: Option<u32>,
+        timeout: Span,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let Some((enough, (_, Ok(view)))) = enough.zip(self.releases.as_ref().filter(|(seen, _)| *seen > since)) else {
+            return false;
+        };
+        let Some(orchestrated) = view.orchestrated.as_ref().filter(|it| it.desired == *release) else { return false };
+        let serving = u32::try_from(view.in_service_at(release).len()).unwrap_or(u32::MAX);
+        let is_all = view.instances.iter().all(|(_, at)| at == release);
+        let missing = orchestrated.replicas.saturating_sub(serving);
+        now.since(since) > unseen_settles(timeout) && is_all && serving >= enough && missing <= orchestrated.absent
+    }
+
     /// What the plan leads away from is still, or again, what is asked for, long after the steps before were done.
     fn is_written_back(&self, plan: &Plan, timeout: Span, since: Timestamp, now: Timestamp) -> bool {
-        let half = Span::from_millis(timeout.as_millis() / 2);
         let seen = self.releases.as_ref().filter(|(seen, _)| *seen > since);
         let orchestrated = seen.and_then(|(_, view)| view.as_ref().ok()?.orchestrated.as_ref());
         orchestrated.is_some_and(|orchestrated| orchestrated.desired == plan.from)
-            && now.since(since) > UNSEEN_SETTLES.min(half)
+            && now.since(since) > unseen_settles(timeout)
     }
 
     /// What waits for the traffic is judged by its own instances, wherever it is: before the switch it gets none.

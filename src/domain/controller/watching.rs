@@ -112,10 +112,12 @@ impl Controller {
         self.view().ok()?.orchestrated.as_ref()?.canary.as_ref()
     }
 
-    /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest.
+    /// Whether nothing is still on its way to the release in place: the pods that come up first say nothing of the rest. What
+    /// is asked for once it has arrived is no part of its rollout.
     fn has_arrived(&self) -> bool {
         let Ok(view) = self.view() else { return true };
-        view.orchestrated.as_ref().is_none_or(|orchestrated| orchestrated.rollout == Rollout::Complete)
+        let is_there = |desired| self.health.has_arrived(desired);
+        view.orchestrated.as_ref().is_none_or(|it| it.rollout == Rollout::Complete || is_there(&it.desired))
     }
 
     pub(super) fn subject(&self) -> Option<Subject> {

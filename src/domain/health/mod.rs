@@ -199,6 +199,12 @@ impl Health {
         self.history.get(signal).map(History::points).unwrap_or_default()
     }
 
+    /// Whether the rollout of a release was seen to be over, or its orchestrator says that it was.
+    #[must_use]
+    pub fn has_arrived(&self, release: &RevisionId) -> bool {
+        self.rollout.as_ref().is_some_and(|seen| seen.desired == *release && seen.has_arrived)
+    }
+
     /// Forgets everything about targets that are gone.
     pub fn retain_targets(&mut self, keep: &dyn Fn(&TargetId) -> bool) {
         self.scraped.retain(|target, _| keep(target));

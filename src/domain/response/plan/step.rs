@@ -163,6 +163,9 @@ pub enum StepKind {
         release: RevisionId,
         /// Instances that there must be: while fewer are asked for, what was scaled up was not seen yet.
         at_least: u32,
+        /// How many were in service before, where more were asked for: so many are enough while the others find no room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enough: Option<u32>,
     },
     /// Wait until so many instances of a release that gets no traffic yet are ready for it. Done by judgement, not by an
     /// effect.

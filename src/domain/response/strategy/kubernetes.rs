@@ -28,8 +28,12 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
         }
     }
     let write = |kind| Step { kind, timeout: WRITE_TIMEOUT };
-    let wait =
-        |at_least| Step { kind: StepKind::AwaitRollout { release: to.clone(), at_least }, timeout: policy.deadline };
+    let served = u32::try_from(orchestrated.serving.len()).ok();
+    let served = served.filter(|served| (1..orchestrated.replicas).contains(served));
+    let wait = |at_least| Step {
+        kind: StepKind::AwaitRollout { release: to.clone(), at_least, enough: served },
+        timeout: policy.deadline,
+    };
     if let Some(canary) = orchestrated.canary.as_ref().filter(|canary| canary.release == *from) {
         let serving = |release| u32::try_from(view.in_service_at(release).len()).unwrap_or(u32::MAX);
         let (stable, beside) = (serving(to), serving(from));
