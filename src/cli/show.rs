@@ -30,6 +30,9 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
         }
         standby(&client.get(&["leadership"], &[]).await?);
         standstill(&views);
+        if let Ok(outbox) = client.get(&["outbox"], &[]).await {
+            given_up(&outbox);
+        }
         match (workload, views.first()) {
             (Some(_), Some(view)) => in_detail(view),
             _ => overview(&views),
@@ -43,6 +46,16 @@ fn standby(leadership: &Value) {
     if leadership["role"] == "standby" {
         let leader = leadership["leader"].as_str().unwrap_or("nobody");
         print::line(&print::clean(&format!("this replica stands by: {leader} leads\n")));
+    }
+}
+
+/// Says that people were not told.
+fn given_up(outbox: &Value) {
+    let last = &outbox["given_up"][0];
+    if let [Some(message), Some(receiver), Some(why)] = ["message", "receiver", "why"].map(|key| last[key].as_str()) {
+        let many = &outbox["parked"];
+        let line = format!("messages that were given up: {many}, last {message} for {receiver}: {why}\n");
+        print::line(&print::clean(&line));
     }
 }
 

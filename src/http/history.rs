@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::Record;
-use crate::domain::incident::report::Readings;
+use crate::domain::incident::report::{Readings, Receipt};
 use crate::domain::time::Timestamp;
-use crate::store::{IncidentSummary, Reader, StoreError};
+use crate::store::{IncidentSummary, ParkedMessage, Reader, StoreError};
 use crate::telemetry::OutboxLevel;
 
 /// The journal could not be read.
@@ -53,8 +53,14 @@ pub trait History: Send + Sync + 'static {
     /// The kept readings of an incident's signals.
     fn readings(&self, incident: IncidentId) -> BoxFuture<'_, Result<Readings, HistoryError>>;
 
+    /// What became of an incident's messages, by position and receiver.
+    fn receipts(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<(u64, Receipt)>, HistoryError>>;
+
     /// What waits in the outbox.
     fn outbox(&self, now: Timestamp) -> BoxFuture<'_, Result<OutboxLevel, HistoryError>>;
+
+    /// The newest `limit` messages that were given up, newest first.
+    fn given_up(&self, limit: usize) -> BoxFuture<'_, Result<Vec<ParkedMessage>, HistoryError>>;
 }
 
 impl History for Reader {
@@ -90,6 +96,14 @@ impl History for Reader {
             }
             Ok(readings)
         })
+    }
+
+    fn receipts(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<(u64, Receipt)>, HistoryError>> {
+        Box::pin(async move { Ok(Reader::receipts(self, &incident).await?) })
+    }
+
+    fn given_up(&self, limit: usize) -> BoxFuture<'_, Result<Vec<ParkedMessage>, HistoryError>> {
+        Box::pin(async move { Ok(Reader::parked(self, limit).await?) })
     }
 
     fn outbox(&self, now: Timestamp) -> BoxFuture<'_, Result<OutboxLevel, HistoryError>> {

@@ -16,20 +16,25 @@ use super::problem::Problem;
 use crate::config::model::NO_TOKEN;
 use crate::domain::controller::{Explanation, Preview, WorkloadView};
 use crate::domain::health::verdict::{UnknownReason, Verdict};
-use crate::domain::id::{IncidentId, WorkloadId};
+use crate::domain::id::{IncidentId, ReceiverName, WorkloadId};
 use crate::domain::incident::record::Record;
 use crate::domain::incident::report::{NoReport, Readings, Report};
 use crate::domain::policy::{Mode, Severity};
 use crate::domain::response::readiness;
+use crate::domain::time::Timestamp;
 use crate::engine::{Curve, Unavailable};
 use crate::report;
-use crate::telemetry::Exposition;
+use crate::store::ParkedMessage;
+use crate::telemetry::{Exposition, OutboxLevel};
 
 /// How long the engine may take to prove that it turns.
 const TURN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Incidents of a list where the caller names no number.
 const DEFAULT_LIMIT: usize = 50;
+
+/// Messages that were given up, of which the outbox tells.
+const GIVEN_UP_SHOWN: usize = 20;
 
 /// Incidents of a list at most.
 const MOST_INCIDENTS: usize = 500;
@@ -120,6 +125,39 @@ pub(super) struct Standing {
 /// `GET /api/v1/leadership`.
 pub(super) async fn leadership(State(state): State<Arc<AppState>>) -> Json<Standing> {
     Json(Standing { role: state.leadership.role().as_str(), leader: state.leadership.leader() })
+}
+
+/// Messages that wait for their receivers, and the newest of those that were given up.
+#[derive(Serialize)]
+pub(super) struct Outbox {
+    waiting: u64,
+    oldest_s: f64,
+    parked: u64,
+    given_up: Vec<GivenUp>,
+}
+
+#[derive(Serialize)]
+struct GivenUp {
+    message: String,
+    receiver: ReceiverName,
+    at: Timestamp,
+    attempts: u32,
+    why: String,
+}
+
+/// `GET /api/v1/outbox`.
+pub(super) async fn outbox(State(state): State<Arc<AppState>>) -> Result<Json<Outbox>, Problem> {
+    let level = state.history.outbox((state.now)()).await?;
+    let given_up = state.history.given_up(GIVEN_UP_SHOWN).await?;
+    let given_up = given_up.into_iter().map(|ParkedMessage { id: message, receiver, at, attempts, why }| GivenUp {
+        message,
+        receiver,
+        at,
+        attempts,
+        why,
+    });
+    let OutboxLevel { waiting, parked, oldest_seconds: oldest_s } = level;
+    Ok(Json(Outbox { waiting, oldest_s, parked, given_up: given_up.collect() }))
 }
 
 /// `GET /metrics`, in the dialect that the caller accepts.
@@ -233,7 +271,7 @@ pub(super) struct IncidentDetail {
 pub(super) async fn incident(State(state): State<Arc<AppState>>, id: Name) -> Result<Json<IncidentDetail>, Problem> {
     let id = IncidentId::new(id?.0);
     let records = records_of(&state, &id).await?;
-    let report = tell(&records, Readings::default())?;
+    let report = tell(&records, Readings::default())?.with_receipts(state.history.receipts(id).await?);
     Ok(Json(IncidentDetail { report, records }))
 }
 
@@ -277,13 +315,14 @@ pub(super) async fn report(
 ) -> Result<Response, Problem> {
     let (id, Query(wanted)) = (IncidentId::new(id?.0), wanted?);
     let records = records_of(&state, &id).await?;
+    let receipts = state.history.receipts(id.clone()).await?;
     let mut readings = state.history.readings(id).await?;
     if let (true, Some(first)) = (readings.signals.is_empty(), records.first()) {
         // An incident whose readings were not put aside yet: what is remembered has it, while it is young.
         let curves = state.engine.curves(first.workload.clone()).await.unwrap_or_default();
         readings.signals = curves.into_iter().map(|Curve { signal, points, .. }| (signal, points)).collect();
     }
-    let told = tell(&records, readings)?;
+    let told = tell(&records, readings)?.with_receipts(receipts);
     let (kind, text) = match wanted.format {
         Format::Md => ("text/markdown; charset=utf-8", report::markdown(&told)),
         Format::Html => ("text/html; charset=utf-8", report::html(&told)),

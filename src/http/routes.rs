@@ -31,13 +31,14 @@ const fn does(path: &'static str, handler: fn() -> MethodRouter<Arc<AppState>>) 
 }
 
 /// Every address. Those that do something are guarded by `shield::permit`.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 22] = [
     tells("/", || get(page::page)),
     tells("/livez", || get(read::livez)),
     tells("/readyz", || get(read::readyz)),
     tells("/metrics", || get(read::metrics)),
     tells("/api/v1/openapi.json", || get(openapi)),
     tells("/api/v1/leadership", || get(read::leadership)),
+    tells("/api/v1/outbox", || get(read::outbox)),
     tells("/api/v1/workloads", || get(read::workloads)),
     tells("/api/v1/workloads/{workload}", || get(read::workload)),
     tells("/api/v1/workloads/{workload}/explain", || get(read::explain)),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::incident::recording::{Change, Log, Recording, SeenContainer, SeenEvent, SeenPod};
-use crate::domain::incident::report::{Attempt, AttemptStep, Measure, NamedRelease, Report};
+use crate::domain::incident::report::{Attempt, AttemptStep, Measure, NamedRelease, Receipt, ReceiptState, Report};
 use crate::domain::policy::Condition;
 use crate::domain::response::plan::{Outcome, Purpose};
 use crate::domain::time::{Span, Timestamp};
@@ -172,6 +172,7 @@ struct AlertLine {
     phase: &'static str,
     tone: &'static str,
     summary: String,
+    receipts: Vec<String>,
 }
 
 impl View {
@@ -230,6 +231,7 @@ impl View {
                     phase: told.phase.as_str(),
                     tone: tone(told.phase.as_str()),
                     summary: told.summary.clone(),
+                    receipts: told.receipts.iter().map(receipt).collect(),
                 })
                 .collect(),
         }
@@ -392,6 +394,20 @@ pub(crate) fn tone(word: &str) -> &'static str {
         "detected" | "failed" | "escalated" => "bad",
         "suspected" | "still-pending" | "held" | "awaiting-approval" | "rejected" => "busy",
         _ => "calm",
+    }
+}
+
+/// What became of a message for one receiver, in words.
+fn receipt(receipt: &Receipt) -> String {
+    let Receipt { receiver, state, at, attempts, error } = receipt;
+    let at = at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
+    let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    let tried = format!("after {attempts} {}", if *attempts == 1 { "attempt" } else { "attempts" });
+    match state {
+        ReceiptState::Delivered => format!("{receiver}: delivered{at}"),
+        ReceiptState::Waiting if *attempts == 0 => format!("{receiver}: waits"),
+        ReceiptState::Waiting => format!("{receiver}: still tried {tried}{error}"),
+        ReceiptState::GivenUp => format!("{receiver}: given up{at} {tried}{error}"),
     }
 }
 

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::{self, message_key};
 use super::error::StoreError;
-use crate::domain::id::ReceiverName;
+use crate::domain::id::{IncidentId, ReceiverName};
 use crate::domain::incident::alert::Alert;
+use crate::domain::incident::report::{Receipt, ReceiptState};
 use crate::domain::time::Timestamp;
 use crate::engine::ports::{Delivery, Settled, Settlement};
 
@@ -165,6 +166,32 @@ pub(super) fn parked(connection: &Connection, limit: i64) -> Result<Vec<ParkedMe
                 attempts: row.get(3)?,
                 why: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
             })
+        })
+        .map_err(&reading)?;
+    rows.collect::<Result<_, _>>().map_err(&reading)
+}
+
+/// What became of an incident's messages, by position and receiver.
+pub(super) fn receipts(connection: &Connection, incident: &IncidentId) -> Result<Vec<(u64, Receipt)>, StoreError> {
+    let reading = StoreError::failed("reading the outbox");
+    // A message's id begins with its incident's, so that the key leads there: '`' comes after '_'.
+    let sql = "SELECT sequence, receiver, state, settled_at, attempts, error FROM deliveries
+               WHERE message > ?1 || '_' AND message < ?1 || '`' AND incident = ?1 ORDER BY sequence, receiver";
+    let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
+    let rows = statement
+        .query_map([incident.as_str()], |row| {
+            let receipt = Receipt {
+                receiver: ReceiverName::new(row.get::<_, String>(1)?),
+                state: match row.get(2)? {
+                    0_u8 => ReceiptState::Waiting,
+                    1 => ReceiptState::Delivered,
+                    _ => ReceiptState::GivenUp,
+                },
+                at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+                attempts: row.get(4)?,
+                error: row.get(5)?,
+            };
+            Ok((entry::count(row.get(0)?), receipt))
         })
         .map_err(&reading)?;
     rows.collect::<Result<_, _>>().map_err(&reading)

@@ -14,6 +14,7 @@ use super::worker::Worker;
 use crate::domain::health::memory::Memory;
 use crate::domain::id::{IncidentId, WorkloadId};
 use crate::domain::incident::record::Record;
+use crate::domain::incident::report::Receipt;
 use crate::domain::time::Timestamp;
 
 /// Records of one incident that are read at most; a thousand times what an ordinary one has.
@@ -189,6 +190,15 @@ impl Reader {
     /// [`StoreError`] where the journal can't be read.
     pub async fn outbox(&self) -> Result<OutboxStats, StoreError> {
         self.worker.call(|connection| outbox::stats(connection)).await
+    }
+
+    /// What became of an incident's messages, by position and receiver; without those that were pruned.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal can't be read.
+    pub async fn receipts(&self, incident: &IncidentId) -> Result<Vec<(u64, Receipt)>, StoreError> {
+        let incident = incident.clone();
+        self.worker.call(move |connection| outbox::receipts(connection, &incident)).await
     }
 
     /// The newest `limit` messages that were given up, newest first.

@@ -236,3 +236,28 @@ async fn a_goal_that_could_not_be_gone_to_is_told_with_what_is_missing() {
     let page = metrics().await;
     assert!(page.contains(&format!("{ready}1")), "{page}");
 }
+
+#[tokio::test]
+async fn who_was_not_told_is_told() {
+    let daemon = Daemon::start("mode = \"observe\"").await;
+    let gone = MockServer::start().await;
+    Mock::given(path("/")).respond_with(ResponseTemplate::new(410)).mount(&gone).await;
+    let policy = daemon.host.path("policy.toml");
+    let written = std::fs::read_to_string(&policy).unwrap();
+    let more = format!("[notify.gone]\nwebhook = \"{}/\"\n\n[workload.app]", gone.uri());
+    let written = written.replace("[workload.app]", &more).replace("[\"test\"]", "[\"test\", \"gone\"]");
+    std::fs::write(&policy, written).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.hears("RELOADING=1").await;
+    daemon.hears("READY=1").await;
+    daemon.deploys_a_bad_release().await;
+    daemon.until("given up", async |daemon| daemon.get("/api/v1/outbox").await["parked"].as_u64() > Some(0)).await;
+    let status = daemon.asked(&["status"]).await.out;
+    assert!(status.contains("messages that were given up: ") && status.contains(" for gone: "), "{status}");
+    let has_got = async |daemon: &Daemon| {
+        let incident = daemon.get("/api/v1/workloads/app").await["incident"]["incident"].clone();
+        let report = daemon.asked(&["report", incident.as_str().unwrap_or_default()]).await.out;
+        report.contains("gone: given up ") && report.contains("; test: delivered ")
+    };
+    daemon.until("the report says who got it", has_got).await;
+}

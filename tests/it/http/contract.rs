@@ -129,7 +129,7 @@ async fn every_answer_that_the_contract_promises_happens_and_no_other() {
 }
 
 async fn reads(asked: &mut Asked<'_>) {
-    let api = ["openapi.json", "leadership", "workloads", "incidents"].map(|path| format!("/api/v1/{path}"));
+    let api = ["openapi.json", "leadership", "outbox", "workloads", "incidents"].map(|path| format!("/api/v1/{path}"));
     for path in ["/", "/livez", "/readyz", "/metrics"].into_iter().chain(api.iter().map(String::as_str)) {
         asked.get(path, path).await;
     }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod moment;
+mod receipt;
 
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ use crate::domain::units::{Finite, Unit};
 
 pub use attempt::{Attempt, AttemptStep};
 pub use moment::Moment;
+pub use receipt::{Receipt, ReceiptState};
 
 /// From the first breach to its detection: 5 minutes, from the procedures' table of rollback metrics.
 pub const DETECT_TARGET: Span = Span::from_secs(300);
@@ -152,6 +154,9 @@ pub struct Told {
     pub phase: Phase,
     /// Its one sentence.
     pub summary: String,
+    /// What became of it, by receiver; empty where that is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<Receipt>,
 }
 
 /// Values by time, in the order of time; none where it was unknown.
@@ -212,6 +217,18 @@ impl Report {
             telling.take(record, incident, is_told);
         }
         telling.finish(readings)
+    }
+}
+
+impl Report {
+    /// Adds what became of each message, by its position.
+    #[must_use]
+    pub fn with_receipts(mut self, receipts: Vec<(u64, Receipt)>) -> Self {
+        for (sequence, receipt) in receipts {
+            let told = self.alerts.iter_mut().find(|told| told.sequence == sequence);
+            told.into_iter().for_each(|told| told.receipts.push(receipt.clone()));
+        }
+        self
     }
 }
 
@@ -281,7 +298,8 @@ impl Telling {
         moment::take(&mut self.timeline, record, &incident);
         if is_told {
             let alert = narrate::alert(&record.workload, &incident, &record.event);
-            self.alerts.push(Told { sequence: alert.sequence, at, phase: alert.phase, summary: alert.summary });
+            let (sequence, phase, summary) = (alert.sequence, alert.phase, alert.summary);
+            self.alerts.push(Told { sequence, at, phase, summary, receipts: Vec::new() });
         }
         self.last = Some((incident, record.workload.clone(), at));
     }
