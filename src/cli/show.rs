@@ -337,9 +337,9 @@ fn nothing_stops(all: &[Readiness]) -> String {
 /// What must be so for any rollback.
 fn needs(all: &[Readiness]) {
     let mut table = table::new(&["FOR A ROLLBACK", "IS THERE", "WHY NOT"]);
-    for Readiness { need, met } in all {
+    for Readiness { need, met, note } in all {
         let (is, why) = match met {
-            Met::Yes => ("yes", "-"),
+            Met::Yes => ("yes", note.as_deref().unwrap_or("-")),
             Met::No(why) => ("no", why.as_str()),
             Met::Unknown(why) => ("unknown", why.as_str()),
         };
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_plan_that_lacks_something_is_not_told_to_be_clear() {
-        let one = |need, met| Readiness { need, met };
+        let one = |need, met| Readiness { need, met, note: None };
         let well = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::Unknown("not asked".to_owned()))];
         assert_eq!(nothing_stops(&well), "Nothing would stop it.");
         let tight = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::No("it leaves 0 of pods".to_owned()))];

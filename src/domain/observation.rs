@@ -130,12 +130,16 @@ pub struct ReleaseView {
 }
 
 impl ReleaseView {
+    /// The instances of a release.
+    pub fn at(&self, release: &RevisionId) -> impl Iterator<Item = &InstanceId> {
+        self.instances.iter().filter(move |(_, revision)| revision == release).map(|(instance, _)| instance)
+    }
+
     /// The instances of a release that are in service, or ready to be.
     #[must_use]
     pub fn in_service_at(&self, release: &RevisionId) -> Vec<InstanceId> {
         let Some(orchestrated) = &self.orchestrated else { return Vec::new() };
-        let at = self.instances.iter().filter(|(_, revision)| revision == release).map(|(instance, _)| instance);
-        at.filter(|instance| orchestrated.serving.contains(instance)).cloned().collect()
+        self.at(release).filter(|instance| orchestrated.serving.contains(instance)).cloned().collect()
     }
 
     /// Whether every instance is at this release, or on its way there.

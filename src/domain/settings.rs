@@ -105,11 +105,22 @@ pub struct KeptSetting {
     /// Which.
     #[serde(flatten)]
     pub setting: Setting,
-    /// What it said.
+    /// What it said when instances of that release started: what goes back.
     pub content: Option<ContentId>,
+    /// What it says since, with no instance seen to start that began with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<ContentId>,
     /// Why it can't be put back, where it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unkept: Option<String>,
+}
+
+impl KeptSetting {
+    /// What it said last while the release served.
+    #[must_use]
+    pub fn last(&self) -> Option<&ContentId> {
+        self.changed.as_ref().or(self.content.as_ref())
+    }
 }
 
 /// What is to be kept.

@@ -221,7 +221,7 @@ impl Metrics {
             return;
         }
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), readiness.clone());
-        for Readiness { need, met } in readiness {
+        for Readiness { need, met, note: _ } in readiness {
             let labels = of_need(id, *need);
             match met {
                 Met::Yes => {

@@ -114,7 +114,7 @@ fn still_told(before: &[Readiness], now: Readiness) -> Readiness {
 
 /// One line for each need whose answer is news.
 fn tell(workload: &WorkloadId, before: &[Readiness], now: &[Readiness]) {
-    for Readiness { need, met } in now {
+    for Readiness { need, met, note: _ } in now {
         let known = of(before, *need);
         match met {
             Met::No(why) if known != Some(met) => {

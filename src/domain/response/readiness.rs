@@ -87,6 +87,9 @@ pub struct Readiness {
     /// Whether it is.
     #[serde(flatten)]
     pub met: Met,
+    /// What is to be known of it though nothing is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Every need, before anybody looked at the place. `orchestrated` is what is known of a workload that an orchestrator runs.
@@ -118,7 +121,11 @@ pub fn readiness(
         Need::Rehearsal | Need::Quota => with_plan(),
         Need::Owner => owned(guards).unwrap_or(Met::Yes),
     };
-    NEEDS.iter().map(|need| Readiness { need: *need, met: met(*need) }).collect()
+    let note = |need: Need| match (need, plan, orchestrated) {
+        (Need::Settings, Some(plan), Some(orchestrated)) => changed_since(ledger, orchestrated, plan),
+        _ => None,
+    };
+    NEEDS.iter().map(|need| Readiness { need: *need, met: met(*need), note: note(*need) }).collect()
 }
 
 /// Adds what a look at the place found.
@@ -211,6 +218,33 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
     }
 }
 
+/// Which settings of the goal were changed while it served, with no instance seen to start after that: they go back to what
+/// its instances began with.
+fn changed_since(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Option<String> {
+    let seen = &orchestrated.settings;
+    let named = seen.named.get(&plan.to)?;
+    let kept = ledger.get(&plan.to)?.settings.iter().flatten();
+    let goes_back = |kept: &&KeptSetting| {
+        let there = seen.there.get(&kept.setting).map(|there| &there.content);
+        kept.changed.is_some()
+            && kept.unkept.is_none()
+            && named.contains(&kept.setting)
+            && there != kept.content.as_ref()
+    };
+    let told = kept.filter(goes_back).map(|kept| {
+        let (setting, to) = (&kept.setting, &plan.to);
+        match kept.content {
+            Some(_) => format!(
+                "{setting} was changed after the pods of {to} were last seen to start: it goes back to what it said before \
+                 that change"
+            ),
+            None => format!("{setting} came after the pods of {to} were last seen to start: it stays as it is"),
+        }
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 /// A workload that keeps no history can never be rolled back, which is known as soon as it is seen.
 fn nothing_kept(orchestrated: Option<&Orchestrated>) -> Option<Met> {
     let keeps_none = orchestrated?.history_limit == Some(0);
@@ -222,6 +256,8 @@ mod tests {
     use super::*;
     use crate::domain::policy::Strategy;
     use crate::domain::response::plan::Purpose;
+    use crate::domain::settings::{ContentId, Present, SettingKind};
+    use crate::domain::testing;
     use crate::domain::time::Timestamp;
 
     fn plan() -> Plan {
@@ -275,6 +311,34 @@ mod tests {
         assert_eq!(told(&all), expected);
         let missing: Vec<Need> = lacks(&all).map(|(need, _)| need).collect();
         assert_eq!(missing, [Need::Rights, Need::Quota], "what can't be told is not known to be missing");
+    }
+
+    #[test]
+    fn a_setting_that_no_pod_began_with_is_told_of() {
+        let map = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+        let kept = |changed: Option<&str>| KeptSetting {
+            setting: map.clone(),
+            content: Some(ContentId::new("1")),
+            changed: changed.map(ContentId::new),
+            unkept: None,
+        };
+        let mut orchestrated = testing::orchestrated("v2", 1);
+        orchestrated.settings.watched.insert(SettingKind::ConfigMap);
+        orchestrated.settings.named.insert("v1".into(), [map.clone()].into());
+        let mut note = |changed, there: &str| {
+            let mut ledger = Ledger::default();
+            ledger.became_current(&"v1".into(), None, Timestamp::default());
+            ledger.settings_kept(&"v1".into(), vec![kept(changed)]);
+            let there = Present { content: ContentId::new(there), is_immutable: false };
+            orchestrated.settings.there.insert(map.clone(), there);
+            let all = readiness(Some(&plan()), &[], &ledger, Some(&orchestrated));
+            let settings = all.into_iter().find(|one| one.need == Need::Settings).unwrap();
+            assert_eq!(settings.met, Met::Yes);
+            settings.note
+        };
+        let told = note(Some("2"), "2").unwrap();
+        assert!(told.contains("ConfigMap m was changed after the pods of v1 were last seen to start"), "{told}");
+        assert_eq!([note(None, "2"), note(Some("2"), "1")], [None, None]);
     }
 
     #[test]

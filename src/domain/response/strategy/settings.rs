@@ -34,7 +34,7 @@ pub fn steps(
     let kept = ledger.get(to).and_then(|standing| standing.settings.as_deref()).unwrap_or_default();
     let with_from = |setting: &Setting| {
         let settings = ledger.get(from)?.settings.as_ref()?;
-        settings.iter().find(|kept| kept.setting == *setting).map(|kept| kept.content.clone())
+        settings.iter().find(|kept| kept.setting == *setting).map(|kept| kept.last().cloned())
     };
     let ours = |setting: &Setting| {
         let here = moved.iter().filter(|moved| moved.object.namespace == orchestrated.object.namespace);
@@ -108,6 +108,7 @@ mod tests {
         let kept = |name: &str, content: Option<&str>, is_kept: bool| KeptSetting {
             setting: map(name),
             content: content.map(ContentId::new),
+            changed: None,
             unkept: (!is_kept).then(|| "too large".to_owned()),
         };
         for release in ["v1", "v2"] {
@@ -158,6 +159,21 @@ mod tests {
         assert_eq!(expected(&ledger, &there), [step("changed", Some("2"), "1")]);
         let deleted = [("same", "1"), ("gone", "1")];
         assert_eq!(expected(&ledger, &deleted), [step("changed", None, "1")]);
+    }
+
+    #[test]
+    fn what_no_instance_began_with_is_compared_with_and_never_gone_back_to() {
+        let kept = |content: &str, changed: &str| KeptSetting {
+            setting: map("m"),
+            content: Some(ContentId::new(content)),
+            changed: Some(ContentId::new(changed)),
+            unkept: None,
+        };
+        let mut ledger = ledger(&[], &[]);
+        ledger.settings_kept(&"v1".into(), vec![kept("1", "2")]);
+        ledger.settings_kept(&"v2".into(), vec![kept("2", "3")]);
+        let step = [("m".to_owned(), Some("3".to_owned()), "1".to_owned())];
+        assert_eq!(expected(&ledger, &[("m", "3")]), step);
     }
 
     #[test]
