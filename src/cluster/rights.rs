@@ -64,6 +64,13 @@ impl Right {
     pub fn missing_in(&self, namespace: &str) -> String {
         format!("may not {self} in {namespace}: a Role with {} grants it", self.rule())
     }
+
+    /// The same of one object.
+    #[must_use]
+    pub fn missing_on(&self, namespace: &str, name: &str) -> String {
+        let rule = self.rule();
+        format!("may not {self} {name} in {namespace}: a Role with {rule}, resourceNames: [\"{name}\"] grants it")
+    }
 }
 
 impl fmt::Display for Right {
@@ -437,6 +444,9 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_told_with_the_rule_that_grants_it() {
+        let delete = Right::new("apps", "deployments", "delete").missing_on("prod", "try");
+        let rule = "apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [\"delete\"], resourceNames: [\"try\"]";
+        assert_eq!(delete, format!("may not delete deployments try in prod: a Role with {rule} grants it"));
         let told = Right::scale(ObjectKind::Deployment).missing_in("prod");
         let rule = "apiGroups: [\"apps\"], resources: [\"deployments/scale\"], verbs: [\"patch\"]";
         assert_eq!(told, format!("may not patch deployments/scale in prod: a Role with {rule} grants it"));

@@ -84,13 +84,13 @@ pub(in crate::act) async fn survey(
             }
             for name in names {
                 let missing = granted.missing(&client, (context, namespace, name), &[right]).await;
-                findings.extend(told(namespace, missing));
+                findings.extend(told((namespace, name), missing));
             }
         }
         // None of its pods may be in the way now: one of the next bad release may be.
         if steps.iter().any(|step| matches!(step, StepKind::DeleteStuck { .. })) {
             let missing = granted.missing(&client, (context, namespace, None), &rights::to_delete_stuck()).await;
-            findings.extend(told(namespace, missing));
+            findings.extend(told((namespace, None), missing));
         }
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
@@ -124,7 +124,7 @@ pub(in crate::act) async fn survey_home(
         let mut findings = Vec::new();
         for (name, rights) in needed {
             let missing = granted.missing(&client, (None, &home.namespace, Some(name)), rights).await;
-            findings.extend(told(&home.namespace, missing));
+            findings.extend(told((&home.namespace, None), missing));
         }
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
@@ -151,7 +151,7 @@ pub(in crate::act) async fn survey_owners(
                 }
                 Err(error) => return vec![nobody(Aspect::Rights, error.line())],
             };
-            findings.extend(told(&owner.namespace, missing));
+            findings.extend(told((&owner.namespace, None), missing));
         }
         findings
     })
@@ -242,10 +242,10 @@ async fn of_step(
         StepKind::SwitchService { object, switch, .. } => {
             (object, Rehearsal::Switch(switch.clone()), rights::to_switch().into())
         }
-        // The API server would look at it as it is now, with pods to run.
-        StepKind::DeleteCanary { object, .. } => (object, Rehearsal::None, rights::to_delete().into()),
         StepKind::ProveTraffic { object, .. } => (object, Rehearsal::None, rights::to_prove_traffic().into()),
-        StepKind::PutBackOwner { .. }
+        // By then the good release is back: that it may not be tidied up holds nothing. Readiness tells of it.
+        StepKind::DeleteCanary { .. }
+        | StepKind::PutBackOwner { .. }
         | StepKind::SwitchLink { .. }
         | StepKind::Restart { .. }
         | StepKind::Command { .. }
@@ -360,14 +360,19 @@ fn ungranted(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Looke
         Err(error) if matches!(refused(&error), Outcome::Transient(_)) => {
             Err(Passing(finding(Aspect::Rights, "rights", describe(&error))))
         }
-        missing => Ok(told(namespace, missing)),
+        missing => Ok(told((namespace, None), missing)),
     }
 }
 
-fn told(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Vec<Finding> {
+fn told((namespace, name): (&str, Option<&str>), missing: Result<Vec<Right>, kube::Error>) -> Vec<Finding> {
     match missing {
         Ok(missing) => {
-            missing.iter().map(|right| finding(Aspect::Rights, "rights", right.missing_in(namespace))).collect()
+            let told = |right: &Right| match name {
+                // Nobody is to grant more of this than is needed.
+                Some(name) if right.verb == "delete" => right.missing_on(namespace, name),
+                Some(_) | None => right.missing_in(namespace),
+            };
+            missing.iter().map(|right| finding(Aspect::Rights, "rights", told(right))).collect()
         }
         Err(error) => vec![finding(Aspect::Rights, "rights", describe(&error))],
     }

@@ -224,7 +224,8 @@ fn reason(incident: &Incident, event: &Event) -> String {
         Event::Closed { how } => closing(incident, how),
         Event::Restored { checks } => {
             let all: Vec<&str> = checks.iter().map(|check| check.detail.as_str()).collect();
-            format!("proven well: {}{}", all.join("; "), pauses(incident))
+            let left = incident.left_undone.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
+            format!("proven well: {}{}{left}", all.join("; "), pauses(incident))
         }
         Event::Planned { plan, .. } => {
             let steps: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();

@@ -131,6 +131,9 @@ pub struct Incident {
     /// Whether the present plan's smoke test was begun and did not pass.
     #[serde(default)]
     pub smoke_owed: bool,
+    /// Why a step was not done without which the rollback is whole all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_undone: Option<String>,
     /// When the present plan was made.
     #[serde(default)]
     pub attempt_since: Timestamp,

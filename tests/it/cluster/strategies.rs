@@ -375,6 +375,32 @@ fn a_bad_canary_is_deleted_at_last_where_the_policy_says_so() {
     });
 }
 
+/// The extra is applied as it is shipped, with the name of its example in it.
+#[test]
+fn a_bad_canary_that_may_not_be_deleted_is_taken_back_all_the_same() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let account = Account::install(cluster, &["scale", "canary"]).await;
+        cluster.deploy("shop", 1, "shop:v1").await;
+        cluster.deploy("try", 0, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let policy = format!("strategy = \"canary\"\n{}", on_errors());
+        let place = "retire = true, canary = \"try\", deployment";
+        let mut watch = Watch::over_kind(&cluster.with(account.kubeconfig()), place, &policy).await;
+        let lacks = async |watch: &Watch| watch.log().contains("may not delete deployments try in ");
+        watch.until("told what it lacks", lacks).await;
+        assert!(watch.log().contains("resourceNames: [\\\"try\\\"]"), "{}", watch.log());
+        let container = json!({ "name": "app", "image": "shop:v2-errors40" });
+        let patch = json!({ "spec": { "replicas": 1, "template": { "spec": { "containers": [container] } } } });
+        cluster.patch("try", &patch).await;
+        let alerts = watch.told_to_the_end().await;
+        let restored = of(&alerts, Phase::Restored);
+        assert!(restored.reason.contains("taken back, not deleted: "), "{alerts:#?}");
+        cluster.until_pods("try", "gone", <[Pod]>::is_empty).await;
+        cluster.until_pods("shop", "at v1", all_at("shop:v1", 2)).await;
+        assert!(cluster.api::<Deployment>().get_opt("try").await.unwrap().is_some());
+    });
+}
+
 #[test]
 fn only_the_canary_that_was_judged_is_deleted_and_only_without_pods() {
     on_cluster(Needs::Api, async |cluster| {

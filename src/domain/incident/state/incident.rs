@@ -34,6 +34,7 @@ impl Incident {
             trouble: None,
             checks: Vec::new(),
             smoke_owed: false,
+            left_undone: None,
             attempt_since: now,
             steps_done: 0,
             brought: BTreeMap::new(),
@@ -157,7 +158,11 @@ impl Incident {
             }
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => {
-                self.progress = if self.goes_on(*step) {
+                let is_spared = self.is_spared(*step, outcome);
+                if is_spared {
+                    self.left_undone = outcome.why().map(|why| format!("taken back, not deleted: {why}"));
+                }
+                self.progress = if is_spared || self.goes_on(*step) {
                     Progress::Next { step: step + 1 }
                 } else {
                     after_step(*step, outcome, at)
@@ -227,6 +232,7 @@ impl Incident {
         self.times.started.get_or_insert(at);
         self.plan = Some(plan.clone());
         self.smoke_owed = false;
+        self.left_undone = None;
         self.attempt_since = at;
         self.steps_done = 0;
         self.goal = Some(goal.clone());
@@ -253,9 +259,21 @@ impl Incident {
 
     /// Whether the steps after this one are done whatever comes of it: what can't be put forward keeps nobody down.
     fn goes_on(&self, step: u32) -> bool {
-        let whole = self.plan.as_ref().filter(|plan| plan.purpose == Purpose::Whole);
-        let step = usize::try_from(step).ok().and_then(|step| whole?.steps.get(step));
-        step.is_some_and(|step| matches!(step.kind, StepKind::RestoreSetting { .. }))
+        let is_whole = self.plan.as_ref().is_some_and(|plan| plan.purpose == Purpose::Whole);
+        let is_setting = matches!(self.step(step), Some(StepKind::RestoreSetting { .. }));
+        is_whole && is_setting
+    }
+
+    /// Whether a step failed without which the rollback is whole: the good release serves, and what is left has no pods. That
+    /// somebody changed it meanwhile is another matter.
+    fn is_spared(&self, step: u32, outcome: &Outcome) -> bool {
+        let is_failed = matches!(outcome, Outcome::Denied(_) | Outcome::Transient(_) | Outcome::TimedOut(_));
+        is_failed && matches!(self.step(step), Some(StepKind::DeleteCanary { .. }))
+    }
+
+    fn step(&self, step: u32) -> Option<&StepKind> {
+        let step = usize::try_from(step).ok()?;
+        self.plan.as_ref()?.steps.get(step).map(|step| &step.kind)
     }
 
     fn set_smoke(&mut self, to: Smoke) {

@@ -3,6 +3,7 @@ use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::Closing;
 use crate::domain::response::plan::{Outcome, Step, StepKind};
+use crate::domain::testing;
 
 const T0: i64 = 1_800_000_000_000;
 
@@ -162,5 +163,28 @@ fn a_record_that_can_not_follow_changes_nothing() {
     for illegal in [gap, other, early] {
         assert!(state.apply(&illegal).is_err(), "{illegal:?}");
         assert_eq!(state, before);
+    }
+}
+
+/// What is left has no pods, and the good release serves.
+#[test]
+fn a_canary_that_may_not_be_deleted_is_taken_back_all_the_same() {
+    let delete = StepKind::DeleteCanary { object: testing::orchestrated("v2", 0).object, expect: "v2".into() };
+    let with = Plan { steps: vec![Step { kind: delete, timeout: Span::from_secs(1) }], ..plan() };
+    let ends = [Outcome::Denied("it is forbidden".to_owned()), Outcome::TimedOut("no answer".to_owned())];
+    for outcome in ends {
+        let why = outcome.why().unwrap().to_owned();
+        let mut state = WorkloadState::default();
+        let detected = events().into_iter().find(|event| matches!(event, Event::Detected { .. })).unwrap();
+        let planned = Event::Planned { plan: Box::new(with.clone()), goal: goal(), forced: Vec::new(), grounds: None };
+        for event in [detected, planned, Event::StepStarted { step: 0 }, Event::StepFinished { step: 0, outcome }] {
+            state.apply(&record(&state, &event)).unwrap();
+        }
+        assert_eq!(state.incident.as_ref().unwrap().progress, Progress::Next { step: 1 });
+        state.apply(&record(&state, &Event::Verifying)).unwrap();
+        let restored = Event::Restored { checks: Vec::new() };
+        let Applied::Transition(incident) = state.apply(&record(&state, &restored)).unwrap() else { panic!() };
+        let told = narrate::alert(&"app".into(), &incident, &restored).reason;
+        assert!(told.ends_with(&format!("taken back, not deleted: {why}")), "{told}");
     }
 }
