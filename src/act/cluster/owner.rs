@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::object::{Earnest, FIELD_MANAGER};
 use super::write::{refused, unsettled};
+use crate::cluster::facts::restorers;
 use crate::cluster::{describe, rights};
 use crate::domain::id::WorkloadId;
 use crate::domain::policy::{GitopsTool, OwnerObject};
@@ -74,8 +76,8 @@ struct Read {
     data: Value,
     has_annotations: bool,
     mark: Option<Mark>,
-    /// The ApplicationSet that makes it.
-    set: Option<String>,
+    /// Who writes it and would let it go on.
+    writer: Option<String>,
 }
 
 /// What is left to do.
@@ -114,7 +116,7 @@ impl<'a> Place<'a> {
             version: found.resource_version().unwrap_or_default(),
             has_annotations: found.metadata.annotations.is_some(),
             mark: found.annotations().get(MARK).and_then(|mark| serde_json::from_str(mark).ok()),
-            set: found.owner_references().iter().find(|of| of.kind == "ApplicationSet").map(|of| of.name.clone()),
+            writer: writer(self.owner, &found.metadata),
             data: found.data,
         }))
     }
@@ -229,6 +231,20 @@ impl Read {
     }
 }
 
+/// Who would let it go on: what writes the very field by which it is paused.
+fn writer(owner: &OwnerObject, meta: &ObjectMeta) -> Option<String> {
+    if let Some(set) = meta.owner_references.iter().flatten().find(|of| of.kind == "ApplicationSet") {
+        return Some(format!("ApplicationSet {}", set.name));
+    }
+    let path = match owner.tool {
+        GitopsTool::ArgoCd => ["f:spec", "f:syncPolicy"],
+        GitopsTool::FluxKustomization | GitopsTool::FluxHelmRelease => ["f:spec", "f:suspend"],
+    };
+    // One that is in the repository that it brings does nothing while it is paused.
+    let others = restorers(meta, &path).into_iter().find(|writer| !owner.may_be(writer));
+    others.map(|writer| writer.to_string())
+}
+
 fn with(mark: &Mark, workload: &str) -> BTreeSet<String> {
     mark.workloads.iter().cloned().chain([workload.to_owned()]).collect()
 }
@@ -332,9 +348,8 @@ pub(super) async fn rehearse(place: &Place<'_>) -> Result<(), Outcome> {
         if read.is_paused(owner.tool) {
             return Ok(());
         }
-        if let Some(set) = &read.set {
-            let why = format!("ApplicationSet {set} makes {owner}, and would let it go on at once");
-            return Err(Outcome::Denied(why));
+        if let Some(writer) = &read.writer {
+            return Err(Outcome::Denied(format!("{writer} writes {owner}, and would let it go on at once")));
         }
         match place.patch(&read, read.paused(owner.tool, ""), Earnest::DryRun).await {
             Ok(()) => return Ok(()),
@@ -384,6 +399,43 @@ mod tests {
         let tidied = suspended(false, mark(&["shop"])).next(FLUX, "shop", Wish::GoingOn);
         assert!(matches!(tidied, Next::Tidy(_)));
         assert_eq!(paths(tidied), ["remove /metadata/annotations/rollbackd.dev~1paused"]);
+    }
+
+    #[test]
+    fn who_would_let_it_go_on_is_named() {
+        let told = |tool, meta: Value| {
+            let (context, namespace, name) = (None, "argocd".to_owned(), "shop".to_owned());
+            let owner = OwnerObject { context, tool, namespace, name };
+            let mut meta: ObjectMeta = serde_json::from_value(meta).unwrap();
+            meta.name = Some("shop".to_owned());
+            writer(&owner, &meta)
+        };
+        let argo = |meta| told(GitopsTool::ArgoCd, meta);
+        let set =
+            json!([{ "apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": "all", "uid": "1" }]);
+        assert_eq!(argo(json!({ "ownerReferences": set })).unwrap(), "ApplicationSet all");
+        let tracked = |by: &str| {
+            let id = format!("{by}:argoproj.io/Application:argocd/shop");
+            argo(json!({ "annotations": { "argocd.argoproj.io/tracking-id": id } }))
+        };
+        assert_eq!(tracked("root").unwrap(), "Argo CD Application root");
+        assert_eq!(tracked("shop"), None, "it is in its own repository");
+        let labelled = json!({ "labels": { "argocd.argoproj.io/instance": "root" } });
+        assert_eq!(argo(labelled).unwrap(), "Argo CD Application root");
+        assert_eq!(argo(json!({})), None);
+        let applied = |name: &str, spec: Value| {
+            let fields = json!([{
+                "manager": "kustomize-controller", "operation": "Apply", "fieldsType": "FieldsV1",
+                "fieldsV1": { "f:spec": spec },
+            }]);
+            let labels =
+                json!({ "kustomize.toolkit.fluxcd.io/name": name, "kustomize.toolkit.fluxcd.io/namespace": "argocd" });
+            told(FLUX, json!({ "labels": labels, "managedFields": fields }))
+        };
+        let root = applied("root", json!({ "f:path": {}, "f:suspend": {} }));
+        assert_eq!(root.unwrap(), "Flux Kustomization argocd/root");
+        assert_eq!(applied("root", json!({ "f:path": {} })), None, "its manifest says nothing of it");
+        assert_eq!(applied("shop", json!({ "f:suspend": {} })), None, "it is in its own repository");
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod service;
 mod workload;
 
 pub use map::Map;
-pub use owner::owners;
+pub use owner::{owners, restorers};
 pub use pod::{Container, Kills, Pod};
 pub use revision::Revision;
 pub use service::{Service, ServiceObject, ServiceSpec, selects};

@@ -50,6 +50,16 @@ pub fn owners(meta: &ObjectMeta, path: &[&str]) -> Vec<Owner> {
     all
 }
 
+/// Every GitOps tool that would write again what is under this path of fields: Argo CD all that its object has, Flux only what
+/// it wrote, for it leaves alone what its repository says nothing of.
+#[must_use]
+pub fn restorers(meta: &ObjectMeta, path: &[&str]) -> Vec<Owner> {
+    let marks = Marks { meta, path };
+    let mut all: Vec<Owner> = marks.argocd().into_iter().collect();
+    all.extend(FLUX.iter().filter(|flux| marks.is_written_by(&[flux.writer])).filter_map(|flux| marks.flux(flux)));
+    all
+}
+
 struct Marks<'a> {
     meta: &'a ObjectMeta,
     path: &'a [&'a str],
