@@ -337,7 +337,13 @@ impl Evidence {
     /// The breach in words.
     #[must_use]
     pub fn as_breach(&self) -> String {
-        format!("{} breaches, {} {}", self.signal, self.value_in_words(), self.bound_in_words())
+        let (signal, bound) = (&self.signal, self.bound_in_words());
+        match &self.verdict {
+            Verdict::Unknown(reason) => {
+                format!("{signal} was {bound} when it was last known; it is unknown now, {reason}")
+            }
+            Verdict::Ok | Verdict::Breach => format!("{signal} breaches, {} {bound}", self.value_in_words()),
+        }
     }
 
     /// Why this, as a second signal, does not confirm a fault; none where it does.

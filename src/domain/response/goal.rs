@@ -128,7 +128,7 @@ fn eligibility<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, TriggerStatus, Verdict};
+    use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, TriggerStatus, UnknownReason, Verdict};
     use crate::domain::id::IncidentId;
     use crate::domain::policy::{Condition, Severity};
     use crate::domain::time::Span;
@@ -224,6 +224,23 @@ mod tests {
             combined: None,
             confirmation: None,
         }
+    }
+
+    /// A trigger fires on while nothing is known.
+    #[test]
+    fn a_breach_that_is_not_seen_any_more_is_told_as_such() {
+        let mut trigger = status("slow", 9.0);
+        let told = |trigger: &TriggerStatus| {
+            let aside = Aside { release: "v2".into(), trigger: trigger.clone() };
+            last_known_good(&ledger(), &available(&["v2"]), &"v4".into(), &[], &[&aside], at(500)).unwrap_err()
+        };
+        let said = |hold: Hold| hold.to_string().split_once("serves: ").unwrap().1.to_owned();
+        assert_eq!(said(told(&trigger)), "slow breaches, 9 s above 5 s");
+        trigger.evidence.value = None;
+        trigger.evidence.verdict = Verdict::Unknown(UnknownReason::NoReading);
+        let expected =
+            "slow was above 5 s when it was last known; it is unknown now, nothing observed in the window yet";
+        assert_eq!(said(told(&trigger)), expected);
     }
 
     /// The previous release is slow where it serves beside this one; only where this one is not as slow that speaks against it.
