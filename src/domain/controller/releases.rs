@@ -208,7 +208,7 @@ impl Controller {
         faults
     }
 
-    fn image_of(&self, revision: &RevisionId) -> Option<String> {
+    pub(super) fn image_of(&self, revision: &RevisionId) -> Option<String> {
         let (_, Ok(view)) = self.releases.as_ref()? else { return None };
         view.available.iter().find(|release| release.revision == *revision).and_then(|release| release.image.clone())
     }

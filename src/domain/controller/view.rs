@@ -287,7 +287,11 @@ impl Controller {
         let releases = self.state.ledger.iter().map(|(revision, standing)| ReleaseStanding {
             revision: revision.clone(),
             available: available.contains(revision),
-            standing: standing.clone(),
+            // One that never was the current one has none on record.
+            standing: Standing {
+                image: standing.image.clone().or_else(|| self.image_of(revision)),
+                ..standing.clone()
+            },
         });
         let (goal, no_goal) = match (self.begun().and_then(|begun| begun.goal.clone()), self.present_goal(now)) {
             (Some(goal), _) | (None, Ok(goal)) => (Some(goal), None),
