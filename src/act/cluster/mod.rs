@@ -9,6 +9,7 @@ mod delete;
 mod fields;
 mod object;
 mod owner;
+mod partition;
 mod preflight;
 mod quota;
 mod record;

@@ -10,7 +10,7 @@ use super::object::{Change, Number, Place};
 use super::quota::{self, Start};
 use super::setting::{self, Restored, Store};
 use super::write::{self, refused};
-use super::{owner, stuck, switch};
+use super::{owner, partition, stuck, switch};
 use crate::cluster::record_names::{kept_name, record_name};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
@@ -255,7 +255,27 @@ async fn of_step(
         | StepKind::AwaitWell { .. }
         | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
-    look(clients, store, object, rehearsal, &needed).await
+    let findings = look(clients, store, object, rehearsal, &needed).await?;
+    if let StepKind::RestoreTemplate { object, to, .. } = step
+        && findings.is_empty()
+    {
+        return of_partition(clients, object, to).await;
+    }
+    Ok(findings)
+}
+
+/// What would stay where it is though the template goes back: who begins that leaves some pods bad and says that all is done.
+async fn of_partition(clients: &Clients, object: &ClusterObject, to: &RevisionId) -> Looked {
+    let client = match clients.get(object.context.as_deref()).await {
+        Ok(client) => client,
+        Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
+    };
+    let looked = match partition::kept_back(&client, object, to).await {
+        Ok(None) => Ok(()),
+        Ok(Some(why)) => Err(Outcome::Denied(why)),
+        Err(error) => Err(refused(&error)),
+    };
+    rehearsed(Aspect::Place, object, looked)
 }
 
 /// What stands in the way of another number of pods: whoever waits for pods that find no room waits in vain.

@@ -1,7 +1,7 @@
 //! Whether a workload could be rolled back is told while all is well: by `plan`, by a metric and in the log.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -67,6 +67,45 @@ fn that_stuck_pods_may_not_be_deleted_is_told_while_all_is_well() {
         };
         watch.until("told of the right", is_told).await;
     });
+}
+
+/// The release before the partition is at every pod.
+#[test]
+fn what_a_partition_keeps_from_going_back_is_told_while_all_is_well() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let set = json!({
+            "metadata": { "name": "shop" },
+            "spec": {
+                "replicas": 2, "serviceName": "shop", "selector": { "matchLabels": { "app": "shop" } },
+                "template": template("shop", "shop:v1"),
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        cluster.until_pods("shop", "ready", |pods| pods.len() == 2 && pods.iter().all(is_ready)).await;
+        let mut watch = Watch::over_kind(cluster, "statefulset", &on_errors()).await;
+        let container = json!({ "name": "app", "image": "shop:v2" });
+        let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let sets = cluster.api::<StatefulSet>();
+        sets.patch("shop", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+        let is_ready_to = async |watch: &Watch| readiness(watch).await.contains(&"rehearsal=yes".to_owned());
+        watch.until("ready for a rollback", is_ready_to).await;
+        cluster
+            .until_pods("shop", "at v2", |pods| pods.len() == 2 && pods.iter().all(|pod| is_at(pod, "shop:v2")))
+            .await;
+        let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } });
+        let staged = Patch::Merge(json!({ "spec": { "updateStrategy": strategy } }));
+        sets.patch("shop", &PatchParams::default(), &staged).await.unwrap();
+        let is_told = async |watch: &Watch| {
+            let plan = watch.ask("/api/v1/workloads/shop/plan").await;
+            plan.contains("its partition 1 keeps shop-0 at ")
+                && readiness(watch).await.contains(&"rehearsal=no".to_owned())
+        };
+        watch.until("told of the partition", is_told).await;
+    });
+}
+
+fn is_at(pod: &Pod, image: &str) -> bool {
+    is_ready(pod) && pod.spec.as_ref().is_some_and(|spec| spec.containers[0].image.as_deref() == Some(image))
 }
 
 #[test]
