@@ -251,7 +251,8 @@ fn recorded(brief: Option<&Brief>) {
     }
 }
 
-fn print_explanation(explanation: &Explanation) {
+/// An explanation for people, of now or of a moment of a recording.
+pub(super) fn print_explanation(explanation: &Explanation) {
     print::line(&print::clean(&format!("{} at {}: {}", explanation.workload, explanation.at, explanation.decision)));
     print::line("");
     triggers(&explanation.assessment);

@@ -14,7 +14,7 @@ use super::exporters::QUERY;
 use super::lane::Lane;
 use super::outcome::{Decision, Kind, Near, Outcome};
 use super::recording::{Point, Recording};
-use crate::domain::controller::{Controller, FAST_FACTOR, Input, Output};
+use crate::domain::controller::{Controller, Explanation, FAST_FACTOR, Input, Output};
 use crate::domain::fleet::Fleet;
 use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{RevisionId, TriggerName, WorkloadId};
@@ -59,17 +59,25 @@ pub fn replay(
     watcher: &mut dyn Watcher,
 ) -> io::Result<Outcome> {
     let mut stage = Stage::new(recording, subjects, options);
-    let mut cursor = recording.cursor();
-    let mut moment: Vec<Point> = Vec::new();
-    while let Some(point) = cursor.next()? {
-        if moment.first().is_some_and(|first| first.at != point.at) {
-            stage.moment(&moment, watcher);
-            moment.clear();
-        }
-        moment.push(point);
-    }
-    stage.moment(&moment, watcher);
+    stage.play(recording, i64::MAX, watcher)?;
     Ok(stage.finish(recording))
+}
+
+/// Replays a recording up to a moment, that included, and tells why each workload is as it is then, as the daemon would have
+/// told. Of a workload of which nothing was seen by then nothing is told.
+///
+/// # Errors
+/// Points that were put on disk could not be read back.
+pub fn explain(
+    recording: &Recording,
+    subjects: &[Subject],
+    options: &Options,
+    at: Timestamp,
+) -> io::Result<Vec<Explanation>> {
+    let mut stage = Stage::new(recording, subjects, options);
+    stage.play(recording, at.as_millis(), &mut ())?;
+    stage.pass_time(at + Span::from_millis(1), &mut ());
+    Ok(stage.explain(at))
 }
 
 /// What is known of a workload besides what its controller knows.
@@ -109,6 +117,21 @@ impl<'o> Stage<'o> {
             parts.insert(id.clone(), part);
         }
         Self { options, fleet: Fleet::default(), parts, seen: Vec::new(), last: None, outcome }
+    }
+
+    /// Everything that was recorded by `until`, moment by moment.
+    fn play(&mut self, recording: &Recording, until: i64, watcher: &mut dyn Watcher) -> io::Result<()> {
+        let mut cursor = recording.cursor();
+        let mut moment: Vec<Point> = Vec::new();
+        while let Some(point) = cursor.next()?.filter(|point| point.at <= until) {
+            if moment.first().is_some_and(|first| first.at != point.at) {
+                self.moment(&moment, watcher);
+                moment.clear();
+            }
+            moment.push(point);
+        }
+        self.moment(&moment, watcher);
+        Ok(())
     }
 
     /// Everything that was recorded at one moment.
@@ -230,6 +253,22 @@ impl<'o> Stage<'o> {
         part.told.insert(TriggerName::new(&decision.trigger));
         part.ruled = Some(decision.clone());
         self.outcome.decisions.push(decision);
+    }
+
+    /// Why everything is as it is, in the modes of the policies.
+    fn explain(mut self, at: Timestamp) -> Vec<Explanation> {
+        let mut explained = Vec::new();
+        for (id, part) in &self.parts {
+            let held = self.fleet.get(id).and_then(|controller| controller.state().incident.as_ref()?.hold.clone());
+            self.fleet.adopt(Arc::new(WorkloadPolicy { mode: part.mode, ..(*part.lane.policy).clone() }));
+            let Some(mut explanation) = self.fleet.explain(id, at) else { continue };
+            let ruled = part.ruled.as_ref().filter(|_| held == Some(Hold::ObserveMode) && part.mode != Mode::Observe);
+            if let Some(Decision { decision, fired_at, reason, .. }) = ruled {
+                explanation.decision = format!("{} at {fired_at}: {reason}", decision.as_str());
+            }
+            explained.push(explanation);
+        }
+        explained
     }
 
     fn finish(mut self, recording: &Recording) -> Outcome {

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! [`replay`] then feeds a [`Recording`] to one [`Subject`] (workload and policy) or several, as [`Options`] say, and gives
-//! the [`Outcome`]. Nothing of the judgement is here: what the series are to the policy (`bind`), what its edges would have
+//! the [`Outcome`]; [`explain`] tells how it stood at one moment. Nothing of the judgement is here: what the series are to the policy (`bind`), what its edges would have
 //! seen of them (`lane`, `view`), and the time at which the daemon would have judged (`drive`).
 //!
 //! A target is a distinct `instance` (or `pod`) at one release. Points of one target and time are one page.
@@ -47,7 +47,7 @@ mod view;
 
 pub use bind::{Options, REVISION_LABEL};
 pub use curves::{Curve, Curves};
-pub use drive::{Subject, Watcher, replay};
+pub use drive::{Subject, Watcher, explain, replay};
 pub use outcome::{Decision, Kind, Near, Outcome};
 pub use prometheus::{Fetch, FetchError};
 pub use recording::{Recorder, Recording, STALE, SeriesKey, is_stale};

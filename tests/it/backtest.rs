@@ -223,6 +223,43 @@ fn other_settings_and_plots_are_of_the_same_points() {
     assert!(dir.path().join("plots/good.html").exists());
 }
 
+/// Any moment is explained by the evaluator that decided at it, in the policy's own mode.
+#[test]
+fn any_moment_of_a_recording_is_explained() {
+    let dir = stage();
+    let explain = |input: &str, at: &str, more: &[&str]| {
+        let args = ["backtest", "--config", "policy.toml", "--input", input, "--explain", at];
+        run(dir.path(), &[&args[..], more].concat())
+    };
+    let (code, out, err) = explain("cases/bad", "2025-11-28T03:53:20Z", &[]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("api at 2025-11-28T03:53:20.000Z: nothing is done yet: a trigger is pending\n"), "{out}");
+    for part in ["40 %", "38.", "GUARD", "WINDOW", "\"error rate\" fires once breached for 5m (2m", "passes"] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains("observe-mode: "), "{out}");
+    let (_, out, _) = explain("cases/bad", &(DAWN + 2_400).to_string(), &[]);
+    let decided = out.lines().next().unwrap();
+    assert!(decided.contains(": rollback at 2025-11-28T03:55:") && decided.ends_with(": back to v1"), "{out}");
+    let (code, out, _) = explain("cases", &(DAWN + 2_000).to_string(), &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let told = |index: usize, key: &str| json[index][key].as_str().unwrap().to_owned();
+    assert_eq!((code, told(0, "scenario"), told(1, "scenario")), (0, "bad".to_owned(), "good".to_owned()));
+    assert_eq!(told(1, "decision"), "nothing is done: no trigger is pending or firing");
+    assert_eq!(json[0]["assessment"]["triggers"][0]["state"]["state"], "pending", "{}", json[0]["assessment"]);
+    assert!(json[0]["guards"].as_array().unwrap().len() > 20 && json[0]["would_change"].is_array());
+    for (at, expected) in [
+        ("2025-11-28T05:00:00Z", "is not in the recording from 2025-11-28T03:20:00.000Z to"),
+        ("noon", "--explain \"noon\" is no time: write 2026-01-31T12:00:00Z or seconds"),
+    ] {
+        let (code, out, err) = explain("cases/bad", at, &[]);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains(expected), "{err}");
+    }
+    let (_, out, _) = run(dir.path(), &["explain", "--help"]);
+    assert!(out.contains("rollbackd backtest --explain TIME"), "{out}");
+}
+
 #[test]
 fn a_label_splits_a_recording_by_workload() {
     let dir = stage();

@@ -103,17 +103,25 @@ fn beside(file: &Path) -> Option<PathBuf> {
     meta.is_file().then_some(meta)
 }
 
-/// Replays all cases, as many at a time as there are processors; in the order of the cases the result of each, or why there
-/// is none: one that can't be read takes nothing from the others.
-pub(super) fn replay_all(work: &Work<'_>, cases: &[Case], progress: &Progress) -> Vec<anyhow::Result<CaseResult>> {
+/// What is made of one recording.
+pub(super) type One<'o, T> = &'o (dyn Fn(&Work<'_>, &str, &Options, &Recording) -> anyhow::Result<T> + Sync);
+
+/// Reads all cases, as many at a time as there are processors; in the order of the cases what `one` makes of each, or why
+/// there is nothing: one that can't be read takes nothing from the others.
+pub(super) fn each<T: Send>(
+    work: &Work<'_>,
+    cases: &[Case],
+    progress: &Progress,
+    one: One<'_, T>,
+) -> Vec<anyhow::Result<T>> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<anyhow::Result<CaseResult>>>> = Mutex::new(cases.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<anyhow::Result<T>>>> = Mutex::new(cases.iter().map(|_| None).collect());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((index, case)) = take(&next, cases) {
-                    let result = replay_files(work, case, progress);
+                    let result = read(work, case, progress, one);
                     if let Some(slot) = results.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
                         *slot = Some(result);
                     }
@@ -130,7 +138,7 @@ fn take<'c>(next: &AtomicUsize, cases: &'c [Case]) -> Option<(usize, &'c Case)> 
     Some((index, cases.get(index)?))
 }
 
-fn replay_files(work: &Work<'_>, case: &Case, progress: &Progress) -> anyhow::Result<CaseResult> {
+fn read<T>(work: &Work<'_>, case: &Case, progress: &Progress, one: One<'_, T>) -> anyhow::Result<T> {
     let mut options = work.options.clone();
     if let Some(meta) = &case.meta {
         options.schedule = scheduled(meta, options.schedule)?;
@@ -143,7 +151,7 @@ fn replay_files(work: &Work<'_>, case: &Case, progress: &Progress) -> anyhow::Re
         let files: Vec<String> = case.files.iter().map(|file| file.display().to_string()).collect();
         files.join(", ")
     };
-    replay_one(work, &case.scenario, &options, &reader.into_recorder().finish()).with_context(named)
+    one(work, &case.scenario, &options, &reader.into_recorder().finish()).with_context(named)
 }
 
 /// The policies of a configuration.
@@ -200,7 +208,7 @@ fn scheduled(meta: &Path, given: Schedule) -> anyhow::Result<Schedule> {
 
 /// The workloads of a recording: those of the policy, or, where a label tells them apart, those that it names; a policy
 /// with one workload holds for all that the label names.
-fn subjects(config: &Config, recording: &Recording, options: &Options) -> anyhow::Result<Vec<Subject>> {
+pub(super) fn subjects(config: &Config, recording: &Recording, options: &Options) -> anyhow::Result<Vec<Subject>> {
     let of_policy = || {
         config.workloads.iter().map(|(id, workload)| Subject { id: id.clone(), policy: Arc::clone(&workload.policy) })
     };

@@ -1,6 +1,7 @@
 //! `rollbackd backtest`: recorded history through the same judgement, and what it would have decided.
 
 mod cases;
+mod explain;
 mod plot;
 mod progress;
 mod server;
@@ -16,8 +17,8 @@ use clap::Args;
 use super::{NO, USAGE, YES, print};
 use crate::config::model::Config;
 use crate::config::{self, Overrides};
-use crate::replay::{Options, Schedule};
-use cases::Work;
+use crate::replay::{Options, Recording, Schedule};
+use cases::{Case, One, Work};
 use progress::Progress;
 use sweep::Sweep;
 
@@ -51,6 +52,10 @@ pub(crate) struct BacktestArgs {
     /// Draw each signal with threshold, breaches and firings: a directory, or a .html file for one recording
     #[arg(long, value_name = "PATH")]
     plot: Option<PathBuf>,
+    /// Replay up to this moment only, and print why things are as they are then, as `rollbackd explain` does of now: each
+    /// signal, each guard, what would have to change. The time as RFC 3339 writes it or in seconds
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["sweep", "plot", "csv"])]
+    explain: Option<String>,
     /// Print one line a decision: scenario,workload,trigger,fired_at,decision,reason
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -119,24 +124,16 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
         plot: args.plot.clone(),
         cases: cases.len().max(1),
     };
-    let results = if args.server.prometheus.is_some() {
-        let recording = server::record(&args.server, &config, &Progress::of_whole())?;
-        let named = || args.server.to_string();
-        vec![cases::replay_one(&work, "prometheus", &work.options, &recording).with_context(named)]
-    } else {
-        cases::replay_all(&work, &cases, &Progress::of(&cases))
-    };
-    let (mut read, mut is_whole) = (Vec::new(), true);
-    for result in results {
-        match result {
-            Ok(result) => read.push(result),
-            Err(error) => {
-                is_whole = false;
-                print::complain(&error);
-            }
-        }
+    if let Some(time) = &args.explain {
+        let at = server::moment("--explain", Some(time))?;
+        let one = |work: &Work<'_>, scenario: &str, options: &Options, recording: &Recording| {
+            explain::one(work, scenario, options, recording, at)
+        };
+        let (explained, is_whole) = told(of_each(args, &work, &cases, &one)?);
+        explain::tell(&explained, args.json);
+        return Ok(if is_whole { YES } else { USAGE });
     }
-    let results = read;
+    let (results, is_whole) = told(of_each(args, &work, &cases, &cases::replay_one)?);
     if results.is_empty() {
         return Ok(USAGE);
     }
@@ -152,6 +149,30 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
         true => NO,
         false => YES,
     })
+}
+
+/// What `one` makes of the server's recording, or of each case's.
+fn of_each<T: Send>(
+    args: &BacktestArgs,
+    work: &Work<'_>,
+    cases: &[Case],
+    one: One<'_, T>,
+) -> anyhow::Result<Vec<anyhow::Result<T>>> {
+    if args.server.prometheus.is_none() {
+        return Ok(cases::each(work, cases, &Progress::of(cases), one));
+    }
+    let recording = server::record(&args.server, work.config, &Progress::of_whole())?;
+    let named = || args.server.to_string();
+    Ok(vec![one(work, "prometheus", &work.options, &recording).with_context(named)])
+}
+
+/// Those that came to something, and whether all did; of the others it is told why not.
+fn told<T>(results: Vec<anyhow::Result<T>>) -> (Vec<T>, bool) {
+    let all = results.len();
+    let complain = |error: &anyhow::Error| print::complain(error);
+    let read: Vec<T> = results.into_iter().filter_map(|result| result.inspect_err(complain).ok()).collect();
+    let is_whole = read.len() == all;
+    (read, is_whole)
 }
 
 fn options(args: &BacktestArgs) -> anyhow::Result<Options> {

@@ -49,7 +49,8 @@ async fn fetch(args: &ServerArgs, config: &Config, progress: &Progress) -> anyho
     Ok(recorder.finish())
 }
 
-fn moment(option: &str, text: Option<&str>) -> anyhow::Result<Timestamp> {
+/// The time that an option says.
+pub(super) fn moment(option: &str, text: Option<&str>) -> anyhow::Result<Timestamp> {
     let text = text.with_context(|| format!("{option} is missing"))?;
     moment_from(text).ok_or_else(|| anyhow!("{option} {text:?} is no time: write 2026-01-31T12:00:00Z or seconds"))
 }
