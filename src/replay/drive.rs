@@ -420,9 +420,10 @@ fn note_near(near: &mut Near, trigger: &TriggerStatus, now: Timestamp) {
     }
     let (since, held) = match trigger.state {
         TriggerState::Pending { since, held } => (since, held),
+        // A breach that fires goes on until it is over.
         TriggerState::Firing { since, at } => {
             near.fired += u32::from(at == now);
-            (since, at.since(since))
+            (since, if evidence.verdict == Verdict::Breach { now } else { at }.since(since))
         }
         TriggerState::Inactive => return,
     };

@@ -223,6 +223,16 @@ fn other_settings_and_plots_are_of_the_same_points() {
     assert!(dir.path().join("plots/good.html").exists());
 }
 
+/// How long it was bad is no less because it was acted on.
+#[test]
+fn a_breach_goes_on_after_it_has_fired() {
+    let dir = stage();
+    let args = ["backtest", "--config", "policy.toml", "--input", "cases/bad"];
+    let (_, out, _) = run(dir.path(), &args);
+    let row = out.lines().find(|line| line.contains("above 10 %")).unwrap_or_else(|| panic!("{out}"));
+    assert!(row.contains("  29m"), "{row}");
+}
+
 /// Any moment is explained by the evaluator that decided at it, in the policy's own mode.
 #[test]
 fn any_moment_of_a_recording_is_explained() {
