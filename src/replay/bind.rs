@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use super::exporters::Tells;
 use super::part::{Known, Part};
@@ -11,7 +12,7 @@ use super::rollouts::{Schedule, by_generations, by_starts, template_hash};
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::observation::SeriesId;
 use crate::domain::policy::WorkloadPolicy;
-use crate::domain::time::Span;
+use crate::domain::time::{Span, Timestamp};
 use crate::observe::exposition::{Want, Wanted};
 
 /// The label that tells a series' release, where the command line names none.
@@ -122,12 +123,39 @@ pub(super) struct Spot {
     pub(super) switches: Vec<(i64, u32)>,
 }
 
+impl Spot {
+    /// When within `stretch` it appeared or its process was started, if it did; what was there at the `begin` did not.
+    fn came_within(&self, stretch: Range<i64>, begin: i64) -> Option<i64> {
+        let starts = self.starts.iter().map(|(_, start)| *start);
+        starts.chain([self.first]).filter(|came| *came > begin && stretch.contains(came)).min()
+    }
+}
+
 /// A release of the recording.
 #[derive(Clone, Debug)]
 pub(super) struct Revision {
     pub(super) id: RevisionId,
     /// First point that tells it.
     pub(super) first: i64,
+}
+
+/// A rollout after whose time nothing new came, though something did shortly before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Late {
+    at: Timestamp,
+    revision: RevisionId,
+    spot: String,
+    before: Span,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Late { at, revision, spot, before } = self;
+        write!(
+            f,
+            "{at}, when {revision} comes, may be late: {spot} appeared or was started {before} before it, and nothing after"
+        )
+    }
 }
 
 /// What everything is to the workload.
@@ -143,6 +171,8 @@ pub(super) struct Layout {
     /// The release before the first rollout, where it is known besides. Nothing of it may be recorded.
     pub(super) before: Option<u32>,
     pub(super) told_by: ToldBy,
+    /// Rollouts that were most likely given too late.
+    pub(super) late: Vec<Late>,
     pub(super) cadence: Option<Span>,
     /// How often events of pods, or the pods themselves, were counted.
     pub(super) counting: Option<Span>,
@@ -222,6 +252,7 @@ impl<'o> Builder<'o> {
             schedule: Vec::new(),
             before: None,
             told_by: ToldBy::Nothing,
+            late: Vec::new(),
             cadence: None,
             counting: None,
             begin: 0,
@@ -415,6 +446,18 @@ impl<'o> Builder<'o> {
             let is_seen = |spot: &Spot| is_new(spot) || spot.starts.iter().any(|start| is_anew(&start));
             let seen = [false, true]
                 .map(|target| self.layout.spots.iter().any(|spot| (spot.is_target || !target) && is_seen(spot)));
+            if index > 0 && self.layout.told_by == ToldBy::Schedule {
+                let unseen = self.layout.spots.iter().filter(|spot| !seen[usize::from(spot.is_target)]);
+                let came = unseen
+                    .filter_map(|spot| Some((spot.came_within((*time).saturating_sub(LATE)..early, begin)?, spot)));
+                self.layout.late.extend(came.min_by_key(|(came, _)| *came).map(|(came, spot)| Late {
+                    at: Timestamp::from_millis(*time),
+                    revision:
+                        self.layout.revisions.get(*revision as usize).map_or_else(|| "?".into(), |r| r.id.clone()),
+                    spot: spot.name.clone(),
+                    before: Timestamp::from_millis(*time).since(Timestamp::from_millis(came)),
+                }));
+            }
             for (spot, switches) in self.layout.spots.iter().zip(&mut switches) {
                 let anew = spot.starts.iter().find(|(_, start)| *start >= early).map(|(seen, _)| *seen);
                 let from = if index == 0 || !seen[usize::from(spot.is_target)] {
@@ -449,3 +492,6 @@ fn cadence(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> bool) -> Option<Span> {
 
 /// How long after its first pod a rollout may be told to have begun.
 const TOLD_LATE: i64 = 60_000;
+
+/// What comes by so much before the time of a rollout after which nothing comes is most likely the rollout's own.
+const LATE: i64 = 600_000;

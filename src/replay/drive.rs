@@ -110,6 +110,7 @@ impl<'o> Stage<'o> {
             let policy = Arc::new(WorkloadPolicy { id: id.clone(), mode: Mode::Observe, ..(**policy).clone() });
             let lane = Lane::new(id.clone(), Arc::clone(&policy), recording, options);
             outcome.notes.extend(notes(&lane, &policy));
+            outcome.doubts.extend(lane.doubts().map(|doubt| format!("{id}: {doubt}")));
             outcome.unseen.extend(lane.is_empty().then(|| id.clone()));
             let near = lane.policy.triggers.iter().map(|trigger| nothing_near(id, &lane.policy, trigger)).collect();
             let pace = Span::from_millis(lane.policy.interval.as_millis() / FAST_FACTOR);

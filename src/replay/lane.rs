@@ -112,6 +112,11 @@ impl Lane {
         self.layout.told_by.to_string()
     }
 
+    /// What of the rollouts that were given is most likely not so.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = String> {
+        self.layout.late.iter().map(ToString::to_string)
+    }
+
     /// Whether any series tells something of this workload.
     pub(super) fn is_empty(&self) -> bool {
         self.layout.is_empty()

@@ -97,6 +97,9 @@ pub struct Outcome {
     pub releases: Vec<(WorkloadId, Timestamp, RevisionId)>,
     /// What the reader should know: how releases were told, what was assumed.
     pub notes: Vec<String>,
+    /// What of the rollouts that were given is most likely not so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
     /// Judgements made.
     pub judgements: u64,
     /// Workloads that no series is about.

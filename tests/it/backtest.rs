@@ -233,6 +233,23 @@ fn a_breach_goes_on_after_it_has_fired() {
     assert!(row.contains("  29m"), "{row}");
 }
 
+/// A job that waits for the rollout to end writes down when it ended.
+#[test]
+fn a_time_of_a_rollout_that_comes_after_its_instances_is_doubted() {
+    let dir = stage();
+    let untold = recording(40).replace(",revision=\"v1\"", "").replace(",revision=\"v2\"", "");
+    write(&dir.path().join("late/metrics.om"), &untold);
+    let told = |late: u64| {
+        let meta = format!("{{\"deploy_at\": {}, \"new_version\": \"v2\"}}", DAWN + 1_800 + late);
+        write(&dir.path().join("late/meta.json"), &meta);
+        run(dir.path(), &["backtest", "--config", "policy.toml", "--csv", "--input", "late"]).2
+    };
+    assert_eq!((told(0), told(45), told(700)), (String::new(), String::new(), String::new()));
+    let expected = "rollbackd: warning: late: api: 2025-11-28T03:52:00.000Z, when v2 comes, may be late: 10.0.0.0v2:5000 \
+                    appeared or was started 2m before it, and nothing after\n";
+    assert_eq!(told(120), expected);
+}
+
 /// Any moment is explained by the evaluator that decided at it, in the policy's own mode.
 #[test]
 fn any_moment_of_a_recording_is_explained() {

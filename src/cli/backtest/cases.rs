@@ -176,6 +176,9 @@ pub(super) fn replay_one(
     let outcome = outcome.context(LOST)?;
     // Nothing that fires in a recording of something else is no good news.
     anyhow::ensure!(outcome.unseen.len() < subjects.len(), outcome.notes.join("; "));
+    for doubt in &outcome.doubts {
+        print::warn(&format!("{scenario}: {doubt}"));
+    }
     let given = &work.options.schedule.rollouts;
     if let Some((first, last)) = outcome.range {
         for (at, revision) in given.iter().filter(|(at, _)| !(first..=last).contains(at)) {
