@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use crate::domain::controller::{Answer, Controller, Input, JobResult, Output, Reply, Request, RequestKind, Work};
 use crate::domain::health::verdict::Assessment;
+use crate::domain::id::InstanceId;
 use crate::domain::incident::grounds::again;
 use crate::domain::incident::record::{Cause, Closing, Event, Goal, Record};
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Seen};
+use crate::domain::observation::{Answer as HealthAnswer, Observation, Orchestrated, ReleaseView, Rollout, Seen};
 use crate::domain::policy::{
     Habitat, Keep, Kubernetes, KubernetesSubject, Mode, ObjectKind, Pin, Release, Strategy, WorkloadPolicy,
 };
@@ -607,4 +608,43 @@ fn a_pause_halts_though_no_incident_is_open() {
     let asked = Input::Asked(Request { by: "ops".to_owned(), kind: pause });
     controller.handle(asked, at(1), &FleetView::default(), &mut out).unwrap().unwrap();
     assert!(matches!(controller.halt(), Some(Hold::Paused { .. })), "{:?}", controller.halt());
+}
+
+#[test]
+fn time_in_which_nothing_could_be_recorded_is_none_of_a_rollbacks() {
+    let mut world = World::scaled_down();
+    world.is_willing = true;
+    let deadline = |world: &World| world.controller.state.incident.as_ref().unwrap().plan.as_ref().unwrap().deadline;
+    let (before, began) = (deadline(&world), at(world.now));
+    world.now += 3_000;
+    world.feed(Input::StoodStill(began, Hold::JournalBroken { reason: "full".to_owned() }));
+    assert_eq!(deadline(&world), before + Span::from_secs(3_000));
+    let told =
+        matches!(world.events[..], [Event::Held { hold: Hold::JournalBroken { .. }, .. }, Event::Continued { .. }, ..]);
+    assert!(told, "{:#?}", world.events);
+    world.second();
+    assert!(matches!(world.done[..], [StepKind::RestoreTemplate { .. }, ..]), "{:?}", world.done);
+}
+
+/// Six are asked for, four found room before, and four are at the goal.
+#[test]
+fn pods_that_found_no_room_before_are_not_waited_for() {
+    for (absent, is_over) in [(2, true), (1, false)] {
+        let pods = ["a", "b", "c", "d"].map(InstanceId::from);
+        let mut view = view("v1", 6);
+        view.instances = pods.iter().map(|pod| (pod.clone(), "v1".into())).collect();
+        let orchestrated = view.orchestrated.as_mut().unwrap();
+        orchestrated.serving = pods.to_vec();
+        orchestrated.absent = absent;
+        orchestrated.rollout = Rollout::UnderWay { left: "4 of 6 pods are in service".to_owned() };
+        let mut world = World::begun(Strategy::Rolling, Vec::new(), view);
+        let plan = world.controller.state.incident.as_mut().unwrap().plan.as_mut().unwrap();
+        for step in &mut plan.steps {
+            if let StepKind::AwaitRollout { enough, .. } = &mut step.kind {
+                *enough = Some(4);
+            }
+        }
+        (0..90).for_each(|_| world.second());
+        assert_eq!(world.events.contains(&Event::Verifying), is_over, "{absent}: {:#?}", world.events);
+    }
 }

@@ -336,8 +336,9 @@ impl StepKind {
             StepKind::PauseOwner { owner, limit, is_paused: false } => format!("pause {owner} for {limit} at most"),
             StepKind::PauseOwner { owner, is_paused: true, .. } => format!("make sure that {owner} is still paused"),
             StepKind::PutBackOwner { owner } => format!("let {owner} go on"),
-            StepKind::AwaitRollout { release, .. } => {
-                format!("wait until every instance is at {release} and in service")
+            StepKind::AwaitRollout { release, enough, .. } => {
+                let enough = enough.map(|enough| format!(", or {enough}, as before, where no more find room"));
+                format!("wait until every instance is at {release} and in service{}", enough.unwrap_or_default())
             }
             StepKind::AwaitGone { release } => format!("wait until no instance of {release} is left"),
             StepKind::AwaitCapacity { release, at_least, answers: 0 } => {
