@@ -121,7 +121,9 @@ enum Command {
     /// Why things are as they are, inaction included
     ///
     /// Of a workload it is told how it is now, of an incident how it was detected and went on. Any moment of the past is
-    /// explained from recorded samples, by the same judgement: rollbackd backtest --explain TIME
+    /// explained from recorded samples by the same judgement:
+    ///
+    /// rollbackd backtest --explain TIME
     Explain {
         /// A workload, or an incident
         subject: String,

@@ -402,12 +402,11 @@ fn receipt(receipt: &Receipt) -> String {
     let Receipt { receiver, state, at, attempts, error } = receipt;
     let at = at.map(|at| format!(" {}", moment(at))).unwrap_or_default();
     let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-    let tried = format!("after {attempts} {}", if *attempts == 1 { "attempt" } else { "attempts" });
     match state {
         ReceiptState::Delivered => format!("{receiver}: delivered{at}"),
         ReceiptState::Waiting if *attempts == 0 => format!("{receiver}: waits"),
-        ReceiptState::Waiting => format!("{receiver}: still tried {tried}{error}"),
-        ReceiptState::GivenUp => format!("{receiver}: given up{at} {tried}{error}"),
+        ReceiptState::Waiting => format!("{receiver}: still tried, attempts so far {attempts}{error}"),
+        ReceiptState::GivenUp => format!("{receiver}: given up{at}{error}"),
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::incident::alert::Alert;
 use crate::domain::incident::record::{Cause, Closing, Event, Record};
+use crate::domain::incident::report::ReceiptState::{Delivered, GivenUp, Waiting};
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::units::Finite;
@@ -214,7 +215,6 @@ async fn each_incident_is_told_in_order_to_each_receiver() {
     assert_eq!((parked[0].id.as_str(), parked[0].why.as_str(), parked[0].at), ("a_2", "HTTP 410", at(50)));
     let receipts = store.reader().receipts(&"a".into()).await.unwrap();
     let receipts: Vec<_> = receipts.iter().map(|(sequence, to)| (*sequence, to.receiver.as_str(), to.state)).collect();
-    use crate::domain::incident::report::ReceiptState::{Delivered, GivenUp, Waiting};
     let first = [(1, "x", Delivered), (1, "y", Waiting), (2, "x", GivenUp), (2, "y", Waiting)];
     assert_eq!(receipts[..4], first, "of its own messages alone");
     assert_eq!(receipts.len(), 6);
