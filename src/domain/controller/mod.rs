@@ -398,11 +398,7 @@ impl Controller {
             Record { workload: self.policy.id.clone(), sequence: self.state.sequence + 1, incident, at: now, event };
         match self.state.apply(&record) {
             Ok(applied) => {
-                // Who asked has the answer, and nobody else was told of it.
-                let is_told = !matches!(record.event, Event::Refused { .. });
-                if let Applied::Transition(incident) = applied
-                    && is_told
-                {
+                if let Applied::Transition(incident) = applied {
                     let alert = narrate::alert(&self.policy.id, &incident, &record.event);
                     // What is decided, and told, is so under the mode in force.
                     out.alerts.push(Alert { mode: self.policy.mode, ..alert });
