@@ -93,12 +93,11 @@ impl Releases {
             Habitat::Command(commands) => {
                 let known = self.known.as_ref();
                 let mut view = by_command(&self.workload, commands, known.map(|(known, _)| known)).await?;
-                view.unlike_at =
-                    known.and_then(
-                        |(known, began)| {
-                            if known.instances == view.instances { known.unlike_at } else { Some(*began) }
-                        },
-                    );
+                view.unlike_at = match known {
+                    Some((known, _)) if known.instances == view.instances => known.unlike_at,
+                    Some((_, began)) => Some(*began),
+                    None => None,
+                };
                 self.known = Some((view.clone(), now));
                 Ok(view)
             }

@@ -186,16 +186,13 @@ impl Controller {
     fn burning(&self, by_rollback: bool) -> Vec<OlderFault> {
         let absent_at = self.view().ok().and_then(|view| view.unlike_at);
         let fault = |trigger: &TriggerStatus| {
-            let since = match trigger.state {
-                TriggerState::Firing { since, .. } | TriggerState::Pending { since, .. } if absent_at.is_some() => {
-                    since
-                }
-                TriggerState::Firing { since, .. } => since,
-                TriggerState::Pending { since, held } if held >= self.policy.interval => since,
-                TriggerState::Pending { .. } | TriggerState::Inactive => return None,
+            let (onset, was_seen) = match trigger.state {
+                TriggerState::Firing { since, .. } => (since, true),
+                TriggerState::Pending { since, held } => (since, held >= self.policy.interval),
+                TriggerState::Inactive => return None,
             };
-            let is_older = absent_at.is_none_or(|absent_at| since < absent_at);
-            is_older.then(|| OlderFault { trigger: trigger.name.clone(), onset: since })
+            let is_older = absent_at.map_or(was_seen, |absent_at| onset < absent_at);
+            is_older.then(|| OlderFault { trigger: trigger.name.clone(), onset })
         };
         let older = self.state.older_faults.iter().filter(|older| !self.seen_good.contains(&older.trigger));
         let mut faults: Vec<OlderFault> = older.cloned().collect();

@@ -6,6 +6,7 @@ use super::looks::Outcome;
 use super::reading::{Basis, Reading, Scope, Sight};
 use super::verdict::UnknownReason;
 use super::{Health, is_of};
+use crate::domain::id::RevisionId;
 use crate::domain::observation::Teller;
 use crate::domain::policy::Signal;
 use crate::domain::time::{Span, Timestamp};
@@ -77,19 +78,17 @@ impl Health {
     /// which is younger than a fault would be by the end of its hold. Readiness comes late in a healthy rollout too, and while
     /// others serve nobody misses it; where nobody does, it has the time that any process has.
     pub(super) fn is_coming_up(&self, signal: &Signal, reading: &Reading, sight: &Sight<'_>, hold_for: Span) -> bool {
-        let Some((release, since)) = self.judged.as_ref().filter(|_| reading.is_unanswered && sight.targets.is_empty())
-        else {
-            return false;
-        };
+        let is_asked_about = |judged: &&(RevisionId, Timestamp)| sight.scope.revision == Some(&judged.0);
+        let Some((release, since)) = self.judged.as_ref().filter(is_asked_about) else { return false };
         let followed = self.followed.get(&signal.name);
         let last = followed.and_then(|followed| followed.past.minutes(release).next_back());
         let has_served = last.is_some_and(|minute| minute.begin >= *since);
-        let is_other = sight.scope.revision != Some(release);
+        let is_nowhere = reading.is_unanswered && sight.targets.is_empty() && !has_served;
         let is_active =
             |instance| self.hosted.get(instance).is_some_and(|hosted| hosted.reading().active == Some(true));
         let others_serve = self.attribution.configured().any(|(instance, at)| at != release && is_active(instance));
         let allowed = if others_serve { COMING_UP } else { self.policy.warmup };
-        !has_served && !is_other && sight.scope.now.since(*since) + hold_for < allowed
+        is_nowhere && sight.scope.now.since(*since) + hold_for < allowed
     }
 
     /// Whether a release has requests as one in service has: of the number of those in service a release may be left out that
