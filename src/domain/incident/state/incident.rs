@@ -239,11 +239,17 @@ impl Incident {
         self.progress = Progress::Next { step: 0 };
     }
 
-    /// The time in which it was halted is none of the plan's.
+    /// When what was begun must be done, as it is by then: the time in which it is halted is none of it.
+    #[must_use]
+    pub fn deadline_by(&self, at: Timestamp) -> Option<Timestamp> {
+        let deadline = self.plan.as_ref()?.deadline;
+        let is_halted = self.phase == Phase::Held && self.progress != Progress::Idle;
+        Some(if is_halted { deadline + at.since(self.phase_since) } else { deadline })
+    }
+
     fn was_halted(&mut self, at: Timestamp) {
-        if let Some(plan) = self.plan.as_mut().filter(|_| self.phase == Phase::Held && self.progress != Progress::Idle)
-        {
-            plan.deadline = plan.deadline + at.since(self.phase_since);
+        if let (Some(deadline), Some(plan)) = (self.deadline_by(at), &mut self.plan) {
+            plan.deadline = deadline;
         }
     }
 
