@@ -20,7 +20,7 @@ use crate::domain::id::WorkloadId;
 use crate::domain::incident::alert::{Alert, Phase};
 use crate::domain::incident::record::{Event, Record};
 use crate::domain::response::plan::Purpose;
-use crate::domain::response::readiness::{self, Met, NEEDS, Need, Readiness};
+use crate::domain::response::readiness::{Met, NEEDS, Need, Readiness};
 use crate::domain::time::Span;
 
 /// Seconds from a fault to its detection, decision, rollback and recovery. The targets of the procedures are bounds
@@ -197,8 +197,7 @@ impl Metrics {
         for view in views {
             let labels = workload(&view.workload);
             let noted = readiness.get(&view.workload).map(Vec::as_slice).unwrap_or_default();
-            let is_ready = view.goal.is_some() && readiness::lacks(noted).next().is_none();
-            self.ready.get_or_create(&labels).set(i64::from(is_ready));
+            self.ready.get_or_create(&labels).set(i64::from(view.is_ready_by(noted)));
             self.paused.get_or_create(&labels).set(i64::from(view.paused.is_some()));
             self.open.get_or_create(&labels).set(i64::from(view.incident.is_some()));
         }
@@ -213,11 +212,10 @@ impl Metrics {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
     }
 
-    /// Notes what of a rollback's needs is there. While one is under way the place is not as its plan found it: what was
-    /// noted before stays.
+    /// Notes what of a rollback's needs is there. While one is under way, what was noted before stays.
     pub fn set_readiness(&self, preview: &Preview) {
         let Preview { workload: id, readiness, .. } = preview;
-        if !preview.steps.is_empty() {
+        if preview.is_under_way() {
             return;
         }
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), readiness.clone());

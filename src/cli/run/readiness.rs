@@ -72,8 +72,7 @@ async fn turn(
         turns.note();
         let Some(preview) = engine.preview(id.clone()).await? else { continue };
         let before = known.remove(&id);
-        // The place is not as the plan found it while it is carried out.
-        if !preview.steps.is_empty() {
+        if preview.is_under_way() {
             let (readiness, looks) = before.map(|before| (before.readiness, before.looks)).unwrap_or_default();
             known.insert(id, Known { readiness, next: now + SETTLES, looks });
             continue;

@@ -73,7 +73,13 @@ impl WorkloadView {
     /// Whether, by all that is known, a rollback could be made now.
     #[must_use]
     pub fn could_be_rolled_back(&self) -> bool {
-        self.goal.is_some() && readiness::lacks(&self.readiness).next().is_none()
+        self.is_ready_by(&self.readiness)
+    }
+
+    /// The same, by what was found at another look.
+    #[must_use]
+    pub fn is_ready_by(&self, readiness: &[Readiness]) -> bool {
+        self.goal.is_some() && readiness::lacks(readiness).next().is_none()
     }
 
     /// The release in service, and those beside it with the instances that are at them.
@@ -232,6 +238,12 @@ impl fmt::Display for StepStanding {
 }
 
 impl Preview {
+    /// Whether it is of a rollback under way: the place is not as its plan found it.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// Whether nothing would stop it.
     #[must_use]
     pub fn is_clear(&self) -> bool {
@@ -265,7 +277,7 @@ impl Controller {
         let ruling = self.rule_now(&probe, now, fleet);
         let anew = || ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
         let steps = self.begun().map(|begun| self.standings(begun)).unwrap_or_default();
-        let deadline = self.begun().and_then(|begun| deadline_by(begun, now));
+        let deadline = self.begun().and_then(|begun| begun.deadline_by(now));
         let plan = probe.plan.or_else(anew).map(|plan| Plan { deadline: deadline.unwrap_or(plan.deadline), ..plan });
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
@@ -431,13 +443,6 @@ impl Controller {
         changes.extend(holding.chain(found).map(|hold| format!("no rollback while {}: {hold}", hold.as_str())));
         changes
     }
-}
-
-/// When a rollback that was begun must be done, by now: the time in which it is held is none of it.
-fn deadline_by(begun: &Incident, now: Timestamp) -> Option<Timestamp> {
-    let deadline = begun.plan.as_ref()?.deadline;
-    let is_halted = begun.phase == Phase::Held && begun.progress != Progress::Idle;
-    Some(if is_halted { deadline + now.since(begun.phase_since) } else { deadline })
 }
 
 /// What would make a trigger fire that does not.
