@@ -218,15 +218,14 @@ impl Report {
         }
         telling.finish(readings)
     }
-}
 
-impl Report {
     /// Adds what became of each message, by its position.
     #[must_use]
     pub fn with_receipts(mut self, receipts: Vec<(u64, Receipt)>) -> Self {
         for (sequence, receipt) in receipts {
-            let told = self.alerts.iter_mut().find(|told| told.sequence == sequence);
-            told.into_iter().for_each(|told| told.receipts.push(receipt.clone()));
+            if let Some(told) = self.alerts.iter_mut().find(|told| told.sequence == sequence) {
+                told.receipts.push(receipt);
+            }
         }
         self
     }
