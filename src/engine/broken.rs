@@ -192,14 +192,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
         }
         let hold = Hold::JournalBroken { reason: error.to_string() };
-        let under_way: Vec<WorkloadId> = if is_late { self.under_way().collect() } else { Vec::new() };
-        let stood_still = under_way.into_iter().map(|workload| (workload, Input::StoodStill(began, hold.clone())));
+        let under_way = self.fleet.iter().filter(|(_, controller)| is_late && controller.is_acting());
+        let stood_still = under_way.map(|(id, _)| (id.clone(), Input::StoodStill(began, hold.clone())));
+        let stood_still: Vec<(WorkloadId, Input)> = stood_still.collect();
         let not_begun = not_begun.into_iter().map(|(workload, why)| (workload, Input::NotBegun(why.to_owned())));
         self.catch_up(not_begun.chain(stood_still).chain(inputs)).await;
-    }
-
-    fn under_way(&self) -> impl Iterator<Item = WorkloadId> {
-        self.fleet.iter().filter(|(_, controller)| controller.is_acting()).map(|(id, _)| id.clone())
     }
 
     /// An operator's word while nothing can be recorded. Nothing is begun now anyway; a pause is kept, so that it stays so.

@@ -173,7 +173,7 @@ impl Controller {
     }
 
     /// It is held from then on, and goes on at once.
-    pub(super) fn note_standstill(&mut self, since: Timestamp, hold: Hold, out: &mut Output) {
+    pub(super) fn note_stood_still(&mut self, since: Timestamp, hold: Hold, out: &mut Output) {
         let Some(incident) = &self.state.incident else { return };
         let is_under_way = matches!(incident.phase, Phase::Started | Phase::Verifying);
         if is_under_way && incident.progress != Progress::Idle {

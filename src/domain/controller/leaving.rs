@@ -68,7 +68,7 @@ impl Controller {
                 return None;
             }
             Input::NotBegun(why) => self.note_not_begun(why, now, out),
-            Input::StoodStill(since, hold) => self.note_standstill(since, hold, out),
+            Input::StoodStill(since, hold) => self.note_stood_still(since, hold, out),
             Input::Asked(request) => {
                 reply = Some(match request.kind {
                     RequestKind::Pause { .. } | RequestKind::Resume => self.ask(request, now, fleet, out),

@@ -319,7 +319,7 @@ impl Controller {
                 true
             }
             Input::StoodStill(since, hold) => {
-                self.note_standstill(since, hold, out);
+                self.note_stood_still(since, hold, out);
                 true
             }
             Input::Asked(request) => {
