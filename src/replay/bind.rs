@@ -148,6 +148,22 @@ pub(super) struct Late {
     before: Span,
 }
 
+impl Late {
+    /// Of a rollout at `time` after which nothing was seen to come; what comes before `early` does not count for it.
+    fn of<'s>(
+        time: i64,
+        revision: &Revision,
+        (early, begin): (i64, i64),
+        spots: impl Iterator<Item = &'s Spot>,
+    ) -> Option<Self> {
+        let came = spots.filter_map(|spot| Some((spot.came_within(time.saturating_sub(LATE)..early, begin)?, spot)));
+        let (came, spot) = came.min_by_key(|(came, _)| *came)?;
+        let at = Timestamp::from_millis(time);
+        let before = at.since(Timestamp::from_millis(came));
+        Some(Self { at, revision: revision.id.clone(), spot: spot.name.clone(), before })
+    }
+}
+
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Late { at, revision, spot, before } = self;
@@ -448,15 +464,9 @@ impl<'o> Builder<'o> {
                 .map(|target| self.layout.spots.iter().any(|spot| (spot.is_target || !target) && is_seen(spot)));
             if index > 0 && self.layout.told_by == ToldBy::Schedule {
                 let unseen = self.layout.spots.iter().filter(|spot| !seen[usize::from(spot.is_target)]);
-                let came = unseen
-                    .filter_map(|spot| Some((spot.came_within((*time).saturating_sub(LATE)..early, begin)?, spot)));
-                self.layout.late.extend(came.min_by_key(|(came, _)| *came).map(|(came, spot)| Late {
-                    at: Timestamp::from_millis(*time),
-                    revision:
-                        self.layout.revisions.get(*revision as usize).map_or_else(|| "?".into(), |r| r.id.clone()),
-                    spot: spot.name.clone(),
-                    before: Timestamp::from_millis(*time).since(Timestamp::from_millis(came)),
-                }));
+                let given = self.layout.revisions.get(*revision as usize);
+                let late = given.and_then(|given| Late::of(*time, given, (early, begin), unseen));
+                self.layout.late.extend(late);
             }
             for (spot, switches) in self.layout.spots.iter().zip(&mut switches) {
                 let anew = spot.starts.iter().find(|(_, start)| *start >= early).map(|(seen, _)| *seen);

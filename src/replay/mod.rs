@@ -22,9 +22,10 @@
 //! # }
 //! ```
 //!
-//! [`replay`] then feeds a [`Recording`] to one [`Subject`] (workload and policy) or several, as [`Options`] say, and gives
-//! the [`Outcome`]; [`explain`] tells how it stood at one moment. Nothing of the judgement is here: what the series are to the policy (`bind`), what its edges would have
-//! seen of them (`lane`, `view`), and the time at which the daemon would have judged (`drive`).
+//! [`replay`] then feeds a [`Recording`] to one [`Subject`] (workload and policy) or several, as [`Options`] say, and
+//! gives the [`Outcome`]; [`explain`] tells how it stood at one moment. Nothing of the judgement is here: what the
+//! series are to the policy (`bind`), what its edges would have seen of them (`lane`, `view`), and the time at which
+//! the daemon would have judged (`drive`).
 //!
 //! A target is a distinct `instance` (or `pod`) at one release. Points of one target and time are one page.
 
