@@ -113,7 +113,8 @@ pub struct Sources {
 pub struct Query {
     /// The signal that it computes.
     pub signal: SignalName,
-    /// PromQL that gives a scalar or an instant vector of one series.
+    /// PromQL that gives a scalar or an instant vector of one series: what the policy says, and 0 besides for a share of
+    /// which nothing was counted.
     pub expression: String,
     /// The server's address, without `/api/v1/query`.
     pub server: reqwest::Url,

@@ -147,3 +147,27 @@ fn a_renamed_series_is_named_with_what_came_in_its_place() {
         ],
     );
 }
+
+/// Client libraries offer a labelled series from the first request on; with none for long, it is told as gone.
+#[test]
+fn a_release_that_nothing_was_asked_of_yet_is_not_told_as_renamed() {
+    let unasked = |from: usize| {
+        let late = |rate: u32| format!("_x{} 0+{rate}x{}", 120 + from, 119 - from);
+        let whole = series("1x120", "http_requests_total");
+        whole.replace("_x120 0+180x120", &late(180)).replace("_x120 0+120x120", &late(120))
+    };
+    let gone = "`http_requests_total` is gone since v2; no family appeared";
+    holds(
+        PLAIN,
+        &unasked(119),
+        &[
+            "at = \"34m30s\", decision = \"none\"",
+            &format!("at = \"45m\", trigger = \"blind\", decision = \"alert\", hold = \"blind\", reason = \"{gone}\""),
+        ],
+    );
+    holds(
+        PLAIN,
+        &unasked(16),
+        &["at = \"38m\", decision = \"none\"", "at = \"45m\", trigger = \"error rate\", decision = \"rollback\""],
+    );
+}

@@ -89,6 +89,11 @@ async fn a_real_prometheus_answers_with_one_number_or_is_said_not_to() {
         ("several", "prometheus_tsdb_time_retentions_total or prometheus_http_requests_total", "several series"),
         ("none", "a_series_that_nobody_has", "no series"),
         ("nan", "vector(0) / vector(0)", "NaN"),
+        (
+            "no_errors",
+            "sum(rate(prometheus_http_requests_total{code=\"599\"}[10s])) / sum(rate(prometheus_http_requests_total[10s]))",
+            "0",
+        ),
         ("refused", "label_replace(up, \"a\", \"b\", \"c\", \"[\")", "status"),
     ];
     let signals: String = cases

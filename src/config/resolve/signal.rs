@@ -253,7 +253,7 @@ impl Signals {
         };
         self.queries.push(Query {
             signal: SignalName::new(&entry.name),
-            expression: expression.value.0.clone(),
+            expression: expression.value.asked(),
             server: value(&server.url)?,
             http: Arc::new(http::resolve(r, &server.http)),
         });

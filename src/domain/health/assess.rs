@@ -369,6 +369,7 @@ pub(super) fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, con
             | UnknownReason::OffTheScale { .. }
             | UnknownReason::NoHistogram
             | UnknownReason::NotFinite
+            | UnknownReason::NothingCounted
             | UnknownReason::WarmingUp
             | UnknownReason::NoBaseline
             | UnknownReason::CoarseBucket { .. }

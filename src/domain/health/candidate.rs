@@ -38,6 +38,14 @@ pub(super) fn base(formula: Formula) -> Option<OperandId> {
     }
 }
 
+/// Whether a formula counts what happens, so that it may have no series before anything did.
+pub(super) fn counts(formula: Formula) -> bool {
+    match formula {
+        Formula::Ratio { .. } | Formula::Histogram { .. } | Formula::Summary { .. } | Formula::Rate { .. } => true,
+        Formula::Gauge { .. } | Formula::Query | Formula::Builtin(_) => false,
+    }
+}
+
 /// Further ways than the one in use whose series are seen. Two ways of one convention count where they are of the same
 /// kind: a gauge that is the bad part of a ratio as well is no second choice.
 pub(super) fn others<'c>(

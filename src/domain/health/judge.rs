@@ -144,7 +144,10 @@ fn is_same_bound(a: f64, b: f64) -> bool {
 
 fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
     let is_missing = match &lack.reason {
-        UnknownReason::NoReading | UnknownReason::NoSuchSeries { .. } | UnknownReason::Stale { .. } => true,
+        UnknownReason::NoReading
+        | UnknownReason::NoSuchSeries { .. }
+        | UnknownReason::Stale { .. }
+        | UnknownReason::NothingCounted => true,
         UnknownReason::TooFewRequests { have, .. } => *have == 0,
         // A peer that refuses is silent of itself; lost sight of this side's own is never anyone's fault.
         UnknownReason::Blind { .. } => !lack.is_own,

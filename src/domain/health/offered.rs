@@ -7,7 +7,7 @@ use super::series::Delta;
 use super::verdict::{Gone, Since};
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{Candidate, OperandId, Operands};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// Releases that are remembered; the one that was seen longest ago goes first.
 const MAX_RELEASES: usize = 4;
@@ -18,6 +18,10 @@ const MAX_LISTS: usize = 4;
 /// Most names told of what came, and of what is gone.
 const MAX_NAMES: (usize, usize) = (5, 3);
 
+/// How long after its first page a release may be without series that others have before they count as gone, where nothing
+/// came in their place: client libraries offer a labelled series from the first request on.
+const FIRST_REQUEST: Span = Span::from_secs(5 * 60);
+
 /// What the pages of one release offered.
 #[derive(Clone, Debug, Default)]
 struct Offer {
@@ -25,6 +29,7 @@ struct Offer {
     seen: Vec<Option<Timestamp>>,
     /// Names of families on its pages, each list sorted, that of the newest page last.
     families: Vec<Arc<[String]>>,
+    first: Option<Timestamp>,
     newest: Option<Timestamp>,
 }
 
@@ -45,6 +50,7 @@ impl Offered {
             self.make_room();
         }
         let offer = self.0.entry(release.clone()).or_default();
+        offer.first = offer.first.or(Some(at));
         offer.newest = Some(at);
         offer.seen.resize(deltas.len(), None);
         for (seen, _) in offer.seen.iter_mut().zip(deltas).filter(|(_, delta)| delta.samples > 0) {
@@ -97,6 +103,13 @@ impl Offered {
         }
         let known = others().flat_map(|offer| &offer.families);
         Some(told(families, Since::Release(release.clone()), known, self.present(release)))
+    }
+
+    /// Whether what `release` lacks may come with its first request: it was not there for long, and all that it has the
+    /// others had too, so that nothing took the place of what is missing.
+    pub(super) fn may_come(&self, release: &RevisionId, gone: &Gone, now: Timestamp) -> bool {
+        let first = self.0.get(release).and_then(|offer| offer.first);
+        gone.appeared == Some(0) && first.is_some_and(|first| now.since(first) < FIRST_REQUEST)
     }
 
     /// That a series which `release` itself had is on its pages no more, though they are read; `is_fresh` says so of a time.
@@ -179,6 +192,26 @@ mod tests {
         );
         assert_eq!(told((true, None), &["up"]), said("`requests_total` is gone since v2"));
         assert_eq!(told((false, Some(&["up"])), &["up", "x"]), None);
+    }
+
+    #[test]
+    fn what_a_release_lacks_may_come_with_its_first_request() {
+        let gone = |appeared| Gone {
+            families: vec!["requests_total".to_owned()],
+            since: Since::Release("v2".into()),
+            appeared,
+            names: Vec::new(),
+        };
+        let mut offered = Offered::default();
+        assert!(!offered.may_come(&"v2".into(), &gone(Some(0)), at(0)), "no page of it was seen");
+        offered.note(&"v2".into(), &page(false), None, at(0));
+        offered.note(&"v2".into(), &page(false), None, at(290));
+        for (appeared, second, expected) in
+            [(Some(0), 299, true), (Some(0), 300, false), (Some(1), 10, false), (None, 10, false)]
+        {
+            let may = offered.may_come(&"v2".into(), &gone(appeared), at(second));
+            assert_eq!(may, expected, "{appeared:?} after {second} s");
+        }
     }
 
     #[test]

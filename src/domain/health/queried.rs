@@ -57,6 +57,7 @@ impl Queried {
             return own(UnknownReason::Partial { warning: warning.clone() });
         }
         match answer.value {
+            Some(value) if value.is_nan() => Reading::unknown(UnknownReason::NothingCounted),
             Some(value) => Reading::of(value * scale, 1, Some(spoken), Basis::Plain),
             None => Reading::unknown(UnknownReason::NoSuchSeries { nearest: Vec::new(), gone: None }),
         }
@@ -109,6 +110,8 @@ mod tests {
             read(&[(10, Ok(answer(Some(0.5), 10, Some("store down"))))], 10, None),
             lack("the answer is not whole: store down", true)
         );
-        assert_eq!(read(&[(10, good(f64::NAN, 10))], 10, None), lack("the value is not a finite number", false));
+        assert_eq!(read(&[(10, good(f64::INFINITY, 10))], 10, None), lack("the value is not a finite number", false));
+        let nothing = "the answer is NaN, as 0 of 0 is: nothing was counted";
+        assert_eq!(read(&[(10, good(f64::NAN, 10))], 10, None), lack(nothing, false));
     }
 }

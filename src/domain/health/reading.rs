@@ -138,12 +138,7 @@ impl<'a> Sight<'a> {
             if !self.targets.iter().any(|target| target.page.is_some_and(|page| self.counts(page))) {
                 return Reading::lack(self.blind().unwrap_or(Lack::of(UnknownReason::NoReading)));
             }
-            let nearest = candidate::nearest(&signal.candidates, self.operands, self.families);
-            let gone = self
-                .scope
-                .revision
-                .and_then(|revision| self.offered.gone(revision, &signal.candidates, self.operands).map(Box::new));
-            return Reading::unknown(UnknownReason::NoSuchSeries { nearest, gone });
+            return Reading::unknown(self.without_series(signal, need));
         };
         let scale = candidate.scale;
         let read = match candidate.formula {
@@ -157,6 +152,20 @@ impl<'a> Sight<'a> {
         let mut reading = read.unwrap_or_else(|lack| Reading::lack(self.put_down_to_settling(lack)));
         reading.convention = candidate.convention;
         reading
+    }
+
+    /// Pages are read, and have no series of the signal.
+    fn without_series(&self, signal: &Signal, need: u64) -> UnknownReason {
+        let release = self.scope.revision;
+        let gone = release.and_then(|release| self.offered.gone(release, &signal.candidates, self.operands));
+        if let (Some(release), Some(gone)) = (release, &gone)
+            && signal.candidates.iter().any(|candidate| candidate::counts(candidate.formula))
+            && self.offered.may_come(release, gone, self.scope.now)
+        {
+            return UnknownReason::TooFewRequests { have: 0, need: need.max(1) };
+        }
+        let nearest = candidate::nearest(&signal.candidates, self.operands, self.families);
+        UnknownReason::NoSuchSeries { nearest, gone: gone.map(Box::new) }
     }
 
     /// Few requests where some were left out are no lack of traffic.

@@ -58,6 +58,7 @@ impl Health {
                 | UnknownReason::OffTheScale { .. }
                 | UnknownReason::NoHistogram
                 | UnknownReason::NotFinite
+                | UnknownReason::NothingCounted
                 | UnknownReason::Partial { .. }
                 | UnknownReason::TooFewRequests { .. }
                 | UnknownReason::NotProven

@@ -73,6 +73,9 @@ pub enum UnknownReason {
     NoHistogram,
     /// The value is NaN or infinite.
     NotFinite,
+    /// A Prometheus server's answer is NaN, as that of a division by a count of 0 is: nothing happened in its range. No loss
+    /// of sight.
+    NothingCounted,
     /// Nothing here can tell: a host without a readable cgroup has no count of OOM kills. No loss of sight, since there
     /// was none to lose.
     NotOffered,
@@ -120,6 +123,7 @@ impl fmt::Display for UnknownReason {
             }
             UnknownReason::NoHistogram => f.write_str("the buckets are no histogram: two at least, one of them +Inf"),
             UnknownReason::NotFinite => f.write_str("the value is not a finite number"),
+            UnknownReason::NothingCounted => f.write_str("the answer is NaN, as 0 of 0 is: nothing was counted"),
             UnknownReason::NotOffered => f.write_str("this is not offered here"),
             UnknownReason::Partial { warning } => write!(f, "the answer is not whole: {warning}"),
             UnknownReason::Blind { fault } => write!(f, "nothing can be observed: {fault}"),

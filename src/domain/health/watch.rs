@@ -82,6 +82,7 @@ fn is_sightless(reason: &UnknownReason) -> bool {
         | UnknownReason::WarmingUp
         | UnknownReason::NoBaseline
         | UnknownReason::CoarseBucket { .. }
+        | UnknownReason::NothingCounted
         | UnknownReason::NotOffered => false,
     }
 }
