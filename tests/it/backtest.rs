@@ -223,6 +223,35 @@ fn other_settings_and_plots_are_of_the_same_points() {
     assert!(dir.path().join("plots/good.html").exists());
 }
 
+/// A comparison that decides first hides no effect of the setting on the triggers that it fits.
+#[test]
+fn a_sweep_tells_each_trigger_that_its_setting_fits() {
+    let dir = stage();
+    let first = "[[workload.api.trigger]]\nsignal = \"error_rate\"\nabove = \"1%\"\nfor = \"0s\"\nname = \"at once\"\n";
+    let second = "[[workload.api.trigger]]\nsignal = \"error_rate\"\nabove = \"10%\"\nfor = \"5m\"\nname = \"held\"\n";
+    write(&dir.path().join("policy.toml"), &format!("{POLICY}\n{first}\n{second}"));
+    let base = ["backtest", "--config", "policy.toml", "--input", "cases", "--sweep", "for=1m..10m"];
+    let (_, out, _) = run(dir.path(), &[&base[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let sweep = json[0]["sweep"].as_array().unwrap();
+    let text = |line: &serde_json::Value| line.as_str().unwrap().to_owned();
+    let decided: Vec<String> = sweep.iter().map(|line| text(&line["first_rollback"])).collect();
+    assert!(decided.windows(2).all(|pair| pair[0] == pair[1]), "the other one decides: {decided:?}");
+    let own: Vec<(String, String)> = sweep
+        .iter()
+        .map(|line| match line["triggers"].as_array().unwrap().as_slice() {
+            [only] => (text(&only["trigger"]), text(&only["first_fired"])),
+            several => panic!("{several:?}"),
+        })
+        .collect();
+    assert!(own.iter().all(|(name, _)| name == "held"), "{own:?}");
+    assert!(own.windows(2).all(|pair| pair[0].1 < pair[1].1), "a longer hold fires later: {own:?}");
+    let (_, out, _) = run(dir.path(), &base);
+    let row = out.lines().find(|line| line.contains("for = 5m")).unwrap();
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!((cells[0], cells[1], cells[6], cells[7]), ("for = 5m", "1", "held", "1"), "{row}");
+}
+
 /// How long it was bad is no less because it was acted on.
 #[test]
 fn a_breach_goes_on_after_it_has_fired() {

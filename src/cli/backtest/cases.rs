@@ -188,9 +188,10 @@ pub(super) fn replay_one(
         }
     }
     let mut sweep = work.sweep.as_ref().map_or_else(Vec::new, Sweep::lines);
-    let others = work.sweep.iter().flat_map(|sweep| sweep.subjects(&subjects));
-    for (line, others) in sweep.iter_mut().zip(others) {
-        line.add(&replay(recording, &others, options, &mut ()).context(LOST)?);
+    let tried = work.sweep.iter().flat_map(|sweep| sweep.tried(&subjects));
+    for (line, tried) in sweep.iter_mut().zip(tried) {
+        let outcome = replay(recording, &tried.subjects, options, &mut ()).context(LOST)?;
+        line.add(&tried, &outcome);
     }
     let workloads = subjects.into_iter().map(|subject| subject.id).collect();
     let result = CaseResult { scenario: scenario.to_owned(), workloads, outcome, sweep };

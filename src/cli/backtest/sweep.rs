@@ -1,12 +1,13 @@
 //! What would change with other settings: the same points, judged again with each.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::domain::policy::{Condition, WorkloadPolicy};
+use crate::domain::policy::{Condition, Trigger, WorkloadPolicy};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 use crate::replay::{Kind, Outcome, Subject};
@@ -38,8 +39,27 @@ pub(super) struct Swept {
     pub(super) hold: u32,
     pub(super) alert: u32,
     pub(super) none: u32,
-    /// The first rollback of the only recording.
+    /// The first rollback.
     pub(super) first_rollback: Option<Timestamp>,
+    /// Each trigger that the setting fits, by name: what it does by itself, whichever trigger decides.
+    pub(super) triggers: Vec<SweptTrigger>,
+}
+
+/// What came of one setting for one trigger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct SweptTrigger {
+    pub(super) trigger: String,
+    /// Recordings in which it fires.
+    pub(super) fired: u32,
+    /// When it fires first.
+    pub(super) first_fired: Option<Timestamp>,
+}
+
+/// The subjects of a replay under one setting.
+pub(super) struct Tried {
+    pub(super) subjects: Vec<Subject>,
+    /// Names of the triggers that the setting fits.
+    triggers: BTreeSet<String>,
 }
 
 impl Sweep {
@@ -52,19 +72,23 @@ impl Sweep {
             alert: 0,
             none: 0,
             first_rollback: None,
+            triggers: Vec::new(),
         };
         self.settings.iter().map(line).collect()
     }
 
     /// The subjects under each setting.
-    pub(super) fn subjects<'s>(&'s self, subjects: &'s [Subject]) -> impl Iterator<Item = Vec<Subject>> + 's {
-        self.settings.iter().map(|setting| subjects.iter().map(|subject| setting.of(subject)).collect())
+    pub(super) fn tried<'s>(&'s self, subjects: &'s [Subject]) -> impl Iterator<Item = Tried> + 's {
+        self.settings.iter().map(|setting| Tried {
+            subjects: subjects.iter().map(|subject| setting.of(subject)).collect(),
+            triggers: subjects.iter().flat_map(|subject| setting.fitting(&subject.policy)).collect(),
+        })
     }
 }
 
 impl Swept {
     /// Adds one recording's outcome.
-    pub(super) fn add(&mut self, outcome: &Outcome) {
+    pub(super) fn add(&mut self, tried: &Tried, outcome: &Outcome) {
         let worst = outcome.decisions.iter().map(|decision| decision.decision).max().unwrap_or(Kind::None);
         let count = match worst {
             Kind::Rollback => &mut self.rollback,
@@ -74,7 +98,12 @@ impl Swept {
         };
         *count += 1;
         let first = outcome.decisions.iter().find(|decision| decision.decision == Kind::Rollback);
-        self.first_rollback = first.map(|decision| decision.fired_at);
+        self.first_rollback = earlier(self.first_rollback, first.map(|decision| decision.fired_at));
+        for trigger in &tried.triggers {
+            let first = outcome.decisions.iter().find(|decision| decision.trigger == *trigger);
+            let first_fired = first.map(|decision| decision.fired_at);
+            self.note(&SweptTrigger { trigger: trigger.clone(), fired: u32::from(first.is_some()), first_fired });
+        }
     }
 
     /// Adds what came of the same setting elsewhere.
@@ -83,10 +112,25 @@ impl Swept {
         self.hold += other.hold;
         self.alert += other.alert;
         self.none += other.none;
-        self.first_rollback = match (self.first_rollback, other.first_rollback) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.first_rollback = earlier(self.first_rollback, other.first_rollback);
+        other.triggers.iter().for_each(|trigger| self.note(trigger));
+    }
+
+    fn note(&mut self, one: &SweptTrigger) {
+        match self.triggers.iter_mut().find(|known| known.trigger == one.trigger) {
+            Some(known) => {
+                known.fired += one.fired;
+                known.first_fired = earlier(known.first_fired, one.first_fired);
+            }
+            None => self.triggers.push(one.clone()),
+        }
+    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -108,6 +152,17 @@ impl Setting {
             }
         }
         Subject { id: subject.id.clone(), policy: Arc::new(policy) }
+    }
+
+    /// The names of the policy's triggers that this setting changes.
+    fn fitting(self, policy: &WorkloadPolicy) -> impl Iterator<Item = String> + '_ {
+        let fits = move |trigger: &Trigger| match self {
+            Setting::For(_) => trigger.hold_for > Span::ZERO,
+            Setting::Threshold(_, unit) => trigger.terms().any(|(signal, condition)| {
+                condition.threshold().is_some() && policy.signals.get(signal).is_some_and(|signal| signal.unit == unit)
+            }),
+        };
+        policy.triggers.iter().filter(move |trigger| fits(trigger)).map(|trigger| trigger.name.to_string())
     }
 }
 

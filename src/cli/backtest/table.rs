@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::cases::CaseResult;
 use super::sweep::Swept;
 use crate::domain::id::WorkloadId;
+use crate::domain::time::Timestamp;
 use crate::replay::{Decision, Kind, Near};
 
 /// The first line of the CSV.
@@ -116,16 +117,23 @@ fn one(text: &mut String, result: &CaseResult) {
     text.push('\n');
 }
 
-/// What would change, a line each setting.
+/// What would change: a line each setting, with the triggers that it fits below one another.
 fn sweep(swept: &[Swept]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["setting", "rollback", "hold", "alert", "none", "first rollback"]);
+    let header = ["setting", "rollback", "hold", "alert", "none", "first rollback", "trigger", "fires in", "first"];
+    table.set_header(header);
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     for line in swept {
-        let first = line.first_rollback.map_or_else(|| "-".to_owned(), |at| at.to_string());
         let counts = [line.rollback, line.hold, line.alert, line.none].map(|count| count.to_string());
         let [rollback, hold, alert, none] = counts;
-        table.add_row([line.setting.clone(), rollback, hold, alert, none, first]);
+        let mut whole = [line.setting.clone(), rollback, hold, alert, none, time(line.first_rollback)];
+        let mut triggers = line.triggers.iter();
+        let first = triggers.next();
+        for trigger in std::iter::once(first).chain(triggers.map(Some)) {
+            let own = trigger.map(|one| [one.trigger.clone(), one.fired.to_string(), time(one.first_fired)]);
+            table.add_row(std::mem::take(&mut whole).into_iter().chain(own.into_iter().flatten()));
+        }
     }
     indented(&table)
 }
