@@ -89,8 +89,10 @@ pub enum Settled {
     Sent,
     /// It did not, and is tried again.
     Again {
-        /// Not before this.
+        /// Not before this, unless the receiver shows before that it is well.
         at: Timestamp,
+        /// The receiver itself asked to be left alone until then, whatever else it takes.
+        asked: Option<Timestamp>,
         /// Why it did not arrive.
         error: String,
     },
@@ -118,6 +120,10 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Keeps how attempts ended, all of them or none.
     fn settle(&self, settlements: Vec<Settlement>) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// What waits for long to be tried again is due at once, since the receiver takes messages again; but for what it asked to wait
+    /// with.
+    fn hasten(&self, receiver: &ReceiverName, now: Timestamp) -> impl Future<Output = Result<(), JournalError>> + Send;
 
     /// Parks what waits for receivers other than these. Gives the number of messages parked.
     fn park_others(

@@ -14,11 +14,14 @@ use super::sender::{Attempt, Sender};
 use super::{Clocks, Receivers};
 use crate::clock::Turns;
 use crate::domain::id::ReceiverName;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Delivery, JournalError, Outbox, Settled, Settlement};
 
 /// Messages on their way to one receiver at the same time; they are of different incidents.
 const IN_FLIGHT: usize = 4;
+
+/// A receiver that failed for this long was away; what waits for its next attempt is sent once it is back.
+const AWAY: Span = Span::from_secs(60);
 
 /// Time before the outbox is looked at again after it could not be read or written.
 const OUTBOX_RETRY: Duration = Duration::from_secs(5);
@@ -210,9 +213,9 @@ impl<O: Outbox> Drain<'_, O> {
             Attempt::Delivered | Attempt::NotTold => Settled::Sent,
             Attempt::Gone => Settled::Parked { why: "the receiver says that it is gone (HTTP 410)".to_owned() },
             Attempt::Failed { error, retry_after } => {
-                let next = next_attempt(&alert.id, self.sender.name(), attempts, self.now(), retry_after);
-                match next {
-                    Some(at) => Settled::Again { at, error },
+                let now = self.now();
+                match next_attempt(&alert.id, self.sender.name(), attempts, now, retry_after) {
+                    Some(at) => Settled::Again { at, asked: retry_after.map(|asked| (now + asked).min(at)), error },
                     None => Settled::Parked { why: format!("given up after {attempts} attempts: {error}") },
                 }
             }
@@ -231,7 +234,7 @@ impl<O: Outbox> Drain<'_, O> {
 
     /// Keeps how an attempt ended. While that fails nothing more is sent: what was sent would be sent again and again.
     async fn take_in(&self, Ended { settlement, was_sent }: Ended, health: &mut Health) {
-        health.note(self.sender.name(), &settlement, was_sent);
+        let is_back = health.note(self.sender.name(), &settlement, was_sent);
         // It waits for the disk, and to begin anew would not help.
         while let Err(error) = self.turns.while_waiting(self.outbox.settle(vec![settlement.clone()])).await {
             tracing::error!(receiver = %self.sender.name(), %error, "the outbox can't be written");
@@ -239,6 +242,9 @@ impl<O: Outbox> Drain<'_, O> {
                 () = sleep(OUTBOX_RETRY) => {}
                 () = self.stop.cancelled() => return,
             }
+        }
+        if is_back && let Err(error) = self.outbox.hasten(self.sender.name(), self.now()).await {
+            tracing::error!(receiver = %self.sender.name(), %error, "what waits keeps its time");
         }
     }
 
@@ -251,19 +257,21 @@ impl<O: Outbox> Drain<'_, O> {
 /// Whether a receiver takes messages; a change is a line in the log, what goes on is not.
 #[derive(Default)]
 struct Health {
-    failing: bool,
+    failing_since: Option<Timestamp>,
 }
 
 impl Health {
-    fn note(&mut self, receiver: &ReceiverName, settlement: &Settlement, was_sent: bool) {
-        let Settlement { id, attempts, outcome, .. } = settlement;
+    /// Whether it takes messages again after it was away for a while. One that refuses single messages was not away.
+    fn note(&mut self, receiver: &ReceiverName, settlement: &Settlement, was_sent: bool) -> bool {
+        let Settlement { id, attempts, outcome, at: now, .. } = settlement;
         match outcome {
-            Settled::Sent if self.failing && was_sent => {
-                self.failing = false;
+            Settled::Sent if was_sent => {
+                let Some(since) = self.failing_since.take() else { return false };
                 tracing::info!(%receiver, "receiver takes messages again");
+                return now.since(since) >= AWAY;
             }
-            Settled::Again { at, error } if !self.failing => {
-                self.failing = true;
+            Settled::Again { at, error, .. } if self.failing_since.is_none() => {
+                self.failing_since = Some(*now);
                 tracing::warn!(%receiver, message = %id, %error, next_attempt = %at, "receiver does not take a message");
             }
             Settled::Parked { why } => {
@@ -271,6 +279,7 @@ impl Health {
             }
             Settled::Sent | Settled::Again { .. } => {}
         }
+        false
     }
 }
 

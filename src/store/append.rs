@@ -5,8 +5,10 @@ use rusqlite::{Connection, Transaction, params};
 use super::anchor::Anchor;
 use super::entry::{self, integer, message_key, record_key};
 use super::error::StoreError;
+use super::outbox;
 use super::schema::optional;
 use crate::domain::incident::record::Record;
+use crate::domain::time::Timestamp;
 use crate::engine::ports::{Batch, Notice};
 
 /// Writes a batch whole or not at all, and only where the next start would find it.
@@ -80,7 +82,10 @@ fn enqueue(transaction: &Transaction<'_>, notice: &Notice, at: Option<i64>) -> R
         return Ok(());
     }
     insert_message(transaction, notice, at)?;
-    insert_deliveries(transaction, notice, at)
+    insert_deliveries(transaction, notice, at)?;
+    // It waits behind what may be hours from its next attempt.
+    let (incident, now) = (&notice.alert.incident, Timestamp::from_millis(at.unwrap_or(0)));
+    notice.receivers.iter().try_for_each(|receiver| outbox::hasten(transaction, receiver, Some(incident), now))
 }
 
 /// Queues what is not in the outbox yet; what is stays as it is.

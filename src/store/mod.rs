@@ -179,6 +179,11 @@ impl Outbox for Store {
         Ok(self.writer.call(move |connection| outbox::settle(connection, &settlements)).await?)
     }
 
+    async fn hasten(&self, receiver: &ReceiverName, now: Timestamp) -> Result<(), JournalError> {
+        let receiver = receiver.clone();
+        Ok(self.writer.call(move |connection| outbox::hasten(connection, &receiver, None, now)).await?)
+    }
+
     async fn park_others(&self, known: Vec<ReceiverName>, at: Timestamp, why: String) -> Result<u64, JournalError> {
         Ok(self.writer.call(move |connection| outbox::park_others(connection, &known, at, &why)).await?)
     }

@@ -7,8 +7,11 @@ use super::error::StoreError;
 use crate::domain::id::{IncidentId, ReceiverName};
 use crate::domain::incident::alert::Alert;
 use crate::domain::incident::report::{Receipt, ReceiptState};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 use crate::engine::ports::{Delivery, Settled, Settlement};
+
+/// A next attempt that is this near is left to its time.
+const SOON: Span = Span::from_secs(60);
 
 /// How much waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,23 +86,54 @@ pub(super) fn settle(connection: &mut Connection, settlements: &[Settlement]) ->
     let transaction = connection.transaction().map_err(&settling)?;
     for settlement in settlements {
         let at = settlement.at.as_millis();
-        let (state, next, settled, error) = match &settlement.outcome {
-            Settled::Sent => (1, at, Some(at), None),
-            Settled::Again { at: next, error } => (0, next.as_millis(), None, Some(error)),
-            Settled::Parked { why } => (2, at, Some(at), Some(why)),
+        let (state, next, asked, settled, error) = match &settlement.outcome {
+            Settled::Sent => (1, at, None, Some(at), None),
+            Settled::Again { at: next, asked, error } => (0, next.as_millis(), *asked, None, Some(error)),
+            Settled::Parked { why } => (2, at, None, Some(at), Some(why)),
         };
+        let not_before = asked.map_or(0, |asked| asked.as_millis());
         transaction
             .prepare_cached(
-                "UPDATE deliveries SET state = ?3, attempts = ?4, next_attempt_at = ?5, settled_at = ?6, error = ?7
+                "UPDATE deliveries SET state = ?3, attempts = ?4, next_attempt_at = ?5, settled_at = ?6, error = ?7,
+                 not_before = ?8
                  WHERE message = ?1 AND receiver = ?2 AND state = 0",
             )
             .and_then(|mut s| {
                 let receiver = settlement.receiver.as_str();
-                s.execute(params![settlement.id, receiver, state, settlement.attempts, next, settled, error])
+                s.execute(params![
+                    settlement.id,
+                    receiver,
+                    state,
+                    settlement.attempts,
+                    next,
+                    settled,
+                    error,
+                    not_before
+                ])
             })
             .map_err(&settling)?;
     }
     transaction.commit().map_err(&settling)
+}
+
+/// What waits for more than a minute to be tried again for this receiver is due now, of one incident or of all, but for what
+/// it asked to wait with.
+/// An attempt ahead of its time is none of the schedule's: it brings no message nearer to being given up.
+pub(super) fn hasten(
+    connection: &Connection,
+    receiver: &ReceiverName,
+    incident: Option<&IncidentId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE deliveries SET next_attempt_at = ?2, attempts = max(attempts - 1, 0)
+               WHERE state = 0 AND receiver = ?1 AND (?3 IS NULL OR incident = ?3)
+               AND attempts > 0 AND next_attempt_at > ?2 + ?4 AND not_before <= ?2";
+    let (now, soon) = (now.as_millis(), SOON.as_millis().cast_signed());
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut s| s.execute(params![receiver.as_str(), now, incident.map(IncidentId::as_str), soon]))
+        .map(|_| ())
+        .map_err(StoreError::failed("hastening deliveries"))
 }
 
 /// Parks what waits for receivers other than these.

@@ -108,6 +108,10 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (workload, content)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Until when a receiver asked to be left alone.
+    ALTER TABLE deliveries ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The newest format known here.

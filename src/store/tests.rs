@@ -198,7 +198,7 @@ async fn each_incident_is_told_in_order_to_each_receiver() {
     settle(&store, "a_1", "x", Settled::Sent).await;
     assert_eq!(due_ids(&store, "x", at(9)).await, ["a_2", "b_1"]);
     assert_eq!(due_ids(&store, "y", at(9)).await, ["a_1", "b_1"]);
-    let again = Settled::Again { at: at(100), error: "HTTP 500".to_owned() };
+    let again = Settled::Again { at: at(100), asked: None, error: "HTTP 500".to_owned() };
     settle(&store, "a_2", "x", again).await;
     assert_eq!(due_ids(&store, "x", at(99)).await, ["b_1"]);
     settle(&store, "b_1", "x", Settled::Sent).await;
@@ -207,7 +207,7 @@ async fn each_incident_is_told_in_order_to_each_receiver() {
     settle(&store, "a_2", "x", Settled::Parked { why: "HTTP 410".to_owned() }).await;
     assert_eq!(due_ids(&store, "x", at(100)).await, ["a_3"]);
     // A late settlement changes nothing.
-    settle(&store, "a_2", "x", Settled::Again { at: at(1), error: String::new() }).await;
+    settle(&store, "a_2", "x", Settled::Again { at: at(1), asked: None, error: String::new() }).await;
     assert_eq!(due_ids(&store, "x", at(100)).await, ["a_3"]);
     let stats = store.reader().outbox().await.unwrap();
     assert_eq!(stats, OutboxStats { waiting: 5, parked: 1, oldest: Some(at(1)) });
@@ -218,6 +218,31 @@ async fn each_incident_is_told_in_order_to_each_receiver() {
     let first = [(1, "x", Delivered), (1, "y", Waiting), (2, "x", GivenUp), (2, "y", Waiting)];
     assert_eq!(receipts[..4], first, "of its own messages alone");
     assert_eq!(receipts.len(), 6);
+}
+
+#[tokio::test]
+async fn what_waits_for_hours_is_tried_when_more_happens_or_the_receiver_is_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let x = ReceiverName::new("x");
+    let again = |until, asked| Settled::Again { at: at(until), asked, error: "HTTP 500".to_owned() };
+    for (sequence, incident) in (1..).zip(["a", "b", "c"]) {
+        store.commit(with_notice(released("api", sequence), alert(incident, 1), &["x"])).await.unwrap();
+    }
+    settle(&store, "a_1", "x", again(9_000, None)).await;
+    settle(&store, "b_1", "x", again(9_000, None)).await;
+    settle(&store, "c_1", "x", again(9_000, Some(at(200)))).await;
+    assert!(due_ids(&store, "x", at(99)).await.is_empty());
+    // More happens in one incident; a message more or less, the schedule goes on where it was.
+    store.commit(with_notice(released("api", 4), alert("a", 2), &["x"])).await.unwrap();
+    let due = store.due(&x, at(99), 10).await.unwrap();
+    let due: Vec<_> = due.iter().map(|delivery| (delivery.id.as_str(), delivery.attempts)).collect();
+    assert_eq!(due, [("a_1", 0)]);
+    // The receiver is well, but for what it asked to wait with.
+    store.hasten(&x, at(99)).await.unwrap();
+    assert_eq!(due_ids(&store, "x", at(99)).await, ["a_1", "b_1"]);
+    store.hasten(&x, at(200)).await.unwrap();
+    assert_eq!(due_ids(&store, "x", at(200)).await, ["a_1", "b_1", "c_1"]);
 }
 
 #[tokio::test]
@@ -478,7 +503,7 @@ async fn a_newer_journal_is_left_to_a_newer_version() {
     other.pragma_update(None, "user_version", 7).unwrap();
     other.close().unwrap();
     let expected = format!(
-        "{} has format 7, this version knows formats up to 3; run the version that wrote it, or newer",
+        "{} has format 7, this version knows formats up to 4; run the version that wrote it, or newer",
         file.display()
     );
     assert_eq!(Store::open(dir.path()).unwrap_err().to_string(), expected);

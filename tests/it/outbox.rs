@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -279,6 +279,34 @@ async fn incidents_keep_their_order_and_do_not_hold_up_each_other() {
     world.settled("oncall", |wait| wait.is_none()).await;
     assert_eq!(seen["a"], ["a_1", "a_1", "a_1", "a_1", "a_2", "a_3"]);
     assert_eq!(seen["b"], ["b_1", "b_2"]);
+    world.end().await;
+}
+
+/// Hours may lie before the next attempt by then.
+#[tokio::test]
+async fn a_receiver_that_is_back_gets_at_once_what_waits_for_it() {
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = Arc::clone(&is_away);
+    let answer = move |_, _: &str| match away.load(Ordering::SeqCst) {
+        true => StatusCode::BAD_GATEWAY.into_response(),
+        false => ok(),
+    };
+    let mut server = Server::start(answer).await;
+    let mut world = World::start(vec![webhook("oncall", &server.url, None)]);
+    world.tell("a", 1, &["oncall"]).await;
+    for seconds in [6, 36, 144, 360] {
+        assert_eq!(server.ids(1).await, ["a_1"]);
+        world.settled("oncall", scheduled).await;
+        world.advance(Span::from_secs(seconds)).await;
+    }
+    assert_eq!(server.ids(1).await, ["a_1"]);
+    let wait = world.settled("oncall", scheduled).await.unwrap();
+    assert!(wait > Span::from_secs(1_000), "{wait}");
+    is_away.store(false, Ordering::SeqCst);
+    // Another incident shows it.
+    world.tell("b", 1, &["oncall"]).await;
+    assert_eq!(server.ids(2).await, ["b_1", "a_1"]);
+    world.settled("oncall", |wait| wait.is_none()).await;
     world.end().await;
 }
 
