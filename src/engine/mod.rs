@@ -166,7 +166,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             biased;
             () = stop.cancelled() => {}
             written = late_outcome(self.broken.as_mut()) => self.settle(written).await,
-            Some(call) = self.calls.recv() => self.take_call(call).await,
+            Some(call) = self.calls.recv() => {
+                self.take_call(call).await;
+                self.take_waiting().await;
+            }
             Some(answer) = self.answers.recv() => self.take_answers(answer).await,
             Some(observation) = self.observations.recv() => self.take_observations(observation).await,
             Some(_) = self.jobs.join_next() => {}
@@ -177,6 +180,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.page_about_lead();
         self.page_about_unread();
         self.page_about_lateness();
+    }
+
+    /// However many calls come, some of what was observed and of what steps answer is taken in between.
+    async fn take_waiting(&mut self) {
+        if let Ok(answer) = self.answers.try_recv() {
+            self.take_answers(answer).await;
+        }
+        if let Ok(observation) = self.observations.try_recv() {
+            self.take_observations(observation).await;
+        }
     }
 
     async fn tick_all(&mut self) {

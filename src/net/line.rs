@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::caller::CONNECT_TIMEOUT;
 use super::fault::classify_answer;
-use super::resolve::Unresolved;
+use super::resolve::{Unresolved, lookup};
 use crate::domain::observation::{Fault, FaultKind};
 
 /// Read buffer of an answer, in bytes: a page of usual size comes in a few pieces, and they stay in the processor's cache.
@@ -123,9 +123,9 @@ impl Line {
     }
 
     async fn dial(&self, deadline: Instant) -> Result<TcpStream, Fault> {
-        let lookup = timeout_at(deadline, tokio::net::lookup_host((self.host.as_str(), self.port))).await;
+        let lookup = timeout_at(deadline, lookup(&self.host, self.port)).await;
         let addresses = match lookup {
-            Ok(found) => found.map_err(|error| classify_answer(&Unresolved(error)))?,
+            Ok(found) => found.map_err(|error| classify_answer(&error))?,
             Err(_) => return Err(late(FaultKind::Unreachable, "the name was not resolved")),
         };
         let mut last = None;
