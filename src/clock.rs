@@ -41,6 +41,12 @@ impl Clock {
         wall().as_millis().saturating_sub(self.now().as_millis())
     }
 
+    /// What the timeline says where a wall clock, of this machine or of one in step with it, says `wall`.
+    #[must_use]
+    pub fn of_wall(&self, wall: Timestamp) -> Timestamp {
+        wall.moved(-self.drift_millis())
+    }
+
     /// The time from now until `due`; zero once it is past.
     #[must_use]
     pub fn until(&self, due: Timestamp) -> Span {
@@ -116,6 +122,8 @@ mod tests {
         let clock = Clock::start(Some(newest));
         assert!(clock.now() >= newest && clock.now().since(newest) < Span::from_secs(60));
         assert!(clock.drift_millis() < -3_500_000, "{}", clock.drift_millis());
+        let off = clock.of_wall(wall()).as_millis() - clock.now().as_millis();
+        assert!(off.abs() < 1_000, "{off} ms");
         let old = Timestamp::from_millis(1);
         assert!(Clock::start(Some(old)).drift_millis().abs() < 1_000);
     }

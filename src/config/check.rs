@@ -36,7 +36,7 @@ impl CheckReport {
                 let warnings = config.warnings().into_iter().chain(absent(&config));
                 self.warnings.extend(warnings.map(|warning| format!("{}: {warning}", path.display())));
             }
-            Err(Diagnostics { errors, omitted }) => {
+            Err(Diagnostics { errors, omitted, may_pass: _ }) => {
                 self.valid = false;
                 self.errors.extend(errors);
                 self.omitted += omitted;
@@ -52,7 +52,7 @@ impl CheckReport {
             let (workloads, receivers) = (count(self.workloads, "workload"), count(self.receivers, "receiver"));
             return format!("{warnings}ok: {workloads}, {receivers}");
         }
-        Diagnostics { errors: self.errors.clone(), omitted: self.omitted }.render(styled)
+        Diagnostics { errors: self.errors.clone(), omitted: self.omitted, may_pass: false }.render(styled)
     }
 }
 

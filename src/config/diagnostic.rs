@@ -39,6 +39,9 @@ pub struct Diagnostics {
     pub errors: Vec<Diagnostic>,
     /// How many more there are than are listed.
     pub omitted: usize,
+    /// All of it is about files that the policy refers to, which may come later; the policy's text is right.
+    #[serde(skip)]
+    pub may_pass: bool,
 }
 
 impl Diagnostic {

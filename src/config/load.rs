@@ -28,6 +28,17 @@ pub enum LoadError {
     Invalid(Diagnostics),
 }
 
+impl LoadError {
+    /// Whether the same policy may load later: its text could not be read, or a file that it refers to is not there yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            LoadError::Unreadable { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            LoadError::Invalid(diagnostics) => diagnostics.may_pass,
+        }
+    }
+}
+
 /// Reads a policy file, or a directory's `*.toml` in the order of their names, and everything that they refer to.
 ///
 /// # Errors

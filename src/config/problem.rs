@@ -17,6 +17,8 @@ enum Kind {
     Wrong,
     /// Something is not there. Beside a syntax error it may only have been unreadable.
     Absent,
+    /// A file that the policy refers to is not what it should be, and may become it.
+    File,
 }
 
 /// Something wrong at a place.
@@ -70,6 +72,11 @@ impl Problems {
         self.push(place, message.into(), Kind::Absent)
     }
 
+    /// A file that the policy refers to is not what it should be.
+    pub(crate) fn file(&mut self, place: Place, message: impl Into<String>) -> &mut Problem {
+        self.push(place, message.into(), Kind::File)
+    }
+
     fn push(&mut self, place: Place, message: String, kind: Kind) -> &mut Problem {
         let index = match self.known.get(&(place, message.clone())) {
             Some(index) => *index,
@@ -97,8 +104,9 @@ impl Problems {
         if self.list.is_empty() {
             return None;
         }
+        let may_pass = self.omitted == 0 && self.list.iter().all(|problem| problem.kind == Kind::File);
         let errors = self.list.into_iter().map(|problem| Diagnostic::new(problem, sources)).collect();
-        Some(Diagnostics { errors, omitted: self.omitted })
+        Some(Diagnostics { errors, omitted: self.omitted, may_pass })
     }
 
     /// A line that is not TOML is read as best it can be; what else seems wrong with it, or seems to be missing from
@@ -109,7 +117,7 @@ impl Problems {
         self.list.retain(|problem| match problem.kind {
             Kind::Syntax => true,
             Kind::Absent => broken.iter().all(|place| place.file() != problem.place.file()),
-            Kind::Wrong => {
+            Kind::Wrong | Kind::File => {
                 broken.iter().all(|place| place.file() != problem.place.file() || line(*place) != line(problem.place))
             }
         });

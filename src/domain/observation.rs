@@ -85,8 +85,10 @@ pub struct Sample {
 pub struct Page {
     /// The kept samples, in page order.
     pub samples: Vec<Sample>,
-    /// `process_start_time_seconds`, where exposed.
+    /// `process_start_time_seconds`, where exposed: by the wall clock.
     pub process_start: Option<f64>,
+    /// How far the wall clock was ahead of the timeline when the page was read, in milliseconds; negative where behind.
+    pub wall_ahead: i64,
     /// Names of the families on the page, sorted, for telling which lie nearest to one that was not found, and what came in
     /// the place of one that is gone. Only sent with the first page and when an operand matched nothing; shared between pages
     /// that offer the same.

@@ -26,6 +26,12 @@ impl Timestamp {
         self.0
     }
 
+    /// This many milliseconds later, or earlier where negative.
+    #[must_use]
+    pub const fn moved(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// The time from `earlier` to `self`; zero where `earlier` is in fact later.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> Span {

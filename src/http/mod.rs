@@ -57,6 +57,8 @@ pub struct AppState {
     pub token: Token,
     /// The daemon's timeline.
     pub now: Now,
+    /// The wall clock, by which others say when something was.
+    pub wall: Now,
     /// Names under which browsers may reach a daemon that listens on loopback only, besides loopback's own: the host
     /// of `external_url`.
     pub external_host: Option<String>,
@@ -66,7 +68,10 @@ pub struct AppState {
 
 /// What the server keeps for itself: who asks how often, and who listens.
 pub struct Internal {
+    /// Requests for a change with the token.
     rate: rate::Limiter,
+    /// Those without it, which take no room from the others.
+    refused: rate::Limiter,
     listeners: Arc<Semaphore>,
     stop: tokio_util::sync::CancellationToken,
 }
@@ -75,6 +80,7 @@ impl Internal {
     /// Nobody has asked yet. Streams of events end when `stop` is cancelled.
     #[must_use]
     pub fn new(stop: tokio_util::sync::CancellationToken) -> Self {
-        Self { rate: rate::Limiter::default(), listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)), stop }
+        let (rate, refused) = (rate::Limiter::default(), rate::Limiter::default());
+        Self { rate, refused, listeners: Arc::new(Semaphore::new(LISTENER_LIMIT)), stop }
     }
 }

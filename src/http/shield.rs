@@ -113,18 +113,21 @@ fn host_name(host: &str) -> &str {
     }
 }
 
-/// Every call that changes something: at a bounded pace, and with the token.
+/// Every call that changes something: with the token, and at a bounded pace. Calls without it have a pace of their own, so
+/// that nobody behind the same address keeps an operator from a pause.
 pub(super) async fn permit(
     State(state): State<Arc<AppState>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let peer = peer(request.extensions()).ip();
-    state.internal.rate.take(peer, (state.now)()).map_err(|seconds| {
+    let checked = state.token.check(request.headers());
+    let limiter = if checked.is_ok() { &state.internal.rate } else { &state.internal.refused };
+    limiter.take(peer, (state.now)()).map_err(|seconds| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "more than 10 requests a second from one source")
             .with(header::RETRY_AFTER, HeaderValue::from(seconds))
     })?;
-    state.token.check(request.headers())?;
+    checked?;
     Ok(next.run(request).await)
 }
 

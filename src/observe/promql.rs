@@ -73,7 +73,10 @@ impl Duty for Query {
         let Ok(_permit) = shared.room.acquire().await else { return Vec::new() };
         let began = Instant::now();
         let result = match timeout(self.deadline, self.ask()).await {
-            Ok(result) => result,
+            Ok(result) => result.map(|mut answer| {
+                answer.evaluated = answer.evaluated.map(|wall| shared.clock.of_wall(wall));
+                answer
+            }),
             Err(_) => Err(late(self.deadline)),
         };
         let fault = result.as_ref().err();

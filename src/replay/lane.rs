@@ -217,7 +217,7 @@ impl Lane {
         }
         self.places.read(target, revision, now.as_millis());
         let families = self.offer.at(revision, &self.layout.revisions, now.as_millis());
-        Some(Ok(Page { samples: look.samples, process_start: look.process_start, families }))
+        Some(Ok(Page { samples: look.samples, process_start: look.process_start, wall_ahead: 0, families }))
     }
 
     /// Exporters that count for the whole cluster are read less often than pages. What they said stands until they should

@@ -86,7 +86,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
 fn load(args: &RunArgs) -> Result<Config, Failure> {
     let overrides = Overrides { mode: args.mode.map(Mode::from) };
     let config = crate::config::load(&args.config, overrides);
-    config.map_err(|error| Failure { code: USAGE, error: anyhow!(error) })
+    config.map_err(|error| Failure { code: if error.may_pass() { NO } else { USAGE }, error: anyhow!(error) })
 }
 
 /// All parts, each of which must go on for the daemon to be of use.
@@ -320,6 +320,7 @@ async fn assemble(
         stream,
         token: token.clone(),
         now: Arc::clone(&now),
+        wall: Arc::new(crate::clock::wall),
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
     };

@@ -139,7 +139,7 @@ impl Resolver<'_> {
         let path = self.path(written);
         if let Err(fault) = (self.probe)(&path, content) {
             let message = format!("`{key}`: {} {}", path.display(), fault.message);
-            self.problems.wrong(written.at, message).maybe_hint(fault.hint.map(str::to_owned));
+            self.problems.file(written.at, message).maybe_hint(fault.hint.map(str::to_owned));
         }
         path
     }

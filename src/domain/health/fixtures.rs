@@ -133,7 +133,7 @@ pub(super) fn requests(total: f64, bad: f64) -> Page {
 }
 
 pub(super) fn page(samples: Vec<Sample>) -> Page {
-    Page { samples, process_start: None, families: None }
+    Page { samples, ..Page::default() }
 }
 
 pub(super) fn started(page: Page, seconds: i64) -> Page {

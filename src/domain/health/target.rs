@@ -43,6 +43,8 @@ pub(super) struct Scraped {
     /// When the process was last seen to be a new one.
     pub(super) process_since: Option<Timestamp>,
     pub(super) process_start: Option<f64>,
+    /// When the process began, on the timeline: as the clocks stood to one another when it was first seen.
+    began: Option<Timestamp>,
     /// The latest start seen of any process here. Several may answer in turn at one address, and that an older one answers
     /// again is no restart.
     youngest: Option<f64>,
@@ -98,9 +100,16 @@ impl Scraped {
     ) -> bool {
         let Some(start) = page.process_start.filter(|start| start.is_finite()) else { return false };
         let before = self.process_start.replace(start);
+        let began_before = self.began;
+        let is_same = before.is_some_and(|before| (before - start).abs() <= SAME_START);
+        if !is_same {
+            self.began = Some(millis(start).moved(-page.wall_ahead));
+        }
         let is_younger = self.youngest.is_some_and(|youngest| start > youngest + SAME_START);
         self.youngest = Some(self.youngest.map_or(start, |youngest| youngest.max(start)));
-        let Some(before) = before.filter(|before| (before - start).abs() > SAME_START) else { return false };
+        if is_same || before.is_none() {
+            return false;
+        }
         self.process_since = Some(at);
         if is_younger && self.is_rollout_restart(at) {
             self.rolled_out = true;
@@ -109,8 +118,8 @@ impl Scraped {
         }
         // The release was in place at first sight, but its process only now: what the one before said is not about it.
         let straddles = |since: Timestamp| {
-            let edge = seconds(since - rules.slack);
-            before < edge && start >= edge
+            let edge = since - rules.slack;
+            began_before.is_some_and(|before| before < edge) && self.began.is_some_and(|began| began >= edge)
         };
         if self.era.changed.is_none() && rules.replaces_processes && rollout.is_some_and(straddles) {
             self.restarts = Events::default();
@@ -125,9 +134,9 @@ impl Scraped {
         self.looks.push(Look { at, outcome: Outcome::Good, revision: None });
         let origin = self.origin(at, is_new, rules);
         let base = match (origin, self.previous) {
-            (Origin::Zero, Some(previous)) => previous.max(self.process_start.map_or(previous, millis)),
+            (Origin::Zero, Some(previous)) => previous.max(self.began.unwrap_or(previous)),
             (Origin::Previous, Some(previous)) => previous,
-            (Origin::Zero, None) => self.process_start.map_or(at, |start| millis(start).min(at)),
+            (Origin::Zero, None) => self.began.map_or(at, |began| began.min(at)),
             (Origin::Baseline, _) | (Origin::Previous, None) => at,
         };
         self.table.take_in(&page.samples, origin, &rules.roles, deltas);
@@ -163,7 +172,7 @@ impl Scraped {
     /// When the process began that serves the present release, where that was with the `rollout` or after it: by its own word,
     /// else when the address changed to the release or was first seen.
     pub(super) fn born(&self, rollout: Option<Timestamp>, rules: &Rules) -> Option<Timestamp> {
-        let began = self.process_start.map(millis).or(self.era.changed).or(self.first_seen)?;
+        let began = self.began.or(self.era.changed).or(self.first_seen)?;
         // It may have taken a while from its start to its first answer, by which the rollout was noticed.
         rollout.is_some_and(|rollout| began >= rollout - rules.slack.max(YOUNG)).then_some(began)
     }
@@ -180,10 +189,10 @@ impl Scraped {
     }
 
     fn is_old_process(&self, rules: &Rules) -> bool {
-        let began = self.era.changed.map(|changed| seconds(changed - rules.slack));
+        let edge = self.era.changed.map(|changed| changed - rules.slack);
         rules.replaces_processes
             && !self.era.serves.told
-            && self.process_start.zip(began).is_some_and(|(start, began)| start < began)
+            && self.began.zip(edge).is_some_and(|(began, edge)| began < edge)
     }
 
     fn is_rollout_restart(&self, at: Timestamp) -> bool {
@@ -191,7 +200,7 @@ impl Scraped {
     }
 
     fn origin(&self, at: Timestamp, is_new: bool, rules: &Rules) -> Origin {
-        let began = self.process_start.map(millis);
+        let began = self.began;
         let Some(previous) = self.previous else {
             // Its counters began with it, and all that they say is as new as the window.
             let is_fresh = |began: Timestamp| began <= at && at.since(began) <= rules.gap;
@@ -274,8 +283,4 @@ impl Scraped {
 fn millis(seconds: f64) -> Timestamp {
     // Saturates, which is right for a time stamp of the far past or future.
     Timestamp::from_millis((seconds * 1000.0).round() as i64)
-}
-
-fn seconds(at: Timestamp) -> f64 {
-    at.as_millis() as f64 / 1000.0
 }

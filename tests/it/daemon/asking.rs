@@ -54,7 +54,10 @@ async fn the_exit_code_tells_yes_no_and_wrong_usage_apart() {
     let workload = "[workload.api]\nscrape.port = 80\nrelease_dir = { path = \"/srv/api\", unit = \"api.service\" }\n";
     std::fs::write(&good, workload).unwrap();
     std::fs::write(&bad, "[workload.api]\nnonsense = 1\n").unwrap();
-    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    // What a unit that is started again may find there a moment later.
+    let late = dir.path().join("late.toml");
+    std::fs::write(&late, format!("[daemon]\ntoken_file = \"comes\"\n{workload}")).unwrap();
+    let (good, bad, late) = (good.to_str().unwrap(), bad.to_str().unwrap(), late.to_str().unwrap());
     for (code, args) in [
         (0, &["--version"][..]),
         (0, &["check", good]),
@@ -62,6 +65,7 @@ async fn the_exit_code_tells_yes_no_and_wrong_usage_apart() {
         (2, &["check", "/no/such/file"]),
         (2, &["run", "--config", "/no/such/file"]),
         (2, &["run", "--config", bad]),
+        (1, &["run", "--config", late]),
         (2, &["nonsense"]),
         (2, &["plan"]),
     ] {

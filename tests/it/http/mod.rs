@@ -97,6 +97,7 @@ async fn a_source_may_ask_ten_times_a_second() {
     assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat());
     let refused = server.post_with(PAUSE, JSON, "{}").await;
     assert!(refused.head.contains("retry-after: 1"), "{refused:?}");
+    assert_eq!(server.post(PAUSE, "{}").await.status, 200, "who has the token is not kept out by those who don't");
     assert_eq!(server.post(PAUSE, "{}").await.status, 200, "a second later there is room again");
 }
 

@@ -514,7 +514,7 @@ impl Instance {
             (vec![sample(1, 0, self.good), sample(0, 1, self.bad), sample(1, 1, self.bad)], "http_requests")
         };
         let families = [family, "process_start_time_seconds"].map(str::to_owned);
-        Page { samples, process_start: Some(started), families: Some(families.into()) }
+        Page { samples, process_start: Some(started), wall_ahead: 0, families: Some(families.into()) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{TriggerState, UnknownReason, Verdict};
-use crate::domain::observation::{Answer, FaultKind, HostReading, Teller};
+use crate::domain::observation::{Answer, FaultKind, HostReading, Page, Teller};
 use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
 
 fn errors() -> WorkloadPolicy {
@@ -31,6 +31,23 @@ fn what_the_old_process_says_is_not_about_the_new_release() {
     scene.scrape(125, "a:1", started(requests(40.0, 0.0), 122));
     let status = scene.trigger(125);
     assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Ok, 40));
+}
+
+#[test]
+fn a_process_start_is_read_as_the_clocks_stand_to_one_another() {
+    // The wall clock was set back by a minute while the daemon ran: what it says lies that far behind the timeline.
+    let mut scene = Scene::new(errors());
+    let page = |requests, start| Page { wall_ahead: -60_000, ..started(requests, start) };
+    scene.releases(100, &[("api", "v1")]);
+    scene.about("v1", 100);
+    scene.scrape(110, "a:1", page(requests(100.0, 0.0), -20));
+    scene.releases(116, &[("api", "v2")]);
+    scene.about("v2", 116);
+    scene.scrape(120, "a:1", page(requests(200.0, 50.0), -20));
+    assert_eq!(scene.trigger(120).evidence.verdict, no_target(), "the old process");
+    scene.scrape(125, "a:1", page(requests(40.0, 20.0), 62));
+    let status = scene.trigger(125);
+    assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Breach, 40));
 }
 
 #[test]
