@@ -4,14 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::builtin::{self, Instances};
 use super::follow::Followed;
-use super::past::{Minute, Past, Stretch};
+use super::past::{Minute, Past, Stretch, Sum};
 use super::quantile;
 use super::reading::{Basis, Sight};
+use super::rise::{Point, Rise, Trend};
 use super::verdict::{Evidence, TriggerState, TriggerStatus};
 use super::views::Views;
 use super::{Health, is_of};
 use crate::domain::id::{RevisionId, TargetId};
-use crate::domain::policy::{Builtin, Candidate, Condition, Signal};
+use crate::domain::policy::{Builtin, Candidate, Comparison, Condition, Signal};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
@@ -40,6 +41,9 @@ const TELLING: f64 = 20.0;
 
 /// The old release's last minutes in service that show whether the fault was there before: the last one is seldom whole.
 const LAST_MINUTES: usize = 2;
+
+/// Minutes of the new release that say whether a rise is over.
+const OUT_MINUTES: usize = 3;
 
 /// Minutes of a release's past that say what it is like.
 const TYPICAL_MINUTES: usize = 10;
@@ -92,6 +96,10 @@ pub struct Around {
     /// fault so far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outages: Vec<Outage>,
+    /// The release before, where it no longer serves: a rise that it was in as it went and that this release has been in ever
+    /// since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rise: Option<Rise>,
     /// Which one of several targets is the worst, how many there are, and the value without it.
     pub worst: Option<(TargetId, u32, Amount)>,
     /// Where only one release serves: good requests a second around the onset, or of a latency against the past at most
@@ -173,7 +181,7 @@ impl Health {
             return Some(around);
         };
         let Some(candidate) = &followed.candidate else { return Some(around) };
-        let sum = |sum: &super::past::Sum| Around::amount(sum.value(candidate)?, sum.all);
+        let sum = |sum: &Sum| Around::amount(sum.value(candidate)?, sum.all);
         let past = &followed.past;
         around.beside = views.old.as_ref().and_then(|old| beside(signal, old));
         if around.beside.is_some() {
@@ -207,6 +215,14 @@ impl Health {
                     .filter_map(|Stretch { from, lasted, sum: of }| Some(Outage { from, lasted, amount: sum(&of)? }));
                 around.outages = fault.like(outages.collect(), views.all.scope.now);
             }
+            let margin = match evidence.condition {
+                Some(Condition::Above(_)) => Some(Comparison::usual(evidence.unit)),
+                Some(Condition::WorseThanBaseline(comparison)) => Some(comparison),
+                Some(Condition::Below(_)) | None => None,
+            };
+            around.rise = margin.and_then(|margin| {
+                rise(past, (&subject.revision, baseline), candidate, margin, (onset, views.all.scope.now))
+            });
         }
         around.typical = typical(followed, candidate, &subject.revision);
         Some(around)
@@ -286,6 +302,37 @@ fn bound(evidence: &Evidence) -> Option<f64> {
     }
 }
 
+/// The rise that the old release was in as it went, where it is taken to go on at the onset of a fault, and the new one has
+/// not been out of it in between.
+fn rise(
+    past: &Past,
+    (new, old): (&RevisionId, &RevisionId),
+    candidate: &Candidate,
+    margin: Comparison,
+    (onset, now): (Timestamp, Timestamp),
+) -> Option<Rise> {
+    let mut minutes: Vec<&Minute> = past.minutes(old).filter(|minute| minute.sum.all >= TELLING).collect();
+    // The last one is seldom whole.
+    let gone = minutes.pop()?.begin;
+    let point = |minute: &&Minute| {
+        Some(Point { begin: minute.begin, value: minute.sum.value(candidate)?, requests: minute.sum.all })
+    };
+    let points: Vec<Point> = minutes.iter().filter_map(point).collect();
+    let trend = Trend::of(&points, margin).filter(|trend| trend.reaches(onset))?;
+    let between: Vec<&Minute> =
+        past.minutes(new).filter(|minute| minute.begin > gone && minute.begin < onset).collect();
+    let is_out = |minutes: &[&Minute]| {
+        let mut sum = Sum::default();
+        minutes.iter().for_each(|minute| sum.add(&minute.sum));
+        sum.all >= TELLING && sum.value(candidate).is_some_and(|value| value < trend.half())
+    };
+    if between.windows(OUT_MINUTES).any(is_out) {
+        return None;
+    }
+    let seen = past.since(new, onset.max(now - SINCE_ONSET));
+    trend.against(now, margin, Around::amount(seen.value(candidate)?, seen.all)?)
+}
+
 /// When the fault began that set in last with `onset`: as far back as no lull in it was longer than [`LULL`], in the minutes of
 /// either release.
 fn began(past: &Past, releases: [&RevisionId; 2], candidate: &Candidate, bound: f64, onset: Timestamp) -> Timestamp {
@@ -336,7 +383,7 @@ fn typical(followed: &Followed, candidate: &Candidate, release: &RevisionId) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::health::past::Sum;
+    use crate::domain::health::fixtures::finite;
     use crate::domain::policy::{Formula, OperandId};
 
     fn at(minute: i64) -> Timestamp {
@@ -355,6 +402,35 @@ mod tests {
             }
         }
         began(&past, [&releases[0], &releases[1]], &candidate, 0.1, at(20))
+    }
+
+    /// What becomes of a rise of the old release, from 1 % to 6 % in its twenty minutes until it is gone, by what the new one is
+    /// like in the minutes after that.
+    fn rise_of(new: impl Fn(i64) -> f64, onset: i64, now: i64) -> Option<Rise> {
+        let (formula, mut past) = (Formula::Ratio { bad: OperandId(0), total: OperandId(1) }, Past::default());
+        let candidate = Candidate { convention: None, formula, scale: 1.0 };
+        let (old_release, new_release) = (RevisionId::from("old"), RevisionId::from("new"));
+        let mut add = |release: &RevisionId, minute: i64, share: f64| {
+            past.add(release, at(minute), &Sum { bad: 1000.0 * share, all: 1000.0, buckets: Vec::new() });
+        };
+        (0..=20).for_each(|minute| add(&old_release, minute, 0.01 + 0.0025 * minute as f64));
+        (21..now).for_each(|minute| add(&new_release, minute, new(minute)));
+        let margin = Comparison::usual(Unit::Ratio);
+        rise(&past, (&new_release, &old_release), &candidate, margin, (at(onset), at(now)))
+    }
+
+    #[test]
+    fn a_rise_goes_on_unless_the_new_release_is_out_of_it_in_between() {
+        let same_pace = |minute: i64| 0.01 + 0.0025 * minute as f64;
+        let rise = rise_of(same_pace, 36, 42).unwrap();
+        assert!(rise.explains() && rise.seen.value > finite(0.1) && rise.most < finite(0.15), "{rise:?}");
+        assert!((rise.expected.get() - same_pace(42)).abs() < 1e-6, "{rise:?}");
+        let on_top = rise_of(|minute| if minute < 36 { same_pace(minute) } else { 0.3 }, 36, 42).unwrap();
+        assert!(!on_top.explains(), "{on_top:?}");
+        let out = |minute: i64| if minute < 36 { 0.01 } else { 0.11 };
+        assert_eq!(rise_of(out, 36, 42), None, "it was over");
+        assert!(rise_of(out, 21, 42).is_some(), "the fault began at once");
+        assert_eq!(rise_of(same_pace, 70, 72), None, "too long ago");
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod quantile;
 mod queried;
 mod reading;
 mod ring;
+pub mod rise;
 mod rollout;
 mod rules;
 pub mod selector;

@@ -1,9 +1,10 @@
-//! Whether a fault can be put down to the release: what hits the old one alike, was there before it, is one target's, came
-//! with a crowd, or hits others as well, is not. Each holds and says by which figures.
+//! Whether a fault can be put down to the release: what hits the old one alike, was there or growing before it, is one
+//! target's, came with a crowd, or hits others as well, is not. Each holds and says by which figures.
 
 use super::guard::{Situation, is_by_trigger};
 use super::hold::Hold;
 use crate::domain::health::around::{Amount, Around, Outage};
+use crate::domain::health::rise::Rise;
 use crate::domain::health::verdict::{Evidence, UnknownReason, Verdict};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::{Cause, Goal};
@@ -149,6 +150,22 @@ fn old_release_alike_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
     let [_, .., last] = recurred.as_slice() else { return None };
     let times: Vec<String> = recurred.iter().map(|o| format!("for {} from {} on", o.lasted, o.from)).collect();
     Some(hold(value, &last.amount, &format!("in outages before the rollout, {}", times.join(" and "))))
+}
+
+pub(super) fn rising_before(situation: &Situation<'_>) -> Option<Hold> {
+    ask_of_each(situation, rising_before_in)
+}
+
+fn rising_before_in(evidence: &Evidence, around: &Around) -> Option<Hold> {
+    let rise = around.rise.filter(Rise::explains)?;
+    let words = |value: Finite| evidence.unit.format(value.get());
+    Some(Hold::RisingBefore {
+        from: words(rise.from),
+        to: words(rise.to),
+        over: rise.over,
+        most: words(rise.most),
+        seen: words(rise.seen.value),
+    })
 }
 
 pub(super) fn goal_worse(situation: &Situation<'_>, goal: &Goal) -> Option<Hold> {
@@ -323,6 +340,7 @@ mod tests {
         let holds = asked(evidence.clone(), &incident(evidence), others, |situation| {
             [
                 old_release_alike(situation),
+                rising_before(situation),
                 goal_worse(situation, &goal),
                 one_target(situation),
                 load(situation),
@@ -359,6 +377,12 @@ mod tests {
         let crowd = |now: f64, before: f64| Around { traffic: Some((finite(now), finite(before))), ..none() };
         let typical =
             |name: &str, value: f64| Around { typical: vec![(RevisionId::from(name), amount(value, 900))], ..none() };
+        let rising = |most: f64| {
+            let (began, over) = (Timestamp::from_millis(0), Span::from_secs(1200));
+            let [from, to, expected, most] = [0.01, 0.1, 0.3, most].map(finite);
+            let rise = Rise { began, over, from, to, expected, most, seen: amount(0.4, 900) };
+            Around { rise: Some(rise), ..none() }
+        };
         let usual = |old: f64, samples| Around { usual: Some(amount(old, samples)), ..none() };
         let outage = |old: f64| Outage {
             from: Timestamp::from_millis(0),
@@ -367,7 +391,7 @@ mod tests {
         };
         let outages = |old: &[f64]| Around { outages: old.iter().copied().map(outage).collect(), ..none() };
         let unseen = Around { since_onset: Some((amount(0.3, 3), amount(0.25, 90))), ..none() };
-        let cases: [(&str, Around, &[&str]); 30] = [
+        let cases: [(&str, Around, &[&str]); 32] = [
             ("the new one not seen to be bad, and the old one well", since(0.0, 0.0011), &[]),
             ("the new one hardly seen", unseen, &[]),
             ("the old one bad, and not yet the new one", since(0.02, 0.12), &[]),
@@ -381,6 +405,8 @@ mod tests {
             ("the goal was hardly better, and bad", typical("good", 0.32), &["goal-worse"]),
             ("the old one as bad until it was gone", gone(0.35), &["old-release-alike"]),
             ("the old one well until it was gone", gone(0.02), &[]),
+            ("rising before, and no worse than it would be", rising(0.41), &["rising-before"]),
+            ("rising before, and worse than it would be", rising(0.39), &[]),
             ("nothing else", none(), &[]),
             ("the old one well", beside(0.01, 900), &[]),
             ("the old one as bad", beside(0.35, 900), &["old-release-alike"]),
@@ -408,6 +434,21 @@ mod tests {
         }
         assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a", "b"]), ["shared-fault"]);
         assert_eq!(holding(evidence(0.4, Unit::Ratio, none()), &["a"]), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_rising_before_is_said_with_its_figures() {
+        let [from, to, expected, most] = [0.01, 0.06, 0.09, 0.12].map(finite);
+        let (began, over) = (Timestamp::from_millis(0), Span::from_secs(1200));
+        let rise = Rise { began, over, from, to, expected, most, seen: amount(0.11, 900) };
+        let evidence = evidence(0.11, Unit::Ratio, Around { rise: Some(rise), ..Around::default() });
+        let hold = asked(evidence.clone(), &incident(evidence), &[], rising_before).unwrap();
+        assert_eq!(
+            hold.to_string(),
+            "it was rising before the release came, from 1 % to 6 % within 20m; at that pace up to 12 % is to be expected \
+             now, and 11 % is seen"
+        );
+        assert!(hold.is_attribution());
     }
 
     #[test]

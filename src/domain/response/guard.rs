@@ -191,6 +191,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("no-rollout", no_rollout(situation)),
         ("fault-before-rollout", fault_before_rollout(situation)),
         ("old-release-alike", attribution::old_release_alike(situation)),
+        ("rising-before", attribution::rising_before(situation)),
         ("goal-worse", goal.as_ref().ok().and_then(|goal| attribution::goal_worse(situation, goal))),
         ("one-target", attribution::one_target(situation)),
         ("load", attribution::load(situation)),

@@ -76,6 +76,19 @@ pub enum Hold {
         /// Where the old one was as bad: beside this one, or before the rollout.
         place: String,
     },
+    /// The fault was growing before the release came, and is no worse than what its own pace makes of it.
+    RisingBefore {
+        /// What the release before was like when the rise began.
+        from: String,
+        /// What it was like as it went.
+        to: String,
+        /// How long it was seen to rise.
+        over: Span,
+        /// The most that is to be expected now.
+        most: String,
+        /// What this release is like.
+        seen: String,
+    },
     /// The release to go back to was worse when it served: going back would be pointless.
     GoalWorse {
         /// The release to go back to.
@@ -208,9 +221,11 @@ impl Hold {
     #[must_use]
     pub const fn is_attribution(&self) -> bool {
         match self {
-            Hold::OldReleaseAlike { .. } | Hold::GoalWorse { .. } | Hold::Load { .. } | Hold::SharedFault { .. } => {
-                true
-            }
+            Hold::OldReleaseAlike { .. }
+            | Hold::RisingBefore { .. }
+            | Hold::GoalWorse { .. }
+            | Hold::Load { .. }
+            | Hold::SharedFault { .. } => true,
             Hold::ObserveMode
             | Hold::JournalBroken { .. }
             | Hold::Paused { .. }
@@ -290,6 +305,7 @@ impl Hold {
             Hold::FaultEbbs => "fault-ebbs",
             Hold::FaultBeforeRollout { .. } => "fault-before-rollout",
             Hold::OldReleaseAlike { .. } => "old-release-alike",
+            Hold::RisingBefore { .. } => "rising-before",
             Hold::GoalWorse { .. } => "goal-worse",
             Hold::OneTarget { .. } => "one-target",
             Hold::Load { .. } => "load",
@@ -348,6 +364,13 @@ impl fmt::Display for Hold {
             }
             Hold::OldReleaseAlike { new, old, place } => {
                 write!(f, "the release before is bad as well {place}: {old}, this one {new}")
+            }
+            Hold::RisingBefore { from, to, over, most, seen } => {
+                write!(
+                    f,
+                    "it was rising before the release came, from {from} to {to} within {over}; at that pace up to {most} is to \
+                     be expected now, and {seen} is seen"
+                )
             }
             Hold::GoalWorse { goal, new, old } => {
                 write!(f, "going back is pointless: {goal} had {old} when it served, this release has {new}")

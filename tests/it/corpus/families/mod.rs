@@ -10,6 +10,7 @@ mod latency;
 mod odd;
 mod overlap;
 mod quiet;
+mod rising;
 mod sight;
 mod targets;
 mod time;
@@ -47,6 +48,7 @@ pub(super) fn all() -> Vec<Family> {
         overlap::FAMILIES,
         both::FAMILIES,
         edge::FAMILIES,
+        rising::FAMILIES,
     ]
     .concat()
 }
