@@ -373,6 +373,7 @@ pub(super) fn evidence(signal: &Signal, reading: &Reading, verdict: Verdict, con
             | UnknownReason::WarmingUp
             | UnknownReason::NoBaseline
             | UnknownReason::CoarseBucket { .. }
+            | UnknownReason::OwnBurst { .. }
             | UnknownReason::NotOffered
             | UnknownReason::Partial { .. }
             | UnknownReason::Blind { .. } => 0,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::bursts::{Bursts, OwnBursts};
 use super::candidate;
 use super::dispersion::Dispersion;
 use super::judge::Tally;
@@ -103,6 +104,8 @@ pub(super) struct Followed {
     pub(super) past: Past,
     /// How far the targets of each release that is remembered lie apart in their errors.
     dispersions: BTreeMap<RevisionId, Dispersion>,
+    /// Bursts of errors that single targets of each of them had.
+    bursts: BTreeMap<RevisionId, Bursts>,
     /// Of the release in question.
     pub(super) latest: Latest,
     /// How the signal was computed last.
@@ -157,6 +160,12 @@ impl Followed {
                     &mut all[last]
                 }
             };
+            if sum.buckets.is_empty() {
+                let before = subject.filter(|subject| subject.revision == *release);
+                let before = before.and_then(|subject| self.bursts.get(subject.baseline.as_ref()?));
+                let usual = before.and_then(Bursts::usual);
+                self.bursts.entry(release.clone()).or_default().add(id, now, &sum, usual);
+            }
             if target.is_young(rollout, rules, YOUNG, now) {
                 added.young.add(&sum);
                 continue;
@@ -175,6 +184,11 @@ impl Followed {
             self.past.add(&added.release, now, &added.grown);
         }
         self.dispersions.retain(|release, _| self.past.minutes(release).next().is_some());
+        let is_judged = |release: &RevisionId| subject.is_some_and(|subject| subject.revision == *release);
+        self.bursts.retain(|release, _| is_judged(release) || self.past.minutes(release).next().is_some());
+        for (release, bursts) in &mut self.bursts {
+            bursts.retain(|id| scraped.get(id).is_some_and(|target| target.era.release() == Some(release)));
+        }
         all
     }
 
@@ -188,6 +202,28 @@ impl Followed {
         if self.past.minutes(&release).next().is_some() {
             self.dispersions.entry(release).or_insert(dispersion);
         }
+    }
+
+    /// The bursts of single targets of each release that is remembered.
+    pub(super) fn bursts(&self) -> impl Iterator<Item = (&RevisionId, &Bursts)> {
+        self.bursts.iter()
+    }
+
+    /// Takes up what was known of a release of which there is a past.
+    pub(super) fn recall_bursts(&mut self, release: RevisionId, bursts: Bursts) {
+        if self.past.minutes(&release).next().is_some() {
+            self.bursts.entry(release).or_insert(bursts);
+        }
+    }
+
+    /// What single targets of one release do, beside what those of another one are known to have done by themselves.
+    pub(super) fn own_bursts(
+        &self,
+        new: &RevisionId,
+        old: &RevisionId,
+        (now, interval): (Timestamp, Span),
+    ) -> Option<OwnBursts> {
+        self.bursts.get(new)?.beside(self.bursts.get(old)?, now, interval)
     }
 
     /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves, as a

@@ -19,7 +19,8 @@ pub(super) enum Judgement {
     Bad,
     /// On the bad side, but the window's requests are too few to prove it.
     Unproven,
-    /// On the bad side by its value, but the histogram's bucket is too coarse to tell; between which bounds.
+    /// On the bad side by its value, but that is no proof: the histogram's bucket is too coarse to tell, or one target has a
+    /// burst of its own.
     Straddled(UnknownReason),
     /// Nothing was seen, and the policy says that this counts as good.
     AssumedGood,
@@ -157,6 +158,7 @@ fn without_data(lack: &Lack, policy: NoData, grace: bool) -> Judgement {
         | UnknownReason::WarmingUp
         | UnknownReason::NoBaseline
         | UnknownReason::CoarseBucket { .. }
+        | UnknownReason::OwnBurst { .. }
         | UnknownReason::OffTheScale { .. }
         | UnknownReason::NoHistogram
         | UnknownReason::NotFinite

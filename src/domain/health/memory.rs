@@ -1,11 +1,12 @@
 //! What is worth keeping of a workload's windows while nobody looks: the past of each release, minute by minute, and how far
-//! its targets lie apart, so that after a restart the next release is compared with all that is known of the one before, and
-//! a restless target's bad minutes are not taken for proof.
+//! its targets lie apart and what bursts single ones have, so that after a restart the next release is compared with all that
+//! is known of the one before, and a restless target's bad minutes are not taken for proof.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::bursts::{Burst, Bursts};
 use super::dispersion::{Dispersion, Learned};
 use super::follow;
 use super::past::{Minute, Past, Sum};
@@ -38,6 +39,8 @@ struct SignalMemory {
     releases: Vec<(RevisionId, Vec<MinuteMemory>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dispersions: Vec<(RevisionId, Learned)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bursts: Vec<(RevisionId, Vec<Burst>)>,
 }
 
 /// One minute: its begin, the bad and all requests, and cumulative buckets, whose last bound, `+Inf`, JSON has no number for.
@@ -65,6 +68,11 @@ impl Health {
                 series: survey::series(candidate, &self.policy.operands),
                 releases: releases.collect(),
                 dispersions: followed.dispersions().map(|(release, of)| (release.clone(), of.learned())).collect(),
+                bursts: followed
+                    .bursts()
+                    .map(|(release, of)| (release.clone(), of.learned().collect::<Vec<Burst>>()))
+                    .filter(|(_, known)| !known.is_empty())
+                    .collect(),
             })
         });
         let events = self.events.iter().map(|(release, events)| (release.clone(), events.iter().copied().collect()));
@@ -74,7 +82,7 @@ impl Health {
     /// Takes up what was kept, where nothing newer is known. What is no past of this policy's signals is left out, and so is
     /// what can't be.
     pub fn recall(&mut self, memory: Memory) {
-        for SignalMemory { signal, series, releases, dispersions } in memory.signals {
+        for SignalMemory { signal, series, releases, dispersions, bursts } in memory.signals {
             let Some(known) = self.policy.signals.get(&signal).filter(|known| follow::is_counted(known)) else {
                 continue;
             };
@@ -94,6 +102,9 @@ impl Health {
                 if let Some(dispersion) = Dispersion::recalled(learned) {
                     followed.recall(release, dispersion);
                 }
+            }
+            for (release, known) in bursts.into_iter().take(MAX_RELEASES) {
+                followed.recall_bursts(release, Bursts::recalled(known.into_iter()));
             }
         }
         for (release, events) in memory.events.into_iter().take(MAX_RELEASES) {
@@ -133,6 +144,7 @@ mod tests {
     use super::*;
     use crate::domain::health::verdict::{Subject, Verdict};
     use crate::domain::policy::{Comparison, Condition, Formula, OperandId, WorkloadPolicy};
+    use crate::domain::time::Span;
     use crate::domain::units::Unit;
 
     fn policy() -> WorkloadPolicy {
@@ -205,6 +217,19 @@ mod tests {
         before["signals"][0].as_object_mut().unwrap().remove("dispersions");
         let before: Memory = serde_json::from_value(before).unwrap();
         assert_eq!(before.signals[0].releases, error_rate.releases, "of a journal from before it was kept");
+    }
+
+    /// Without it a canary of restless targets would be rolled back after every restart.
+    #[test]
+    fn bursts_of_single_targets_are_kept_as_well() {
+        let mut memory = served().health.memory();
+        assert!(memory.signals.iter().all(|signal| signal.bursts.is_empty()));
+        let burst = Burst { at: at(300), lasted: Span::from_secs(40), share: 0.15 };
+        memory.signals[0].bursts = vec![(RevisionId::from("v1"), vec![burst])];
+        let written = serde_json::to_string(&memory).unwrap();
+        let mut health = Scene::new(policy()).health;
+        health.recall(serde_json::from_str(&written).unwrap());
+        assert_eq!(health.memory(), memory);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod asides;
 mod assess;
 mod attribution;
 mod builtin;
+pub mod bursts;
 mod candidate;
 mod compare;
 mod dispersion;

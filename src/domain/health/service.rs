@@ -65,6 +65,7 @@ impl Health {
                 | UnknownReason::WarmingUp
                 | UnknownReason::NoBaseline
                 | UnknownReason::CoarseBucket { .. }
+                | UnknownReason::OwnBurst { .. }
                 | UnknownReason::NotOffered,
             ) => {
                 let is_nought = is_told && Numbers::of(&instances, scope).there > 0;

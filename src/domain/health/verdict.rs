@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::around::Around;
+use super::bursts::OwnBursts;
 use super::judge::Tally;
-use crate::domain::id::{RevisionId, SignalName, TriggerName};
+use crate::domain::id::{RevisionId, SignalName, TargetId, TriggerName};
 use crate::domain::policy::{Combine, Comparison, Condition, Severity};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
@@ -64,6 +65,13 @@ pub enum UnknownReason {
         /// Upper edge; none: there is no higher bucket.
         to: Option<Finite>,
     },
+    /// Worse than the release beside it, but no more than single targets of that one are by themselves for a while.
+    OwnBurst {
+        /// The target whose burst it is.
+        target: TargetId,
+        /// How long it has to last to be proof.
+        needed: Span,
+    },
     /// The quantile lies above every finite bucket, and the threshold higher still.
     OffTheScale {
         /// Highest finite bound, in the signal's base unit.
@@ -117,6 +125,12 @@ impl fmt::Display for UnknownReason {
             UnknownReason::CoarseBucket { from, to } => {
                 let to = to.map_or_else(|| "+Inf".to_owned(), |to| to.get().to_string());
                 write!(f, "the bucket from {} to {to} is too coarse to tell", from.get())
+            }
+            UnknownReason::OwnBurst { target, needed } => {
+                write!(
+                    f,
+                    "{target} has a burst as single targets of the release before had by themselves: proof from {needed} of it on"
+                )
             }
             UnknownReason::OffTheScale { highest } => {
                 write!(f, "it lies above the highest bucket, {}, and the threshold is higher still", highest.get())
@@ -282,6 +296,9 @@ impl Evidence {
     /// Why a comparison that is said to be decided is not.
     fn unproven_comparison(&self, comparison: Comparison, value: Finite) -> Option<String> {
         let compared = self.compared.as_ref()?;
+        if let Some(own) = compared.bursts.as_ref().filter(|own| own.explain()) {
+            return Some(own.in_words(self.unit));
+        }
         match (compared.evidence, compared.bound) {
             (Some(evidence), _) => {
                 let needed = comparison.evidence_needed();
@@ -332,8 +349,9 @@ impl Evidence {
             }
             (Some(_) | None, _) => String::new(),
         };
+        let bursts = compared.bursts.as_ref().map(|own| format!("; {}", own.in_words(self.unit))).unwrap_or_default();
         Some(format!(
-            "materially worse from {bound} on, by {} requests of {}{evidence}",
+            "materially worse from {bound} on, by {} requests of {}{evidence}{bursts}",
             compared.samples, compared.baseline
         ))
     }
@@ -378,6 +396,10 @@ pub struct Compared {
     /// The evidence that it is: an e-value, which reaches 1 / (1 - confidence) in a release that is not materially worse
     /// with a chance of at most 1 - confidence, however often one looks. Side by side only; capped at 1e300.
     pub evidence: Option<Finite>,
+    /// What single targets do, where those of the release before are known to have bursts of errors by themselves. Side by
+    /// side only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bursts: Option<OwnBursts>,
 }
 
 /// Where a trigger is in its life, in Prometheus' words.

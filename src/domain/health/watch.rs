@@ -83,6 +83,7 @@ fn is_sightless(reason: &UnknownReason) -> bool {
         | UnknownReason::NoBaseline
         | UnknownReason::CoarseBucket { .. }
         | UnknownReason::NothingCounted
+        | UnknownReason::OwnBurst { .. }
         | UnknownReason::NotOffered => false,
     }
 }

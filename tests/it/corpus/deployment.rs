@@ -34,6 +34,14 @@ pub(super) struct Life {
     pub(super) end: f64,
 }
 
+/// A share of a pod's requests fails for a while, whatever its version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Burst {
+    pub(super) from: f64,
+    pub(super) until: f64,
+    pub(super) share: f64,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     pub(super) version: Version,
@@ -56,6 +64,8 @@ pub(super) struct Pod {
     pub(super) weight: f64,
     /// How much more of its requests fail than of others'.
     pub(super) proneness: f64,
+    /// Bursts of its own.
+    pub(super) bursts: Vec<Burst>,
     /// How much slower it is than others.
     pub(super) slowness: f64,
     /// Seconds that its clock is ahead.

@@ -95,10 +95,12 @@ impl<'s> Nature<'s> {
         (1.0 - (1.0 - base) * well).clamp(0.0, 1.0)
     }
 
-    /// How far a pod's own errors are from those of its like, as a factor on the usual ones only.
+    /// How far a pod's own errors are from those of its like: a factor on the usual ones only, and bursts.
     pub(super) fn own_errors(&self, index: usize, t: f64) -> f64 {
-        let proneness = self.story.pods[index].proneness;
-        self.story.errors * self.errors.at(t) * (proneness * self.own[index].at(t) - 1.0)
+        let pod = &self.story.pods[index];
+        let bursts = pod.bursts.iter().filter(|burst| burst.from <= t && t < burst.until);
+        let burst: f64 = bursts.map(|burst| burst.share).sum();
+        self.story.errors * self.errors.at(t) * (pod.proneness * self.own[index].at(t) - 1.0) + burst
     }
 
     /// How long a pod's requests take; a pod of the old version where none is given.
@@ -147,6 +149,9 @@ impl<'s> Nature<'s> {
             edges.extend([life.start, life.ready, life.end]);
         }
         edges.extend(story.pods.iter().map(|pod| pod.unready));
+        for burst in story.pods.iter().flat_map(|pod| &pod.bursts) {
+            edges.extend([burst.from, burst.until]);
+        }
         match story.split {
             Split::ByPods => {}
             Split::Canary { from, until, .. } => edges.extend([from, until]),

@@ -132,6 +132,7 @@ impl Crew<'_> {
             past: 0,
             weight: (0.08 * self.dice.normal()).exp(),
             proneness: 1.0,
+            bursts: Vec::new(),
             slowness: (0.04 * self.dice.normal()).exp(),
             skew: 0.0,
             every: 1.0,

@@ -1,7 +1,7 @@
 //! A release against the one before it: beside it while both serve, else against its past.
 //!
 //! Side by side the evidence alone decides ([`evidence`]), less what pods do by themselves
-//! ([`dispersion`](super::dispersion)); what a process does in its first 90 seconds is left out of it, and counts only for
+//! ([`dispersion`](super::dispersion), [`bursts`](super::bursts)); what a process does in its first 90 seconds is left out of it, and counts only for
 //! what no cold start explains: an error ratio proven beyond the policy's own threshold, while the old release beside it is
 //! well. Where only one serves, time itself may be the cause: the new release must be worse than any stretch of the old one's
 //! last half hour, and hold it ([`life`]).
@@ -11,6 +11,7 @@ use life::{Finding, Life};
 use statrs::distribution::{ContinuousCDF, Normal};
 use yardstick::{Step, Yardstick, yardsticks};
 
+use super::bursts::OwnBursts;
 use super::follow::{Added, Followed};
 use super::judge::{self, Judgement, Tally};
 use super::past::Sum;
@@ -190,6 +191,7 @@ impl Comparer {
             samples: counted.instances,
             bound: Finite::new(bound),
             evidence: None,
+            bursts: None,
         };
         Outcome { judgement, compared: Some(compared) }
     }
@@ -326,11 +328,15 @@ impl Comparer {
             samples: look.old.samples,
             bound: bound.and_then(Finite::new),
             evidence: of_log(early.max(grown)),
+            bursts: self.own_bursts(look),
         };
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
         let is_proven = early >= needed || (speaks >= needed && goes_on);
         let (finding, judgement) = if is_proven {
-            (Finding::Proven, Judgement::Bad)
+            match compared.bursts.as_ref().and_then(OwnBursts::as_reason) {
+                Some(reason) => (Finding::Likely, Judgement::Straddled(reason)),
+                None => (Finding::Proven, Judgement::Bad),
+            }
         } else if speaks >= needed / 2.0 {
             (Finding::Likely, Judgement::Unproven)
         } else {
@@ -340,6 +346,16 @@ impl Comparer {
             }
         };
         (finding, judgement, Some(compared))
+    }
+
+    /// What single targets do by themselves; none where it was proven before that they do more.
+    fn own_bursts(&self, look: &Look<'_>) -> Option<OwnBursts> {
+        match self.life.state() {
+            TriggerState::Firing { .. } => None,
+            TriggerState::Inactive | TriggerState::Pending { .. } => {
+                look.followed.own_bursts(look.release, look.baseline, (look.now, look.interval))
+            }
+        }
     }
 
     /// Whether the evidence of grown processes has risen over a third look, up to the last one that brought something.
@@ -426,6 +442,7 @@ impl Comparer {
             samples: worst.requests as u64,
             bound: Finite::new(bound),
             evidence: None,
+            bursts: None,
         };
         let Some(limit) = Finite::new(bound) else {
             return (Finding::Unknown, Judgement::Unknown(Lack::of(UnknownReason::NotFinite)), Some(compared));

@@ -3,7 +3,7 @@
 use crate::domain::health::around::Around;
 use crate::domain::health::compare::chance::Chance;
 use crate::domain::health::fixtures::{BAD, BUCKETS, Scene, TOTAL, at, finite, page, policy_with, sample, trigger};
-use crate::domain::health::verdict::{Subject, TriggerState, TriggerStatus};
+use crate::domain::health::verdict::{Evidence, Subject, TriggerState, TriggerStatus, UnknownReason, Verdict};
 use crate::domain::id::RevisionId;
 use crate::domain::observation::Page;
 use crate::domain::policy::{Comparison, Condition, Trigger};
@@ -397,4 +397,43 @@ fn a_fault_that_was_there_before_the_rollout_shows_in_the_old_ones_last_minutes(
         |status| before = status.evidence.around.as_ref().and_then(|around| around.before).or(before),
     );
     assert!(before.is_some_and(|before| before.value > finite(0.3)), "{before:?}");
+}
+
+/// A pod of the old release that fails by itself for a while, one after the other.
+fn restless(pod: i64, now: i64) -> bool {
+    let from = 60 + 90 * pod;
+    (from..from + 25 + 5 * pod).contains(&now)
+}
+
+/// When the comparison of errors fires on a rollout whose second pod comes late, and whether it said that a burst is no proof;
+/// single pods of the old release have had bursts of 15 % or not, and the first new one has so many errors for so long.
+fn first_of_many(is_restless: bool, errors: f64, lasts: i64) -> (Option<i64>, bool) {
+    let (bad, begins) = (Like { errors, ..Like::WELL }, ROLLOUT + 200);
+    let mut is_own = false;
+    let like = |_: &str, pod: i64, now: i64| match pod {
+        0..6 if is_restless && restless(pod, now) => Like { errors: 0.15, ..Like::WELL },
+        6 if (begins..begins + lasts).contains(&now) => bad,
+        _ => Like::WELL,
+    };
+    let fired = Rollout::new(6, 900, 2).watch(triggers(), ROLLOUT + 800, like, |status| {
+        assert_eq!(status.evidence.contradiction(), None);
+        if matches!(status.evidence.verdict, Verdict::Unknown(UnknownReason::OwnBurst { .. })) {
+            is_own = true;
+            let otherwise = Evidence { verdict: Verdict::Breach, ..status.evidence.clone() };
+            let why = otherwise.contradiction().unwrap_or_default();
+            assert!(why.contains("a burst of new-0"), "{why}");
+        }
+    });
+    (fired[0].map(|at| at + ROLLOUT - begins), is_own)
+}
+
+#[test]
+fn a_burst_of_one_pod_as_others_had_before_is_no_proof_until_it_lasts_for_longer() {
+    let (calm, is_own) = first_of_many(false, 0.15, 45);
+    assert!(calm.is_some_and(|after| after <= 30) && !is_own, "{calm:?}");
+    assert_eq!(first_of_many(true, 0.15, 45), (None, true));
+    let (lasting, _) = first_of_many(true, 0.15, 600);
+    assert!(lasting.is_some_and(|after| (60..=120).contains(&after)), "{lasting:?}");
+    let (higher, _) = first_of_many(true, 0.6, 600);
+    assert!(higher.is_some_and(|after| after <= 20), "{higher:?}");
 }

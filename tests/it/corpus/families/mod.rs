@@ -10,6 +10,7 @@ mod latency;
 mod odd;
 mod overlap;
 mod quiet;
+mod restless;
 mod rising;
 mod sight;
 mod targets;
@@ -49,6 +50,7 @@ pub(super) fn all() -> Vec<Family> {
         both::FAMILIES,
         edge::FAMILIES,
         rising::FAMILIES,
+        restless::FAMILIES,
     ]
     .concat()
 }

@@ -1,0 +1,429 @@
+//! Bursts of errors that single targets of a release have by themselves.
+//!
+//! Where one target fails for half a minute now and then, at a hundred times its usual share, a canary's target does so as
+//! well, and side by side that is proof within seconds: how far targets lie apart from minute to minute
+//! (`dispersion`) knows nothing of such rare ones. What the targets of the release before are known to
+//! have had explains a burst of the new one that is no higher and has lasted no longer; what goes on beyond that is proof.
+//!
+//! When a burst begins and ends is told by two cumulative sums (Page, Biometrika 41, 1954) of likelihood ratios. Its length is
+//! a clock that runs while it lasts and runs back half as fast after it, so that bursts that follow each other closely are one
+//! longer one: for the old release's as for the new one's.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::past::Sum;
+use super::verdict::UnknownReason;
+use crate::domain::id::TargetId;
+use crate::domain::time::{Span, Timestamp};
+use crate::domain::units::{Finite, Unit};
+
+/// Bursts that are remembered of a release, and for how long.
+const MAX_KNOWN: usize = 32;
+const REMEMBERED: Span = Span::from_secs(24 * 3600);
+
+/// A share of errors that is nothing unusual, of the usual one: so many times, and so much more.
+const CALM: (f64, f64) = (2.0, 0.002);
+
+/// A burst is so many times what is nothing unusual, and at least so much.
+const BURST: (f64, f64) = (4.0, 0.03);
+
+/// Logarithm of the likelihood ratio that tells one from the other, and the one from which on a burst is remembered, with so
+/// many errors.
+const TOLD: f64 = 3.0;
+const SURE: (f64, f64) = (8.0, 5.0);
+
+/// Requests by which the usual share is known, at least and at most.
+const LEARNED: (f64, f64) = (200.0, 20_000.0);
+
+/// A burst that is over runs its clock back at this part of the pace.
+const LEAK: f64 = 0.5;
+
+/// The longest that a burst has to last before it is proof.
+const MOST: Span = Span::from_secs(180);
+
+/// The next burst is up to so many times as long as the longest that is known, and as high as the highest, where many are
+/// known; the fewer, the more by this over their number.
+const LONGER: f64 = 1.4;
+const HIGHER: f64 = 1.5;
+const FEW: f64 = 1.0;
+
+/// Targets in a burst at the same time that are no single ones.
+const TOGETHER: usize = 3;
+
+/// One burst of one target.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Burst {
+    /// When it was over.
+    pub(super) at: Timestamp,
+    pub(super) lasted: Span,
+    /// Share of errors while it lasted.
+    pub(super) share: f64,
+}
+
+/// What the new release's targets do, beside the bursts that single targets of the release before had.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct OwnBursts {
+    /// The target whose burst is the longest.
+    pub target: TargetId,
+    /// Its share of errors in it.
+    pub value: Finite,
+    /// How long it has lasted.
+    pub held: Span,
+    /// Bursts of single targets of the release before that are known.
+    pub known: u32,
+    /// The highest of them.
+    pub highest: Finite,
+    /// The longest of those that are about as high.
+    pub longest: Span,
+    /// How long it has to last to be proof; none where it is higher than any of them explains.
+    pub needed: Option<Span>,
+}
+
+impl OwnBursts {
+    /// Whether they explain it.
+    #[must_use]
+    pub fn explain(&self) -> bool {
+        self.as_reason().is_some()
+    }
+
+    /// What was seen and what is known.
+    #[must_use]
+    pub fn in_words(&self, unit: Unit) -> String {
+        let Self { target, value, held, known, highest, longest, needed } = self;
+        let [value, highest] = [value, highest].map(|share| unit.format(share.get()));
+        let s = if *known == 1 { "" } else { "s" };
+        let proof = match needed {
+            Some(needed) => format!("about as high for up to {longest}, so that it is proof from {needed} on"),
+            None => "none of them about as high".to_owned(),
+        };
+        format!(
+            "a burst of {target}, {value} for {held}: single targets had {known} burst{s} before, up to {highest}, {proof}"
+        )
+    }
+
+    /// Why it proves nothing, where they explain it.
+    pub(super) fn as_reason(&self) -> Option<UnknownReason> {
+        let needed = self.needed.filter(|needed| self.held < *needed)?;
+        Some(UnknownReason::OwnBurst { target: self.target.clone(), needed })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    bad: f64,
+    all: f64,
+    /// Logarithm of the likelihood ratio.
+    told: f64,
+}
+
+impl Count {
+    fn take(&mut self, other: &mut Count) {
+        let Count { bad, all, told } = std::mem::take(other);
+        (self.bad, self.all, self.told) = (self.bad + bad, self.all + all, self.told + told);
+    }
+}
+
+/// One target.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    is_up: bool,
+    /// The cumulative sum towards the other state.
+    sum: f64,
+    /// Until when the clock is right.
+    counted: Timestamp,
+    /// Seconds.
+    clock: f64,
+    longest: f64,
+    burst: Count,
+    /// Since `counted`.
+    open: Count,
+    /// Whether half of the targets had it together.
+    is_common: bool,
+}
+
+impl Target {
+    fn new(now: Timestamp) -> Self {
+        let none = Count::default();
+        let (burst, open) = (none, none);
+        Self { is_up: false, sum: 0.0, counted: now, clock: 0.0, longest: 0.0, burst, open, is_common: false }
+    }
+
+    /// One look. `usual` is the share of errors outside of bursts.
+    fn look(&mut self, now: Timestamp, sum: &Sum, usual: f64) {
+        let calm = usual * CALM.0 + CALM.1;
+        let high = (calm * BURST.0).max(BURST.1);
+        if high >= 1.0 {
+            return;
+        }
+        let told = sum.bad * (high / calm).ln() + (sum.all - sum.bad) * ((1.0 - high) / (1.0 - calm)).ln();
+        let passed = now.since(self.counted).as_secs_f64();
+        self.open.take(&mut Count { bad: sum.bad, all: sum.all, told });
+        self.sum = if self.is_up { (self.sum + told).min(0.0) } else { (self.sum + told).max(0.0) };
+        let turns = self.sum.abs() >= TOLD;
+        if self.is_up != turns {
+            // It goes on, or it has begun with the first look that spoke for it.
+            if self.is_up && self.sum < 0.0 {
+                return;
+            }
+            self.clock += passed;
+            self.longest = self.longest.max(self.clock);
+            self.burst.take(&mut self.open);
+        } else {
+            if !self.is_up && self.sum > 0.0 {
+                return;
+            }
+            self.clock = (self.clock - passed * LEAK).max(0.0);
+            self.open = Count::default();
+        }
+        self.counted = now;
+        if turns {
+            (self.is_up, self.sum) = (!self.is_up, 0.0);
+        }
+    }
+
+    fn share(&self) -> f64 {
+        self.burst.bad / self.burst.all
+    }
+
+    /// Its burst so far, or that which is just over, where it is sure and its own.
+    fn own(&self, at: Timestamp) -> Option<Burst> {
+        let (told, bad) = SURE;
+        let is_sure = self.burst.told >= told && self.burst.bad >= bad && !self.is_common;
+        let lasted = Span::from_millis((self.longest * 1000.0).round() as u64);
+        is_sure.then(|| Burst { at, lasted, share: self.share() })
+    }
+
+    /// Whether there is a burst, or one was there a short while ago.
+    fn is_in_burst(&self) -> bool {
+        self.burst.all > 0.0
+    }
+}
+
+/// One release's targets, and the bursts that single ones of them had.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bursts {
+    targets: BTreeMap<TargetId, Target>,
+    known: VecDeque<Burst>,
+    /// Errors and requests outside of bursts.
+    calm: (f64, f64),
+}
+
+impl Bursts {
+    /// What is worth keeping.
+    pub(super) fn learned(&self) -> impl Iterator<Item = Burst> {
+        self.known.iter().copied()
+    }
+
+    /// From what was kept; what can't be is left out.
+    pub(super) fn recalled(known: impl Iterator<Item = Burst>) -> Self {
+        let known = known.filter(|burst| (0.0..=1.0).contains(&burst.share)).take(MAX_KNOWN).collect();
+        Self { known, ..Self::default() }
+    }
+
+    /// The share of errors outside of bursts; none where too little is known.
+    pub(super) fn usual(&self) -> Option<f64> {
+        let ((bad, all), (least, _)) = (self.calm, LEARNED);
+        (all >= least).then(|| bad / all)
+    }
+
+    /// What one target added; `usual` is what is usual for the release before, where there is one.
+    pub(super) fn add(&mut self, id: &TargetId, now: Timestamp, sum: &Sum, usual: Option<f64>) {
+        let Some(usual) = usual.or_else(|| self.usual()) else { return self.learn(sum) };
+        if !self.targets.contains_key(id) {
+            self.targets.insert(id.clone(), Target::new(now));
+        }
+        let Some(target) = self.targets.get_mut(id) else { return };
+        target.look(now, sum, usual);
+        let (is_up, is_over) = (target.is_up, target.clock <= 0.0 && !target.is_up && target.is_in_burst());
+        if is_over {
+            let burst = target.own(now);
+            *target = Target::new(now);
+            if self.known.len() == MAX_KNOWN {
+                self.known.pop_front();
+            }
+            self.known.extend(burst);
+        }
+        if is_up {
+            self.mark_common();
+        }
+        if !is_up || self.targets.get(id).is_some_and(|target| target.is_common) {
+            self.learn(sum);
+        }
+    }
+
+    fn learn(&mut self, sum: &Sum) {
+        let (bad, all) = (self.calm.0 + sum.bad, self.calm.1 + sum.all);
+        let (_, most) = LEARNED;
+        let keep = if all > most { most / all } else { 1.0 };
+        self.calm = (bad * keep, all * keep);
+    }
+
+    /// What half of all targets have together is none's own.
+    fn mark_common(&mut self) {
+        let up = self.targets.values().filter(|target| target.is_up).count();
+        if up >= 2 && 2 * up >= self.targets.len() {
+            self.targets.values_mut().filter(|target| target.is_up).for_each(|target| target.is_common = true);
+        }
+    }
+
+    /// Forgets targets that are gone.
+    pub(super) fn retain(&mut self, keep: impl Fn(&TargetId) -> bool) {
+        self.targets.retain(|id, _| keep(id));
+    }
+
+    /// What these targets do, beside what single ones of the release before are known to have done; none where none of these
+    /// is in a burst, several are at once, or nothing is known.
+    pub(super) fn beside(&self, before: &Bursts, now: Timestamp, interval: Span) -> Option<OwnBursts> {
+        let lately = before.known.iter().copied().filter(|burst| now.since(burst.at) <= REMEMBERED);
+        let known: Vec<Burst> =
+            lately.chain(before.targets.values().filter_map(|target| target.own(target.counted))).collect();
+        let up = self.targets.values().filter(|target| target.is_up).count();
+        if known.is_empty() || (up >= TOGETHER && 2 * up >= self.targets.len()) {
+            return None;
+        }
+        let bursts = self.targets.iter().filter(|(_, target)| target.is_in_burst());
+        let beside = bursts.filter_map(|(id, target)| target.beside(id, &known, interval));
+        // What is not explained speaks first.
+        beside.max_by_key(|own| (!own.explain(), own.held))
+    }
+}
+
+impl Target {
+    fn beside(&self, id: &TargetId, known: &[Burst], interval: Span) -> Option<OwnBursts> {
+        let few = FEW / known.len() as f64;
+        let (higher, longer) = (HIGHER + few, LONGER + few);
+        let alike = known.iter().filter(|burst| self.share() <= higher * burst.share);
+        let longest = alike.map(|burst| burst.lasted).max();
+        let needed = longest.map(|longest| {
+            let millis = longest.as_secs_f64() * longer * 1000.0;
+            Span::from_millis(millis.round() as u64).min(MOST) + interval
+        });
+        Some(OwnBursts {
+            target: id.clone(),
+            value: Finite::new(self.share())?,
+            held: Span::from_millis((self.longest * 1000.0).round() as u64),
+            known: u32::try_from(known.len()).ok()?,
+            highest: Finite::new(known.iter().map(|burst| burst.share).fold(0.0, f64::max))?,
+            longest: longest.unwrap_or(Span::ZERO),
+            needed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: u64 = 10;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_millis((second * 1000).cast_signed())
+    }
+
+    /// A burst of one target: from when on, for how many seconds, its share of errors.
+    type Drawn = (usize, u64, u64, f64);
+
+    /// Looks at so many targets of 20 requests a second each, one in 500 of which fails outside of bursts.
+    fn serve(bursts: &mut Bursts, targets: usize, seconds: std::ops::Range<u64>, drawn: &[Drawn], usual: Option<f64>) {
+        for second in seconds.step_by(INTERVAL as usize) {
+            for target in 0..targets {
+                let burst = drawn
+                    .iter()
+                    .find(|(one, from, lasts, _)| *one == target && (*from..from + lasts).contains(&second));
+                let share = burst.map_or(0.002, |(.., share)| *share);
+                // Whole requests in the long run.
+                let bad = if share > 0.01 {
+                    200.0 * share
+                } else {
+                    f64::from(u8::from((second / INTERVAL).is_multiple_of(3)))
+                };
+                let sum = Sum { bad, all: 200.0, buckets: Vec::new() };
+                bursts.add(&TargetId::new(format!("pod-{target}")), at(second), &sum, usual);
+            }
+        }
+    }
+
+    fn old(drawn: &[Drawn]) -> Bursts {
+        let mut bursts = Bursts::default();
+        serve(&mut bursts, 4, 0..1800, drawn, None);
+        bursts
+    }
+
+    /// What a canary's only target does with a burst of so much for so long, up to its end.
+    fn canary(old: &Bursts, share: f64, lasts: u64) -> Option<OwnBursts> {
+        let mut new = Bursts::default();
+        serve(&mut new, 1, 2000..2300 + lasts, &[(0, 2300, lasts, share)], old.usual());
+        new.beside(old, at(2300 + lasts), Span::from_secs(INTERVAL))
+    }
+
+    const RESTLESS: [Drawn; 4] = [(0, 400, 40, 0.1), (1, 700, 60, 0.15), (0, 1000, 30, 0.2), (3, 1500, 50, 0.08)];
+
+    #[test]
+    fn what_single_targets_were_known_to_do_explains_as_much_for_as_long() {
+        let old = old(&RESTLESS);
+        assert_eq!(old.known.len(), 4);
+        let own = canary(&old, 0.15, 60).unwrap();
+        assert_eq!((own.known, own.held, own.longest), (4, Span::from_secs(60), Span::from_secs(60)));
+        assert!((own.value.get() - 0.15).abs() < 1e-9 && (own.highest.get() - 0.2).abs() < 1e-9);
+        assert_eq!(own.needed, Some(Span::from_secs(109)), "1.65 times the longest, and a look");
+        assert_eq!(
+            own.in_words(Unit::Ratio),
+            "a burst of pod-0, 15 % for 1m: single targets had 4 bursts before, up to 20 %, about as high for up to 1m, so that \
+             it is proof from 1m49s on"
+        );
+        assert!(own.explain());
+        assert!(canary(&old, 0.15, 100).unwrap().explain());
+        assert!(!canary(&old, 0.15, 110).unwrap().explain(), "it lasts for longer");
+        assert!(canary(&old, 0.3, 30).unwrap().explain());
+        let higher = canary(&old, 0.4, 30).unwrap();
+        assert_eq!((higher.explain(), higher.needed), (false, None), "higher than any of them explains");
+        assert_eq!(canary(&old, 0.002, 60), None, "there is none");
+        let alike = canary(&old, 0.28, 40).unwrap();
+        assert_eq!(alike.longest, Span::from_secs(30), "of those that are about as high");
+    }
+
+    #[test]
+    fn calm_targets_explain_nothing_nor_does_what_hit_them_all() {
+        assert_eq!(canary(&old(&[]), 0.1, 20), None);
+        let all: Vec<Drawn> = (0..4).map(|target| (target, 900, 60, 0.15)).collect();
+        assert_eq!(canary(&old(&all), 0.1, 20), None);
+        let restless = old(&[(2, 900, 60, 0.15)]);
+        assert!(canary(&restless, 0.1, 20).is_some_and(|own| own.explain()));
+    }
+
+    #[test]
+    fn a_burst_ends_slowly_and_the_next_one_soon_after_adds_to_it() {
+        let old = old(&RESTLESS);
+        let held = |drawn: &[Drawn], until: u64| {
+            let mut new = Bursts::default();
+            serve(&mut new, 1, 2000..until, drawn, old.usual());
+            new.beside(&old, at(until), Span::from_secs(INTERVAL)).map(|own| own.held)
+        };
+        assert_eq!(held(&[(0, 2100, 40, 0.1)], 2180), Some(Span::from_secs(40)));
+        assert_eq!(held(&[(0, 2100, 40, 0.1)], 2250), None);
+        let twice = [(0, 2100, 40, 0.1), (0, 2160, 60, 0.1)];
+        assert_eq!(held(&twice, 2220), Some(Span::from_secs(90)));
+    }
+
+    #[test]
+    fn many_at_once_are_no_single_ones() {
+        let old = old(&RESTLESS);
+        let together = |count: usize| {
+            let (mut new, drawn) = (Bursts::default(), [0, 1, 2, 3].map(|target| (target, 2100, 60, 0.1)));
+            serve(&mut new, 5, 2000..2140, &drawn[..count], old.usual());
+            new.beside(&old, at(2140), Span::from_secs(INTERVAL)).is_some()
+        };
+        assert_eq!([1, 2, 3, 4].map(together), [true, true, false, false]);
+    }
+
+    #[test]
+    fn what_is_known_is_kept() {
+        let old = old(&RESTLESS);
+        let kept = Bursts::recalled(old.learned());
+        assert_eq!(kept.known, old.known);
+        let broken = old.learned().map(|burst| Burst { share: 2.0, ..burst });
+        assert!(Bursts::recalled(broken).known.is_empty());
+    }
+}
