@@ -83,7 +83,7 @@ fn joined(
         instances: serving.instances.into_iter().chain(waiting.instances).collect(),
         available: serving.available.into_iter().chain(ready).collect(),
         orchestrated: Some(whole),
-        unlike_at: None,
+        ..ReleaseView::default()
     })
 }
 

@@ -75,7 +75,7 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
                 ..Settings::default()
             },
         })),
-        unlike_at: None,
+        ..ReleaseView::default()
     })
 }
 
@@ -114,7 +114,7 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
         instances: stable.instances.into_iter().chain(canary.instances).collect(),
         available,
         orchestrated: Some(whole),
-        unlike_at: None,
+        ..ReleaseView::default()
     }
 }
 

@@ -129,6 +129,8 @@ pub struct ReleaseView {
     /// When the last look began that showed the instances at others: by then none was at these yet. None where no look did,
     /// or where looks take no time worth the name.
     pub unlike_at: Option<Timestamp>,
+    /// When each instance's symlink was put where it is, where it has one and the file system says so.
+    pub pointed: BTreeMap<InstanceId, Timestamp>,
 }
 
 impl ReleaseView {

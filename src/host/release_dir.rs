@@ -15,6 +15,7 @@ use super::text;
 use crate::domain::id::RevisionId;
 use crate::domain::observation::{Fault, FaultKind};
 use crate::domain::policy::Release;
+use crate::domain::time::Timestamp;
 
 /// Most entries that a directory of releases may have. One that has more is not a directory of releases.
 const MAX_RELEASES: usize = 10_000;
@@ -87,6 +88,16 @@ pub fn current(root: &Path, link: &Path, releases: &Path) -> Result<RevisionId, 
     let root = Root::open(root)?;
     let place = root.place(link)?;
     Ok(root.name_of(&place, releases, &place.read(place.name())?)?)
+}
+
+/// When `link` was put where it is, which is when it came to name what it names, by the clock of its file system. `link` is
+/// relative to `root`. Blocks on the disk.
+///
+/// # Errors
+///
+/// Where the link can't be looked at.
+pub fn pointed(root: &Path, link: &Path) -> Result<Timestamp, Fault> {
+    Ok(Root::open(root)?.place(link)?.changed()?)
 }
 
 /// The releases that are there, newest first by modification time, then by name. Entries whose names no release can
@@ -253,6 +264,14 @@ impl Place {
         }
     }
 
+    /// When the link was last written or renamed. Nobody can set that time back, as they can that of its making.
+    fn changed(&self) -> Result<Timestamp, ReleaseDirError> {
+        let stat = rustix::fs::statat(&self.fd, self.name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| system(&self.path, error))?;
+        let (seconds, nanos) = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+        Ok(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)))
+    }
+
     /// The link's name in its directory.
     #[must_use]
     pub fn name(&self) -> &OsStr {
@@ -328,6 +347,24 @@ mod tests {
             assert_eq!(read(&dir, link).as_deref(), Ok("v1"), "{link}");
         }
         assert_eq!(read(&dir, "dangling").as_deref(), Ok("v9"));
+    }
+
+    /// However old the link is that is put there: it counts when that was done.
+    #[test]
+    fn when_a_link_was_put_where_it_is_can_be_told() {
+        let dir = app(&["v1"]);
+        let [link, aside] = ["current", "aside"].map(|name| dir.path().join(name));
+        symlink("releases/v1", &link).unwrap();
+        let at = || pointed(dir.path(), Path::new("current")).unwrap();
+        let first = at();
+        // Clocks of file systems tick a hundred times a second or more.
+        let is_later = (0..1_000_000).any(|_| {
+            fs::rename(&link, &aside).unwrap();
+            fs::rename(&aside, &link).unwrap();
+            at() > first
+        });
+        assert!(is_later, "{first}");
+        assert!(pointed(dir.path(), Path::new("missing")).is_err());
     }
 
     #[test]

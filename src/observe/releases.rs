@@ -125,7 +125,13 @@ fn on_disk(place: &ReleaseDir) -> Result<ReleaseView, Fault> {
     };
     let instances = place.instances.iter().map(current).collect::<Result<_, Fault>>()?;
     let available = release_dir::releases(&place.root, &place.releases)?;
-    Ok(ReleaseView { instances, available, ..ReleaseView::default() })
+    // Looked at after what each names: where it was moved in between, the time is the later one.
+    let pointed = |instance: &ReleaseInstance| {
+        let at = release_dir::pointed(&place.root, &instance.current)?;
+        Ok((instance.id.clone(), at))
+    };
+    let pointed = place.instances.iter().map(pointed).collect::<Result<_, Fault>>()?;
+    Ok(ReleaseView { instances, available, pointed, ..ReleaseView::default() })
 }
 
 /// What the operator's commands say. A release that is new and that they do not list is not believed, since it may be the word

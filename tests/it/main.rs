@@ -7,6 +7,7 @@ mod alert;
 mod alertmanager;
 mod architecture;
 mod backtest;
+mod by_hand;
 mod cluster;
 mod confirmed;
 mod corpus;

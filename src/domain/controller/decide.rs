@@ -156,7 +156,7 @@ impl Controller {
         hold.is_some_and(|hold| !matches!(hold, Hold::Paused { .. } | Hold::EvidenceUnknown { .. }))
     }
 
-    fn has_just_begun(&self, now: Timestamp) -> bool {
+    pub(super) fn has_just_begun(&self, now: Timestamp) -> bool {
         self.began.is_none_or(|began| now.since(began) <= self.health.patience())
     }
 

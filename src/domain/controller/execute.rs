@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::cause_of;
+use super::found::Found;
 use super::view::at_others;
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
@@ -79,7 +80,14 @@ impl Controller {
                 self.stable_since = None;
                 self.record(Event::Verifying, now, out)
             }
-            Progress::Next { step } => self.record(Event::StepStarted { step }, now, out),
+            Progress::Next { step } => match self.found(&plan, step, now) {
+                Found::Nothing => self.record(Event::StepStarted { step }, now, out),
+                Found::Unseen => false,
+                Found::Done => {
+                    let outcome = Outcome::AlreadyInEffect;
+                    self.record(Event::StepFinished { step, outcome }, now, out)
+                }
+            },
             Progress::Running { step, since } => self.watch_step(&plan, step, since, now, out),
             Progress::Conflicted { step, at, detail } => self.settle_conflict(&plan, step, at, detail, now, out),
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),

@@ -5,6 +5,7 @@
 
 mod decide;
 mod execute;
+mod found;
 mod jobs;
 mod leaving;
 mod operator;

@@ -48,6 +48,7 @@ mod looks;
 pub mod memory;
 mod offered;
 mod past;
+mod process;
 mod quantile;
 mod queried;
 mod reading;

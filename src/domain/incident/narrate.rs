@@ -231,7 +231,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
             let steps: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
             format!("{}; attempt {}: {}", describe(&incident.cause), plan.attempt, steps.join(", then "))
         }
-        Event::Verifying => "every step is done; the proof begins".to_owned(),
+        Event::Verifying => format!("every step is done{}; the proof begins", done_by_others(incident)),
         Event::Continued { .. } => format!("{}; what held it holds no more, and it goes on", describe(&incident.cause)),
         Event::Suspected { .. }
         | Event::Detected { .. }
@@ -312,6 +312,12 @@ fn pauses(incident: &Incident) -> String {
     told.collect()
 }
 
+/// Which instances were restarted by others, where some were.
+fn done_by_others(incident: &Incident) -> String {
+    let names: Vec<&str> = incident.restarted_by_others.iter().map(InstanceId::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(", {} restarted by someone else already", names.join(", ")) }
+}
+
 fn route(incident: &Incident) -> String {
     let from = incident.from.as_ref().map_or("an unknown release", |from| from.revision.as_str());
     match &incident.goal {
@@ -351,7 +357,10 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
             let cause = describe(&incident.cause);
             format!("{workload} is being rolled back, {route} ({}): {cause}.", incident.strategy)
         }
-        Phase::Verifying => format!("{workload} is back at {}; proving that it is well.", goal_name(incident)),
+        Phase::Verifying => {
+            let (goal, others) = (goal_name(incident), done_by_others(incident));
+            format!("{workload} is back at {goal}{others}; proving that it is well.")
+        }
         Phase::Restored => format!("{workload} is well again at {}: {reason}.", goal_name(incident)),
         Phase::Failed => format!("Rolling back {workload} ({route}) did not bring it back: {reason}."),
         Phase::Escalated => format!("{workload} ({route}) needs a human now: {reason}."),

@@ -143,6 +143,9 @@ pub struct Incident {
     /// The instances that were pointed to another release, each with that and when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub brought: BTreeMap<InstanceId, (RevisionId, Timestamp)>,
+    /// The instances that somebody else restarted at the goal of the present plan before it came to that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted_by_others: Vec<InstanceId>,
     /// Settings that were put back ahead of a release that is not in place yet, in the order in which that was begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedSetting>,

@@ -68,6 +68,8 @@ pub(crate) const DAWN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 #[derive(Clone, Debug)]
 struct Instance {
     link: RevisionId,
+    /// When the link was put where it is.
+    pointed: Timestamp,
     running: RevisionId,
     started: Timestamp,
     good: f64,
@@ -124,8 +126,16 @@ impl World {
         fleet.add(Arc::clone(&policy), WorkloadState::default());
         let names = policy::instances(&policy);
         let v1 = RevisionId::new("v1");
-        let instance =
-            Instance { link: v1.clone(), running: v1, started: now, good: 0.0, bad: 0.0, oom_kills: 0, frozen: None };
+        let instance = Instance {
+            link: v1.clone(),
+            pointed: now,
+            running: v1,
+            started: now,
+            good: 0.0,
+            bad: 0.0,
+            oom_kills: 0,
+            frozen: None,
+        };
         Self {
             now,
             fleet,
@@ -164,7 +174,7 @@ impl World {
     /// Somebody deploys: every link is switched and every instance restarted.
     pub(crate) fn deploy(&mut self, revision: &str) {
         for instance in self.instances.values_mut() {
-            instance.link = revision.into();
+            instance.point(revision, self.now);
             instance.restart(self.now);
         }
     }
@@ -172,8 +182,18 @@ impl World {
     /// Somebody deploys to one instance.
     pub(crate) fn deploy_to(&mut self, instance: &str, revision: &str) {
         let instance = self.instances.get_mut(&InstanceId::new(instance)).expect("a known instance");
-        instance.link = revision.into();
+        instance.point(revision, self.now);
         instance.restart(self.now);
+    }
+
+    /// Somebody switches every link, and restarts nothing.
+    pub(crate) fn point(&mut self, revision: &str) {
+        self.instances.values_mut().for_each(|instance| instance.point(revision, self.now));
+    }
+
+    /// When the process of each instance was started.
+    pub(crate) fn starts(&self) -> Vec<Timestamp> {
+        self.instances.values().map(|instance| instance.started).collect()
     }
 
     /// Another policy is put in force.
@@ -337,6 +357,7 @@ impl World {
         let view = ReleaseView {
             instances: self.instances.iter().map(|(id, instance)| (id.clone(), instance.link.clone())).collect(),
             available: self.releases.iter().map(|r| Release { revision: r.clone(), image: None }).collect(),
+            pointed: self.instances.iter().map(|(id, instance)| (id.clone(), instance.pointed)).collect(),
             ..ReleaseView::default()
         };
         self.observe(Seen::Releases(Ok(view)));
@@ -452,7 +473,7 @@ impl World {
                 if at.link != *expect {
                     return Outcome::Conflict(format!("{} is in place", at.link));
                 }
-                at.link = to.clone();
+                at.point(to.as_str(), self.now);
                 self.switches.push((self.now, instance.clone(), to.clone()));
                 Outcome::Applied
             }
@@ -482,6 +503,11 @@ impl World {
 }
 
 impl Instance {
+    fn point(&mut self, revision: &str, now: Timestamp) {
+        self.link = revision.into();
+        self.pointed = now;
+    }
+
     fn restart(&mut self, now: Timestamp) {
         self.running = self.link.clone();
         self.started = now;

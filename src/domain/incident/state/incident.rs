@@ -38,6 +38,7 @@ impl Incident {
             attempt_since: now,
             steps_done: 0,
             brought: BTreeMap::new(),
+            restarted_by_others: Vec::new(),
             moved: Vec::new(),
             made: Vec::new(),
             times: Times { onset: Some(now), ..Times::default() },
@@ -158,6 +159,7 @@ impl Incident {
             }
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => {
+                self.note_restarted_by_others(*step);
                 let is_spared = self.is_spared(*step, outcome);
                 if is_spared {
                     self.left_undone = outcome.why().map(|why| format!("taken back, not deleted: {why}"));
@@ -235,6 +237,7 @@ impl Incident {
         self.left_undone = None;
         self.attempt_since = at;
         self.steps_done = 0;
+        self.restarted_by_others.clear();
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
     }
@@ -260,6 +263,13 @@ impl Incident {
             done.map(|step| &step.kind)
         {
             self.brought.insert(instance.clone(), (plan.to.clone(), at));
+        }
+    }
+
+    /// What was over before it was begun here.
+    fn note_restarted_by_others(&mut self, step: u32) {
+        if let (Progress::Next { .. }, Some(StepKind::Restart { instance, .. })) = (&self.progress, self.step(step)) {
+            self.restarted_by_others.push(instance.clone());
         }
     }
 

@@ -132,7 +132,7 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
             }),
             ..testing::orchestrated("v2", replicas)
         })),
-        unlike_at: None,
+        ..ReleaseView::default()
     }
 }
 

@@ -1,0 +1,76 @@
+//! A human finishes by hand what is held, or ends it.
+
+use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
+use rollbackd::domain::time::{Span, Timestamp};
+
+use crate::world::{Behaviour, Script, WELL, World, policy};
+
+fn v2_is_bad() -> Script {
+    Box::new(|revision: &str, _: Timestamp| if revision == "v2" { Behaviour { errors: 0.4, ..WELL } } else { WELL })
+}
+
+/// A rollback from v2 to v1 has begun.
+fn begun(strategy: Strategy) -> World {
+    let mut world = World::new(policy(strategy, &["a", "b"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Started);
+    world
+}
+
+fn until(world: &mut World, phase: Phase) {
+    let came = world.run_until(Span::from_secs(300), |world| world.phases().last() == Some(&phase));
+    assert!(came, "never {phase}: {:?}", world.phases());
+}
+
+/// Holds a rollback, or lets it go on.
+fn hold(world: &mut World, is_by_policy: bool, is_held: bool) {
+    let mode = if is_held { Mode::Observe } else { Mode::Enforce };
+    let pause = RequestKind::Pause { reason: "by hand".to_owned() };
+    if is_by_policy {
+        world.adopt(WorkloadPolicy { mode, ..WorkloadPolicy::clone(&world.policy) });
+    } else {
+        world.ask(if is_held { pause } else { RequestKind::Resume }).unwrap();
+    }
+}
+
+#[test]
+fn what_a_human_restarted_at_the_goal_is_not_restarted_again() {
+    for (strategy, is_by_policy) in [(Strategy::Direct, false), (Strategy::Rolling, false), (Strategy::Rolling, true)] {
+        let mut world = begun(strategy);
+        hold(&mut world, is_by_policy, true);
+        world.run(Span::from_secs(5));
+        world.point("v1");
+        world.run(Span::from_secs(3));
+        world.restart();
+        let starts = world.starts();
+        world.run(Span::from_secs(20));
+        assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+        hold(&mut world, is_by_policy, false);
+        until(&mut world, Phase::Restored);
+        assert_eq!(world.starts(), starts, "{strategy}");
+        let proving = world.alerts.iter().find(|alert| alert.phase == Phase::Verifying).unwrap();
+        assert_eq!(
+            proving.reason, "every step is done, a, b restarted by someone else already; the proof begins",
+            "{strategy}"
+        );
+    }
+}
+
+#[test]
+fn what_a_human_only_pointed_at_the_goal_is_restarted() {
+    for strategy in [Strategy::Direct, Strategy::Rolling] {
+        let mut world = begun(strategy);
+        hold(&mut world, false, true);
+        world.run(Span::from_secs(5));
+        world.point("v1");
+        world.run(Span::from_secs(20));
+        let starts = world.starts();
+        hold(&mut world, false, false);
+        until(&mut world, Phase::Restored);
+        assert!(world.starts().iter().zip(&starts).all(|(now, before)| now > before), "{strategy}");
+        assert_eq!(world.running(), Some("v1"));
+    }
+}
