@@ -167,7 +167,7 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
-    /// Say no to an incident, or close one that was escalated
+    /// Say no to an incident, or close one that was escalated or is held in the middle of its rollback
     Reject {
         /// The incident
         incident: String,

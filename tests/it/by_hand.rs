@@ -74,3 +74,30 @@ fn what_a_human_only_pointed_at_the_goal_is_restarted() {
         assert_eq!(world.running(), Some("v1"));
     }
 }
+
+#[test]
+fn what_the_policy_holds_half_way_can_be_left_to_a_human() {
+    let mut world = begun(Strategy::Rolling);
+    let reject = |world: &mut World| {
+        let incident = world.incident().unwrap();
+        world.ask(RequestKind::Reject { incident, reason: "by hand".to_owned() })
+    };
+    let refused = reject(&mut world).unwrap_err().to_string();
+    assert!(refused.ends_with("pause the workload to stop it"), "{refused}");
+    hold(&mut world, true, true);
+    world.run(Span::from_secs(30));
+    let incident = world.incident().unwrap();
+    let next = format!("nothing, until the hold is lifted, or rollbackd reject {incident} leaves it to a human");
+    assert_eq!((world.last_alert().phase, &world.last_alert().next.action), (Phase::Held, &next));
+    let accepted = reject(&mut world).unwrap();
+    assert_eq!(accepted.message, "closed: the rollback is left as it is, to a human");
+    let closed = world.alerts.iter().rfind(|alert| alert.incident == incident).unwrap();
+    assert_eq!(
+        (closed.phase, closed.reason.as_str()),
+        (Phase::Closed, "closed by ops: by hand; left: a at v1; b at v2")
+    );
+    hold(&mut world, true, false);
+    world.run(Span::from_secs(300));
+    assert_eq!(world.switches.len(), 1, "{:?}", world.switches);
+    assert_eq!(world.last_alert().reason, "rejected by ops", "the fault goes on, and he said no to it");
+}

@@ -6,7 +6,7 @@ use crate::domain::id::{InstanceId, RevisionId, TriggerName};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
-use crate::domain::incident::state::Incident;
+use crate::domain::incident::state::{HELD_TOLD_AGAIN, Incident};
 use crate::domain::policy::{Habitat, Severity};
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
@@ -160,14 +160,20 @@ impl Controller {
         self.began.is_none_or(|began| now.since(began) <= self.health.patience())
     }
 
-    /// Holds, unless it is held for the same reason already.
+    /// Holds, unless it is held for the same reason already. What an operator holds half way is told again now and then, since
+    /// nothing else ends it.
     pub(super) fn hold(&mut self, hold: Hold, goal: Option<Goal>, now: Timestamp, out: &mut Output) -> bool {
         self.preflight_asked = None;
         let same = self.state.incident.as_ref().is_some_and(|incident| {
             matches!(incident.phase, Phase::Held | Phase::AwaitingApproval)
                 && incident.hold.as_ref().is_some_and(|before| before.is_same_reason(&hold))
         });
-        if same {
+        let is_told_again = self.state.incident.as_ref().is_some_and(|incident| {
+            incident.plan.is_some()
+                && ladder::is_an_operators(&hold)
+                && now.since(incident.phase_since) >= HELD_TOLD_AGAIN
+        });
+        if same && !is_told_again {
             return false;
         }
         let grounds = self.grounds(now).filter(|_| !matches!(hold, Hold::Preflight { .. }));

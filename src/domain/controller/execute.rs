@@ -435,7 +435,7 @@ impl Controller {
         if all.len() > 1 { all } else { BTreeMap::new() }
     }
 
-    fn left_apart(&self) -> String {
+    pub(super) fn left_apart(&self) -> String {
         let all = self.apart();
         if all.is_empty() { String::new() } else { format!("{LEFT}{}", narrate::places(&all)) }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Controller, Output, Reply};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::Phase;
+use crate::domain::incident::narrate::LEFT;
 use crate::domain::incident::record::{Cause, Closing, Event};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::response::guard::{FORCIBLE, FleetView};
@@ -35,7 +36,7 @@ pub enum RequestKind {
         /// Which.
         incident: IncidentId,
     },
-    /// Say no to an incident, or close one that was escalated.
+    /// Say no to an incident, or close one that was escalated or is held in the middle of its rollback.
     Reject {
         /// Which.
         incident: IncidentId,
@@ -155,6 +156,7 @@ impl Controller {
 
     fn reject(&mut self, by: String, id: &IncidentId, reason: String, now: Timestamp, out: &mut Output) -> Reply {
         match self.open_incident(id)? {
+            Phase::Held if self.is_held_half_way() => self.leave_to_a_human(by, reason, now, out),
             Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval
                 if !self.is_acting() && !self.is_reported() =>
             {
@@ -169,6 +171,27 @@ impl Controller {
             }
             phase => Err(Refusal::Conflict(format!("{id} is {phase}; pause the workload to stop it"))),
         }
+    }
+
+    /// Whether a rollback was begun that goes no further unless somebody says so.
+    fn is_held_half_way(&self) -> bool {
+        let is_begun = self.state.incident.as_ref().is_some_and(|incident| incident.plan.is_some());
+        is_begun && (self.halt().is_some() || !self.is_acting())
+    }
+
+    /// Closes a rollback where it stands, and says where that is. Settings that belong to no release in place are a human's
+    /// business still: with them it is escalated, and closed by another word.
+    fn leave_to_a_human(&mut self, by: String, reason: String, now: Timestamp, out: &mut Output) -> Reply {
+        if self.in_flight.is_some() {
+            return Err(Refusal::Conflict("what was begun is not over yet: reject it once that is".to_owned()));
+        }
+        let down = if self.left_down().is_some() { format!("{LEFT}it has no instances") } else { String::new() };
+        let reason = format!("{reason}{}{down}", self.left_apart());
+        self.close(Closing::ByOperator { by, reason }, now, out);
+        Ok(self.accepted(match &self.state.incident {
+            Some(_) => "escalated: its settings are not as before; reject it again once that is seen to",
+            None => "closed: the rollback is left as it is, to a human",
+        }))
     }
 
     /// Whether the open incident was reported: no signal will ever show that it is over.

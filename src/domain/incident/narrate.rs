@@ -373,6 +373,11 @@ fn goal_name(incident: &Incident) -> &str {
 }
 
 fn next(incident: &Incident) -> Next {
+    if incident.phase == Phase::Held && incident.plan.is_some() {
+        let id = &incident.id;
+        let action = format!("nothing, until the hold is lifted, or rollbackd reject {id} leaves it to a human");
+        return Next { action, deadline: hold_deadline(incident) };
+    }
     let plan_deadline: Option<Timestamp> = incident.plan.as_ref().map(|plan| plan.deadline);
     let (action, deadline) = match incident.phase {
         Phase::Suspected => {

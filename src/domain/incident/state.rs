@@ -28,6 +28,9 @@ pub const ROLLBACKS_REMEMBERED: usize = 64;
 /// Reports remembered per workload: more than a source repeats at a time.
 pub const REPORTS_REMEMBERED: usize = 128;
 
+/// How long it is held for the same reason until that is told again, where it is recorded again.
+pub const HELD_TOLD_AGAIN: Span = Span::from_secs(3600);
+
 /// Everything about one workload that survives a restart.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct WorkloadState {
@@ -484,7 +487,12 @@ impl WorkloadState {
                     (Some(_), None) | (None, Some(_)) => false,
                 }
         };
-        let told = matches!(&record.event, Event::Detected { .. }) || !before.as_ref().is_some_and(is_same);
+        let is_told_anew = match &record.event {
+            Event::Detected { .. } => true,
+            Event::Held { .. } => record.at.since(incident.phase_since) >= HELD_TOLD_AGAIN,
+            _ => false,
+        };
+        let told = is_told_anew || !before.as_ref().is_some_and(is_same);
         if told {
             incident.notices += 1;
             incident.phase_since = record.at;
@@ -512,11 +520,12 @@ impl WorkloadState {
                     self.reported.remove(0);
                 }
             }
-            Event::Rejected { by, .. } => {
-                if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
-                    let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
-                    self.rejection = Some(Rejection { by: by.clone(), at: record.at, trigger, release });
-                }
+            Event::Rejected { by, .. } => self.note_rejection(incident, by, record.at),
+            // Left where it stands, it is not begun anew.
+            Event::Closed { how: Closing::ByOperator { by, .. } }
+                if incident.phase == Phase::Held && incident.plan.is_some() =>
+            {
+                self.note_rejection(incident, by, record.at);
             }
             Event::Closed { how: Closing::Subsided } => {
                 self.rejection.take_if(|no| no.trigger == incident.cause.name());
@@ -557,6 +566,15 @@ impl WorkloadState {
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }
             | Event::Escalated { .. } => {}
+        }
+    }
+}
+
+impl WorkloadState {
+    fn note_rejection(&mut self, incident: &Incident, by: &str, at: Timestamp) {
+        if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
+            let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
+            self.rejection = Some(Rejection { by: by.to_owned(), at, trigger, release });
         }
     }
 }

@@ -171,7 +171,9 @@ pub fn revived(incident: &Incident, at: &RevisionId) -> String {
     with_difference(told.join("; "), incident)
 }
 
-fn is_an_operators(hold: &Hold) -> bool {
+/// Whether it ends only when an operator says so.
+#[must_use]
+pub const fn is_an_operators(hold: &Hold) -> bool {
     matches!(hold, Hold::Paused { .. } | Hold::Rejected { .. } | Hold::ObserveMode)
 }
 

@@ -166,6 +166,20 @@ fn a_record_that_can_not_follow_changes_nothing() {
     }
 }
 
+#[test]
+fn what_is_held_for_long_is_told_again_once_it_is_recorded_again() {
+    let mut state = WorkloadState::default();
+    let held = || Event::Held { hold: Hold::ObserveMode, goal: None, grounds: None };
+    let detected = events().into_iter().find(|event| matches!(event, Event::Detected { .. })).unwrap();
+    let mut told = |event: Event, seconds: i64| {
+        let record = Record { at: at(seconds), ..record(&state, &event) };
+        matches!(state.apply(&record).unwrap(), Applied::Transition(_))
+    };
+    assert!(told(detected, 1) && told(held(), 2));
+    assert!(!told(held(), 3_601) && told(held(), 3_602), "an hour");
+    assert!(!told(held(), 7_201) && told(held(), 7_202), "and another one");
+}
+
 /// What is left has no pods, and the good release serves.
 #[test]
 fn a_canary_that_may_not_be_deleted_is_taken_back_all_the_same() {

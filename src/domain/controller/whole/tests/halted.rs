@@ -30,6 +30,52 @@ fn a_pause_halts_though_no_incident_is_open() {
     assert!(matches!(controller.halt(), Some(Hold::Paused { .. })), "{:?}", controller.halt());
 }
 
+/// Nothing else ends it, and the time is none of the plan's all the same.
+#[test]
+fn what_is_halted_is_told_again_every_hour() {
+    let mut world = World::scaled_down();
+    let incident = |world: &World| world.controller.state.incident.clone().unwrap();
+    let deadline = incident(&world).plan.unwrap().deadline;
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() });
+    let (told, since) = (incident(&world).notices, world.now);
+    for hour in 1..4 {
+        world.now = since + hour * 3_600 - 2;
+        world.second();
+        assert_eq!(incident(&world).notices, told + hour - 1, "{:?}", world.events);
+        world.second();
+        assert_eq!(incident(&world).notices, told + hour, "{:?}", world.events);
+    }
+    world.ask(RequestKind::Resume);
+    assert_eq!(incident(&world).plan.unwrap().deadline, deadline + Span::from_secs(world.now - since));
+}
+
+#[test]
+fn what_is_halted_with_nothing_running_can_be_left_so() {
+    let mut world = World::scaled_down();
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() });
+    world.second();
+    world.ask(RequestKind::Reject { incident: "i1".into(), reason: "mine".to_owned() });
+    let reason = "mine; left: it has no instances".to_owned();
+    let closed = Event::Closed { how: Closing::ByOperator { by: "ops".to_owned(), reason } };
+    assert_eq!(world.events.last(), Some(&closed));
+    world.ask(RequestKind::Resume);
+    world.second();
+    assert!(world.done.is_empty(), "{:?}", world.done);
+}
+
+/// What its settings say is of no release that is in place: somebody must see to that first.
+#[test]
+fn what_is_halted_with_settings_of_another_release_is_escalated_when_it_is_left_so() {
+    let mut world = World::with_settings_back();
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() });
+    world.second();
+    let reject = || RequestKind::Reject { incident: "i1".into(), reason: "mine".to_owned() };
+    world.ask(reject());
+    assert!(world.pages()[0].starts_with("closed by ops: mine; ConfigMap m in prod may say"), "{:?}", world.pages());
+    world.ask(reject());
+    assert!(matches!(world.events.last(), Some(Event::Closed { how: Closing::ByOperator { .. } })));
+}
+
 #[test]
 fn time_in_which_nothing_could_be_recorded_is_none_of_a_rollbacks() {
     let mut world = World::scaled_down();
