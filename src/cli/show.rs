@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{Client, Failure};
 use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
-use crate::domain::controller::{Explanation, WorkloadView};
+use crate::domain::controller::{Explanation, Standby, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Unseen, Verdict};
 use crate::domain::incident::recording::Brief;
@@ -315,24 +315,31 @@ fn print_plan(preview: &Preview) {
     for finding in &preview.findings {
         print::line(&print::clean(&format!("Stopped by preflight: {finding}")));
     }
+    if let Some(Standby { leader: None, reason }) = &preview.standby {
+        print::line(&print::clean(&format!("Stopped by standby: {reason}")));
+    }
     if preview.is_clear() {
-        print::line(&nothing_stops(&preview.readiness));
+        print::line(&print::clean(&nothing_stops(&preview.readiness, preview.standby.as_ref())));
     }
     needs(&preview.readiness);
     sources(&preview.sources);
 }
 
-/// That it would begin, and what it may lack on the way.
-fn nothing_stops(all: &[Readiness]) -> String {
+/// That it would begin, and where, and what it may lack on the way.
+fn nothing_stops(all: &[Readiness], standby: Option<&Standby>) -> String {
     let is_missing = |one: &&Readiness| matches!(one.met, Met::No(_));
     let missing: Vec<&str> = all.iter().filter(is_missing).map(|one| one.need.as_str()).collect();
-    match missing[..] {
+    let would = match missing[..] {
         [] => "Nothing would stop it.".to_owned(),
         _ => format!(
             "Nothing would keep it from beginning, but it may not come to its end, for lack of: {}.",
             missing.join(", ")
         ),
-    }
+    };
+    let elsewhere = standby.and_then(|standby| standby.leader.as_ref());
+    let elsewhere =
+        elsewhere.map(|leader| format!(" Not by this replica, which stands by: {leader} leads, and would act."));
+    format!("{would}{}", elsewhere.unwrap_or_default())
 }
 
 /// What must be so for any rollback.
@@ -405,8 +412,14 @@ mod tests {
     fn a_plan_that_lacks_something_is_not_told_to_be_clear() {
         let one = |need, met| Readiness { need, met, note: None };
         let well = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::Unknown("not asked".to_owned()))];
-        assert_eq!(nothing_stops(&well), "Nothing would stop it.");
+        assert_eq!(nothing_stops(&well, None), "Nothing would stop it.");
         let tight = [one(Need::KnownGood, Met::Yes), one(Need::Quota, Met::No("it leaves 0 of pods".to_owned()))];
-        assert!(nothing_stops(&tight).ends_with("for lack of: quota."), "{}", nothing_stops(&tight));
+        let told = nothing_stops(&tight, None);
+        assert!(told.ends_with("for lack of: quota."), "{told}");
+        let standby = Standby { leader: Some("other".to_owned()), reason: String::new() };
+        assert_eq!(
+            nothing_stops(&well, Some(&standby)),
+            "Nothing would stop it. Not by this replica, which stands by: other leads, and would act."
+        );
     }
 }

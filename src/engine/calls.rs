@@ -290,6 +290,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return;
         };
         self.guard_standstill(id, &mut preview.guards);
+        preview.standby = self.standby();
         let known = self.fleet.get(id).map(|it| (Arc::clone(it.policy()), it.settings_named(preview.plan.as_ref())));
         let actuator = Arc::clone(&self.edges.actuator);
         self.jobs.spawn(async move {

@@ -4,7 +4,7 @@ use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice, Role};
 use super::told::Told;
 use super::{Engine, Input};
-use crate::domain::controller::{Refusal, Reply};
+use crate::domain::controller::{Refusal, Reply, Standby};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
@@ -67,6 +67,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// What an operator is told.
     pub(super) fn refusal(&self) -> Refusal {
         Refusal::Held { guard: STANDBY.to_owned(), reason: self.why_standing_by().unwrap_or_default() }
+    }
+
+    /// The same, for who asks what would be done; none where this daemon acts.
+    pub(super) fn standby(&self) -> Option<Standby> {
+        let reason = self.why_standing_by()?;
+        let leader = if let Role::Standby { leader } = self.edges.leadership.role() { leader } else { None };
+        Some(Standby { leader, reason })
     }
 
     /// Who acts instead; none where this daemon does.

@@ -1,5 +1,7 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
+mod standby;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

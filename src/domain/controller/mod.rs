@@ -46,7 +46,7 @@ use settings::SettingsSeen;
 pub use jobs::{Answer, Job, JobResult, Work};
 pub use leaving::owes;
 pub use operator::{Accepted, Refusal, Request, RequestKind};
-pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, Standstill, StepStanding, WorkloadView};
+pub use view::{Explanation, IncidentView, Preview, ReleaseStanding, Standby, Standstill, StepStanding, WorkloadView};
 
 /// Transitions that one input may cause. The longest chain is a dozen; more is a loop.
 const MAX_TRANSITIONS: usize = 64;

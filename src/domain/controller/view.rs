@@ -210,6 +210,18 @@ pub struct Preview {
     pub findings: Vec<Finding>,
     /// What must be so for any rollback, and whether it is.
     pub readiness: Vec<Readiness>,
+    /// Who would do it instead, where this replica stands by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
+}
+
+/// That this replica does not act.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Standby {
+    /// The replica that leads, and acts; none where none is known to.
+    pub leader: Option<String>,
+    /// In words.
+    pub reason: String,
 }
 
 /// Where a step of a rollback under way is.
@@ -244,10 +256,14 @@ impl Preview {
         !self.steps.is_empty()
     }
 
-    /// Whether nothing would stop it.
+    /// Whether nothing would stop it, here or at the replica that leads.
     #[must_use]
     pub fn is_clear(&self) -> bool {
-        self.plan.is_some() && self.findings.is_empty() && self.guards.iter().all(|guard| guard.hold.is_none())
+        let has_leader = self.standby.as_ref().is_none_or(|standby| standby.leader.is_some());
+        has_leader
+            && self.plan.is_some()
+            && self.findings.is_empty()
+            && self.guards.iter().all(|guard| guard.hold.is_none())
     }
 
     /// Adds what a look at the place found in the plan's way, and what is missing beside that.
@@ -289,6 +305,7 @@ impl Controller {
             owners: self.owners().to_vec(),
             sources: self.health.sources(now),
             findings: Vec::new(),
+            standby: None,
         }
     }
 
