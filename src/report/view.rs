@@ -363,6 +363,7 @@ impl StepLine {
             (Some(Outcome::Transient(detail)), _) => ("bad", format!("failed: {detail}")),
             (Some(Outcome::Denied(detail)), _) => ("bad", format!("refused: {detail}")),
             (Some(Outcome::TimedOut(detail)), _) => ("bad", format!("ran out of time: {detail}")),
+            (Some(Outcome::NotBegun(detail)), _) => ("bad", format!("not begun: {detail}")),
             (None, Some(_)) => ("busy", "under way".to_owned()),
             (None, None) => ("calm", "not begun".to_owned()),
         };

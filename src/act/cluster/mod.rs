@@ -245,7 +245,8 @@ where
             | Outcome::Conflict(_)
             | Outcome::Denied(_)
             | Outcome::Transient(_)
-            | Outcome::TimedOut(_) => return Persisted { outcome, is_open },
+            | Outcome::TimedOut(_)
+            | Outcome::NotBegun(_) => return Persisted { outcome, is_open },
         }
         tracing::warn!(what, why = last, ?pause, "done again after a pause");
         sleep(pause).await;

@@ -370,7 +370,7 @@ fn rehearsed(aspect: Aspect, what: impl ToString, tried: Result<(), Outcome>) ->
     match tried {
         Ok(()) | Err(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(Vec::new()),
         Err(Outcome::Transient(why) | Outcome::TimedOut(why)) => Err(Passing(found(why))),
-        Err(Outcome::Conflict(why) | Outcome::Denied(why)) => Ok(vec![found(why)]),
+        Err(Outcome::Conflict(why) | Outcome::Denied(why) | Outcome::NotBegun(why)) => Ok(vec![found(why)]),
     }
 }
 

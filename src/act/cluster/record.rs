@@ -88,7 +88,11 @@ async fn templates(client: &Client, wanted: &Wanted) -> Result<Vec<Change>, Stri
     let places = (Place::new(client.clone(), from_object), Place::new(client.clone(), to_object));
     let (from, to) = tokio::join!(places.0.template_of(from), places.1.template_of(to));
     let why = |outcome: Outcome| match outcome {
-        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => why,
+        Outcome::Conflict(why)
+        | Outcome::Transient(why)
+        | Outcome::Denied(why)
+        | Outcome::TimedOut(why)
+        | Outcome::NotBegun(why) => why,
         Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
     };
     Ok(changes(&from.map_err(why)?, &to.map_err(why)?))

@@ -195,6 +195,7 @@ pub(super) fn unsettled(error: &kube::Error, unread: Outcome) -> Outcome {
         Outcome::Conflict(_)
         | Outcome::Denied(_)
         | Outcome::TimedOut(_)
+        | Outcome::NotBegun(_)
         | Outcome::Applied
         | Outcome::AlreadyInEffect => unread,
     }

@@ -61,6 +61,7 @@ impl Site {
             Outcome::Transient(text) => ("transient", text),
             Outcome::Denied(text) => ("denied", text),
             Outcome::TimedOut(text) => ("timed out", text),
+            Outcome::NotBegun(text) => ("not begun", text),
         }
     }
 

@@ -78,6 +78,7 @@ impl App {
             Outcome::Transient(text) => ("transient", text),
             Outcome::Denied(text) => ("denied", text),
             Outcome::TimedOut(text) => ("timed out", text),
+            Outcome::NotBegun(text) => ("not begun", text),
         };
         (kind, text.replace(&self.dir.path().display().to_string(), "ROOT"))
     }

@@ -185,7 +185,7 @@ impl Controller {
     pub(super) fn note_not_begun(&mut self, why: String, now: Timestamp, out: &mut Output) {
         self.in_flight = None;
         if let Some(step) = self.running_step() {
-            self.record(Event::StepFinished { step, outcome: Outcome::Denied(why) }, now, out);
+            self.record(Event::StepFinished { step, outcome: Outcome::NotBegun(why) }, now, out);
         }
     }
 }

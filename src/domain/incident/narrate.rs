@@ -296,7 +296,11 @@ fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {
     match outcome {
         Outcome::Applied => format!("{owner} goes on again, and what its repository says comes back"),
         Outcome::AlreadyInEffect => format!("{owner} was let go on by someone else"),
-        Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
+        Outcome::Conflict(why)
+        | Outcome::Transient(why)
+        | Outcome::Denied(why)
+        | Outcome::TimedOut(why)
+        | Outcome::NotBegun(why) => {
             format!("{owner} was paused for a rollback and can't be let go on: {why}")
         }
     }

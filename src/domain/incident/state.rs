@@ -127,6 +127,9 @@ pub struct Incident {
     pub progress: Progress,
     /// Releases that were gone back to in vain, in this incident.
     pub tried: Vec<RevisionId>,
+    /// The attempts of which a step could not be recorded in time to be begun: they are made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unspent: Vec<u32>,
     /// Why the last attempt failed, or the incident escalated.
     pub trouble: Option<String>,
     /// Checks of the last verification.
@@ -532,7 +535,7 @@ impl WorkloadState {
                 self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
             }
             Event::Failed { .. } => {
-                if let Some(plan) = &incident.plan {
+                if let Some(plan) = incident.plan.as_ref().filter(|_| !incident.is_unspent()) {
                     self.ledger.failed_as_goal(&plan.to, record.at);
                 }
             }

@@ -17,6 +17,9 @@ use crate::domain::time::{Span, Timestamp};
 /// Attempts with the first goal, before one hop to an older one.
 const ATTEMPTS_WITH_FIRST_GOAL: u32 = 2;
 
+/// Attempts that may come to nothing without being counted: nothing is tried without an end.
+const MOST_UNSPENT: u32 = 10;
+
 /// How long an incident is held, or waits for approval, before it is handed to a human.
 const HELD_LIMIT: Span = Span::from_secs(3600);
 
@@ -222,8 +225,14 @@ fn is_still_called_for(situation: &Situation<'_>, last: &Plan, footing: &Footing
 }
 
 fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble: &str) -> Rung {
-    match (last.purpose, &situation.incident.goal) {
-        (Purpose::First | Purpose::Retry, Some(goal)) if last.attempt < ATTEMPTS_WITH_FIRST_GOAL => {
+    let incident = situation.incident;
+    let unspent = u32::try_from(incident.unspent.len()).unwrap_or(u32::MAX);
+    if let Some(rung) = once_more(incident, last).filter(|_| incident.is_unspent() && unspent <= MOST_UNSPENT) {
+        return rung;
+    }
+    let spent = last.attempt.saturating_sub(unspent.min(MOST_UNSPENT));
+    match (last.purpose, &incident.goal) {
+        (Purpose::First | Purpose::Retry, Some(goal)) if spent < ATTEMPTS_WITH_FIRST_GOAL => {
             Rung::Attempt(Purpose::Retry, goal.clone())
         }
         (Purpose::First | Purpose::Retry, _) => match older_goal(situation) {
@@ -235,6 +244,16 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
         }
         (Purpose::Whole, _) => Rung::Escalate(format!("it could not be made whole: {trouble}")),
     }
+}
+
+/// The rung of an attempt that could not be begun, or gone on with.
+fn once_more(incident: &Incident, last: &Plan) -> Option<Rung> {
+    let purpose = match last.purpose {
+        Purpose::Whole => return None,
+        Purpose::First | Purpose::Retry => Purpose::Retry,
+        Purpose::OlderKnownGood => Purpose::OlderKnownGood,
+    };
+    incident.goal.clone().map(|goal| Rung::Attempt(purpose, goal))
 }
 
 fn older_goal(situation: &Situation<'_>) -> Option<Goal> {

@@ -178,6 +178,8 @@ pub enum Outcome {
     Denied(String),
     /// Not done in its time; whether it took effect is settled by reading.
     TimedOut(String),
+    /// It waited for its record for too long to be begun still: what called for it may be over.
+    NotBegun(String),
 }
 
 impl Outcome {
@@ -186,7 +188,11 @@ impl Outcome {
     pub const fn is_done(&self) -> bool {
         match self {
             Outcome::Applied | Outcome::AlreadyInEffect => true,
-            Outcome::Conflict(_) | Outcome::Transient(_) | Outcome::Denied(_) | Outcome::TimedOut(_) => false,
+            Outcome::Conflict(_)
+            | Outcome::Transient(_)
+            | Outcome::Denied(_)
+            | Outcome::TimedOut(_)
+            | Outcome::NotBegun(_) => false,
         }
     }
 
@@ -195,9 +201,11 @@ impl Outcome {
     pub fn why(&self) -> Option<&str> {
         match self {
             Outcome::Applied | Outcome::AlreadyInEffect => None,
-            Outcome::Conflict(why) | Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
-                Some(why)
-            }
+            Outcome::Conflict(why)
+            | Outcome::Transient(why)
+            | Outcome::Denied(why)
+            | Outcome::TimedOut(why)
+            | Outcome::NotBegun(why) => Some(why),
         }
     }
 }

@@ -284,6 +284,12 @@ impl World {
         }
     }
 
+    /// The job that was asked for last waited too long for its record.
+    pub(crate) fn not_begun(&mut self) {
+        self.pending.pop_back().expect("a job is under way");
+        self.feed(Input::NotBegun("it could not be recorded in time, and was not begun".to_owned()));
+    }
+
     /// A moment at which the daemon may die. Whether it does.
     fn dies_here(&mut self) -> bool {
         self.crash_points += 1;

@@ -117,5 +117,6 @@ fn outcome(outcome: &Outcome) -> (&'static str, &str) {
         Outcome::Transient(detail) => ("failed", detail),
         Outcome::Denied(detail) => ("was refused", detail),
         Outcome::TimedOut(detail) => ("ran out of time", detail),
+        Outcome::NotBegun(detail) => ("was not begun", detail),
     }
 }

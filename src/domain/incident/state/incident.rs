@@ -31,6 +31,7 @@ impl Incident {
             plan: None,
             progress: Progress::Idle,
             tried: Vec::new(),
+            unspent: Vec::new(),
             trouble: None,
             checks: Vec::new(),
             smoke_owed: false,
@@ -160,6 +161,7 @@ impl Incident {
             Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
             Event::StepFinished { step, outcome } => {
                 self.note_restarted_by_others(*step);
+                self.note_unspent(outcome);
                 let is_spared = self.is_spared(*step, outcome);
                 if is_spared {
                     self.left_undone = outcome.why().map(|why| format!("taken back, not deleted: {why}"));
@@ -193,6 +195,7 @@ impl Incident {
                 self.checks.clone_from(checks);
                 self.progress = Progress::Idle;
                 if let Some(plan) = &self.plan
+                    && !self.is_unspent()
                     && !self.tried.contains(&plan.to)
                 {
                     self.tried.push(plan.to.clone());
@@ -219,6 +222,7 @@ impl Incident {
         self.approved = None;
         self.plan = None;
         self.tried.clear();
+        self.unspent.clear();
         self.times = Times::default();
         self.times.onset = Some(onset);
         self.times.detected = Some(at);
@@ -266,6 +270,18 @@ impl Incident {
         }
     }
 
+    fn note_unspent(&mut self, outcome: &Outcome) {
+        if let (Outcome::NotBegun(_), Some(plan)) = (outcome, &self.plan) {
+            self.unspent.push(plan.attempt);
+        }
+    }
+
+    /// Whether the last attempt ended before it was a trial of anything.
+    #[must_use]
+    pub fn is_unspent(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| self.unspent.contains(&plan.attempt))
+    }
+
     /// What was over before it was begun here.
     fn note_restarted_by_others(&mut self, step: u32) {
         if let (Progress::Next { .. }, Some(StepKind::Restart { instance, .. })) = (&self.progress, self.step(step)) {
@@ -283,7 +299,8 @@ impl Incident {
     /// Whether a step failed without which the rollback is whole: the good release serves, and what is left has no pods. That
     /// somebody changed it meanwhile is another matter.
     fn is_spared(&self, step: u32, outcome: &Outcome) -> bool {
-        let is_failed = matches!(outcome, Outcome::Denied(_) | Outcome::Transient(_) | Outcome::TimedOut(_));
+        let is_failed =
+            matches!(outcome, Outcome::Denied(_) | Outcome::Transient(_) | Outcome::TimedOut(_) | Outcome::NotBegun(_));
         is_failed && matches!(self.step(step), Some(StepKind::DeleteCanary { .. }))
     }
 
@@ -310,7 +327,7 @@ fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
     match outcome {
         Outcome::Applied | Outcome::AlreadyInEffect => Progress::Next { step: step + 1 },
         Outcome::Conflict(detail) => Progress::Conflicted { step, at, detail: detail.clone() },
-        Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) => {
+        Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) | Outcome::NotBegun(why) => {
             Progress::Broken { reason: why.clone() }
         }
     }

@@ -113,7 +113,7 @@ pub(super) fn note(incident: &mut Incident, record: &Record) {
         return;
     };
     // What an earlier attempt may have written is not undone by this one's refusal.
-    let is_refused = matches!(outcome, Some(Outcome::Conflict(_) | Outcome::Denied(_)));
+    let is_refused = matches!(outcome, Some(Outcome::Conflict(_) | Outcome::Denied(_) | Outcome::NotBegun(_)));
     let Some(expect) = expect else {
         let (object, setting) = (object.clone(), setting.clone());
         let made = MadeSetting { object, setting, to: plan.to.clone(), attempt: plan.attempt };

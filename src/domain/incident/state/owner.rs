@@ -37,7 +37,7 @@ pub(super) fn note(paused: &mut Vec<PausedOwner>, incident: &Incident, record: &
             Outcome::Applied => known.is_sure = true,
             // Somebody else's pause is not ended here.
             Outcome::AlreadyInEffect => paused.retain(|paused| paused.owner != *owner),
-            Outcome::Conflict(_) | Outcome::Denied(_) => {
+            Outcome::Conflict(_) | Outcome::Denied(_) | Outcome::NotBegun(_) => {
                 paused.retain(|paused| paused.is_sure || paused.owner != *owner);
             }
             Outcome::Transient(_) | Outcome::TimedOut(_) => {}
