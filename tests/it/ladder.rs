@@ -625,3 +625,17 @@ fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_
         assert!(!world.switches.iter().any(|(_, instance, _)| instance.as_str() == left), "{:?}", world.switches);
     }
 }
+
+#[test]
+fn an_instance_that_leaves_between_its_switch_and_its_restart_is_said_to_have_left() {
+    use StepStanding::{Done, PassedOver, ToDo, UnderWay};
+    let mut world = World::new(policy(Strategy::Direct, &["a", "b"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 2), "{:?}", world.phases());
+    world.leave("b");
+    let steps = |world: &mut World| world.fleet.preview(&world.policy.id, world.now).unwrap().steps;
+    assert_eq!(steps(&mut world), [Done, Done, UnderWay, PassedOver, ToDo]);
+    until(&mut world, Phase::Verifying);
+    assert_eq!(steps(&mut world), [Done, Done, Done, PassedOver, Done]);
+}

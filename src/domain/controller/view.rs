@@ -21,7 +21,7 @@ use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
-use crate::domain::response::plan::{Finding, Plan, Purpose, Step, StepKind};
+use crate::domain::response::plan::{Finding, Plan, Purpose, Step};
 use crate::domain::response::readiness::{self, Readiness, readiness};
 use crate::domain::time::{Span, Timestamp};
 
@@ -243,7 +243,7 @@ impl fmt::Display for StepStanding {
         f.write_str(match self {
             StepStanding::Done => "done",
             StepStanding::UnderWay => "under way",
-            StepStanding::PassedOver => "passed over",
+            StepStanding::PassedOver => "passed over, since it left the policy",
             StepStanding::ToDo => "to do",
         })
     }
@@ -398,11 +398,11 @@ impl Controller {
             Progress::Idle | Progress::Next { .. } | Progress::Broken { .. } | Progress::Proving { .. } => None,
         };
         let next = under_way.unwrap_or(begun.steps_done);
-        let was_brought = |kind: &StepKind| kind.instances().iter().all(|of| begun.brought.contains_key(of));
         let standing = |(index, step): (u32, &Step)| match &step.kind {
             _ if under_way == Some(index) => StepStanding::UnderWay,
-            kind if self.is_about_those_gone(kind) && !(index < next && was_brought(kind)) => StepStanding::PassedOver,
+            _ if begun.passed_over.contains(&index) => StepStanding::PassedOver,
             _ if index < next => StepStanding::Done,
+            kind if self.is_about_those_gone(kind) => StepStanding::PassedOver,
             _ => StepStanding::ToDo,
         };
         (0..).zip(steps).map(standing).collect()

@@ -7,7 +7,7 @@ mod owner;
 pub use moved::{MadeSetting, MovedSetting, are_apart, difference, forward};
 pub use owner::PausedOwner;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +146,9 @@ pub struct Incident {
     /// How many of the present plan's steps are done, those after it not being begun or not ended well.
     #[serde(default)]
     pub steps_done: u32,
+    /// The present plan's steps that were not done, since what they are about had left the policy.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed_over: BTreeSet<u32>,
     /// The instances that were pointed to another release, each with that and when.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub brought: BTreeMap<InstanceId, (RevisionId, Timestamp)>,

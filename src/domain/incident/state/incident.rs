@@ -1,6 +1,6 @@
 //! One incident, as its records fold into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Incident, Progress, Smoke};
 use crate::domain::id::{IncidentId, RevisionId};
@@ -38,6 +38,7 @@ impl Incident {
             left_undone: None,
             attempt_since: now,
             steps_done: 0,
+            passed_over: BTreeSet::new(),
             brought: BTreeMap::new(),
             restarted_by_others: Vec::new(),
             moved: Vec::new(),
@@ -158,8 +159,12 @@ impl Incident {
                     *since = at;
                 }
             }
-            Event::StepStarted { step } => self.progress = Progress::Running { step: *step, since: at },
+            Event::StepStarted { step } => {
+                self.passed_over.extend(self.steps_done..*step);
+                self.progress = Progress::Running { step: *step, since: at };
+            }
             Event::StepFinished { step, outcome } => {
+                self.note_passed_over(*step, outcome);
                 self.note_restarted_by_others(*step);
                 self.note_unspent(outcome);
                 let is_spared = self.is_spared(*step, outcome);
@@ -241,6 +246,7 @@ impl Incident {
         self.left_undone = None;
         self.attempt_since = at;
         self.steps_done = 0;
+        self.passed_over.clear();
         self.restarted_by_others.clear();
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
@@ -268,6 +274,14 @@ impl Incident {
         {
             self.brought.insert(instance.clone(), (plan.to.clone(), at));
         }
+    }
+
+    /// What lies between two steps was about what had left, and so was a gate that had nobody left to wait for.
+    fn note_passed_over(&mut self, step: u32, outcome: &Outcome) {
+        let is_left_gate =
+            matches!((self.step(step), outcome), (Some(StepKind::Gate { .. }), Outcome::AlreadyInEffect));
+        let until = if is_left_gate { step + 1 } else { step };
+        self.passed_over.extend(self.steps_done..until);
     }
 
     fn note_unspent(&mut self, outcome: &Outcome) {
