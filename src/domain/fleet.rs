@@ -143,6 +143,7 @@ impl Fleet {
                 | Event::OwnerPutBack { .. }
                 | Event::Suspected { .. }
                 | Event::StillPending { .. }
+                | Event::FoundBeside { .. }
                 | Event::Detected { .. }
                 | Event::Refused { .. }
                 | Event::Held { .. }

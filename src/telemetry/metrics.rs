@@ -288,6 +288,7 @@ impl Metrics {
             | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Detected { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }

@@ -122,6 +122,7 @@ fn log_record(record: &Record) {
         }
         Event::SmokeStarted
         | Event::StillPending { .. }
+        | Event::FoundBeside { .. }
         | Event::Suspected { .. }
         | Event::Detected { .. }
         | Event::Refused { .. }

@@ -1,4 +1,4 @@
-//! A human finishes by hand what is held, or ends it.
+//! A human finishes by hand what is held, or ends it; and what they are told of meanwhile.
 
 use rollbackd::domain::controller::RequestKind;
 use rollbackd::domain::incident::alert::Phase;
@@ -100,4 +100,37 @@ fn what_the_policy_holds_half_way_can_be_left_to_a_human() {
     world.run(Span::from_secs(300));
     assert_eq!(world.switches.len(), 1, "{:?}", world.switches);
     assert_eq!(world.last_alert().reason, "rejected by ops", "the fault goes on, and he said no to it");
+}
+
+/// One instance is at v3 and well, the other stays at v1, which falls later.
+#[test]
+fn what_goes_bad_beside_while_a_human_has_the_incident_is_told_once() {
+    let falls = Timestamp::from_millis(1_800_000_000_000) + Span::from_secs(3_900);
+    let rises = falls + Span::from_secs(60);
+    let script = move |revision: &str, now: Timestamp| match revision {
+        "v1" if now >= falls && now < rises => Behaviour { errors: 0.4, ..WELL },
+        _ => WELL,
+    };
+    let policy = WorkloadPolicy { mode: Mode::Approve, ..policy(Strategy::Rolling, &["a", "b"]) };
+    let mut world = World::new(policy, Box::new(script));
+    world.run(Span::from_secs(60));
+    world.publish("v3");
+    world.deploy_to("a", "v3");
+    world.run(Span::from_secs(5));
+    world.ask(RequestKind::Trigger { kind: "security".to_owned(), reason: "leak".to_owned(), key: None }).unwrap();
+    let is_escalated = |world: &World| world.phases().last() == Some(&Phase::Escalated);
+    assert!(world.run_until(Span::from_secs(3_700), is_escalated), "{:?}", world.phases());
+    let told = world.alerts.len();
+    let incident = world.incident();
+    // It goes bad, is well again, and goes on.
+    world.run(Span::from_secs(500));
+    assert_eq!((world.alerts.len(), world.incident()), (told + 1, incident), "{:?}", world.phases());
+    let alert = world.last_alert();
+    assert_eq!((alert.phase, alert.trigger.name.as_str()), (Phase::Escalated, "error_rate"));
+    assert!(
+        alert.reason.starts_with("beside it, \"error_rate\": error_rate is 40 % where v1 serves"),
+        "{}",
+        alert.reason
+    );
+    assert!(alert.summary.starts_with("app (v3 → v1) needs a human now: beside it, "), "{}", alert.summary);
 }

@@ -6,7 +6,7 @@ use crate::domain::id::{InstanceId, RevisionId, TriggerName};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
 use crate::domain::incident::record::{Cause, Closing, Event, Goal};
-use crate::domain::incident::state::{HELD_TOLD_AGAIN, Incident};
+use crate::domain::incident::state::{HELD_TOLD_AGAIN, Incident, beside};
 use crate::domain::policy::{Habitat, Severity};
 use crate::domain::response::guard::{self, FleetView, Limits, Ruling, Situation};
 use crate::domain::response::hold::Hold;
@@ -91,6 +91,9 @@ impl Controller {
         };
         if let Some(news) = news {
             return self.detect(news, now, out);
+        }
+        if let Some(cause) = self.untold_aside(incident) {
+            return self.record(Event::FoundBeside { cause }, now, out);
         }
         // No signal will ever show that what was reported is over.
         if self.is_reported() {
@@ -422,12 +425,23 @@ impl Controller {
 
     /// What fires on a release that serves beside the one in question: of several that which began first.
     fn gravest_aside(&self) -> Option<(Cause, Timestamp)> {
-        let firing = self.assessment.asides.iter().filter_map(|aside| match aside.trigger.state {
-            TriggerState::Firing { since, .. } => Some((aside, since)),
+        self.firing_asides().min_by_key(|(_, since)| *since)
+    }
+
+    fn firing_asides(&self) -> impl Iterator<Item = (Cause, Timestamp)> {
+        self.assessment.asides.iter().filter_map(|aside| match aside.trigger.state {
+            TriggerState::Firing { since, .. } => Some((cause_of(&aside.trigger, Some(&aside.release)), since)),
             TriggerState::Inactive | TriggerState::Pending { .. } => None,
-        });
-        let (aside, since) = firing.min_by_key(|(_, since)| *since)?;
-        Some((cause_of(&aside.trigger, Some(&aside.release)), since))
+        })
+    }
+
+    /// What fires on such a release, and people do not know of.
+    fn untold_aside(&self, incident: &Incident) -> Option<Cause> {
+        let is_news = |cause: &Cause| {
+            let it = beside(cause);
+            it != beside(&incident.cause) && it.is_some_and(|it| !incident.found_beside.contains(&it))
+        };
+        self.firing_asides().map(|(cause, _)| cause).find(is_news)
     }
 
     /// The gravest trigger that has been pending for at least one interval: a single odd look is not worth a message.

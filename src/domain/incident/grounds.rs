@@ -221,6 +221,7 @@ fn one(record: &Record) -> Option<Again> {
         | Event::OwnerPutBack { .. }
         | Event::Suspected { .. }
         | Event::StillPending { .. }
+        | Event::FoundBeside { .. }
         | Event::Refused { .. }
         | Event::Approved { .. }
         | Event::Rejected { .. }

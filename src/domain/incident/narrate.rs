@@ -24,6 +24,7 @@ const SUMMARY_LIMIT: usize = 400;
 #[must_use]
 pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert {
     let reason = reason(incident, event);
+    let cause = if let Event::FoundBeside { cause } = event { cause } else { &incident.cause };
     Alert {
         schema: SCHEMA.to_owned(),
         id: format!("{}_{}", incident.id, incident.notices),
@@ -31,9 +32,9 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
         incident: incident.id.clone(),
         workload: workload.clone(),
         phase: incident.phase,
-        severity: severity(incident, event),
+        severity: severity(cause, event),
         mode: incident.mode,
-        trigger: trigger(&incident.cause),
+        trigger: trigger(cause),
         from: incident.from.as_ref().map(|from| AlertFrom {
             revision: from.revision.clone(),
             image: from.image.clone(),
@@ -54,12 +55,12 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
 }
 
 /// A refusal was told to whoever asked; neither it nor an owner that goes on as planned asks anything of anybody.
-const fn severity(incident: &Incident, event: &Event) -> Severity {
+const fn severity(cause: &Cause, event: &Event) -> Severity {
     let asks_nothing = match event {
         Event::OwnerPutBack { outcome, .. } => outcome.is_done(),
         event => matches!(event, Event::Refused { .. }),
     };
-    if asks_nothing { Severity::Alert } else { incident.cause.severity() }
+    if asks_nothing { Severity::Alert } else { cause.severity() }
 }
 
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
@@ -233,6 +234,7 @@ fn reason(incident: &Incident, event: &Event) -> String {
         }
         Event::Verifying => format!("every step is done{}; the proof begins", done_by_others(incident)),
         Event::Continued { .. } => format!("{}; what held it holds no more, and it goes on", describe(&incident.cause)),
+        Event::FoundBeside { cause } => format!("beside it, {}", describe(cause)),
         Event::Suspected { .. }
         | Event::Detected { .. }
         | Event::StillPending { .. }

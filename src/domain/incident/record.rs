@@ -143,6 +143,12 @@ pub enum Event {
         /// Everything that was known, so that the decision can be made again.
         assessment: Box<Assessment>,
     },
+    /// While a human has the incident, a release that serves beside the one in question has gone bad as well: people are told
+    /// of it once, and it is theirs too.
+    FoundBeside {
+        /// What is found.
+        cause: Cause,
+    },
     /// What was kept of the bad release before anything was touched.
     Recorded {
         /// All of it.

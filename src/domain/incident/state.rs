@@ -4,6 +4,7 @@ mod incident;
 mod moved;
 mod owner;
 
+pub use incident::beside;
 pub use moved::{MadeSetting, MovedSetting, are_apart, difference, forward};
 pub use owner::PausedOwner;
 
@@ -16,7 +17,7 @@ use super::ledger::Ledger;
 use super::record::{Cause, Closing, Event, Goal, OlderFault, Record, Running};
 use super::recording::Brief;
 use crate::domain::health::verdict::CheckStatus;
-use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
+use crate::domain::id::{IncidentId, InstanceId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::{Plan, Purpose};
@@ -155,6 +156,9 @@ pub struct Incident {
     /// The instances that somebody else restarted at the goal of the present plan before it came to that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarted_by_others: Vec<InstanceId>,
+    /// The faults of releases beside the one in question that people were told of, each with the release and its trigger.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub found_beside: BTreeSet<(RevisionId, TriggerName)>,
     /// Settings that were put back ahead of a release that is not in place yet, in the order in which that was begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedSetting>,
@@ -256,6 +260,7 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         Event::Suspected { .. } => (&[], Suspected),
         Event::StillPending { .. } => (&[Suspected], Suspected),
         Event::Detected { .. } => (&[Suspected, Detected, Held, AwaitingApproval, Escalated], Detected),
+        Event::FoundBeside { .. } => (&[Escalated], Escalated),
         // It may come a little late; it says when each of its parts was.
         Event::Recorded { .. } => (&[Detected, Held, AwaitingApproval, Started], phase.unwrap_or(Detected)),
         Event::Held { hold: Hold::NeedsApproval { .. }, .. } => (&[Detected, Held, Failed], AwaitingApproval),
@@ -309,6 +314,7 @@ impl Event {
             | Event::Recorded { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Detected { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
@@ -337,6 +343,7 @@ impl Event {
             Event::OwnerPutBack { .. } => "owner-put-back",
             Event::Suspected { .. } => "suspected",
             Event::StillPending { .. } => "still-pending",
+            Event::FoundBeside { .. } => "found-beside",
             Event::Detected { .. } => "detected",
             Event::Refused { .. } => "refused",
             Event::Recorded { .. } => "recorded",
@@ -403,6 +410,7 @@ impl WorkloadState {
             }
             Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Detected { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
@@ -444,6 +452,7 @@ impl WorkloadState {
             Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Detected { .. }
             | Event::Refused { .. }
             | Event::Held { .. }
@@ -494,7 +503,7 @@ impl WorkloadState {
                 }
         };
         let is_told_anew = match &record.event {
-            Event::Detected { .. } => true,
+            Event::Detected { .. } | Event::FoundBeside { .. } => true,
             Event::Held { .. } => record.at.since(incident.phase_since) >= HELD_TOLD_AGAIN,
             _ => false,
         };
@@ -558,6 +567,7 @@ impl WorkloadState {
             | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Detected { .. }
             | Event::Refused { .. }
             | Event::Held { .. }

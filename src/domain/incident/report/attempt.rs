@@ -124,6 +124,7 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         | Event::OwnerPutBack { .. }
         | Event::Suspected { .. }
         | Event::StillPending { .. }
+        | Event::FoundBeside { .. }
         | Event::Detected { .. }
         | Event::Refused { .. }
         | Event::Held { .. }

@@ -281,6 +281,7 @@ impl Telling {
             | Event::OwnerPutBack { .. }
             | Event::Suspected { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
             | Event::Continued { .. }

@@ -46,6 +46,7 @@ fn words(event: &Event, incident: &Incident) -> Option<(String, String)> {
         Event::Suspected { cause, .. } => line("suspected", narrate::describe(cause)),
         Event::StillPending { held } => line("still pending", format!("breached for {held}")),
         Event::Detected { cause, .. } => line("detected", narrate::describe(cause)),
+        Event::FoundBeside { cause } => line("found beside it", narrate::describe(cause)),
         Event::Recorded { recording } => {
             let [changes, pods, events, logs] =
                 [recording.changes.len(), recording.pods.len(), recording.events.len(), recording.logs.len()];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Incident, Progress, Smoke};
-use crate::domain::id::{IncidentId, RevisionId};
+use crate::domain::id::{IncidentId, RevisionId, TriggerName};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
 use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
@@ -41,6 +41,7 @@ impl Incident {
             passed_over: BTreeSet::new(),
             brought: BTreeMap::new(),
             restarted_by_others: Vec::new(),
+            found_beside: BTreeSet::new(),
             moved: Vec::new(),
             made: Vec::new(),
             times: Times { onset: Some(now), ..Times::default() },
@@ -87,6 +88,7 @@ impl Incident {
             | Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::StillPending { .. }
+            | Event::FoundBeside { .. }
             | Event::Held { .. }
             | Event::Approved { .. }
             | Event::Rejected { .. }
@@ -137,6 +139,7 @@ impl Incident {
                 self.was_blind |= matches!(cause, Cause::Blind { .. });
                 self.detected(cause, *onset, at);
             }
+            Event::FoundBeside { cause } => self.found_beside.extend(beside(cause)),
             Event::Held { hold, goal, .. } | Event::Refused { hold, goal, .. } => {
                 if hold.is_attribution() {
                     self.attributed = Some(hold.clone());
@@ -335,6 +338,13 @@ impl Incident {
         self.times.ttr_s = self.times.decided.map(|decided| at.since(decided).as_secs_f64());
         self.times.mttr_s = self.times.onset.map(|onset| at.since(onset).as_secs_f64());
     }
+}
+
+/// The release that shows a fault, where that is one beside the one in question, and the trigger that tells it.
+#[must_use]
+pub fn beside(cause: &Cause) -> Option<(RevisionId, TriggerName)> {
+    let Cause::Trigger { name, aside: Some(release), .. } = cause else { return None };
+    Some((release.clone(), name.clone()))
 }
 
 fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {

@@ -72,6 +72,7 @@ fn events() -> Vec<Event> {
         Event::Restored { checks: Vec::new() },
         Event::Failed { reason: text(), checks: Vec::new() },
         Event::Escalated { reason: text(), grounds: None },
+        Event::FoundBeside { cause: cause() },
         Event::Closed { how: Closing::Subsided },
         Event::Refused { cause: cause(), from: None, hold: Hold::AlertOnly, goal: None, mode, strategy, assessment },
     ]
