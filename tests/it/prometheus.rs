@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rollbackd::clock::Clock;
 use rollbackd::config;
+use rollbackd::domain::health::selector::Selector;
 use rollbackd::domain::observation::{FaultKind, Observation, Seen};
 use rollbackd::observe::{ObserveStats, Observers};
 use tokio::sync::mpsc;
@@ -113,4 +114,71 @@ async fn a_real_prometheus_answers_with_one_number_or_is_said_not_to() {
     // Its death is a loss of sight for all of them.
     drop(prometheus);
     until(&mut seen, &cases.map(|(name, _, _)| (name.to_owned(), "refused".to_owned())).into()).await;
+}
+
+/// Which of these texts a pattern matches, by Prometheus; none where it refuses the pattern.
+fn matched<'a>(prometheus: &Prometheus, pattern: &str, texts: &[&'a str]) -> Option<Vec<&'a str>> {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let each = texts.iter().map(|text| format!("label_replace(vector(1), \"a\", {}, \"\", \"\")", quoted(text)));
+    let all = each.collect::<Vec<String>>().join(" or ");
+    let query = format!("label_replace({all}, \"hit\", \"yes\", \"a\", {})", quoted(pattern));
+    let run = Command::new("promtool").args(["query", "instant", &prometheus.url, &query]).output();
+    let run = run.expect("promtool comes with prometheus");
+    let told = String::from_utf8_lossy(&run.stdout);
+    let is_hit = |text: &&&str| told.contains(&format!("{{a=\"{text}\", hit=\"yes\"}}"));
+    run.status.success().then(|| texts.iter().filter(is_hit).copied().collect())
+}
+
+#[test]
+fn a_selectors_regular_expressions_are_read_as_prometheus_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(dir.path());
+    let begun = Instant::now();
+    while matched(&prometheus, "a", &["a", "b"]) != Some(vec!["a"]) {
+        assert!(begun.elapsed() < PATIENCE, "it does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let patterns = [
+        r"a++",
+        r"a+?",
+        r"a{2}{3}",
+        r"a{2,3}",
+        r"a{,3}",
+        r"a{1001}",
+        r"\Qa+\E",
+        r"\Qa",
+        r"\Qa.\E+",
+        r"\d",
+        r"\D",
+        r"\w+",
+        r"[\D]",
+        r"[a&&b]+",
+        r"[[a]+",
+        r"[+--]",
+        r"[]a]",
+        r"[a-]",
+        r"[[:alpha:]]+",
+        r"[[:nope:]]",
+        r"\<a\>",
+        r"\x61",
+        r"\141",
+        r"\1",
+        r"(?i)A",
+        r"(?x)a",
+        r"(?P<n>a)",
+        r"a|",
+        r"(",
+        r"a\b.b",
+        r"{a}",
+    ];
+    let texts = ["a", "aa", "a+", "a.", "a{,3}", "é", "5", "[a", "<a>", "]", "-", "&", "a-b", "{a}"];
+    for pattern in patterns {
+        let selector = Selector::parse(&format!("up{{a=~\"{}\"}}", pattern.replace('\\', "\\\\")));
+        let is_hit = |selector: &Selector, text: &str| selector.matches("up", |name| (name == "a").then_some(text));
+        let ours = selector
+            .as_ref()
+            .ok()
+            .map(|selector| texts.iter().filter(|text| is_hit(selector, text)).copied().collect::<Vec<&str>>());
+        assert_eq!(ours, matched(&prometheus, pattern, &texts), "{pattern}: {selector:?}");
+    }
 }

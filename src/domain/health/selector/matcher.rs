@@ -5,6 +5,7 @@ use std::fmt;
 use promql_parser::label as parsed;
 use regex::Regex;
 
+use super::re2::translated;
 use super::{is_plain_label_name, write_quoted};
 
 /// How a label's value is compared.
@@ -50,15 +51,28 @@ enum Test {
 }
 
 impl Matcher {
-    /// Takes over what the parser crate read; the error says which regular expression does not compile.
-    pub(super) fn from_parsed(parsed: &parsed::Matcher) -> Result<Self, String> {
-        let test = match &parsed.op {
-            parsed::MatchOp::Equal => Test::Equal,
-            parsed::MatchOp::NotEqual => Test::NotEqual,
-            parsed::MatchOp::Re(regex) => Test::Matches(anchored(regex)?),
-            parsed::MatchOp::NotRe(regex) => Test::NotMatches(anchored(regex)?),
+    /// Takes over what the parser crate read, but for regular expressions, of which the next pattern is the one that was
+    /// written; the error says which does not compile.
+    pub(super) fn from_parsed(
+        parsed: &parsed::Matcher,
+        patterns: &mut impl Iterator<Item = String>,
+    ) -> Result<Self, String> {
+        let mut pattern = || patterns.next().ok_or_else(|| "a regular expression is not where it should be".to_owned());
+        let (value, test) = match &parsed.op {
+            parsed::MatchOp::Equal => (parsed.value.clone(), Test::Equal),
+            parsed::MatchOp::NotEqual => (parsed.value.clone(), Test::NotEqual),
+            parsed::MatchOp::Re(_) => {
+                let pattern = pattern()?;
+                let regex = anchored(&pattern)?;
+                (pattern, Test::Matches(regex))
+            }
+            parsed::MatchOp::NotRe(_) => {
+                let pattern = pattern()?;
+                let regex = anchored(&pattern)?;
+                (pattern, Test::NotMatches(regex))
+            }
         };
-        Ok(Self { name: parsed.name.clone(), value: parsed.value.clone(), test })
+        Ok(Self { name: parsed.name.clone(), value, test })
     }
 
     /// The label's name.
@@ -96,11 +110,11 @@ impl Matcher {
     }
 }
 
-/// Prometheus anchors with `^(?s:…)$`, so that `.` crosses line ends; the parser crate leaves the `s` out. What stands
-/// between its anchors is taken, not the matcher's own text, since the crate escapes braces that Go takes literally.
-fn anchored(regex: &Regex) -> Result<Regex, String> {
-    let inner = regex.as_str().strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(regex.as_str());
-    Regex::new(&format!("^(?s:{inner})$")).map_err(|error| format!("regular expression {inner:?}: {error}"))
+/// Prometheus anchors with `^(?s:…)$`, so that `.` crosses line ends.
+fn anchored(pattern: &str) -> Result<Regex, String> {
+    let refuse = |why: &str| format!("illegal regex for {pattern}{why}");
+    let inner = translated(pattern).map_err(|why| refuse(&format!(": {why}")))?;
+    Regex::new(&format!("^(?s:{inner})$")).map_err(|_| refuse(""))
 }
 
 impl PartialEq for Matcher {

@@ -1,6 +1,8 @@
 //! Which series a rule reads, in PromQL's selector syntax, so that a rule can be tried in Prometheus as it stands.
 
 mod matcher;
+mod patterns;
+mod re2;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,15 +39,16 @@ impl Selector {
         if has_wide_escape(text) {
             return Err(refuse("a backslash stands before a character that it can't escape"));
         }
-        let parsed = match parser::parse(text) {
+        let (text, patterns) = patterns::taken_out(text).map_err(|why| refuse(&why))?;
+        let parsed = match parser::parse(&text) {
             Ok(Expr::VectorSelector(parsed)) => parsed,
             Ok(other) => return Err(refuse(other_kind(&other))),
             Err(why) => return Err(refuse(&why)),
         };
-        Self::from_parsed(parsed).map_err(|why| refuse(&why))
+        Self::from_parsed(parsed, patterns).map_err(|why| refuse(&why))
     }
 
-    fn from_parsed(parsed: VectorSelector) -> Result<Self, String> {
+    fn from_parsed(parsed: VectorSelector, patterns: Vec<String>) -> Result<Self, String> {
         if parsed.offset.is_some() {
             return Err("`offset` reads the past, and a rule reads what was just scraped".to_owned());
         }
@@ -56,9 +59,10 @@ impl Selector {
             return Err("`or` between matchers is not PromQL; use =~ with alternatives".to_owned());
         }
         let mut name = parsed.name;
+        let mut patterns = patterns.into_iter();
         let mut matchers = Vec::with_capacity(parsed.matchers.matchers.len());
         for parsed in &parsed.matchers.matchers {
-            let matcher = Matcher::from_parsed(parsed)?;
+            let matcher = Matcher::from_parsed(parsed, &mut patterns)?;
             let exact_name = matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
             if exact_name && name.is_none() && !matcher.value().is_empty() {
                 name = Some(matcher.value().to_owned());
@@ -67,7 +71,7 @@ impl Selector {
             }
         }
         if name.is_none() && matchers.iter().all(|matcher| matcher.is_match("")) {
-            return Err("it would match every series; at least one matcher must refuse an empty value".to_owned());
+            return Err("vector selector must contain at least one non-empty matcher".to_owned());
         }
         Ok(Self { name: name.map(Arc::from), matchers: matchers.into() })
     }

@@ -27,6 +27,10 @@ fn matchers_mean_what_prometheus_means_by_them() {
         (r#"http_requests_total{path="/a=b,{c}"}"#, true),
         (r#"http_requests_total{path='/a=b,{c}'}"#, true),
         (r#"http_requests_total{path=~"/a=b,{c}"}"#, true),
+        (r#"http_requests_total{path=~"\\Q/a=b,{c}\\E"}"#, true),
+        (r#"http_requests_total{path=~ '/a=b,\\{c}', code !~ "\\D+"}"#, true),
+        (r#"http_requests_total{code=~`\d\Q0\E.`, path!~"a\"=~\"b"}"#, true),
+        ("http_requests_total{code # =~\n =~ # \"x\"\n \"5..\"}", true),
         (r#"http_requests_total{multi=~"a.b"}"#, true),
         (r#"http_requests_total{multi="a\nb"}"#, true),
         (r#"http_requests_total{absent=""}"#, true),
@@ -84,7 +88,10 @@ fn what_is_no_selector_says_why() {
         (r#"{job=~"(?s).*"}"#, "at least one non-empty matcher"),
         (r#"up{__name__="down"}"#, "must not be set twice"),
         (r#"up{a="1" or b="2"}"#, "`or` between matchers is not PromQL"),
-        (r#"up{a=~"("}"#, "illegal regex"),
+        (r#"up{a=~"("}"#, "illegal regex for ("),
+        (r#"up{a=~"b++"}"#, "illegal regex for b++: invalid nested repetition operator: `++`"),
+        (r#"up{a!~"\d"}"#, "escape"),
+        (r#"up{a=~"b}"#, "unterminated"),
         ("up{a=b}", "unexpected"),
         ("up{a=\"\\é\"}", "a backslash stands before"),
         ("up{a=\"\\\\\\é\"}", "a backslash stands before"),
@@ -106,6 +113,7 @@ fn text_and_selector_are_one() {
         r#"{"my.metric"}"#,
         r#"{a="q\"b\\s\nn\tt"}"#,
         r#"{__name__=~"http_.*",a="b"}"#,
+        r#"up{a=~"\\Qb{\\E",c!~"{d}"}"#,
     ] {
         assert_eq!(Selector::parse(text).unwrap().to_string(), text);
     }
