@@ -355,10 +355,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             };
             if !self.fleet.adopt(Arc::clone(&policy)) {
                 let id = policy.id.clone();
+                let state = self.newest(&id, state);
                 self.fleet.add(policy, state);
                 self.fleet.recall(&id, memory);
             }
         }
+        // Whatever is read from here on has it all.
+        self.departed.clear();
         // The new policy may only observe what was under way.
         self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));
         self.next_tick = self.now();
@@ -383,10 +386,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
             if self.fleet.get(&id).is_none() {
                 let Ok(state) = state else { continue };
+                let state = self.newest(&id, state);
                 self.fleet.add(policy, state);
             }
             self.take_leave(&id).await;
         }
+    }
+
+    /// What was read of a workload, unless more was recorded after that: it may have been ended meanwhile.
+    fn newest(&mut self, id: &WorkloadId, read: WorkloadState) -> WorkloadState {
+        self.departed.remove(id).filter(|known| known.sequence > read.sequence).unwrap_or(read)
     }
 
     fn require_journal(&self) -> Result<(), JournalError> {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::controller::{Answer, Controller, Input, Job, JobResult, Output, Reply, Work};
 use crate::domain::fleet::Fleet;
 use crate::domain::id::WorkloadId;
+use crate::domain::incident::state::WorkloadState;
 use crate::domain::observation::Observation;
 use crate::domain::time::Timestamp;
 
@@ -106,6 +107,9 @@ pub struct Engine<J, A> {
     leaderless: Leaderless,
     lateness: Lateness,
     unread: BTreeMap<WorkloadId, Unread>,
+    /// What is on record of workloads that are not watched, where that may be newer than what was read for the adoption that is
+    /// still to come.
+    departed: BTreeMap<WorkloadId, WorkloadState>,
     /// The daemon is about to stop: nothing is begun any more.
     is_parked: bool,
     next_tick: Timestamp,
@@ -134,6 +138,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             leaderless: Leaderless::default(),
             lateness: Lateness::default(),
             unread: BTreeMap::new(),
+            departed: BTreeMap::new(),
             is_parked: false,
             next_tick,
             probe_at: Instant::now() + PROBE_EVERY,
@@ -327,8 +332,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Err(_) => {}
         }
         for id in workloads {
-            if self.fleet.get(&id).is_some_and(Controller::has_left) {
-                self.fleet.remove(&id);
+            if self.fleet.get(&id).is_some_and(Controller::has_left)
+                && let Some(controller) = self.fleet.remove(&id)
+            {
+                self.departed.insert(id, controller.into_state());
             }
         }
         is_committed

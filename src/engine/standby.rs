@@ -94,6 +94,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return false;
         }
         self.forget_batch();
+        let unwatched = states.iter().filter(|(id, _)| self.fleet.get(id).is_none());
+        self.departed = unwatched.cloned().collect();
         self.fleet.continue_from(states);
         // Another replica may have let go on what this one held.
         self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));

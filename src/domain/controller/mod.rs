@@ -228,6 +228,12 @@ impl Controller {
         &self.state
     }
 
+    /// The same of one that is not watched any more.
+    #[must_use]
+    pub fn into_state(self) -> WorkloadState {
+        self.state
+    }
+
     /// The latest judgement.
     #[must_use]
     pub const fn assessment(&self) -> &Assessment {

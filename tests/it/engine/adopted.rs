@@ -1,0 +1,70 @@
+//! Which records a workload goes on from when a policy is put in force, and what becomes of one whose records can't go on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::health::memory::Memory;
+use rollbackd::domain::id::WorkloadId;
+use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::incident::state::WorkloadState;
+use rollbackd::domain::policy::Strategy;
+use rollbackd::engine::Adoption;
+use rollbackd::engine::ports::Role;
+
+use super::{STANDBY, Stage, known, stage, stage_as, state};
+use crate::world::{DAWN, policy};
+
+/// A workload comes back into the policy, and this was read of it.
+fn back(workload: &str, state: Result<WorkloadState, String>) -> Adoption {
+    let mut policy = policy(Strategy::Direct, &["a"]);
+    policy.id = WorkloadId::new(workload);
+    Adoption { policy: Arc::new(policy), state, memory: Memory::default() }
+}
+
+impl Stage {
+    async fn watched(&self) -> Vec<String> {
+        self.engine.list().await.unwrap().into_iter().map(|view| view.workload.to_string()).collect()
+    }
+}
+
+/// The journal is read before a policy is put in force: what was under way may end between the two.
+#[tokio::test]
+async fn a_workload_that_comes_back_goes_on_from_its_newest_record() {
+    let stage = stage(&["app"]).await;
+    stage.roll_back("app").await.unwrap();
+    stage.hands.0.add_permits(1);
+    stage.until("a step runs", |stage| stage.hands.2.load(Ordering::SeqCst) == 1).await;
+    stage.engine.adopt(Vec::new()).await.unwrap();
+    assert_eq!(stage.watched().await, ["app"], "what was begun for it is ended first");
+    let read = state(&policy(Strategy::Direct, &["a"]));
+    stage.hands.4.add_permits(9);
+    stage.until("it is ended", |stage| stage.journal.names("app").last() == Some(&"closed")).await;
+    stage.settle().await;
+    assert_eq!(stage.watched().await, [""; 0]);
+    let steps = stage.hands.2.load(Ordering::SeqCst);
+    stage.engine.adopt(vec![back("app", Ok(read))]).await.unwrap();
+    stage.pause("app").await.unwrap();
+    stage.settle().await;
+    assert_eq!(stage.journal.names("app").last(), Some(&"paused"));
+    assert_eq!(stage.hands.2.load(Ordering::SeqCst), steps, "nothing is done again");
+}
+
+/// So may another replica's word that is read between the two.
+#[tokio::test]
+async fn a_workload_that_comes_as_the_term_begins_goes_on_from_its_newest_record() {
+    let stage = stage_as(STANDBY, &[]).await;
+    let mut known = known();
+    for (sequence, name) in [(4, "a"), (5, "b")] {
+        let event = Event::Paused { by: name.to_owned(), reason: "looking".to_owned() };
+        let record = Record { workload: "app".into(), sequence, incident: None, at: DAWN, event };
+        known[0].1.apply(&record).unwrap();
+        stage.journal.records.lock().unwrap().push(record);
+    }
+    stage.sits(Role::Leader { term: 1 });
+    assert!(stage.engine.lead(1, known).await.unwrap());
+    let read = state(&policy(Strategy::Direct, &["a"]));
+    stage.engine.adopt(vec![back("app", Ok(read))]).await.unwrap();
+    stage.ask("app", RequestKind::Resume).await.unwrap();
+    assert_eq!(stage.journal.names("app"), ["paused", "paused", "resumed"]);
+}
