@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::ports::{Actuator, Batch, Journal, JournalError, Notice};
+use super::ports::{Actuator, Batch, Journal, JournalError, NotCommitted, Notice};
 use super::told::Told;
 use super::{Engine, Input};
 use crate::domain::controller::{
@@ -42,10 +42,10 @@ const FRESH: Duration = Duration::from_secs(5);
 const JOURNAL_BROKEN: &str = "journal-broken";
 
 /// A write under way. Once begun it is never begun again before it has ended.
-pub(super) type Write = BoxFuture<'static, Result<(), JournalError>>;
+pub(super) type Write = BoxFuture<'static, Result<(), NotCommitted>>;
 
 /// What came of a write in time, and the write itself where that is only that it goes on.
-pub(super) type Written = (Result<(), JournalError>, Option<Write>);
+pub(super) type Written = (Result<(), NotCommitted>, Option<Write>);
 
 /// What waits until the journal can be written again.
 pub(super) struct Broken {
@@ -76,12 +76,16 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Writes a batch, or nothing, durably. Not waited for longer than people are left in the dark.
     pub(super) fn write(&self, batch: Batch) -> impl Future<Output = Written> + Send + use<J, A> {
         let journal = Arc::clone(&self.edges.journal);
-        let mut write: Write =
-            Box::pin(async move { if batch.is_empty() { journal.probe().await } else { journal.commit(batch).await } });
+        let write =
+            async move { if batch.is_empty() { Ok(journal.probe().await?) } else { journal.commit(batch).await } };
+        let mut write: Write = Box::pin(write);
         async move {
             match timeout(LATE, &mut write).await {
                 Ok(written) => (written, None),
-                Err(_) => (Err(JournalError(format!("no answer within {LATE:?}: what it lies on hangs"))), Some(write)),
+                Err(_) => {
+                    let error = JournalError(format!("no answer within {LATE:?}: what it lies on hangs"));
+                    (Err(error.into()), Some(write))
+                }
             }
         }
     }
@@ -152,11 +156,20 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Takes note of what came of a write.
     pub(super) async fn settle(&mut self, (written, under_way): Written) {
         match written {
-            Err(error) => {
+            Err(NotCommitted::Journal(error)) => {
                 if let Some(broken) = &mut self.broken {
                     (broken.error, broken.under_way) = (error, under_way);
                     broken.retry_at = Instant::now() + RETRY;
                 }
+            }
+            Err(NotCommitted::Refused { workload, why }) => {
+                let Some(mut broken) = self.broken.take() else { return };
+                broken.under_way = None;
+                broken.pauses.remove(&workload);
+                self.leave_out(&workload, why, &mut broken.batch, &mut broken.jobs);
+                // The others' part is tried in the next turn.
+                broken.retry_at = Instant::now();
+                self.broken = Some(broken);
             }
             Ok(()) => {
                 let Some(mut broken) = self.broken.take() else { return };
@@ -284,7 +297,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return;
         }
         self.probe_at = Instant::now() + PROBE_EVERY;
-        let (Err(error), under_way) = self.write(Batch::default()).await else { return };
+        // Nothing was to be written of any workload.
+        let (Err(NotCommitted::Journal(error)), under_way) = self.write(Batch::default()).await else { return };
         if self.policies().next().is_some() {
             self.break_down(Batch::default(), Vec::new(), error, under_way);
         }

@@ -278,6 +278,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
         let is_pause = matches!(request.kind, RequestKind::Pause { .. });
         let reply = self.feed(id, Input::Asked(request)).await;
+        if self.unread.contains_key(id) {
+            return Err(self.refuse_unread(id));
+        }
         let kept = self.kept(is_pause, id);
         kept.or(reply).unwrap_or_else(|| Err(Refusal::NotFound(format!("no workload {id}"))))
     }
@@ -322,10 +325,6 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     async fn adopt(&mut self, policies: Vec<Adoption>) -> Result<(), JournalError> {
         self.require_journal()?;
         let keep: BTreeSet<WorkloadId> = policies.iter().map(|adoption| adoption.policy.id.clone()).collect();
-        let left: Vec<WorkloadId> = self.unread.keys().filter(|id| !keep.contains(*id)).cloned().collect();
-        for id in left {
-            self.end_unread(&id, "it is no longer in the policy");
-        }
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
         for id in &gone {
@@ -341,6 +340,11 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 }
                 return Err(error);
             }
+        }
+        // One that could not be ended is among them.
+        let left: Vec<WorkloadId> = self.unread.keys().filter(|id| !keep.contains(*id)).cloned().collect();
+        for id in left {
+            self.end_unread(&id, "it is no longer in the policy");
         }
         for Adoption { policy, state, memory } in policies {
             let state = match state {

@@ -30,7 +30,7 @@ use crate::domain::time::Timestamp;
 
 use broken::{Broken, PROBE_EVERY, late_outcome};
 use late::Lateness;
-use ports::{Actuator, Batch, Journal, Leadership, Looks, Notice, Pager, Role, Witness};
+use ports::{Actuator, Batch, Journal, Leadership, Looks, NotCommitted, Notice, Pager, Role, Witness};
 
 use standby::Leaderless;
 use unread::Unread;
@@ -322,15 +322,23 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// Commits, then starts the jobs; whether it could be committed. No durable record, no effect.
     async fn carry_out(&mut self, pending: Pending) -> bool {
-        let Pending { batch, jobs, workloads } = pending;
-        let (committed, late) = if batch.is_empty() { (Ok(()), None) } else { self.write(batch.clone()).await };
-        let is_committed = committed.is_ok();
-        match committed {
-            Ok(()) => self.after_commit(&batch, jobs),
-            // Where the term is over, whoever leads next goes by what is on record, and so does this one.
-            Err(error) if self.leads() => self.break_down(batch, jobs, error, late),
-            Err(_) => {}
-        }
+        let Pending { mut batch, mut jobs, workloads } = pending;
+        let is_committed = loop {
+            let (committed, late) = if batch.is_empty() { (Ok(()), None) } else { self.write(batch.clone()).await };
+            match committed {
+                Ok(()) => {
+                    self.after_commit(&batch, jobs);
+                    break true;
+                }
+                // Where the term is over, whoever leads next goes by what is on record, and so does this one.
+                Err(_) if !self.leads() => break false,
+                Err(NotCommitted::Refused { workload, why }) => self.leave_out(&workload, why, &mut batch, &mut jobs),
+                Err(NotCommitted::Journal(error)) => {
+                    self.break_down(batch, jobs, error, late);
+                    break false;
+                }
+            }
+        };
         for id in workloads {
             if self.fleet.get(&id).is_some_and(Controller::has_left)
                 && let Some(controller) = self.fleet.remove(&id)

@@ -44,10 +44,26 @@ pub struct Notice {
 /// The durable record. When `commit` returns, the batch survives a power cut.
 pub trait Journal: Send + Sync + 'static {
     /// Writes a batch in one transaction.
-    fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), JournalError>> + Send;
+    fn commit(&self, batch: Batch) -> impl Future<Output = Result<(), NotCommitted>> + Send;
 
     /// Writes something that says nothing, durably: whether a batch could be written now.
     fn probe(&self) -> impl Future<Output = Result<(), JournalError>> + Send;
+}
+
+/// Why a batch was not committed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NotCommitted {
+    /// The journal could not be written; the same batch may be written later.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What the batch has of one workload can never be written. What it has of others can.
+    #[error("{why}")]
+    Refused {
+        /// Whose.
+        workload: WorkloadId,
+        /// Why, in one line.
+        why: String,
+    },
 }
 
 /// Why the journal could not be written. Nothing of the batch counts until the same batch is written whole: another replica

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::broken::PAGE_AGAIN;
-use super::ports::{Actuator, Journal, Notice};
+use super::ports::{Actuator, Batch, Journal, Notice};
 use super::told::Told;
-use crate::domain::controller::{Controller, Explanation, Refusal, Standstill, WorkloadView};
+use crate::domain::controller::{Controller, Explanation, Job, Refusal, Standstill, WorkloadView};
 use crate::domain::id::WorkloadId;
 use crate::domain::incident::narrate;
 use crate::domain::incident::state::WorkloadState;
@@ -25,6 +25,7 @@ const RECORDS_DAMAGED: &str = "records-damaged";
 pub(super) struct Unread {
     policy: Arc<WorkloadPolicy>,
     why: String,
+    remedy: &'static str,
     since: Timestamp,
     page_at: Instant,
     pub(super) told: Told,
@@ -44,10 +45,28 @@ impl Unread {
 impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Leaves a workload alone whose records can't be followed; `why` is in one line.
     pub fn set_aside(&mut self, policy: Arc<WorkloadPolicy>, why: String) {
+        self.leave_alone(policy, why, narrate::RECORDS_REMEDY);
+    }
+
+    fn leave_alone(&mut self, policy: Arc<WorkloadPolicy>, why: String, remedy: &'static str) {
         let id = policy.id.clone();
         self.fleet.remove(&id);
-        let since = self.now();
-        self.unread.entry(id).or_insert(Unread { policy, why, since, page_at: Instant::now(), told: Told::default() });
+        let (since, page_at) = (self.now(), Instant::now());
+        self.unread.entry(id).or_insert(Unread { policy, why, remedy, since, page_at, told: Told::default() });
+    }
+
+    /// Leaves a workload alone whose records can't go on, and takes what was to be written and done for it out of what the others
+    /// wait for.
+    pub(super) fn leave_out(&mut self, id: &WorkloadId, why: String, batch: &mut Batch, jobs: &mut Vec<Job>) {
+        tracing::error!(workload = %id, why, "its records can't go on: it is not watched");
+        batch.records.retain(|record| record.workload != *id);
+        batch.notices.retain(|notice| notice.alert.workload != *id);
+        jobs.retain(|job| job.workload != *id);
+        self.departed.remove(id);
+        // One that had left the policy as well was to be forgotten anyway.
+        if let Some(policy) = self.fleet.get(id).map(|controller| Arc::clone(controller.policy())) {
+            self.leave_alone(policy, why, narrate::READ_ANEW);
+        }
     }
 
     /// A workload is not left alone any more, and why.
@@ -67,7 +86,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let (clock, now) = ((self.edges.now)(), Instant::now());
         for unread in self.unread.values_mut().filter(|unread| unread.page_at <= now) {
             unread.page_at = now + PAGE_AGAIN;
-            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.told.next(), clock);
+            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.remedy, unread.told.next(), clock);
             let notice = Notice { alert, receivers: unread.policy.notify.clone() };
             unread.told.tell(&*self.edges.pager, notice);
         }
@@ -82,7 +101,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     pub(super) fn explain_unread(&self, id: &WorkloadId, now: Timestamp) -> Option<Explanation> {
         let unread = self.unread.get(id)?;
         let decision = format!("nothing is done since {}: {}", unread.since, unread.reason());
-        let would_change = vec![narrate::RECORDS_REMEDY.to_owned()];
+        let would_change = vec![unread.remedy.to_owned()];
         Some(Explanation { decision, would_change, ..unread.controller().explain(now, &FleetView::default()) })
     }
 

@@ -19,11 +19,11 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, anchor: &Anchor
     let committing = StoreError::failed("committing to the journal");
     let transaction = connection.transaction().map_err(&committing)?;
     for record in &batch.records {
-        append(&transaction, record)?;
+        append(&transaction, record).map_err(|error| error.of(&record.workload))?;
     }
     let at = batch.records.iter().map(|record| record.at.as_millis()).max();
     for notice in &batch.notices {
-        enqueue(&transaction, notice, at)?;
+        enqueue(&transaction, notice, at).map_err(|error| error.of(&notice.alert.workload))?;
     }
     anchor.holds()?;
     transaction.commit().map_err(&committing)

@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use rusqlite::ErrorCode;
+
+use crate::domain::id::WorkloadId;
 use crate::domain::incident::state::Illegal;
-use crate::engine::ports::JournalError;
+use crate::engine::ports::{JournalError, NotCommitted};
 
 /// Why the journal could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +125,14 @@ pub enum StoreError {
         /// The position that is next.
         expected: u64,
     },
+    /// What is to be written of one workload can't follow what is there, however often that is tried.
+    #[error("{why}")]
+    Refused {
+        /// Whose.
+        workload: WorkloadId,
+        /// Why, in one line.
+        why: String,
+    },
     /// The records contradict one another.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -140,6 +151,30 @@ impl StoreError {
     /// For `map_err` on SQLite's errors.
     pub(super) fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
         move |source| StoreError::Failed { doing, source }
+    }
+}
+
+impl StoreError {
+    /// What came of writing something of a workload: whether that is what it is about, or the journal.
+    pub(super) fn of(self, workload: &WorkloadId) -> Self {
+        let is_its_own = match &self {
+            Self::OutOfOrder { .. } | Self::Unwritable { .. } | Self::Damaged { .. } | Self::Illegal(_) => true,
+            Self::Failed { source, .. } => source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation),
+            _ => false,
+        };
+        if !is_its_own {
+            return self;
+        }
+        Self::Refused { workload: workload.clone(), why: JournalError::from(self).0 }
+    }
+}
+
+impl From<StoreError> for NotCommitted {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused { workload, why } => Self::Refused { workload, why },
+            other => Self::Journal(other.into()),
+        }
     }
 }
 

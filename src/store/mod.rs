@@ -43,7 +43,7 @@ pub use state_dir::{JOURNAL_FILE, LOCK_FILE};
 use crate::domain::health::memory::Memory;
 use crate::domain::id::{IncidentId, ReceiverName, WorkloadId};
 use crate::domain::time::Timestamp;
-use crate::engine::ports::{Batch, Delivery, Journal, JournalError, Outbox, Settlement};
+use crate::engine::ports::{Batch, Delivery, Journal, JournalError, NotCommitted, Outbox, Settlement};
 use anchor::Anchor;
 use reader::bound;
 use state_dir::StateDir;
@@ -145,7 +145,7 @@ impl Store {
 }
 
 impl Journal for Store {
-    async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+    async fn commit(&self, batch: Batch) -> Result<(), NotCommitted> {
         if batch.is_empty() {
             return Ok(());
         }

@@ -22,7 +22,7 @@ use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
 use rollbackd::domain::settings::{Setting, ToKeep};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::{
-    Actuator, Batch, Journal, JournalError, Leadership, Looks, Notice, Pager, Role, Witness,
+    Actuator, Batch, Journal, JournalError, Leadership, Looks, NotCommitted, Notice, Pager, Role, Witness,
 };
 use rollbackd::engine::{Edges, Engine, Handle};
 use tokio::sync::{Semaphore, mpsc};
@@ -45,19 +45,22 @@ struct Flaky {
 }
 
 impl Journal for Flaky {
-    async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+    async fn commit(&self, batch: Batch) -> Result<(), NotCommitted> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         drop(self.slow.lock().await);
         let works = self.next.lock().unwrap().pop_front().unwrap_or(!self.full.load(Ordering::SeqCst));
         if !works {
-            return Err(JournalError("disk full".to_owned()));
+            return Err(JournalError("disk full".to_owned()).into());
         }
         let mut records = self.records.lock().unwrap();
+        let before = records.len();
         for record in batch.records {
             let last = records.iter().rev().find(|known| known.workload == record.workload);
             let expected = last.map_or(4, |known| known.sequence + 1);
             if record.sequence != expected {
-                return Err(JournalError(format!("record {} where {expected} is next", record.sequence)));
+                records.truncate(before);
+                let why = format!("record {} where {expected} is next", record.sequence);
+                return Err(NotCommitted::Refused { workload: record.workload, why });
             }
             records.push(record);
         }
@@ -76,8 +79,9 @@ impl Flaky {
     }
 }
 
-/// Looks plans over when it is let. Plans looked over, and steps begun, are counted; and which workloads are held.
-struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>);
+/// Looks plans over, and ends steps, when it is let. Plans looked over, and steps begun, are counted; and which workloads are
+/// held.
+struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>, Semaphore);
 
 impl Actuator for Hands {
     async fn preflight(&self, _: &WorkloadPolicy, _: &Plan) -> Vec<Finding> {
@@ -107,7 +111,8 @@ impl Actuator for Hands {
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         self.2.fetch_add(1, Ordering::SeqCst);
-        std::future::pending().await
+        self.4.acquire().await.unwrap().forget();
+        Outcome::Applied
     }
 
     async fn keep(&self, _: &WorkloadId, _: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
@@ -221,7 +226,8 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
         seen.send(at(name, "v2")).await.unwrap();
     }
     let journal = Arc::new(Flaky::default());
-    let hands = Arc::new(Hands(Semaphore::new(0), AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default()));
+    let (plans, steps) = (Semaphore::new(0), Semaphore::new(0));
+    let hands = Arc::new(Hands(plans, AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default(), steps));
     let chair = Arc::new(Chair(Mutex::new(role)));
     let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
     let (began, skew) = (Instant::now(), Arc::clone(&ahead));

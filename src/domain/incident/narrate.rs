@@ -141,15 +141,18 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
 pub const RECORDS_REMEDY: &str = "stop the daemon first, since a journal that is copied over one in use is destroyed; then move \
      journal.db, journal.db-wal and journal.db-shm away, restore journal.db from a backup or begin anew, and start the daemon";
 
-/// A workload's records can't be followed, so that nobody knows what was begun: it is not watched. `count` tells repeats
-/// apart.
+/// What helps where a workload's records are whole, and are not those that the daemon went by.
+pub const READ_ANEW: &str = "reload the policy: its records are read anew then, and it is watched again";
+
+/// A workload's records can't be followed, so that nobody knows what was begun: it is not watched. `remedy` is what helps;
+/// `count` tells repeats apart.
 #[must_use]
-pub fn records_damaged(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
+pub fn records_damaged(policy: &WorkloadPolicy, error: &str, remedy: &str, count: u64, now: Timestamp) -> Alert {
     let incident = IncidentId::new(format!("rollbackd-records-{}", policy.id));
     let reason = shorten(error, REASON_LIMIT);
     let id = format!("{incident}_{}_{count}", now.as_millis());
     let summary = format!("rollbackd does not watch {}: its records can't be followed.", policy.id);
-    let next = Next { action: RECORDS_REMEDY.to_owned(), deadline: None };
+    let next = Next { action: remedy.to_owned(), deadline: None };
     Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, count, now) }
 }
 

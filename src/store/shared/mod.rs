@@ -26,7 +26,7 @@ use crate::domain::id::WorkloadId;
 use crate::domain::incident::record::Record;
 use crate::domain::incident::state::WorkloadState;
 use crate::domain::settings::ContentId;
-use crate::engine::ports::{Batch, Journal, JournalError, Leadership, Notice, Shelf};
+use crate::engine::ports::{Batch, Journal, JournalError, Leadership, NotCommitted, Notice, Shelf};
 use copy::Copy;
 use maps::{Maps, NotWritten, Read};
 use shelves::Shelves;
@@ -184,15 +184,15 @@ impl Books {
     }
 
     /// The state of a workload that has no copy yet.
-    async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, JournalError> {
-        let workload = workload.clone();
-        let state = self.store.reader.call(move |connection| super::fold::one(connection, workload.as_str())).await;
-        Ok(state?)
+    async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, NotCommitted> {
+        let name = workload.clone();
+        let state = self.store.reader.call(move |connection| super::fold::one(connection, name.as_str())).await;
+        Ok(state.map_err(|error| error.of(workload))?)
     }
 }
 
 impl Journal for Books {
-    async fn commit(&self, batch: Batch) -> Result<(), JournalError> {
+    async fn commit(&self, batch: Batch) -> Result<(), NotCommitted> {
         let Some(shared) = self.shared.as_ref().filter(|_| !batch.is_empty()) else {
             return self.store.commit(batch).await;
         };
@@ -206,7 +206,8 @@ impl Journal for Books {
                 None => Copy::new(workload.clone(), self.state(workload).await?),
             };
             if before.is_none() || !copy.holds(records) {
-                next.push(copy.with(records, notices).map_err(illegal)?);
+                let refused = |why| NotCommitted::Refused { workload: workload.clone(), why };
+                next.push(copy.with(records, notices).map_err(|illegal| refused(illegal.to_string()))?);
             }
             if let Some(kept) = kept.get_mut(workload) {
                 kept.is_in_journal = false;

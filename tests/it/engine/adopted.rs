@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::controller::{Refusal, RequestKind};
 use rollbackd::domain::health::memory::Memory;
 use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::incident::record::{Event, Record};
@@ -67,4 +67,51 @@ async fn a_workload_that_comes_as_the_term_begins_goes_on_from_its_newest_record
     stage.engine.adopt(vec![back("app", Ok(read))]).await.unwrap();
     stage.ask("app", RequestKind::Resume).await.unwrap();
     assert_eq!(stage.journal.names("app"), ["paused", "paused", "resumed"]);
+}
+
+/// What is on record of `app` after somebody else paused it, there as well.
+fn somebody_else_writes(stage: &Stage) -> WorkloadState {
+    let event = Event::Paused { by: "else".to_owned(), reason: "another hand".to_owned() };
+    let record = Record { workload: "app".into(), sequence: 4, incident: None, at: DAWN, event };
+    let mut state = state(&policy(Strategy::Direct, &["a"]));
+    state.apply(&record).unwrap();
+    stage.journal.records.lock().unwrap().push(record);
+    state
+}
+
+/// That one workload's records can't go on is no reason to do nothing for all others.
+#[tokio::test]
+async fn a_record_that_can_never_be_written_costs_its_workload_only() {
+    let stage = stage(&["app", "other"]).await;
+    let on_record = somebody_else_writes(&stage);
+    let Refusal::Held { guard, reason } = stage.pause("app").await.unwrap_err() else { panic!("not held") };
+    assert_eq!(guard, "records-damaged");
+    assert!(reason.ends_with("so it is not watched: record 4 where 5 is next"), "{reason}");
+    stage.pause("other").await.unwrap();
+    assert_eq!(stage.journal.names("other"), ["paused"]);
+    assert_eq!(stage.open_pages(), ["rollbackd-records-app"]);
+    let explanation = stage.engine.explain(WorkloadId::new("app")).await.unwrap().unwrap();
+    assert!(explanation.would_change[0].starts_with("reload the policy"), "{:?}", explanation.would_change);
+    // As it says.
+    let other = back("other", Ok(WorkloadState::default()));
+    stage.engine.adopt(vec![back("app", Ok(on_record)), other]).await.unwrap();
+    assert_eq!(stage.open_pages(), [""; 0]);
+    stage.ask("app", RequestKind::Resume).await.unwrap();
+    assert_eq!(stage.journal.names("app"), ["paused", "resumed"]);
+}
+
+/// The same where it is found out only once the journal can be written again.
+#[tokio::test]
+async fn a_record_that_can_never_be_written_holds_up_nothing_that_waits() {
+    let stage = stage(&["app", "other"]).await;
+    stage.journal.full.store(true, Ordering::SeqCst);
+    for workload in ["app", "other"] {
+        stage.pause(workload).await.unwrap();
+    }
+    somebody_else_writes(&stage);
+    stage.journal.full.store(false, Ordering::SeqCst);
+    stage.until("the other is paused", |stage| stage.journal.names("other").contains(&"paused")).await;
+    stage.settle().await;
+    assert_eq!(stage.open_pages(), ["rollbackd-records-app"]);
+    assert_eq!(stage.journal.names("app"), ["paused"], "nothing of it was written");
 }
