@@ -31,7 +31,8 @@ pub struct Curve {
 pub struct Adoption {
     /// The policy.
     pub policy: Arc<WorkloadPolicy>,
-    /// The fold of its records, used where the workload is not watched yet; or why they can't be followed, in one line.
+    /// The fold of its records, used where the workload is not watched yet; or why they can't be followed, in one line: then it
+    /// is left alone, unless it is watched.
     pub state: Result<WorkloadState, String>,
     /// What was kept of its windows; used where the workload is not watched yet.
     pub memory: Memory,
@@ -213,7 +214,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Call::Ping(answer) => answered(answer.send(self.what_hangs())),
             Call::List(answer) => {
                 let watched = self.fleet.iter().map(|(_, controller)| self.note_standstill(controller.view_of(now)));
-                let unread = self.unread.keys().filter_map(|id| self.view_unread(id, now));
+                let unread = self.set_aside_ones().filter_map(|id| self.view_unread(id, now));
                 let mut all: Vec<WorkloadView> = watched.chain(unread).collect();
                 all.sort_by(|a, b| a.workload.cmp(&b.workload));
                 answered(answer.send(all));
@@ -273,12 +274,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if self.broken.is_some() && self.leads() {
             return self.ask_while_broken(id, request);
         }
-        if self.unread.contains_key(id) {
+        if self.is_set_aside(id) {
             return Err(self.refuse_unread(id));
         }
         let is_pause = matches!(request.kind, RequestKind::Pause { .. });
         let reply = self.feed(id, Input::Asked(request)).await;
-        if self.unread.contains_key(id) {
+        if self.is_set_aside(id) {
             return Err(self.refuse_unread(id));
         }
         let kept = self.kept(is_pause, id);
@@ -347,9 +348,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.end_unread(&id, "it is no longer in the policy");
         }
         for Adoption { policy, state, memory } in policies {
+            let id = policy.id.clone();
+            // What is watched is known better than any reading says.
+            let is_watched = self.fleet.adopt(Arc::clone(&policy));
             let state = match state {
                 Ok(state) => {
-                    self.end_unread(&policy.id, "its records can be followed, and it is watched again");
+                    self.end_unread(&id, "its records can be followed, and it is watched");
                     state
                 }
                 Err(why) => {
@@ -357,8 +361,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                     continue;
                 }
             };
-            if !self.fleet.adopt(Arc::clone(&policy)) {
-                let id = policy.id.clone();
+            if !is_watched {
                 let state = self.newest(&id, state);
                 self.fleet.add(policy, state);
                 self.fleet.recall(&id, memory);

@@ -1,5 +1,6 @@
 //! Workloads whose records can't be followed: nobody knows what was begun for them, so they are not watched, and that is
-//! told again and again.
+//! told again and again. So is that the records of one can't be followed which is watched: it goes on by what is in memory,
+//! until a restart.
 
 use std::sync::Arc;
 
@@ -43,16 +44,29 @@ impl Unread {
 }
 
 impl<J: Journal, A: Actuator> Engine<J, A> {
-    /// Leaves a workload alone whose records can't be followed; `why` is in one line.
+    /// Leaves a workload alone whose records can't be followed, unless it is watched; `why` is in one line.
     pub fn set_aside(&mut self, policy: Arc<WorkloadPolicy>, why: String) {
-        self.leave_alone(policy, why, narrate::RECORDS_REMEDY);
+        self.note_unread(policy, why, narrate::RECORDS_REMEDY);
     }
 
-    fn leave_alone(&mut self, policy: Arc<WorkloadPolicy>, why: String, remedy: &'static str) {
-        let id = policy.id.clone();
-        self.fleet.remove(&id);
-        let (since, page_at) = (self.now(), Instant::now());
-        self.unread.entry(id).or_insert(Unread { policy, why, remedy, since, page_at, told: Told::default() });
+    fn note_unread(&mut self, policy: Arc<WorkloadPolicy>, why: String, remedy: &'static str) {
+        let (since, page_at, told) = (self.now(), Instant::now(), Told::default());
+        let before = self.unread.remove(&policy.id);
+        let unread = match before {
+            Some(before) => Unread { policy, why, remedy, ..before },
+            None => Unread { policy, why, remedy, since, page_at, told },
+        };
+        self.unread.insert(unread.policy.id.clone(), unread);
+    }
+
+    /// Those that are left alone.
+    pub(super) fn set_aside_ones(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.unread.keys().filter(|id| self.fleet.get(id).is_none())
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn is_set_aside(&self, id: &WorkloadId) -> bool {
+        self.unread.contains_key(id) && self.fleet.get(id).is_none()
     }
 
     /// Leaves a workload alone whose records can't go on, and takes what was to be written and done for it out of what the others
@@ -63,9 +77,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         batch.notices.retain(|notice| notice.alert.workload != *id);
         jobs.retain(|job| job.workload != *id);
         self.departed.remove(id);
-        // One that had left the policy as well was to be forgotten anyway.
-        if let Some(policy) = self.fleet.get(id).map(|controller| Arc::clone(controller.policy())) {
-            self.leave_alone(policy, why, narrate::READ_ANEW);
+        // One that is gone already had left the policy: it was to be forgotten anyway.
+        if let Some(controller) = self.fleet.remove(id) {
+            self.note_unread(Arc::clone(controller.policy()), why, narrate::READ_ANEW);
         }
     }
 
@@ -78,7 +92,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     /// Of all workloads that there are, watched or not.
     pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<WorkloadPolicy>> {
         let watched = self.fleet.iter().map(|(_, controller)| controller.policy());
-        watched.chain(self.unread.values().map(|unread| &unread.policy))
+        let set_aside = self.unread.iter().filter(|(id, _)| self.fleet.get(id).is_none());
+        watched.chain(set_aside.map(|(_, unread)| &unread.policy))
     }
 
     /// Tells people past the outbox, since a message there is a record as well.
@@ -86,7 +101,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let (clock, now) = ((self.edges.now)(), Instant::now());
         for unread in self.unread.values_mut().filter(|unread| unread.page_at <= now) {
             unread.page_at = now + PAGE_AGAIN;
-            let alert = narrate::records_damaged(&unread.policy, &unread.why, unread.remedy, unread.told.next(), clock);
+            let is_watched = self.fleet.get(&unread.policy.id).is_some();
+            let tell = if is_watched { narrate::records_damaged_in_use } else { narrate::records_damaged };
+            let alert = tell(&unread.policy, &unread.why, unread.remedy, unread.told.next(), clock);
             let notice = Notice { alert, receivers: unread.policy.notify.clone() };
             unread.told.tell(&*self.edges.pager, notice);
         }

@@ -152,9 +152,12 @@ impl StoreError {
     pub(super) fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
         move |source| StoreError::Failed { doing, source }
     }
-}
 
-impl StoreError {
+    /// Whether the operating system or SQLite failed, rather than what was read.
+    pub(super) const fn is_of_the_read(&self) -> bool {
+        matches!(self, Self::Failed { source: rusqlite::Error::SqliteFailure(..), .. })
+    }
+
     /// What came of writing something of a workload: whether that is what it is about, or the journal.
     pub(super) fn of(self, workload: &WorkloadId) -> Self {
         let is_its_own = match &self {

@@ -11,14 +11,18 @@ use crate::domain::incident::state::WorkloadState;
 /// A workload's state, or why its records give none.
 pub type Folded = Result<WorkloadState, StoreError>;
 
-/// Every workload's state, by name.
+/// Every workload's state, by name. A read that fails says nothing of the workload whose turn it was.
 pub(super) fn all(connection: &Connection) -> Result<Vec<(WorkloadId, Folded)>, StoreError> {
     let reading = StoreError::failed("reading the journal");
     let sql = "SELECT workload FROM records UNION SELECT workload FROM snapshots ORDER BY 1";
     let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
     let names: Result<Vec<String>, _> = statement.query_map([], |row| row.get(0)).map_err(&reading)?.collect();
     let names = names.map_err(&reading)?;
-    Ok(names.into_iter().map(|name| (WorkloadId::new(&name), one(connection, &name))).collect())
+    let fold = |name: String| match one(connection, &name) {
+        Err(error) if error.is_of_the_read() => Err(error),
+        folded => Ok((WorkloadId::new(&name), folded)),
+    };
+    names.into_iter().map(fold).collect()
 }
 
 /// One workload's state; the empty one where it is not known. Records that another replica's state stands for are history.

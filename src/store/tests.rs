@@ -498,6 +498,29 @@ async fn a_flipped_bit_in_an_entry_costs_its_workload_only() {
 }
 
 #[tokio::test]
+async fn a_read_that_fails_is_no_damage_of_a_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.commit(records(vec![released("api", 1), released("web", 1)])).await.unwrap();
+    let fold_over = async |view: &'static str| {
+        let over = move |connection: &mut Connection| {
+            connection.execute_batch(view).map_err(StoreError::failed("hiding a table"))?;
+            fold::all(connection)
+        };
+        store.reader().call(over).await
+    };
+    // Of one workload no record can be had; then one is not what was written.
+    let fails = "CREATE TEMP VIEW records AS
+                 SELECT workload, sequence, iif(workload = 'web', json('{'), body) AS body, digest FROM main.records";
+    let error = whole_error(fold_over(fails).await.unwrap_err());
+    assert_eq!(error, "reading the journal failed: malformed JSON");
+    let is_null = "DROP VIEW temp.records; CREATE TEMP VIEW records AS
+                   SELECT workload, sequence, iif(workload = 'web', NULL, body) AS body, digest FROM main.records";
+    let folded = fold_over(is_null).await.unwrap();
+    assert!(folded[0].1.is_ok() && folded[1].1.is_err(), "{folded:?}");
+}
+
+#[tokio::test]
 async fn a_newer_journal_is_left_to_a_newer_version() {
     let dir = tempfile::tempdir().unwrap();
     let file = closed_journal(dir.path()).await;

@@ -393,7 +393,7 @@ async fn fold(store: &Store) -> anyhow::Result<(Vec<(WorkloadId, WorkloadState)>
             Ok(state) => states.push((id, state)),
             Err(error) => {
                 let why = format!("{:#}", anyhow::Error::from(error));
-                tracing::error!(workload = %id, why, "its records can't be followed: it is not watched");
+                tracing::error!(workload = %id, why, "its records can't be followed: it is not watched, unless it is already");
                 damaged.insert(id, why);
             }
         }

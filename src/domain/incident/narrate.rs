@@ -156,6 +156,17 @@ pub fn records_damaged(policy: &WorkloadPolicy, error: &str, remedy: &str, count
     Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, count, now) }
 }
 
+/// The same of a workload that is watched: it goes on by what is in memory, until a restart.
+#[must_use]
+pub fn records_damaged_in_use(policy: &WorkloadPolicy, error: &str, remedy: &str, count: u64, now: Timestamp) -> Alert {
+    let summary = format!(
+        "rollbackd goes on watching {} by what it has in memory: its records can't be followed, and after a restart it is not \
+         watched.",
+        policy.id
+    );
+    Alert { summary, ..records_damaged(policy, error, remedy, count, now) }
+}
+
 fn trigger(cause: &Cause) -> AlertTrigger {
     match cause {
         Cause::Trigger { name, hold_for, evidence, .. } => AlertTrigger {

@@ -79,6 +79,30 @@ fn somebody_else_writes(stage: &Stage) -> WorkloadState {
     state
 }
 
+/// What it has in memory is newer than any reading of the journal.
+#[tokio::test]
+async fn a_watched_workload_stays_watched_though_its_records_can_not_be_followed() {
+    let stage = stage(&["app"]).await;
+    let damaged = || Err("record 2 of app is damaged: its digest does not fit".to_owned());
+    let mut adoption = back("app", damaged());
+    let policy = Arc::make_mut(&mut adoption.policy);
+    policy.notify = vec!["night".into()];
+    stage.engine.adopt(vec![adoption, back("new", damaged())]).await.unwrap();
+    stage.settle().await;
+    assert_eq!(stage.watched().await, ["app", "new"]);
+    let view = |workload: &str| stage.engine.view(WorkloadId::new(workload));
+    assert_eq!(view("app").await.unwrap().unwrap().standstill, None);
+    assert!(view("new").await.unwrap().unwrap().standstill.is_some(), "nothing is known of it");
+    stage.pause("app").await.unwrap();
+    assert_eq!(stage.journal.names("app"), ["paused"]);
+    assert_eq!(stage.open_pages(), ["rollbackd-records-app", "rollbackd-records-new"]);
+    let told = stage.pages.0.lock().unwrap()[0].clone();
+    assert!(told.alert.summary.starts_with("rollbackd goes on watching app by what it has in memory"), "{told:?}");
+    assert_eq!(told.receivers, ["night".into()], "the new policy is in force");
+    stage.engine.adopt(vec![back("app", Ok(WorkloadState::default()))]).await.unwrap();
+    assert_eq!(stage.open_pages(), [""; 0]);
+}
+
 /// That one workload's records can't go on is no reason to do nothing for all others.
 #[tokio::test]
 async fn a_record_that_can_never_be_written_costs_its_workload_only() {
