@@ -15,6 +15,9 @@ use crate::domain::policy::WorkloadPolicy;
 use crate::domain::time::Timestamp;
 use crate::domain::units::{Finite, Unit};
 
+/// The guard's name for a request to a daemon that is about to stop.
+pub const STOPPING: &str = "stopping";
+
 /// A signal's recent values.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Curve {
@@ -278,6 +281,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             return Err(self.refuse_unread(id));
         }
         let is_pause = matches!(request.kind, RequestKind::Pause { .. });
+        if self.is_parked && self.leads() && !is_pause {
+            let reason = "the daemon is about to stop: nothing is begun any more".to_owned();
+            return Err(Refusal::Held { guard: STOPPING.to_owned(), reason });
+        }
         let reply = self.feed(id, Input::Asked(request)).await;
         if self.is_set_aside(id) {
             return Err(self.refuse_unread(id));

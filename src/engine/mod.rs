@@ -35,7 +35,7 @@ use ports::{Actuator, Batch, Journal, Leadership, Looks, NotCommitted, Notice, P
 use standby::Leaderless;
 use unread::Unread;
 
-pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, Unavailable};
+pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, STOPPING, Unavailable};
 pub use standby::STANDBY;
 
 /// Calls from operators and pages that may wait.
@@ -356,7 +356,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         for record in &batch.records {
             self.hold_as_recorded(&record.workload);
         }
-        if self.leads() {
+        if self.leads() && !self.is_parked {
             for job in jobs {
                 self.start(job);
             }

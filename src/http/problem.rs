@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::history::HistoryError;
 use crate::domain::controller::Refusal;
-use crate::engine::{STANDBY, Unavailable};
+use crate::engine::{STANDBY, STOPPING, Unavailable};
 
 /// The guard's name where the journal can't be written: the daemon's own trouble, unlike all other guards.
 const JOURNAL_BROKEN: &str = "journal-broken";
@@ -123,7 +123,7 @@ impl From<Refusal> for Problem {
             Refusal::NotFound(_) => Self::not_found(detail),
             Refusal::Conflict(_) | Refusal::Repeated => Self::new(StatusCode::CONFLICT, detail),
             Refusal::Invalid(_) => Self::unprocessable(detail),
-            Refusal::Held { guard, .. } if guard == JOURNAL_BROKEN || guard == STANDBY => {
+            Refusal::Held { guard, .. } if [JOURNAL_BROKEN, STANDBY, STOPPING].contains(&guard.as_str()) => {
                 Self::unavailable(detail).of_guard(guard)
             }
             Refusal::Held { guard, .. } => Self::new(StatusCode::CONFLICT, detail).of_guard(guard),

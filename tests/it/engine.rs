@@ -1,6 +1,7 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
 mod adopted;
+mod parked;
 mod standby;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

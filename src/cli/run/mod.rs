@@ -120,6 +120,7 @@ const LEADING: [&str; 2] = ["engine", "terms"];
 async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
     let fail = |error: anyhow::Error| Failure { code: NO, error };
     let mut signals = Signals::new().map_err(fail)?;
+    let mut hang_up = on(SignalKind::hangup()).map_err(fail)?;
     let notifier = Notifier::from_environment(|name| std::env::var_os(name), std::process::id());
     let notifier = Arc::new(notifier.map_err(|error| fail(anyhow!(error)))?);
     let unstarted = Unstarted::new(&config, std::env::var_os("RUNTIME_DIRECTORY"));
@@ -148,21 +149,32 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
         daemon.pager.page(notice);
     }
     notifier.ready(&status_line(reloader.config()));
+    let mut duties = std::mem::take(&mut daemon.duties);
     let code = loop {
-        tokio::select! {
-            steer = signals.next() => match steer {
-                Steer::Stop => break YES,
-                Steer::Reload => reloader.reload(&daemon).await,
-            },
-            () = reloader.selection_changes() => reloader.follow_selection(&daemon).await,
-            Some(ended) = daemon.duties.join_next() => {
-                let duty = ended.unwrap_or("a duty that panicked");
-                tracing::error!(duty, "a duty ended by itself: the daemon stops");
-                daemon.resign.cancel();
-                break NO;
+        let news = async {
+            tokio::select! {
+                _ = hang_up.recv() => News::Policy,
+                () = reloader.selection_changes() => News::Selection,
             }
+        };
+        let news = match until_end(news, signals.stop(), &mut duties).await {
+            Ok(news) => news,
+            Err(code) => break code,
+        };
+        let taken_in = async {
+            match news {
+                News::Policy => reloader.reload(&daemon).await,
+                News::Selection => reloader.follow_selection(&daemon).await,
+            }
+        };
+        if let Err(code) = until_end(taken_in, signals.stop(), &mut duties).await {
+            break code;
         }
     };
+    daemon.duties = duties;
+    if code == NO {
+        daemon.resign.cancel();
+    }
     // What is begun from here on would be cut off.
     let parked = tokio::time::timeout(PARK_LIMIT, daemon.engine.park()).await;
     if parked.is_err() {
@@ -174,6 +186,23 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
         () = signals.stop() => {
             tracing::warn!("told to stop twice: ending at once; the next start settles what was under way");
             Ok(code)
+        }
+    }
+}
+
+/// What `work` comes to, or with which exit code the daemon ends: it is told to, or one of its duties has ended by itself.
+async fn until_end<T>(
+    work: impl Future<Output = T>,
+    stop: impl Future<Output = ()>,
+    duties: &mut JoinSet<&'static str>,
+) -> Result<T, u8> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = stop => Err(YES),
+        Some(ended) = duties.join_next() => {
+            let duty = ended.unwrap_or("a duty that panicked");
+            tracing::error!(duty, "a duty ended by itself: the daemon stops");
+            Err(NO)
         }
     }
 }
@@ -529,40 +558,36 @@ fn outbox_level(outbox: &crate::store::OutboxStats, now: Timestamp) -> telemetry
     telemetry::OutboxLevel { waiting: outbox.waiting, parked: outbox.parked, oldest_seconds: oldest.as_secs_f64() }
 }
 
-/// The signals that steer a daemon.
+/// The signals that end a daemon.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("signals can't be handled");
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hang_up: on(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) -> Steer {
-        tokio::select! {
-            _ = self.terminate.recv() => Steer::Stop,
-            _ = self.interrupt.recv() => Steer::Stop,
-            _ = self.hang_up.recv() => Steer::Reload,
-        }
-    }
-
+    /// Waits until it is told to stop.
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Steer::Stop) {}
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
-/// What a signal asks for.
-enum Steer {
-    Stop,
-    Reload,
+fn on(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("signals can't be handled")
+}
+
+/// What is to be taken in.
+enum News {
+    /// The policy may say something else.
+    Policy,
+    /// The cluster names other workloads.
+    Selection,
 }
 
 #[cfg(test)]
@@ -585,5 +610,16 @@ mod tests {
         };
         assert_eq!(within(Duration::from_millis(1), until_told, note).await, 2);
         assert_eq!(told.get(), 1);
+    }
+
+    /// A policy that is put in force may wait for an API server or for a disk that hangs.
+    #[tokio::test]
+    async fn whatever_goes_on_the_end_is_heard() {
+        let hangs = std::future::pending::<()>;
+        let mut duties = JoinSet::new();
+        assert_eq!(until_end(async { 1 }, hangs(), &mut duties).await, Ok(1));
+        assert_eq!(until_end(hangs(), async {}, &mut duties).await, Err(YES));
+        duties.spawn(async { "engine" });
+        assert_eq!(until_end(hangs(), hangs(), &mut duties).await, Err(NO));
     }
 }
