@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +44,9 @@ pub(super) async fn events(
     let stop = state.internal.stop.clone();
     // Before the journal is read, so that nothing falls between.
     let mut listening = Listening { receiver: state.stream.listen(), stop, told: BTreeMap::new() };
-    let again = match last {
+    let (is_cut, again) = match last {
         Some(last) => listening.again(&state, &last).await?,
-        None => Vec::new(),
+        None => (false, Vec::new()),
     };
     let told =
         stream::unfold(
@@ -57,7 +58,10 @@ pub(super) async fn events(
         let _ = &permit;
     });
     let hello = stream::once(async { Ok(Event::default().comment("listening")) });
-    let all = hello.chain(stream::iter(again.into_iter().map(Ok))).chain(told);
+    let cut = is_cut.then(|| lagged("null"));
+    // Each is written down in its turn: together they may be long.
+    let again = again.into_iter().map(|record| told_again(&record));
+    let all = hello.chain(stream::iter(cut.into_iter().chain(again).map(Ok))).chain(told);
     Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("still here")))
 }
 
@@ -76,20 +80,15 @@ struct Listening {
 }
 
 impl Listening {
-    /// The records since `last`. Of those with the very same time none is left out, and one may come twice.
-    async fn again(&mut self, state: &AppState, last: &Position) -> Result<Vec<Event>, Problem> {
-        let (records, is_cut) = state.history.records_from(last.at, AGAIN_LIMIT).await?;
-        let mut events = Vec::with_capacity(records.len());
-        if is_cut {
-            events.push(Event::default().event("lagged").data("{\"missed\":null}"));
-        }
-        let is_new = |record: &&Record| record.workload != last.workload || record.sequence > last.sequence;
-        for record in records.iter().filter(is_new) {
-            let data = serde_json::to_string(record).map_err(|error| Problem::internal(&error))?;
-            events.push(with_id(Event::default().event("record").data(data), &Position::of(record)));
+    /// The records since `last`, and whether there are older ones too. Of those with the very same time none is left out, and one
+    /// may come twice.
+    async fn again(&mut self, state: &AppState, last: &Position) -> Result<(bool, Vec<Record>), Problem> {
+        let (mut records, is_cut) = state.history.records_from(last.at, AGAIN_LIMIT).await?;
+        records.retain(|record| record.workload != last.workload || record.sequence > last.sequence);
+        for record in &records {
             self.told.insert(record.workload.clone(), record.sequence);
         }
-        Ok(events)
+        Ok((is_cut, records))
     }
 
     fn is_told(&self, position: &Position) -> bool {
@@ -109,13 +108,21 @@ impl Listening {
                     let event = Event::default().event(kind).data(&data);
                     Some(position.iter().fold(event, with_id))
                 }
-                Err(RecvError::Lagged(missed)) => {
-                    Some(Event::default().event("lagged").data(format!("{{\"missed\":{missed}}}")))
-                }
+                Err(RecvError::Lagged(missed)) => Some(lagged(missed)),
                 Err(RecvError::Closed) => None,
             };
         }
     }
+}
+
+fn told_again(record: &Record) -> Event {
+    let Ok(data) = serde_json::to_string(record) else { return lagged(1) };
+    with_id(Event::default().event("record").data(data), &Position::of(record))
+}
+
+/// So many were missed, or `null` where nobody knows how many.
+fn lagged(missed: impl Display) -> Event {
+    Event::default().event("lagged").data(format!("{{\"missed\":{missed}}}"))
 }
 
 /// An id is one line; a workload whose name is not has no id.

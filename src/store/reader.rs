@@ -222,6 +222,42 @@ pub(super) fn bound(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// The newest records of several workloads, no matter how many are offered.
+struct Newest {
+    limit: usize,
+    /// What is older is left out.
+    from: Timestamp,
+    found: Vec<Record>,
+}
+
+impl Newest {
+    /// Whether older records of the same workload may matter.
+    fn offer(&mut self, record: Record) -> bool {
+        if record.at < self.from {
+            return false;
+        }
+        self.found.push(record);
+        if self.found.len() > self.limit.saturating_add(1).saturating_mul(2) {
+            self.cut_to(self.limit + 1);
+            self.from = self.found.last().map_or(self.from, |oldest| oldest.at);
+        }
+        true
+    }
+
+    fn cut_to(&mut self, limit: usize) {
+        self.found.sort_by_key(|record| std::cmp::Reverse((record.at, record.sequence)));
+        self.found.truncate(limit);
+    }
+
+    /// They, oldest first, and whether there are more.
+    fn into_records(mut self) -> (Vec<Record>, bool) {
+        let is_cut = self.found.len() > self.limit;
+        self.cut_to(self.limit);
+        self.found.reverse();
+        (self.found, is_cut)
+    }
+}
+
 /// A workload's records are in the order of their times, so that each is walked from its newest back.
 fn records_from(
     connection: &Connection,
@@ -233,22 +269,16 @@ fn records_from(
     let sql =
         "SELECT workload, sequence, body, digest FROM records WHERE workload = ?1 ORDER BY sequence DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
-    let mut found = Vec::new();
+    let mut newest = Newest { limit, from, found: Vec::new() };
     for workload in workloads {
         let mut rows = statement.query(params![workload.as_str(), bound(limit.saturating_add(1))]).map_err(&reading)?;
         while let Some(row) = rows.next().map_err(&reading)? {
-            let record = record(row)?;
-            if record.at < from {
+            if !newest.offer(record(row)?) {
                 break;
             }
-            found.push(record);
         }
     }
-    found.sort_by_key(|record| std::cmp::Reverse((record.at, record.sequence)));
-    let is_cut = found.len() > limit;
-    found.truncate(limit);
-    found.reverse();
-    Ok((found, is_cut))
+    Ok(newest.into_records())
 }
 
 /// Rows of workload, sequence, body and digest.
@@ -281,4 +311,41 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<IncidentSummary> {
         last_event: row.get(4)?,
         open: row.get(5)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::incident::record::Event;
+
+    #[test]
+    fn however_many_records_there_are_few_are_held_and_the_newest_come_out() {
+        let record = |workload: i64, sequence: i64| Record {
+            workload: WorkloadId::new(format!("w{workload}")),
+            sequence: sequence.unsigned_abs(),
+            incident: None,
+            at: Timestamp::from_millis(sequence * 100 + workload),
+            event: Event::Resumed { by: "ops".to_owned() },
+        };
+        let mut newest = Newest { limit: 10, from: Timestamp::from_millis(200), found: Vec::new() };
+        let (mut most, mut offered) = (0, 0);
+        for workload in 0..100 {
+            for sequence in (0..=1_000).rev() {
+                offered += 1;
+                if !newest.offer(record(workload, sequence)) {
+                    break;
+                }
+                most = most.max(newest.found.len());
+            }
+        }
+        assert!(most <= 22, "{most} are held at once");
+        assert!(offered <= 1_500, "{offered} are looked at");
+        let (records, is_cut) = newest.into_records();
+        let times: Vec<i64> = records.iter().map(|record| record.at.as_millis()).collect();
+        assert_eq!((times, is_cut), ((100_090..100_100).collect(), true));
+        let mut few = Newest { limit: 10, from: Timestamp::from_millis(200), found: Vec::new() };
+        let offered: Vec<bool> = (0..5).rev().map(|sequence| few.offer(record(0, sequence))).collect();
+        assert_eq!(offered, [true, true, true, false, false]);
+        assert_eq!(few.into_records(), ((2..5).map(|sequence| record(0, sequence)).collect(), false));
+    }
 }
