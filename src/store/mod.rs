@@ -54,6 +54,8 @@ use worker::Worker;
 pub struct Store {
     // Before `writer`, so that the writer's connection is the last to close and tidies up the log.
     reader: Reader,
+    /// What is to be sent, and whether the journal answers, waits for no report.
+    outbox: Reader,
     writer: Arc<Worker>,
     anchor: Arc<Anchor>,
     messages: Arc<watch::Sender<u64>>,
@@ -71,9 +73,11 @@ impl Store {
         let connection = schema::open_writer(&file)?;
         let starting = |source| StoreError::StateDir { path: state_dir.to_owned(), doing: "starting a thread", source };
         let reading = Worker::start("journal-read", schema::open_reader(&file)?, ()).map_err(starting)?;
+        let sending = Worker::start("outbox-read", schema::open_reader(&file)?, ()).map_err(starting)?;
         let anchor = Arc::new(Anchor::drop_at(state_dir)?);
         let writer = Arc::new(Worker::start("journal", connection, claimed).map_err(starting)?);
-        Ok(Self { reader: Reader::new(reading), writer, anchor, messages: Arc::new(watch::Sender::new(0)) })
+        let (reader, outbox) = (Reader::new(reading), Reader::new(sending));
+        Ok(Self { reader, outbox, writer, anchor, messages: Arc::new(watch::Sender::new(0)) })
     }
 
     /// Opens the journal of a state directory for reading, whether or not a daemon runs.
@@ -94,6 +98,14 @@ impl Store {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// How much waits in the outbox, and since when; asked for beside whatever else is being read.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal can't be read.
+    pub async fn outbox(&self) -> Result<OutboxStats, StoreError> {
+        self.outbox.outbox().await
     }
 
     /// Keeps readings for an incident's report, [`POINTS_PER_INCIDENT`] at most; gives the number kept.
@@ -167,12 +179,12 @@ impl Journal for Store {
 impl Outbox for Store {
     async fn due(&self, receiver: &ReceiverName, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, JournalError> {
         let receiver = receiver.clone();
-        Ok(self.reader.call(move |connection| outbox::due(connection, &receiver, now, bound(limit))).await?)
+        Ok(self.outbox.call(move |connection| outbox::due(connection, &receiver, now, bound(limit))).await?)
     }
 
     async fn next_due(&self, receiver: &ReceiverName) -> Result<Option<Timestamp>, JournalError> {
         let receiver = receiver.clone();
-        Ok(self.reader.call(move |connection| outbox::next_due(connection, &receiver)).await?)
+        Ok(self.outbox.call(move |connection| outbox::next_due(connection, &receiver)).await?)
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), JournalError> {

@@ -248,6 +248,29 @@ async fn what_waits_for_hours_is_tried_when_more_happens_or_the_receiver_is_well
 }
 
 #[tokio::test]
+async fn what_is_to_be_sent_waits_for_no_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.commit(with_notice(released("api", 1), alert("i", 1), &["oncall"])).await.unwrap();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let reader = store.reader().clone();
+    // A report that takes as long as it wants.
+    let report = tokio::spawn(async move {
+        let read = move |_: &mut Connection| {
+            let _ = ended.recv();
+            Ok(())
+        };
+        reader.call(read).await
+    });
+    tokio::task::yield_now().await;
+    let patience = std::time::Duration::from_secs(30);
+    assert_eq!(tokio::time::timeout(patience, due_ids(&store, "oncall", at(9))).await.unwrap(), ["i_1"]);
+    assert_eq!(tokio::time::timeout(patience, store.outbox()).await.unwrap().unwrap().waiting, 1);
+    drop(end);
+    report.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn messages_for_receivers_that_are_gone_are_parked() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -470,10 +470,10 @@ impl Daemon {
     }
 
     fn journal_duty(&self) -> Duty {
-        let reader = self.store.reader().clone();
+        let store = self.store.clone();
         Duty::new("journal", move || {
-            let reader = reader.clone();
-            async move { reader.outbox().await.is_ok() }
+            let store = store.clone();
+            async move { store.outbox().await.is_ok() }
         })
     }
 
@@ -486,7 +486,7 @@ impl Daemon {
     }
 
     fn gauges(&self, turns: Turns) -> impl Future<Output = ()> + use<> {
-        let (engine, reader) = (self.engine.clone(), self.store.reader().clone());
+        let (engine, store) = (self.engine.clone(), self.store.clone());
         let (metrics, clock, stop) = (Arc::clone(&self.metrics), self.clock, self.stop.clone());
         let work = async move {
             let mut round = tokio::time::interval(GAUGE_INTERVAL);
@@ -497,7 +497,7 @@ impl Daemon {
                 if let Ok(views) = engine.list().await {
                     metrics.set_workloads(&views);
                 }
-                if let Ok(outbox) = reader.outbox().await {
+                if let Ok(outbox) = store.outbox().await {
                     metrics.set_outbox(outbox_level(&outbox, clock.now()));
                 }
             }
