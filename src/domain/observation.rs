@@ -146,6 +146,33 @@ impl ReleaseView {
         self.at(release).filter(|instance| orchestrated.serving.contains(instance)).cloned().collect()
     }
 
+    /// What instances of a release find no room, and why, where that is all that keeps it: who makes them is not let make
+    /// them, or no node takes them up. `at_least` is how many there should be, where that is not all that are asked for.
+    #[must_use]
+    pub fn want_of_room(&self, release: &RevisionId, at_least: Option<u32>) -> Option<String> {
+        let orchestrated = self.orchestrated.as_ref()?;
+        let serving = self.in_service_at(release).len();
+        let unplaced = self.at(release).filter(|instance| orchestrated.unplaced.contains(instance)).count();
+        // One that a node took up and that is not in service may not be well.
+        if self.at(release).count() > serving + unplaced {
+            return None;
+        }
+        let all_serve = || self.instances.iter().all(|(instance, _)| orchestrated.serving.contains(instance));
+        let (missing, is_refused) = match at_least {
+            Some(at_least) => (at_least.saturating_sub(u32::try_from(serving).unwrap_or(u32::MAX)), false),
+            // Whose controller does not say so is not let make any, where it has none to wait for.
+            None if orchestrated.desired == *release => (orchestrated.absent, all_serve()),
+            None => return None,
+        };
+        let why = match &orchestrated.refused {
+            Some(refused) => refused.as_str(),
+            None if unplaced > 0 => "no node takes them up",
+            None if is_refused => "they are not made",
+            None => return None,
+        };
+        (missing > 0).then(|| format!("{missing} find no room: {why}"))
+    }
+
     /// Whether every instance is at this release, or on its way there.
     #[must_use]
     pub fn is_bound_for(&self, release: &RevisionId) -> bool {
@@ -169,6 +196,8 @@ pub struct Orchestrated {
     pub absent: u32,
     /// Whether its rollout was complete once, by the word of who brings it about: what is missing now was asked for later.
     pub has_arrived: bool,
+    /// The instances, of whatever release, that no node took up.
+    pub unplaced: BTreeSet<InstanceId>,
     /// Why instances can't be made, in the words of who makes them.
     pub refused: Option<String>,
     /// What is told to end and is still there, by release.

@@ -1,6 +1,6 @@
 //! Policies and pictures for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::health::selector::Selector;
 use super::id::WorkloadId;
@@ -26,6 +26,7 @@ pub(crate) fn orchestrated(desired: &str, replicas: u32) -> Orchestrated {
         desired: desired.into(),
         replicas,
         absent: 0,
+        unplaced: BTreeSet::new(),
         has_arrived: false,
         refused: None,
         leaving: BTreeMap::new(),

@@ -40,7 +40,8 @@ async fn found(habitat: Habitat, dir: &tempfile::TempDir) -> Vec<String> {
     let goal = Goal { revision: RevisionId::new("v1"), image: None, known_good_since: None };
     let from = RevisionId::new("v2");
     let plan = {
-        let ground = Ground { from: &from, goal: &goal, view: &ReleaseView::default(), well: &[], enough: None };
+        let ground =
+            Ground { from: &from, goal: &goal, view: &ReleaseView::default(), well: &[], capacity: None, served: None };
         strategy::build(&policy, Purpose::First, 1, ground, Timestamp::default())
     };
     findings("/no/systemctl", &Clients::default(), None, &policy, &plan)

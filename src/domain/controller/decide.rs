@@ -257,8 +257,9 @@ impl Controller {
         }
         let well = self.brought_back(&goal.revision, now);
         let is_again = |last: &&Plan| last.from == *from && last.to == goal.revision;
-        let enough = last.filter(is_again).and_then(Plan::capacity);
-        let ground = Ground { from, goal, view: &view, well: &well, enough };
+        let capacity = last.filter(is_again).and_then(Plan::capacity);
+        let served = last.and_then(Plan::served);
+        let ground = Ground { from, goal, view: &view, well: &well, capacity, served };
         let mut plan = strategy::build(&self.policy, purpose, attempt, ground, now);
         if let (Some(orchestrated), Habitat::Kubernetes(cluster)) = (&view.orchestrated, &self.policy.habitat) {
             let ledger = &self.state.ledger;

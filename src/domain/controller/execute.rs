@@ -35,7 +35,7 @@ const OVERDUE: Span = Span::from_secs(30);
 const UNSEEN_SETTLES: Span = Span::from_secs(60);
 
 /// The same within a step: half its time where that is shorter.
-fn unseen_settles(timeout: Span) -> Span {
+pub(super) fn unseen_settles(timeout: Span) -> Span {
     UNSEEN_SETTLES.min(Span::from_millis(timeout.as_millis() / 2))
 }
 
@@ -90,7 +90,7 @@ impl Controller {
             },
             Progress::Running { step, since } => self.watch_step(&plan, step, since, now, out),
             Progress::Conflicted { step, at, detail } => self.settle_conflict(&plan, step, at, detail, now, out),
-            Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
+            Progress::Broken { reason } => self.break_off(&plan, reason, now, out),
             Progress::Idle | Progress::Proving { .. } => false,
         }
     }
@@ -148,12 +148,16 @@ impl Controller {
                 let known = if self.is_leaving { instances.clone() } else { self.known(instances) };
                 self.at_gate(&known, release, *answers, since, now)
             }
-            StepKind::AwaitRollout { release, at_least, enough } => {
+            StepKind::AwaitRollout { release, at_least, enough, is_short: _ } => {
                 match self.at_rollout(release, *at_least, since, now) {
                     Wait::For(_) if self.is_written_back(plan, current.timeout, since, now) => {
                         Wait::Undone(format!("{} is asked for again", plan.from))
                     }
                     Wait::For(_) if self.fills_the_room(release, *enough, current.timeout, since, now) => Wait::Over,
+                    Wait::For(left) => match self.want_of_room(&current.kind, since) {
+                        Some(want) => Wait::For(format!("{left}; {want}")),
+                        None => Wait::For(left),
+                    },
                     wait => wait,
                 }
             }
@@ -234,32 +238,15 @@ impl Controller {
                 Wait::For("no instances are asked for".to_owned())
             }
             Some(Rollout::Complete) => Wait::Over,
-            Some(Rollout::Stalled { why }) if now.since(since) > STALL_SETTLES => {
+            // What finds no room says nothing of the release.
+            Some(Rollout::Stalled { why })
+                if now.since(since) > STALL_SETTLES && view.want_of_room(release, None).is_none() =>
+            {
                 Wait::Vain(format!("{release} does not come up either: {why}"))
             }
             Some(Rollout::Stalled { why: left } | Rollout::UnderWay { left }) => Wait::For(left.clone()),
             None => Wait::For("the rollout was not seen to begin".to_owned()),
         }
-    }
-
-    /// As many of the release are in service as were before, nothing else is there, and what is missing finds no room, as some
-    /// did before: that is not the rollback's to wait for.
-    fn fills_the_room(
-        &self,
-        release: &RevisionId,
-        enough: Option<u32>,
-        timeout: Span,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        let Some((enough, (_, Ok(view)))) = enough.zip(self.releases.as_ref().filter(|(seen, _)| *seen > since)) else {
-            return false;
-        };
-        let Some(orchestrated) = view.orchestrated.as_ref().filter(|it| it.desired == *release) else { return false };
-        let serving = u32::try_from(view.in_service_at(release).len()).unwrap_or(u32::MAX);
-        let is_all = view.instances.iter().all(|(_, at)| at == release);
-        let missing = orchestrated.replicas.saturating_sub(serving);
-        now.since(since) > unseen_settles(timeout) && is_all && serving >= enough && missing <= orchestrated.absent
     }
 
     /// What the plan leads away from is still, or again, what is asked for, long after the steps before were done.
@@ -284,8 +271,9 @@ impl Controller {
         let asked_for = view.orchestrated.as_ref().filter(|it| it.canary.is_some() && now.since(since) > STALL_SETTLES);
         let at_least = asked_for.map_or(at_least, |it| at_least.min(it.replicas.max(1)));
         if u32::try_from(ready.len()).is_ok_and(|ready| ready < at_least) {
-            let refused = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.refused.as_ref());
-            let why = refused.map(|refused| format!("; {refused}")).unwrap_or_default();
+            let refused = view.orchestrated.as_ref().and_then(|orchestrated| orchestrated.refused.clone());
+            let why = refused.or_else(|| view.want_of_room(release, Some(at_least)));
+            let why = why.map(|refused| format!("; {refused}")).unwrap_or_default();
             return Wait::For(format!("{} of {at_least} are ready{why}", ready.len()));
         }
         match self.health.gate(&ready, release, answers, since, now) {
@@ -442,7 +430,7 @@ impl Controller {
 
     pub(super) fn fail(&mut self, reason: String, checks: Vec<CheckStatus>, now: Timestamp, out: &mut Output) -> bool {
         self.stable_since = None;
-        self.record(Event::Failed { reason, checks }, now, out)
+        self.record(Event::Failed { reason, checks, no_room: false }, now, out)
     }
 
     /// What keeps anything further of what was begun from being done. What left the policy is brought to its end under any

@@ -12,6 +12,7 @@ mod operator;
 mod owners;
 mod recorder;
 mod releases;
+mod room;
 mod settings;
 mod view;
 mod watching;

@@ -400,7 +400,8 @@ mod tests {
         let plan = incident.plan.as_mut().unwrap();
         let source = Pin { name: "blue-v1".to_owned(), uid: "r1".to_owned() };
         let restore = StepKind::RestoreTemplate { object: object(), expect: "v2".into(), to: "v1".into(), source };
-        let kinds = [restore, StepKind::AwaitRollout { release: "v1".into(), at_least: 0, enough: None }];
+        let kinds =
+            [restore, StepKind::AwaitRollout { release: "v1".into(), at_least: 0, enough: None, is_short: false }];
         plan.steps = kinds.into_iter().map(|kind| Step { kind, timeout: Span::from_secs(30) }).collect();
         let change = |desired: &str, seen| planned_change(&incident, &leads_to(desired), at(seen), Some(&"v2".into()));
         assert!(matches!(change("v2", 11), Change::Theirs(by) if by.as_str() == "v2"));

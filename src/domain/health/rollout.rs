@@ -13,6 +13,8 @@ pub(super) struct Seen {
     pub(super) at: Timestamp,
     pub(super) desired: RevisionId,
     pub(super) is_stalled: bool,
+    /// Whether all that keeps it is that there is no room.
+    pub(super) lacks_room: bool,
     /// Whether it was over before: what is missing since then was asked for later.
     pub(super) has_arrived: bool,
     /// Instances that there should be and that are not there.
@@ -38,6 +40,7 @@ impl Seen {
             at,
             desired,
             is_stalled,
+            lacks_room: view.want_of_room(&orchestrated.desired, None).is_some(),
             // Its controller says so of what was asked for without an instance as well: what was seen to come is known better.
             has_arrived: had_arrived
                 || (is_complete && serves)
@@ -62,7 +65,8 @@ pub(super) fn read(seen: Option<&Seen>, scope: Scope<'_>) -> Reading {
         None if scope.revision.is_some_and(|revision| *revision != seen.desired) => {
             return Reading::unknown(UnknownReason::NoTarget);
         }
-        None => seen.is_stalled,
+        // It came to be before: what was asked for since finds no room.
+        None => seen.is_stalled && !(seen.lacks_room && seen.has_arrived),
     };
     if !scope.is_fresh(seen.at) {
         return Reading::unknown(UnknownReason::Stale { newest: seen.at });
@@ -96,13 +100,23 @@ fn is_nobody(reason: &UnknownReason) -> bool {
 mod tests {
     use super::*;
     use crate::domain::id::InstanceId;
+    use crate::domain::testing;
     use crate::domain::time::Span;
     use crate::domain::units::Finite;
 
     const AT: Timestamp = Timestamp::from_millis(1_000_000);
 
     fn seen(absent: u64) -> Seen {
-        Seen { at: AT, desired: "v2".into(), is_stalled: false, has_arrived: false, absent, rests: false, beside: None }
+        Seen {
+            at: AT,
+            desired: "v2".into(),
+            is_stalled: false,
+            lacks_room: false,
+            has_arrived: false,
+            absent,
+            rests: false,
+            beside: None,
+        }
     }
 
     fn scope(revision: &RevisionId) -> Scope<'_> {
@@ -126,6 +140,29 @@ mod tests {
         assert_eq!(share(told(), Some(&seen(2)), "v2"), Some((0.75, 4)));
         assert_eq!(share(told(), Some(&seen(0)), "v2"), Some((0.5, 2)));
         assert_eq!(share(told(), None, "v2"), Some((0.5, 2)));
+    }
+
+    #[test]
+    fn what_finds_no_room_stalls_no_release_that_had_arrived() {
+        let view = |refused: Option<&str>| ReleaseView {
+            orchestrated: Some(Box::new(Orchestrated {
+                absent: 2,
+                refused: refused.map(str::to_owned),
+                rollout: Rollout::Stalled { why: "no progress".to_owned() },
+                serving: vec!["a".into()],
+                ..testing::orchestrated("v2", 3)
+            })),
+            instances: vec![("a".into(), "v2".into()), ("b".into(), "v1".into())],
+            ..ReleaseView::default()
+        };
+        let is_stalled = |refused: Option<&str>, has_arrived: bool| {
+            let view = view(refused);
+            let seen = Seen::of(&view, view.orchestrated.as_deref().unwrap(), AT, None);
+            let revision = RevisionId::from("v2");
+            read(Some(&Seen { has_arrived, ..seen }), scope(&revision)).value.unwrap().get() > 0.0
+        };
+        assert_eq!([is_stalled(Some("quota"), true), is_stalled(Some("quota"), false)], [false, true]);
+        assert!(is_stalled(None, true), "it is not refused");
     }
 
     #[test]

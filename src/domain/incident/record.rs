@@ -227,6 +227,9 @@ pub enum Event {
         reason: String,
         /// Every check, where it came to checks.
         checks: Vec<CheckStatus>,
+        /// Whether only room was missing: that says nothing against its goal.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_room: bool,
     },
     /// The daemon can do no more; a human must.
     Escalated {

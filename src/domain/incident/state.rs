@@ -133,6 +133,9 @@ pub struct Incident {
     pub unspent: Vec<u32>,
     /// Why the last attempt failed, or the incident escalated.
     pub trouble: Option<String>,
+    /// Whether the last attempt failed for want of room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_room: bool,
     /// Checks of the last verification.
     pub checks: Vec<CheckStatus>,
     /// Whether the present plan's smoke test was begun and did not pass.
@@ -546,8 +549,8 @@ impl WorkloadState {
                 self.rejection.take_if(|no| no.trigger == incident.cause.name());
                 self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
             }
-            Event::Failed { .. } => {
-                if let Some(plan) = incident.plan.as_ref().filter(|_| !incident.is_unspent()) {
+            Event::Failed { no_room, .. } => {
+                if let Some(plan) = incident.plan.as_ref().filter(|_| !no_room && !incident.is_unspent()) {
                     self.ledger.failed_as_goal(&plan.to, record.at);
                 }
             }

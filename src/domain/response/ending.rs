@@ -128,7 +128,7 @@ mod tests {
     fn direct() -> Plan {
         let source = Pin { name: "r".to_owned(), uid: "r".to_owned() };
         let restore = StepKind::RestoreTemplate { object: object(), expect: "v2".into(), to: "v1".into(), source };
-        let wait = StepKind::AwaitRollout { release: "v1".into(), at_least: 1, enough: None };
+        let wait = StepKind::AwaitRollout { release: "v1".into(), at_least: 1, enough: None, is_short: false };
         plan(Purpose::First, vec![scale(0, "v2"), restore, scale(3, "v1"), wait])
     }
 

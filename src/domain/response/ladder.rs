@@ -235,6 +235,9 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
         (Purpose::First | Purpose::Retry, Some(goal)) if spent < ATTEMPTS_WITH_FIRST_GOAL => {
             Rung::Attempt(Purpose::Retry, goal.clone())
         }
+        (Purpose::First | Purpose::Retry, _) if situation.incident.no_room => {
+            give_up(situation, footing, format!("{trouble}; an older release would need the same room"))
+        }
         (Purpose::First | Purpose::Retry, _) => match older_goal(situation) {
             Some(older) => Rung::Attempt(Purpose::OlderKnownGood, older),
             None => give_up(situation, footing, format!("{trouble}; there is no older release known to be good")),

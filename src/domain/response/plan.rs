@@ -123,6 +123,15 @@ impl Plan {
         self.steps.iter().find_map(enough)
     }
 
+    /// How many instances were in service when it was made.
+    #[must_use]
+    pub fn served(&self) -> Option<u32> {
+        self.steps.iter().find_map(|step| match &step.kind {
+            StepKind::AwaitRollout { enough, .. } => *enough,
+            _ => None,
+        })
+    }
+
     /// The largest number of pods that it scales to.
     #[must_use]
     pub fn most_replicas(&self) -> Option<u32> {

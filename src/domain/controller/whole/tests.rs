@@ -1,4 +1,5 @@
 mod halted;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,10 +96,15 @@ impl World {
     }
 
     fn begun(strategy: Strategy, first: Vec<Step>, view: ReleaseView) -> Self {
+        Self::begun_from(&whole(), strategy, first, view)
+    }
+
+    fn begun_from(before: &ReleaseView, strategy: Strategy, first: Vec<Step>, view: ReleaseView) -> Self {
         let policy = Arc::new(policy(strategy));
         let goal = Goal { revision: "v1".into(), image: None, known_good_since: Some(at(0)) };
         let mut plan = {
-            let ground = Ground { from: &"v2".into(), goal: &goal, view: &whole(), well: &[], enough: None };
+            let ground =
+                Ground { from: &"v2".into(), goal: &goal, view: before, well: &[], capacity: None, served: None };
             strategy::build(&policy, Purpose::First, 1, ground, at(10))
         };
         plan.begin_with(first);

@@ -33,6 +33,7 @@ impl Incident {
             tried: Vec::new(),
             unspent: Vec::new(),
             trouble: None,
+            no_room: false,
             checks: Vec::new(),
             smoke_owed: false,
             left_undone: None,
@@ -198,11 +199,12 @@ impl Incident {
                 self.checks.clone_from(checks);
                 self.restored(at);
             }
-            Event::Failed { reason, checks } => {
+            Event::Failed { reason, checks, no_room } => {
                 self.trouble = Some(reason.clone());
                 self.checks.clone_from(checks);
                 self.progress = Progress::Idle;
-                if let Some(plan) = &self.plan
+                self.no_room = *no_room;
+                if let Some(plan) = self.plan.as_ref().filter(|_| !no_room)
                     && !self.is_unspent()
                     && !self.tried.contains(&plan.to)
                 {
@@ -246,6 +248,7 @@ impl Incident {
         self.times.started.get_or_insert(at);
         self.plan = Some(plan.clone());
         self.smoke_owed = false;
+        self.no_room = false;
         self.left_undone = None;
         self.attempt_since = at;
         self.steps_done = 0;

@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn failed() -> Event {
-        Event::Failed { reason: "no".to_owned(), checks: Vec::new() }
+        Event::Failed { reason: "no".to_owned(), checks: Vec::new(), no_room: false }
     }
 
     fn escalated() -> Event {

@@ -70,7 +70,7 @@ fn events() -> Vec<Event> {
         Event::SmokeStarted,
         Event::SmokeFinished { passed: true, detail: text() },
         Event::Restored { checks: Vec::new() },
-        Event::Failed { reason: text(), checks: Vec::new() },
+        Event::Failed { reason: text(), checks: Vec::new(), no_room: false },
         Event::Escalated { reason: text(), grounds: None },
         Event::FoundBeside { cause: cause() },
         Event::Closed { how: Closing::Subsided },

@@ -163,9 +163,12 @@ pub enum StepKind {
         release: RevisionId,
         /// Instances that there must be: while fewer are asked for, what was scaled up was not seen yet.
         at_least: u32,
-        /// How many were in service before, where more were asked for: so many are enough while the others find no room.
+        /// How many were in service when the rollback was decided: so many are enough while the others find no room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         enough: Option<u32>,
+        /// Whether more were asked for already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_short: bool,
     },
     /// Wait until so many instances of a release that gets no traffic yet are ready for it. Done by judgement, not by an
     /// effect.
@@ -336,8 +339,10 @@ impl StepKind {
             StepKind::PauseOwner { owner, limit, is_paused: false } => format!("pause {owner} for {limit} at most"),
             StepKind::PauseOwner { owner, is_paused: true, .. } => format!("make sure that {owner} is still paused"),
             StepKind::PutBackOwner { owner } => format!("let {owner} go on"),
-            StepKind::AwaitRollout { release, enough, .. } => {
-                let enough = enough.map(|enough| format!(", or {enough}, as before, where no more find room"));
+            StepKind::AwaitRollout { release, enough, is_short, .. } => {
+                let enough = enough
+                    .filter(|_| *is_short)
+                    .map(|enough| format!(", or {enough}, as before, where no more find room"));
                 format!("wait until every instance is at {release} and in service{}", enough.unwrap_or_default())
             }
             StepKind::AwaitGone { release } => format!("wait until no instance of {release} is left"),

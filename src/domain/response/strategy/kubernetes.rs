@@ -18,7 +18,7 @@ pub(super) const WRITE_TIMEOUT: Span = Span::from_secs(30);
 /// goes back; another release of the colour that serves goes back as any does. Nothing where the cluster was not seen, no
 /// object keeps the goal's template, or the canary is all that serves.
 pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Ground<'_>) -> Vec<Step> {
-    let Ground { from, goal, view, enough, .. } = ground;
+    let Ground { from, goal, view, capacity, served, .. } = ground;
     let to = &goal.revision;
     let Some(orchestrated) = &view.orchestrated else { return Vec::new() };
     if let KubernetesSubject::BlueGreen { retire, ask, .. } = &cluster.subject {
@@ -28,10 +28,12 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
         }
     }
     let write = |kind| Step { kind, timeout: WRITE_TIMEOUT };
-    let served = u32::try_from(orchestrated.serving.len()).ok();
-    let served = served.filter(|served| (1..orchestrated.replicas).contains(served));
+    let now = u32::try_from(orchestrated.serving.len()).unwrap_or(u32::MAX).min(orchestrated.replicas);
+    let served = served.unwrap_or(now);
+    let enough = (served > 0).then_some(served);
+    let is_short = enough.is_some_and(|enough| enough < orchestrated.replicas);
     let wait = |at_least| Step {
-        kind: StepKind::AwaitRollout { release: to.clone(), at_least, enough: served },
+        kind: StepKind::AwaitRollout { release: to.clone(), at_least, enough, is_short },
         timeout: policy.deadline,
     };
     if let Some(canary) = orchestrated.canary.as_ref().filter(|canary| canary.release == *from) {
@@ -40,7 +42,7 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
         if stable == 0 {
             return Vec::new();
         }
-        let all = enough.unwrap_or_else(|| stable.saturating_add(beside));
+        let all = capacity.unwrap_or_else(|| stable.saturating_add(beside));
         let scale = |object: &ClusterObject, expect: &RevisionId, replicas| {
             let (object, expect) = (object.clone(), expect.clone());
             write(StepKind::Scale { object, expect, replicas, only_from: None, at_any: false })

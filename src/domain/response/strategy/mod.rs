@@ -31,7 +31,9 @@ pub struct Ground<'a> {
     /// Instances that the attempt before brought to the goal, and that are well there.
     pub well: &'a [InstanceId],
     /// Instances of the goal that the attempt before found to be enough: what it started is not counted again.
-    pub enough: Option<u32>,
+    pub capacity: Option<u32>,
+    /// How many instances were in service when the rollback was decided, where that was before.
+    pub served: Option<u32>,
 }
 
 /// Builds the plan that takes `from` back to `goal`.

@@ -49,7 +49,7 @@ fn titles_with(policy: &WorkloadPolicy, purpose: Purpose, at: &[(&str, &str)], w
     let at = at.iter().map(|(i, r)| (InstanceId::new(i), RevisionId::new(r))).collect();
     let view = ReleaseView { instances: at, ..ReleaseView::default() };
     let plan = {
-        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well, enough: None };
+        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well, capacity: None, served: None };
         build(policy, purpose, 1, ground, Timestamp::default())
     };
     plan.steps.iter().map(|step| step.kind.title()).collect()
@@ -137,22 +137,28 @@ fn cluster(kind: ObjectKind, replicas: u32, serving: &[&str]) -> ReleaseView {
 }
 
 fn in_cluster(strategy: Strategy, from: &str, view: &ReleaseView) -> Vec<String> {
-    let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
-    as_subject(strategy, subject, from, view)
+    as_subject(strategy, deployment(), from, view)
 }
 
-fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: &ReleaseView) -> Vec<String> {
-    let habitat = Kubernetes {
+fn deployment() -> KubernetesSubject {
+    KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() }
+}
+
+fn kubernetes(subject: KubernetesSubject) -> Habitat {
+    Habitat::Kubernetes(Kubernetes {
         context: None,
         namespace: Some("prod".to_owned()),
         subject,
         argocd_namespace: "argocd".to_owned(),
         keep: Keep::default(),
-    };
-    let policy = policy(strategy, Habitat::Kubernetes(habitat));
+    })
+}
+
+fn as_subject(strategy: Strategy, subject: KubernetesSubject, from: &str, view: &ReleaseView) -> Vec<String> {
+    let policy = policy(strategy, kubernetes(subject));
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let plan = {
-        let ground = Ground { from: &from.into(), goal: &goal, view, well: &[], enough: None };
+        let ground = Ground { from: &from.into(), goal: &goal, view, well: &[], capacity: None, served: None };
         build(&policy, Purpose::First, 1, ground, Timestamp::default())
     };
     plan.steps.iter().map(|step| step.kind.title()).collect()
@@ -243,6 +249,22 @@ fn between(view: &ReleaseView, from: &str, retire: bool, asks: bool) -> Vec<Stri
         ask: asks.then_some(Ask { url: None, page: Some(page), sign: None }),
     };
     as_subject(Strategy::BlueGreen, subject, from, view)
+}
+
+/// Whatever is asked for by then.
+#[test]
+fn what_serves_when_it_is_decided_is_enough_for_the_rollout() {
+    let plan = |replicas, serving: &[&str], served| {
+        let (policy, view) =
+            (policy(Strategy::Rolling, kubernetes(deployment())), cluster(ObjectKind::Deployment, replicas, serving));
+        let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
+        let ground = Ground { from: &"v2".into(), goal: &goal, view: &view, well: &[], capacity: None, served };
+        build(&policy, Purpose::First, 1, ground, Timestamp::default()).served()
+    };
+    assert_eq!(plan(2, &["p-0", "p-1"], None), Some(2));
+    assert_eq!(plan(1, &["p-0", "p-1"], None), Some(1), "one is there beside it for the time of a rollout");
+    assert_eq!([plan(2, &["p-0"], None), plan(2, &[], None)], [Some(1), None]);
+    assert_eq!(plan(2, &["p-0"], Some(2)), Some(2), "as an attempt before found it");
 }
 
 #[test]
@@ -341,7 +363,7 @@ fn whoever_would_undo_it_is_paused_first_where_the_policy_says_so() {
     policy.gitops = Gitops::Pause;
     let goal = Goal { revision: "v1".into(), image: None, known_good_since: None };
     let from = "v2".into();
-    let ground = Ground { from: &from, goal: &goal, view: &view, well: &[], enough: None };
+    let ground = Ground { from: &from, goal: &goal, view: &view, well: &[], capacity: None, served: None };
     let plan = build(&policy, Purpose::First, 1, ground, Timestamp::default());
     let titles: Vec<String> = plan.steps.iter().map(|step| step.kind.title()).collect();
     let pauses =
