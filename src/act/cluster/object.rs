@@ -61,6 +61,8 @@ pub(super) struct Read {
     /// The content of its template.
     pub(super) template: Value,
     pub(super) replicas: Option<u64>,
+    /// Pods that there are, by its controller's word.
+    pub(super) made: Option<u64>,
     /// How a Deployment's controller replaces its pods.
     pub(super) strategy: Option<Value>,
     pub(super) is_paused: bool,
@@ -136,6 +138,14 @@ impl<'a> Place<'a> {
         template.map(template::content).ok_or_else(|| Outcome::Denied(format!("{name} keeps no template")))
     }
 
+    /// Whether any pod runs what an object of a Deployment keeps; of other kinds nobody counts them there.
+    pub(super) async fn runs(&self, name: &str) -> bool {
+        let kept = self.keeper(name, None).await;
+        kept.is_ok_and(|kept| {
+            kept.data.pointer("/status/replicas").and_then(Value::as_u64).is_some_and(|pods| pods > 0)
+        })
+    }
+
     async fn keeper(&self, name: &str, uid: Option<&str>) -> Result<DynamicObject, Outcome> {
         let found = self.revisions.get_opt(name).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{name}: {}", describe(&error))))?;
@@ -185,6 +195,7 @@ fn as_read(found: &DynamicObject) -> Read {
         version: found.resource_version(),
         template: at("/spec/template").cloned().map(template::content).unwrap_or_default(),
         replicas: at("/spec/replicas").and_then(Value::as_u64),
+        made: at("/status").map(|status| status.get("replicas").and_then(Value::as_u64).unwrap_or(0)),
         strategy: at("/spec/strategy").cloned(),
         is_paused: at("/spec/paused") == Some(&Value::Bool(true)),
         on_delete: at("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete"),

@@ -95,7 +95,9 @@ pub(in crate::act) async fn survey(
         findings.sort_by(|one, other| one.problem.cmp(&other.problem));
         findings.dedup();
         for step in steps {
-            findings.extend(room(&client, step).await.unwrap_or_else(|why| vec![finding(Aspect::Quota, "quota", why)]));
+            findings.extend(
+                room(&client, steps, step).await.unwrap_or_else(|why| vec![finding(Aspect::Quota, "quota", why)]),
+            );
         }
         findings
     })
@@ -197,16 +199,33 @@ async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
 
 /// What of a step the namespace has no room for. A number that takes the place of another one is that of pods that have just
 /// gone.
-async fn room(client: &Client, step: &StepKind) -> Result<Vec<Finding>, String> {
+async fn room(client: &Client, all: &[&StepKind], step: &StepKind) -> Result<Vec<Finding>, String> {
     let (object, start) = if let StepKind::RestoreTemplate { object, source, .. } = step {
-        (object, Start::Goal(source))
+        (object, if is_emptied(all, object) { Start::Anew(source) } else { Start::Goal(source) })
     } else if let StepKind::Scale { object, replicas: replicas @ 1.., only_from: None, .. } = step {
         (object, Start::Pods(*replicas))
     } else {
         return Ok(Vec::new());
     };
+    lacking(client, object, start).await
+}
+
+async fn lacking(client: &Client, object: &ClusterObject, start: Start<'_>) -> Result<Vec<Finding>, String> {
     let lacking = quota::lacking(client, &Place::new(client.clone(), object), start).await?;
     Ok(lacking.into_iter().map(|why| finding(Aspect::Quota, "quota", why)).collect())
+}
+
+/// Whether one of these steps leaves it without pods.
+fn is_emptied(all: &[&StepKind], object: &ClusterObject) -> bool {
+    all.iter().any(|step| matches!(step, StepKind::Scale { object: of, replicas: 0, .. } if of == object))
+}
+
+/// That nobody can say whether there is room is told while all is well, and is no reason to leave a bad release in place.
+fn if_known(object: &ClusterObject, looked: Result<Vec<Finding>, String>) -> Vec<Finding> {
+    looked.unwrap_or_else(|why| {
+        tracing::warn!(%object, why, "whether there is room for its pods is not known");
+        Vec::new()
+    })
 }
 
 async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
@@ -256,10 +275,17 @@ async fn of_step(
         | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
     let findings = look(clients, store, object, rehearsal, &needed).await?;
-    if let StepKind::RestoreTemplate { object, to, .. } = step
+    if let StepKind::RestoreTemplate { object, to, source, .. } = step
         && findings.is_empty()
     {
-        return of_partition(clients, object, to).await;
+        let kept_back = of_partition(clients, object, to).await?;
+        return match clients.get(object.context.as_deref()).await {
+            // Who begins that where it can't move waits in vain.
+            Ok(client) if kept_back.is_empty() && !is_emptied(all, object) => {
+                Ok(if_known(object, lacking(&client, object, Start::First(source)).await))
+            }
+            Ok(_) | Err(_) => Ok(kept_back),
+        };
     }
     Ok(findings)
 }
@@ -289,11 +315,7 @@ async fn of_scale(clients: &Clients, object: &ClusterObject, number: Number, ste
         Ok(client) => client,
         Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
     };
-    // That nobody can say whether there is room is told while all is well, and is no reason to leave a bad release in place.
-    Ok(room(&client, step).await.unwrap_or_else(|why| {
-        tracing::warn!(%object, why, "whether there is room for its pods is not known");
-        Vec::new()
-    }))
+    Ok(if_known(object, room(&client, &[], step).await))
 }
 
 /// What stands in the way of deleting pods that keep their controller waiting, where there are any.

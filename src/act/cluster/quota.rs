@@ -14,8 +14,9 @@ use super::object::{Place, Read};
 use crate::cluster::describe;
 use crate::domain::policy::Pin;
 
-/// Pods that may be out of service while a Deployment is rolled out, where nothing else is said.
-const USUAL_UNAVAILABLE: &str = "25%";
+/// Of a Deployment's pods, how many may be out of service, and how many more there may be, while it is rolled out and nothing
+/// else is said.
+const USUAL_SHARE: f64 = 0.25;
 
 /// Names under which a quota bounds the number of pods.
 const PODS: [&str; 2] = ["pods", "count/pods"];
@@ -28,6 +29,10 @@ type Amounts = BTreeMap<String, f64>;
 pub(super) enum Start<'a> {
     /// A rollout of the template that this keeps.
     Goal(&'a Pin),
+    /// The same, where no pod is left of another by then.
+    Anew(&'a Pin),
+    /// The first pod of it, without which it never moves.
+    First(&'a Pin),
     /// That there are so many of the template in place.
     Pods(u32),
 }
@@ -51,9 +56,17 @@ pub(super) async fn lacking(client: &Client, place: &Place<'_>, start: Start<'_>
     }
     let Ok(read) = place.read().await else { return Ok(Vec::new()) };
     let (need, what) = match start {
-        Start::Goal(source) => {
+        Start::Goal(source) | Start::Anew(source) | Start::First(source) => {
             let Ok(goal) = place.kept(&source.name, Some(&source.uid)).await else { return Ok(Vec::new()) };
-            (need(&read, &goal), "a rollout of the goal".to_owned())
+            match start {
+                // It is under way, and has taken what it could.
+                _ if read.template == goal => return Ok(Vec::new()),
+                // The bad release may be what found no room beside it.
+                Start::First(_) if place.runs(&source.name).await => return Ok(Vec::new()),
+                Start::First(_) => (need_of_first(&read, &goal), "the first pod of the goal".to_owned()),
+                Start::Anew(_) => (need(&read, &goal, false), "a rollout of the goal".to_owned()),
+                Start::Goal(_) | Start::Pods(_) => (need(&read, &goal, true), "a rollout of the goal".to_owned()),
+            }
         }
         Start::Pods(replicas) => (need_of_more(&read, replicas), format!("scaling {} to {replicas}", place.object)),
     };
@@ -62,15 +75,28 @@ pub(super) async fn lacking(client: &Client, place: &Place<'_>, start: Start<'_>
 
 /// What a rollout to `goal` takes beyond what the pods that run have already: by how much they grow, and one pod where none
 /// may be taken out of service before another is in service.
-fn need(read: &Read, goal: &Value) -> Amounts {
+fn need(read: &Read, goal: &Value, beside_others: bool) -> Amounts {
     let (before, after) = (pod(&read.template), pod(goal));
     let pods = read.replicas.unwrap_or(0) as f64;
-    let extra = if pods > 0.0 && starts_first(read) { 1.0 } else { 0.0 };
+    let extra = if beside_others && pods > 0.0 && may_go(read) < 1.0 { 1.0 } else { 0.0 };
     let grown = after.iter().map(|(name, amount)| {
         let more = (amount - before.get(name).copied().unwrap_or(0.0)).max(0.0);
         (name.clone(), more * pods + amount * extra)
     });
     grown.filter(|(_, amount)| *amount > 0.0).collect()
+}
+
+/// What the first pod of a rollout to `goal` takes beyond what those leave behind that may go before it.
+fn need_of_first(read: &Read, goal: &Value) -> Amounts {
+    let (before, gone) = (pod(&read.template), may_go(read));
+    if read.replicas.unwrap_or(0) == 0 {
+        return Amounts::new();
+    }
+    let need = pod(goal).into_iter().map(|(name, amount)| {
+        let left_behind = before.get(&name).copied().unwrap_or(0.0) * gone;
+        (name, amount - left_behind)
+    });
+    need.filter(|(_, amount)| *amount > 0.0).collect()
 }
 
 /// What it takes to have so many pods, beyond those that are asked for already.
@@ -80,21 +106,26 @@ fn need_of_more(read: &Read, replicas: u32) -> Amounts {
     more.filter(|(_, amount)| *amount > 0.0).collect()
 }
 
-/// Whether no pod of a Deployment may go before another one is in service.
-fn starts_first(read: &Read) -> bool {
-    let Some(strategy) = &read.strategy else { return false };
-    if strategy.get("type").and_then(Value::as_str) == Some("Recreate") {
-        return false;
-    }
-    let usual = Value::from(USUAL_UNAVAILABLE);
-    let share = strategy.pointer("/rollingUpdate/maxUnavailable").unwrap_or(&usual);
+/// How many pods may go before another one is in service. Of a Deployment those that are asked for and were not made count as
+/// gone already: its controller leaves as many in place as its `maxUnavailable` lets it, whether they ever were or not.
+fn may_go(read: &Read) -> f64 {
+    let Some(strategy) = &read.strategy else { return 1.0 };
     let pods = read.replicas.unwrap_or(0) as f64;
-    let unavailable = match share {
-        Value::String(percent) => percent.trim_end_matches('%').parse().unwrap_or(0.0) * pods / 100.0,
-        other => other.as_f64().unwrap_or(0.0),
+    let made = read.made.map_or(pods, |made| made as f64);
+    if strategy.get("type").and_then(Value::as_str) == Some("Recreate") {
+        return made;
+    }
+    let share = |name: &str| match strategy.pointer(&format!("/rollingUpdate/{name}")) {
+        Some(Value::String(percent)) => percent.trim_end_matches('%').parse().unwrap_or(0.0) * pods / 100.0,
+        Some(number) => number.as_f64().unwrap_or(0.0),
+        None => USUAL_SHARE * pods,
     };
-    // As the controller does: rounded down.
-    unavailable < 1.0
+    // As the controller does: rounded down, and one where neither more nor fewer would be let be.
+    let unavailable = match (share("maxUnavailable").floor(), share("maxSurge").ceil()) {
+        (0.0, 0.0) => 1.0,
+        (unavailable, _) => unavailable,
+    };
+    (unavailable - (pods - made).max(0.0)).max(0.0)
 }
 
 /// What one pod of a template takes. Init containers run before the others: the larger counts.
@@ -193,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_rollout_takes_a_pod_more_only_where_none_may_go_first() {
-        let pods = |strategy: Value, replicas| need(&read(strategy, replicas), &template("500m")).get("pods").copied();
+        let pods =
+            |strategy: Value, replicas| need(&read(strategy, replicas), &template("500m"), true).get("pods").copied();
         // A quarter of three, rounded down, is none.
         assert_eq!(pods(json!({"type": "RollingUpdate"}), 3), Some(1.0));
         assert_eq!(pods(json!({"type": "RollingUpdate"}), 4), None);
@@ -201,6 +233,32 @@ mod tests {
         assert_eq!(pods(json!({"rollingUpdate": {"maxUnavailable": 0}}), 30), Some(1.0));
         assert_eq!(pods(json!({"type": "Recreate"}), 3), None);
         assert_eq!(pods(json!({"type": "RollingUpdate"}), 0), None);
+    }
+
+    /// A quarter of six is one, and one is missing already: the five that are there must stay until another one serves.
+    #[test]
+    fn pods_that_were_not_made_are_gone_already() {
+        let goal = template("500m");
+        let first = |asked, made| {
+            let read = Read { made: Some(made), ..read(json!({"type": "RollingUpdate"}), asked) };
+            let all = need(&read, &goal, true).get("pods").copied();
+            assert_eq!(need_of_first(&read, &goal).get("pods").copied(), all, "{asked} {made}");
+            all
+        };
+        assert_eq!([first(6, 6), first(6, 5), first(6, 8)], [None, Some(1.0), None]);
+        assert_eq!([first(8, 7), first(8, 6), first(12, 5), first(0, 0)], [None, Some(1.0), Some(1.0), None]);
+        let neither = json!({"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}});
+        assert_eq!(need_of_first(&read(neither, 3), &goal), Amounts::new());
+        let emptied = Read { made: Some(5), ..read(json!({}), 6) };
+        assert_eq!(need(&emptied, &goal, false), Amounts::new());
+    }
+
+    #[test]
+    fn a_first_pod_takes_what_those_that_go_do_not_leave() {
+        let first = |pods, cpu| need_of_first(&read(json!({}), pods), &template(cpu)).get("cpu").copied();
+        assert_eq!([first(4, "1500m"), first(8, "900m"), first(3, "100m")], [Some(1.0), None, Some(0.1)]);
+        let set = Read { replicas: Some(3), template: template("500m"), ..Read::default() };
+        assert_eq!(need_of_first(&set, &template("600m"))["cpu"], 0.6 - 0.5, "one goes");
     }
 
     #[test]
@@ -213,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_a_quota_does_not_leave_is_told() {
-        let need = need(&read(json!({}), 3), &template("1500m"));
+        let need = need(&read(json!({}), 3), &template("1500m"), true);
         assert_eq!(need["cpu"], 4.5);
         let beyond = |quota: &DynamicObject| beyond(quota, &need, "a rollout of the goal");
         let quota = |more: Value| -> DynamicObject {
