@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Controller, Job, Output, Work};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::record::Event;
-use crate::domain::response::plan::Plan;
+use crate::domain::response::plan::{Plan, StepKind};
 use crate::domain::settings::{ContentId, KeptSetting, Setting, ToKeep};
 use crate::domain::time::{Span, Timestamp};
 
@@ -45,7 +45,8 @@ struct Look {
 }
 
 impl Controller {
-    /// Those that the release in place names, and the one that a plan goes back to, as far as they are looked at.
+    /// Those that the release in place names, and the one that a plan goes back to, as far as they are looked at; and those that
+    /// the plan puts back though they can't be seen.
     #[must_use]
     pub fn settings_named(&self, plan: Option<&Plan>) -> Vec<Setting> {
         let Some(orchestrated) = self.view().ok().and_then(|view| view.orchestrated.as_deref()) else {
@@ -53,7 +54,11 @@ impl Controller {
         };
         let releases = [Some(&orchestrated.desired), plan.map(|plan| &plan.to)];
         let settings = releases.into_iter().flatten().flat_map(|release| orchestrated.settings.of(release).into_keys());
-        settings.collect::<BTreeSet<Setting>>().into_iter().collect()
+        let put_back = plan.into_iter().flat_map(|plan| &plan.steps).filter_map(|step| match &step.kind {
+            StepKind::RestoreSetting { setting, .. } => Some(setting.clone()),
+            _ => None,
+        });
+        settings.chain(put_back).collect::<BTreeSet<Setting>>().into_iter().collect()
     }
 
     /// Remembers since when the settings of the release in place are as they are.

@@ -21,7 +21,8 @@ use super::kubernetes::WRITE_TIMEOUT;
 
 /// One step for each setting of `to` that is not there any more or says something else than when `to` served, and that was
 /// kept. Each is compared with what it said while `from` served, or with what an attempt before put there: what a human
-/// changed since is left alone. Of what can't be seen now, the record alone says whether it has changed.
+/// changed since is left alone. Of what can't be seen now, the record alone says whether it has changed; where
+/// that says nothing of it either, it is made again unless it is there as it was.
 #[must_use]
 pub fn steps(
     ledger: &Ledger,
@@ -49,10 +50,7 @@ pub fn steps(
         let there = if seen.watched.contains(&kept.setting.kind) {
             seen.there.get(&kept.setting).map(|there| there.content.clone())
         } else {
-            let Some(last) = ours.last().map(|is| Some((*is).clone())).or_else(|| with_from(&kept.setting)) else {
-                continue;
-            };
-            last
+            ours.last().map(|is| (*is).clone()).or_else(|| with_from(&kept.setting).flatten())
         };
         // Kept with another key than what is there now is told by: nobody can say whether it changed.
         if there.as_ref().is_some_and(|there| there == content || !there.is_comparable(content)) {
@@ -212,9 +210,10 @@ mod tests {
             &[("changed", Some("1"), true), ("same", Some("1"), true), ("unknown", Some("1"), true)],
             &[("changed", Some("2")), ("same", Some("1"))],
         );
+        let step = |name: &str, expect: Option<&str>| (name.to_owned(), expect.map(str::to_owned), "1".to_owned());
         let mut blind = orchestrated(&[]);
         blind.settings.watched.clear();
         let steps = steps(&ledger, (&blind, KEEP), &"v2".into(), &"v1".into(), &[]);
-        assert_eq!(told(&steps), [("changed".to_owned(), Some("2".to_owned()), "1".to_owned())]);
+        assert_eq!(told(&steps), [step("changed", Some("2")), step("unknown", None)]);
     }
 }
