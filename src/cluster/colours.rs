@@ -68,6 +68,7 @@ fn joined(
     whole.add_owners(of_the_service);
     whole.serving.extend(beside.serving);
     whole.unplaced.extend(beside.unplaced);
+    whole.created.extend(beside.created);
     whole.settings.named.extend(beside.settings.named);
     whole.idle = Some(Idle {
         object: beside.object,

@@ -54,11 +54,8 @@ pub fn releases(place: Place<'_>, workload: &Workload, revisions: &[&Revision], 
             desired: desired.hash.clone(),
             replicas: workload.replicas,
             absent: absent(workload, desired, &all),
-            unplaced: pods
-                .iter()
-                .filter(|(pod, _)| !pod.is_begun)
-                .map(|(pod, _)| InstanceId::new(&pod.name))
-                .collect(),
+            unplaced: pods.iter().filter(|(pod, _)| !pod.is_begun).map(|(pod, _)| InstanceId::new(&pod.name)).collect(),
+            created: pods.iter().filter_map(|(pod, _)| Some((InstanceId::new(&pod.name), pod.created?))).collect(),
             has_arrived: workload.arrived.as_ref().is_some_and(|arrived| arrived.is(&desired.name)),
             refused: workload.refused.clone(),
             leaving: leaving(&all),
@@ -113,6 +110,7 @@ pub fn with_canary(stable: ReleaseView, canary: ReleaseView) -> ReleaseView {
     }
     whole.serving.extend(beside.serving);
     whole.unplaced.extend(beside.unplaced);
+    whole.created.extend(beside.created);
     whole.leaving.extend(beside.leaving);
     whole.settings.named.extend(beside.settings.named);
     whole.canary = Some(Canary { object: beside.object, release: beside.desired, stable: release, stable_rollout });

@@ -198,6 +198,8 @@ pub struct Orchestrated {
     pub has_arrived: bool,
     /// The instances, of whatever release, that no node took up.
     pub unplaced: BTreeSet<InstanceId>,
+    /// When each instance was made, by the orchestrator's clock.
+    pub created: BTreeMap<InstanceId, Timestamp>,
     /// Why instances can't be made, in the words of who makes them.
     pub refused: Option<String>,
     /// What is told to end and is still there, by release.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::RevisionId;
 use super::policy::ClusterObject;
+use super::time::Timestamp;
 
 /// Settings of a release that are kept; what it names beyond is not.
 pub const MOST_SETTINGS: usize = 16;
@@ -87,6 +88,8 @@ pub struct Present {
     pub content: ContentId,
     /// Whether the API server lets nobody change it.
     pub is_immutable: bool,
+    /// When what it says was written last, by the API server's clock.
+    pub written: Option<Timestamp>,
 }
 
 impl Settings {
@@ -113,6 +116,10 @@ pub struct KeptSetting {
     /// Why it can't be put back, where it can't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unkept: Option<String>,
+    /// When it was changed after all instances had begun that were there before anybody looked: what they began with is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_unseen: Option<Timestamp>,
 }
 
 impl KeptSetting {
@@ -145,7 +152,7 @@ mod tests {
         let setting = |kind, name: &str| Setting { kind, name: name.to_owned() };
         let (map, gone) = (setting(SettingKind::ConfigMap, "a"), setting(SettingKind::ConfigMap, "b"));
         let secret = setting(SettingKind::Secret, "a");
-        let present = Present { content: ContentId::new("1"), is_immutable: false };
+        let present = Present { content: ContentId::new("1"), is_immutable: false, written: None };
         let settings = Settings {
             named: [("v1".into(), [map.clone(), gone.clone(), secret].into())].into(),
             watched: [SettingKind::ConfigMap].into(),

@@ -27,6 +27,7 @@ pub(crate) fn orchestrated(desired: &str, replicas: u32) -> Orchestrated {
         replicas,
         absent: 0,
         unplaced: BTreeSet::new(),
+        created: BTreeMap::new(),
         has_arrived: false,
         refused: None,
         leaving: BTreeMap::new(),

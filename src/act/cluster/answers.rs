@@ -178,6 +178,7 @@ mod tests {
             is_ready: true,
             is_ending: false,
             is_begun: true,
+            created: None,
             ends_by: None,
             containers: Vec::new(),
             ports: Vec::new(),

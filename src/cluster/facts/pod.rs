@@ -36,6 +36,8 @@ pub struct Pod {
     pub is_ready: bool,
     /// Whether a node took it up: what nobody has room for, or a node without a kubelet, never began.
     pub is_begun: bool,
+    /// When it was made, by the API server's clock.
+    pub created: Option<Timestamp>,
     /// Whether it is about to end, or has ended for good.
     pub is_ending: bool,
     /// When it is to have ended, where it was told to.
@@ -90,6 +92,7 @@ impl TryFrom<v1::Pod> for Pod {
             ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             is_ready: ready.is_some_and(|condition| condition.status == "True"),
             is_begun: status.start_time.is_some(),
+            created: meta.creation_timestamp.as_ref().map(|at| Timestamp::from_millis(at.0.as_millisecond())),
             ends_by: meta
                 .deletion_timestamp
                 .as_ref()

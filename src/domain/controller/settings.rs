@@ -127,6 +127,18 @@ impl Controller {
         }
     }
 
+    /// When a setting was written last, where all that serves of a release had begun by then. Both times are the
+    /// orchestrator's, in whole seconds: what began within the same one began with it.
+    fn changed_unseen(&self, release: &RevisionId, setting: &Setting) -> Option<Timestamp> {
+        let view = self.view().ok()?;
+        let orchestrated = view.orchestrated.as_deref()?;
+        let written = orchestrated.settings.there.get(setting)?.written?;
+        let created =
+            view.in_service_at(release).into_iter().map(|instance| orchestrated.created.get(&instance).copied());
+        let newest = created.collect::<Option<Vec<Timestamp>>>()?.into_iter().max()?;
+        (newest < written).then_some(written)
+    }
+
     fn to_keep(&self, now: Timestamp) -> Option<(ToKeep, Vec<KeptSetting>)> {
         if self.state.incident.is_some() {
             return None;
@@ -143,7 +155,8 @@ impl Controller {
         let kept = standing.settings.as_deref().unwrap_or_default();
         let settings = contents.iter().map(|(setting, content)| {
             let kept = kept.iter().find(|kept| kept.setting == *setting);
-            settled(setting, content.as_ref(), kept, has_begun)
+            let unseen = if kept.is_none() && !has_begun { self.changed_unseen(release, setting) } else { None };
+            settled(setting, content.as_ref(), kept, has_begun, unseen)
         });
         let settings: Vec<KeptSetting> = settings.collect();
         let is_due = match &standing.settings {
@@ -160,9 +173,17 @@ impl Controller {
     }
 }
 
-/// What is to be kept of one that says `now`, after what was kept of it.
-fn settled(setting: &Setting, now: Option<&ContentId>, kept: Option<&KeptSetting>, has_begun: bool) -> KeptSetting {
+/// What is to be kept of one that says `now`, after what was kept of it; `unseen` is when it was changed after those had begun
+/// that were there before anybody looked.
+fn settled(
+    setting: &Setting,
+    now: Option<&ContentId>,
+    kept: Option<&KeptSetting>,
+    has_begun: bool,
+    unseen: Option<Timestamp>,
+) -> KeptSetting {
     let (content, changed) = match (kept, now) {
+        (None, now) if unseen.is_some() => (None, now.cloned()),
         (None, now) => (now.cloned(), None),
         // What is gone since says nothing of how the release was: with it gone, no new pod would come up.
         (Some(kept), None) => (kept.content.clone(), kept.changed.clone()),
@@ -172,7 +193,9 @@ fn settled(setting: &Setting, now: Option<&ContentId>, kept: Option<&KeptSetting
             if is_other && !has_begun { (kept.content.clone(), Some(now.clone())) } else { (Some(now.clone()), None) }
         }
     };
-    KeptSetting { setting: setting.clone(), content, changed, unkept: None }
+    let before = kept.and_then(|kept| kept.changed_unseen);
+    let changed_unseen = unseen.or(before).filter(|_| content.is_none());
+    KeptSetting { setting: setting.clone(), content, changed, unkept: None, changed_unseen }
 }
 
 #[cfg(test)]
@@ -201,11 +224,16 @@ mod tests {
             content: Some(ContentId::new(content)),
             changed: changed.map(ContentId::new),
             unkept: None,
+            changed_unseen: None,
         }
     }
 
     /// A controller of v1, which is known good or not, with the ConfigMap kept as it was then.
     fn controller(is_good: bool) -> Controller {
+        began_with(is_good, Some(kept("1", None)))
+    }
+
+    fn began_with(is_good: bool, settings: Option<KeptSetting>) -> Controller {
         let subject = KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() };
         let argocd_namespace = "argocd".to_owned();
         let place = Kubernetes { context: None, namespace: None, subject, argocd_namespace, keep: Keep::default() };
@@ -220,7 +248,7 @@ mod tests {
             instances: [].into(),
         }];
         events.extend(is_good.then(|| Event::KnownGood { revision: revision(), since: at(0) }));
-        events.push(Event::SettingsKept { revision: revision(), settings: vec![kept("1", None)] });
+        events.extend(settings.map(|kept| Event::SettingsKept { revision: revision(), settings: vec![kept] }));
         let mut state = WorkloadState::default();
         for (sequence, event) in (1..).zip(events) {
             let record = Record { workload: "app".into(), sequence, incident: None, at: at(0), event };
@@ -233,11 +261,22 @@ mod tests {
 
     /// What is kept once these pods, all in service, were seen with the ConfigMap saying this.
     fn then(controller: &mut Controller, seconds: u64, content: &str, pods: &[&str]) -> Option<KeptSetting> {
+        written(controller, seconds, (content, 0), pods)
+    }
+
+    /// The same, where it was written then; the pods were made at second 0.
+    fn written(
+        controller: &mut Controller,
+        seconds: u64,
+        (content, written): (&str, u64),
+        pods: &[&str],
+    ) -> Option<KeptSetting> {
         let mut orchestrated = testing::orchestrated("v1", 1);
         orchestrated.serving = pods.iter().map(|pod| InstanceId::new(*pod)).collect();
         orchestrated.settings.watched.insert(SettingKind::ConfigMap);
         orchestrated.settings.named.insert("v1".into(), [map()].into());
-        let there = Present { content: ContentId::new(content), is_immutable: false };
+        orchestrated.created = pods.iter().map(|pod| (InstanceId::new(*pod), at(0))).collect();
+        let there = Present { content: ContentId::new(content), is_immutable: false, written: Some(at(written)) };
         orchestrated.settings.there.insert(map(), there);
         let view = ReleaseView {
             instances: pods.iter().map(|pod| (InstanceId::new(*pod), "v1".into())).collect(),
@@ -260,6 +299,21 @@ mod tests {
         assert_eq!(then(&mut good, 40, "2", &["a"]), Some(kept("1", Some("2"))));
         assert_eq!(then(&mut good, 50, "2", &["a", "b"]), Some(kept("1", Some("2"))), "it has only just come up");
         assert_eq!(then(&mut good, 70, "2", &["a", "b"]), Some(kept("2", None)));
+    }
+
+    /// A workload is adopted: nothing is kept of it yet.
+    #[test]
+    fn what_was_changed_before_anybody_looked_is_not_what_its_pods_began_with() {
+        let adopted = || began_with(true, None);
+        let unknown = KeptSetting { content: None, changed_unseen: Some(at(5)), ..kept("", Some("2")) };
+        let mut changed = adopted();
+        assert_eq!(written(&mut changed, 10, ("2", 5), &["a"]), Some(unknown.clone()));
+        changed.state.ledger.settings_kept(&"v1".into(), vec![unknown]);
+        assert_eq!(written(&mut changed, 40, ("2", 5), &["a"]), None);
+        written(&mut changed, 50, ("2", 5), &["a", "b"]);
+        assert_eq!(written(&mut changed, 70, ("2", 5), &["a", "b"]), Some(kept("2", None)), "one began with it");
+        assert_eq!(written(&mut adopted(), 10, ("2", 0), &["a"]), Some(kept("2", None)));
+        assert_eq!(written(&mut adopted(), 10, ("2", 5), &[]), Some(kept("2", None)), "none serves that began before");
     }
 
     #[test]

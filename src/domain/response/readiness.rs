@@ -10,6 +10,7 @@ use super::plan::{Aspect, Finding, Plan};
 use crate::domain::incident::ledger::Ledger;
 use crate::domain::observation::Orchestrated;
 use crate::domain::settings::{KeptSetting, Setting};
+use crate::domain::time::Timestamp;
 
 /// What must be so for a rollback.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -198,6 +199,7 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
             }
             (None, None) => wrong.push(format!("{setting} is not there, and nothing is kept of it")),
             (None, Some(_)) => unknown.push(format!("what {setting} said with {} is not kept", plan.to)),
+            (Some(KeptSetting { changed_unseen: Some(at), .. }), _) => unknown.push(unseen(setting, *at)),
             (Some(kept), _) if kept.content.as_ref() == there.map(|there| &there.content) => {}
             (Some(KeptSetting { content: Some(content), .. }), Some(there))
                 if !there.content.is_comparable(content) =>
@@ -218,6 +220,10 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
     }
 }
 
+fn unseen(setting: &Setting, at: Timestamp) -> String {
+    format!("{setting} changed at {at} after its pods began: what they began with is not known")
+}
+
 /// Which settings of the goal were changed while it served, with no instance seen to start after that: they go back to what
 /// its instances began with.
 fn changed_since(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Option<String> {
@@ -227,6 +233,7 @@ fn changed_since(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> O
     let goes_back = |kept: &&KeptSetting| {
         let there = seen.there.get(&kept.setting).map(|there| &there.content);
         kept.changed.is_some()
+            && kept.changed_unseen.is_none()
             && kept.unkept.is_none()
             && named.contains(&kept.setting)
             && there != kept.content.as_ref()
@@ -258,7 +265,6 @@ mod tests {
     use crate::domain::response::plan::Purpose;
     use crate::domain::settings::{ContentId, Present, SettingKind};
     use crate::domain::testing;
-    use crate::domain::time::Timestamp;
 
     fn plan() -> Plan {
         Plan {
@@ -321,6 +327,7 @@ mod tests {
             content: Some(ContentId::new("1")),
             changed: changed.map(ContentId::new),
             unkept: None,
+            changed_unseen: None,
         };
         let mut orchestrated = testing::orchestrated("v2", 1);
         orchestrated.settings.watched.insert(SettingKind::ConfigMap);
@@ -329,7 +336,7 @@ mod tests {
             let mut ledger = Ledger::default();
             ledger.became_current(&"v1".into(), None, Timestamp::default());
             ledger.settings_kept(&"v1".into(), vec![kept(changed)]);
-            let there = Present { content: ContentId::new(there), is_immutable: false };
+            let there = Present { content: ContentId::new(there), is_immutable: false, written: None };
             orchestrated.settings.there.insert(map.clone(), there);
             let all = readiness(Some(&plan()), &[], &ledger, Some(&orchestrated));
             let settings = all.into_iter().find(|one| one.need == Need::Settings).unwrap();

@@ -446,7 +446,10 @@ fn look_at_settings(maps: Option<&Collection<Map>>, kind: SettingKind, settings:
     let named: BTreeSet<&Setting> = settings.named.values().flatten().collect();
     let present = |setting: &Setting| {
         let found = maps.of(&setting.name).pop()?;
-        Some((setting.clone(), Present { content: found.content, is_immutable: found.is_immutable }))
+        Some((
+            setting.clone(),
+            Present { content: found.content, is_immutable: found.is_immutable, written: found.written },
+        ))
     };
     let there: Vec<(Setting, Present)> =
         named.into_iter().filter(|setting| setting.kind == kind).filter_map(present).collect();
@@ -479,6 +482,7 @@ mod tests {
             is_ready: true,
             is_ending: false,
             is_begun: true,
+            created: None,
             ends_by: None,
             containers: Vec::new(),
             ports: Vec::new(),

@@ -88,9 +88,9 @@ mod tests {
     }
 
     fn orchestrated(there: &[(&str, &str)]) -> Orchestrated {
-        let there = there
-            .iter()
-            .map(|(name, content)| (map(name), Present { content: ContentId::new(*content), is_immutable: false }));
+        let there = there.iter().map(|(name, content)| {
+            (map(name), Present { content: ContentId::new(*content), is_immutable: false, written: None })
+        });
         Orchestrated {
             settings: Settings {
                 watched: [SettingKind::ConfigMap].into(),
@@ -108,6 +108,7 @@ mod tests {
             content: content.map(ContentId::new),
             changed: None,
             unkept: (!is_kept).then(|| "too large".to_owned()),
+            changed_unseen: None,
         };
         for release in ["v1", "v2"] {
             ledger.became_current(&release.into(), None, Timestamp::default());
@@ -166,6 +167,7 @@ mod tests {
             content: Some(ContentId::new(content)),
             changed: Some(ContentId::new(changed)),
             unkept: None,
+            changed_unseen: None,
         };
         let mut ledger = ledger(&[], &[]);
         ledger.settings_kept(&"v1".into(), vec![kept("1", "2")]);
