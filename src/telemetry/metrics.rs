@@ -140,7 +140,7 @@ impl Metrics {
         all.register("blind_workloads", "Workloads of which a critical trigger can't be judged", self.blind.clone());
         let ready = "Whether a release is known good that could be gone back to now, and nothing that a rollback needs is known to be missing";
         all.register("workload_ready", ready, self.ready.clone());
-        let needs = "Whether what a rollback needs is there: known-good, kept, settings, rights, rehearsal, quota; absent while unknown";
+        let needs = "Whether what a rollback needs is there: known-good, kept, settings, rights, rehearsal, quota, owner; absent while unknown";
         all.register("workload_readiness", needs, self.needs.clone());
         all.register("workload_paused", "Whether an operator has the workload paused", self.paused.clone());
         all.register("workload_incident_open", "Whether an incident is open", self.open.clone());

@@ -135,7 +135,8 @@ pub(in crate::act) async fn survey_home(
     .await
 }
 
-/// Each right that is missing to pause the owners of a workload of this cluster, in the namespace of each.
+/// What stands in the way of pausing the owners of a workload of this cluster, whatever release it could go back to: each right
+/// that is missing, in the namespace of each, and who would let an owner go on.
 pub(in crate::act) async fn survey_owners(
     clients: &Clients,
     granted: &Granted,
@@ -146,14 +147,19 @@ pub(in crate::act) async fn survey_owners(
         let mut findings = Vec::new();
         for owner in owners.iter().filter_map(|owner| OwnerObject::of(owner, cluster)) {
             let context = owner.context.as_deref();
-            let missing = match clients.get(context).await {
-                Ok(client) => {
-                    let place = (context, owner.namespace.as_str(), Some(owner.name.as_str()));
-                    granted.missing(&client, place, &rights::to_pause(owner.tool)).await
-                }
+            let client = match clients.get(context).await {
+                Ok(client) => client,
                 Err(error) => return vec![nobody(Aspect::Rights, error.line())],
             };
-            findings.extend(told((&owner.namespace, None), missing));
+            let place = (context, owner.namespace.as_str(), Some(owner.name.as_str()));
+            let missing = granted.missing(&client, place, &rights::to_pause(owner.tool)).await;
+            let missing = told((&owner.namespace, None), missing);
+            if missing.is_empty() {
+                // What may pass is found again where it stands in the way of a plan.
+                let tried = owner::rehearse(&owner::Place::new(client, &owner)).await;
+                findings.extend(rehearsed(Aspect::Owner, &owner, tried).unwrap_or_default());
+            }
+            findings.extend(missing);
         }
         findings
     })
@@ -194,7 +200,7 @@ async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
     if !findings.is_empty() {
         return Ok(findings);
     }
-    rehearsed(Aspect::Place, owner, owner::rehearse(&owner::Place::new(client, owner)).await)
+    rehearsed(Aspect::Owner, owner, owner::rehearse(&owner::Place::new(client, owner)).await)
 }
 
 /// What of a step the namespace has no room for. A number that takes the place of another one is that of pods that have just

@@ -234,6 +234,8 @@ pub enum Aspect {
     Rights,
     /// Room for what is started.
     Quota,
+    /// Who else writes the workload, and would undo it.
+    Owner,
 }
 
 /// One thing found before the first step. Nothing is written while one stands.

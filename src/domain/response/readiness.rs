@@ -58,6 +58,7 @@ impl Need {
             Aspect::Settings => Need::Settings,
             Aspect::Rights => Need::Rights,
             Aspect::Quota => Need::Quota,
+            Aspect::Owner => Need::Owner,
         }
     }
 }
@@ -115,7 +116,8 @@ pub fn readiness(
         Need::Settings => match (plan, orchestrated) {
             (Some(plan), Some(orchestrated)) => settings(ledger, orchestrated, plan),
             (Some(_), None) => Met::Yes,
-            (None, _) => with_plan(),
+            (None, Some(orchestrated)) => settings_of_next_goal(ledger, orchestrated).unwrap_or_else(with_plan),
+            (None, None) => with_plan(),
         },
         // Those that the policy needs are asked for, whatever the plan.
         Need::Rights => Met::Yes,
@@ -217,6 +219,26 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
         (false, _) => Met::No(wrong.join("; ")),
         (true, false) => Met::Unknown(unknown.join("; ")),
         (true, true) => Met::Yes,
+    }
+}
+
+/// The same of the release in place, which is the next goal, before anything leads back to it: what will not be known of it, or
+/// could not be put back. Nothing where nothing is missing.
+fn settings_of_next_goal(ledger: &Ledger, orchestrated: &Orchestrated) -> Option<Met> {
+    let release = &orchestrated.desired;
+    let kept = ledger.get(release)?.settings.iter().flatten();
+    let (mut wrong, mut unknown) = (Vec::new(), Vec::new());
+    for kept in kept {
+        if let Some(at) = kept.changed_unseen {
+            unknown.push(unseen(&kept.setting, at));
+        } else if let Some(why) = &kept.unkept {
+            wrong.push(format!("{} was not kept: {why}", kept.setting));
+        }
+    }
+    match (wrong.is_empty(), unknown.is_empty()) {
+        (false, _) => Some(Met::No(wrong.join("; "))),
+        (true, false) => Some(Met::Unknown(unknown.join("; "))),
+        (true, true) => None,
     }
 }
 
@@ -346,6 +368,32 @@ mod tests {
         let told = note(Some("2"), "2").unwrap();
         assert!(told.contains("ConfigMap m was changed after the pods of v1 were last seen to start"), "{told}");
         assert_eq!([note(None, "2"), note(Some("2"), "1")], [None, None]);
+    }
+
+    /// It is in place, alone, and the next goal.
+    #[test]
+    fn of_the_first_release_it_is_told_what_can_not_be_kept() {
+        let map = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+        let mut orchestrated = testing::orchestrated("v1", 1);
+        orchestrated.settings.named.insert("v1".into(), [map.clone()].into());
+        orchestrated.settings.watched.insert(SettingKind::ConfigMap);
+        let told = |unkept: Option<&str>, changed_unseen: Option<Timestamp>| {
+            let mut ledger = Ledger::default();
+            ledger.became_current(&"v1".into(), None, Timestamp::default());
+            let content = changed_unseen.is_none().then(|| ContentId::new("1"));
+            let unkept = unkept.map(str::to_owned);
+            let kept = KeptSetting { setting: map.clone(), content, changed: None, unkept, changed_unseen };
+            ledger.settings_kept(&"v1".into(), vec![kept]);
+            let met = |plan: Option<&Plan>| readiness(plan, &[], &ledger, Some(&orchestrated)).swap_remove(2).met;
+            (met(None), met(Some(&plan())))
+        };
+        let none = || Met::Unknown("there is no release to go back to".to_owned());
+        let unknown =
+            "ConfigMap m changed at 1970-01-01T00:00:00.000Z after its pods began: what they began with is not known";
+        let unknown = || Met::Unknown(unknown.to_owned());
+        assert_eq!(told(None, Some(Timestamp::default())), (unknown(), unknown()));
+        assert_eq!(told(Some("too large"), None).0, Met::No("ConfigMap m was not kept: too large".to_owned()));
+        assert_eq!(told(None, None).0, none());
     }
 
     #[test]

@@ -541,6 +541,26 @@ fn each_right_to_pause_that_is_missing_is_named_at_the_start() {
     });
 }
 
+/// An app of apps: whatever pauses the owner is undone at once.
+#[test]
+fn an_owner_that_could_not_be_paused_is_told_of_before_there_is_a_goal() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let owner = Owner::create(cluster, GitopsTool::ArgoCd).await;
+        let id = format!("root:argoproj.io/Application:{}/web", cluster.namespace());
+        let mark = Patch::Merge(json!({ "metadata": { "annotations": { "argocd.argoproj.io/tracking-id": id } } }));
+        owner.api.patch("web", &PatchParams::default(), &mark).await.unwrap();
+        owned(cluster, &owner.marks()).await;
+        let mut watch = Watch::begin(cluster, "deployment", &pausing(90)).await;
+        let why = format!("Argo CD Application root writes {}, and would let it go on at once", owner.told());
+        let need = json!({ "need": "owner", "is": "no", "why": why });
+        let is_told = async |watch: &Watch| {
+            let plan = watch.view_of("shop/plan").await;
+            plan["plan"].is_null() && plan["readiness"].as_array().is_some_and(|needs| needs.contains(&need))
+        };
+        watch.until("told", is_told).await;
+    });
+}
+
 #[test]
 fn with_the_shipped_rights_an_owner_is_paused_and_put_back() {
     on_cluster(Needs::Pods, async |cluster| {

@@ -42,6 +42,32 @@ fn what_a_rollback_needs_is_told_while_all_is_well() {
     });
 }
 
+/// Six are asked for and five find room: of those none may go, and none may come.
+#[test]
+fn a_rollback_that_could_never_move_is_told_of_until_there_is_room() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "5" } } });
+        cluster.create::<ResourceQuota>(quota).await;
+        cluster.deploy("shop", 4, "shop:v1").await;
+        cluster.rolled_out("shop").await;
+        let mut watch = Watch::over(cluster, &on_errors()).await;
+        cluster.set_image("shop", "shop:v2").await;
+        cluster.rolled_out("shop").await;
+        cluster.patch("shop", &json!({ "spec": { "replicas": 6 } })).await;
+        let lack = "quota tight leaves 0 of pods, and the first pod of the goal takes 1";
+        let found = async |watch: &Watch| {
+            let plan = watch.view_of("shop/plan").await;
+            let found = plan["findings"].as_array().cloned().unwrap_or_default();
+            (!plan["plan"].is_null()).then(|| found.iter().map(|one| one["problem"].to_string()).collect::<String>())
+        };
+        let is_told = async |watch: &Watch| found(watch).await.is_some_and(|found| found.contains(lack));
+        watch.until("told", is_told).await;
+        let room = Patch::Merge(json!({ "spec": { "hard": { "pods": "8" } } }));
+        cluster.api::<ResourceQuota>().patch("tight", &PatchParams::default(), &room).await.unwrap();
+        watch.until("free to go", async |watch| found(watch).await.is_some_and(|found| found.is_empty())).await;
+    });
+}
+
 /// None of its pods is in the way while all is well.
 #[test]
 fn that_stuck_pods_may_not_be_deleted_is_told_while_all_is_well() {
