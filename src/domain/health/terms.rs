@@ -60,7 +60,8 @@ impl Health {
             let (signal, reading) = find(readings, name)?;
             let sight = views.of(signal);
             let (judgement, tally) = if self.is_coming_up(signal, reading, sight, trigger.hold_for) {
-                (Judgement::Unknown(Lack::of(UnknownReason::NoTarget)), None)
+                // That is seen well enough.
+                (Judgement::Unknown(Lack::of(UnknownReason::WarmingUp)), None)
             } else {
                 self.judge_term(index, (signal, condition), reading, watch, sight, grace)
             };

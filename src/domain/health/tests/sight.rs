@@ -217,6 +217,7 @@ fn fires_without_a_ready_pod(hold: u64, others_serve: bool, served: i64) -> Opti
         if matches!(scene.trigger(seconds).state, TriggerState::Firing { .. }) {
             return Some(seconds);
         }
+        assert_eq!(scene.assess(seconds).blind, None, "at {seconds}");
     }
     None
 }
