@@ -56,6 +56,15 @@ struct Reached {
     /// Whether a bookmark came on the present one. No API server has to send any, and of a kind of which nothing has changed
     /// since a watch was begun it sends none: where they were taken for granted, such a watch would be begun twice as often.
     has_bookmarks: bool,
+    /// Since when the present one is open: what asks in vain shows nothing, however long it asks.
+    opened_at: Option<Instant>,
+}
+
+impl Reached {
+    /// Whether the last watch was open for long enough to show what there is.
+    fn was_open(&self) -> bool {
+        self.opened_at.is_some_and(|at| at.elapsed() >= TOO_SHORT)
+    }
 }
 
 /// What is watched.
@@ -90,9 +99,11 @@ where
             }
             Ok((facts, listed)) => {
                 kept.replace(facts, number(&listed));
-                pause.reset();
                 (reached.version, stale) = (listed, 0);
-                go_on(&source, &seat, &mut reached, &kept, &read).await;
+                // Where no watch can go on from a list, each list is one more in vain.
+                if go_on(&source, &seat, &mut reached, &kept, &read).await {
+                    pause.reset();
+                }
             }
             // In the middle of the pages: from the beginning, a little later.
             Err(End::Expired | End::InTime) => {}
@@ -152,25 +163,28 @@ where
     }
 }
 
-/// Watches on and on from what was reached; returns when only a new list will do. Once broken is a connection that was cut;
-/// twice without a sign of life in between is lost sight.
-async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, reached: &mut Reached, kept: &Kept<F>, read: &R)
+/// Watches on and on from what was reached; returns when only a new list will do, and whether any watch was open for long
+/// until then. Once broken is a connection that was cut; twice without a sign of life in between is lost sight.
+async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, reached: &mut Reached, kept: &Kept<F>, read: &R) -> bool
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
     F: Fact,
     R: Fn(K) -> Option<F>,
 {
     let mut pause = Pause::new(&source.courtesy);
+    let mut was_any_open = false;
     loop {
-        let began = Instant::now();
-        match watch(source, seat, reached, kept, read).await {
-            End::Expired => return,
-            End::InTime if began.elapsed() >= TOO_SHORT => pause.reset(),
+        let end = watch(source, seat, reached, kept, read).await;
+        let was_open = reached.was_open();
+        was_any_open |= was_open;
+        if was_open {
+            pause.reset();
+        }
+        match end {
+            End::Expired => return was_any_open,
+            End::InTime if was_open => {}
             End::InTime => pause.wait().await,
             End::Broken(fault) => {
-                if began.elapsed() >= TOO_SHORT {
-                    pause.reset();
-                }
                 if pause.failures > 0 {
                     kept.lose(fault);
                 }
@@ -189,7 +203,7 @@ where
     let mut heed = kept.heed();
     let mut heeding = *heed.borrow_and_update();
     let (began, turn) = (Instant::now(), seat.turn(heeding > 0));
-    reached.has_bookmarks = false;
+    (reached.has_bookmarks, reached.opened_at) = (false, None);
     // In whole seconds, and none is no limit.
     let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
     let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
@@ -199,6 +213,7 @@ where
         Ok(Ok(events)) => events,
     };
     kept.regain();
+    reached.opened_at = Some(Instant::now());
     pin_mut!(events);
     let mut heard = Instant::now();
     loop {

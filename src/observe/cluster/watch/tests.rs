@@ -39,7 +39,12 @@ enum Says {
     /// So many bookmarks, as often as an API server sends them, and then nothing.
     Bookmarks(u32),
     Answer(u16, Value),
+    /// That it can't, and only after a while.
+    Late,
 }
+
+/// How late: later than a watch has to be open.
+const LATE: Duration = Duration::from_millis(1_100);
 
 fn service(version: u64, colour: &str) -> Value {
     json!({
@@ -57,7 +62,8 @@ fn gone() -> Value {
 }
 
 impl Server {
-    fn answer(&self, uri: &str) -> Response<axum::body::Body> {
+    fn answer(&self, uri: &str) -> (Duration, Response<axum::body::Body>) {
+        let now = |answer| (Duration::ZERO, answer);
         self.asked.lock().unwrap().push(uri.to_owned());
         if !uri.contains("watch=true") {
             let mut there = self.there.lock().unwrap();
@@ -68,9 +74,14 @@ impl Server {
                 "apiVersion": "v1", "kind": "ServiceList",
                 "metadata": { "resourceVersion": version.to_string() }, "items": items,
             });
-            return Response::new(list.to_string().into());
+            return now(Response::new(list.to_string().into()));
         }
-        match self.says.lock().unwrap().pop_front() {
+        now(match self.says.lock().unwrap().pop_front() {
+            Some(Says::Late) => {
+                let mut answer = Response::new(axum::body::Body::empty());
+                *answer.status_mut() = hyper::StatusCode::GATEWAY_TIMEOUT;
+                return (LATE, answer);
+            }
             Some(Says::Answer(code, body)) => {
                 let mut answer = Response::new(body.to_string().into());
                 *answer.status_mut() = code.try_into().unwrap();
@@ -90,14 +101,17 @@ impl Server {
                 Response::new(axum::body::Body::from_stream(each.chain(stream::pending::<Result<Bytes, Infallible>>())))
             }
             None => Response::new(axum::body::Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())),
-        }
+        })
     }
 
     fn client(&self) -> Client {
         let server = self.clone();
         let answer = service_fn(move |request: Request<Body>| {
-            let answer = server.answer(&request.uri().to_string());
-            async move { Ok::<_, Infallible>(answer) }
+            let (wait, answer) = server.answer(&request.uri().to_string());
+            async move {
+                sleep(wait).await;
+                Ok::<_, Infallible>(answer)
+            }
         });
         Client::new(answer, "prod")
     }
@@ -197,6 +211,30 @@ async fn what_can_not_be_gone_on_from_is_listed_anew_whatever_shape_says_so() {
         until("watched from there", || server.watches().last().unwrap().contains("resourceVersion=9")).await;
         assert_eq!(server.lists(), 2);
     }
+}
+
+/// What was seen last stays as it is, however long nothing can be asked: it is not how things are.
+#[tokio::test]
+async fn a_watch_that_fails_slowly_each_time_that_it_is_begun_is_lost_sight() {
+    let server = Server::default();
+    server.there.lock().unwrap().push_back((5, vec!["green"]));
+    server.says.lock().unwrap().extend([Says::Events(Vec::new()), Says::Late, Says::Late]);
+    let (collection, _others, _watch) = watched(&server, 0);
+    until("seen", || collection.sight() == Sight::Clear).await;
+    until("lost", || matches!(collection.sight(), Sight::Lost(_))).await;
+    assert_eq!((colours(&collection), server.lists()), (vec!["green".to_owned()], 1));
+    until("answered again", || collection.sight() == Sight::Clear).await;
+}
+
+#[tokio::test]
+async fn lists_that_no_watch_can_go_on_from_come_less_and_less_often() {
+    let server = Server::default();
+    server.says.lock().unwrap().extend((0..4).map(|_| Says::Answer(410, gone())));
+    let (_collection, _others, _watch) = watched(&server, 0);
+    let begun = Instant::now();
+    until("listed anew", || server.lists() == 4).await;
+    // 0.2, 0.4 and 0.8 s.
+    assert!(begun.elapsed() >= Duration::from_millis(1_400), "{:?}", begun.elapsed());
 }
 
 /// A list from a server that is behind shows what was long ago.
