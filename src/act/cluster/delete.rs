@@ -2,18 +2,19 @@
 
 use super::object::Place;
 use super::write::{is_refusal, refused, unsettled};
+use super::{IsHeld, held};
 use crate::domain::id::RevisionId;
 use crate::domain::response::plan::Outcome;
 
-/// Deletes the workload, if it has the template of `expect` and no pods to run. One that is gone already is what was wanted,
-/// whatever has its name now.
-pub(super) async fn carry_out(place: &Place<'_>, expect: &RevisionId) -> Outcome {
-    match attempt(place, expect).await {
+/// Deletes the workload, if it has the template of `expect` and no pods to run, unless it is held by then. One that is gone
+/// already is what was wanted, whatever has its name now.
+pub(super) async fn carry_out(place: &Place<'_>, expect: &RevisionId, is_held: IsHeld<'_>) -> Outcome {
+    match attempt(place, expect, is_held).await {
         Ok(outcome) | Err(outcome) => outcome,
     }
 }
 
-async fn attempt(place: &Place<'_>, expect: &RevisionId) -> Result<Outcome, Outcome> {
+async fn attempt(place: &Place<'_>, expect: &RevisionId, is_held: IsHeld<'_>) -> Result<Outcome, Outcome> {
     let Some(read) = place.find().await? else { return Ok(Outcome::AlreadyInEffect) };
     if read.replicas != Some(0) {
         return Err(Outcome::Conflict(format!("{} has pods to run again: somebody else scaled it", place.object)));
@@ -21,6 +22,9 @@ async fn attempt(place: &Place<'_>, expect: &RevisionId) -> Result<Outcome, Outc
     if read.template != place.template_of(expect).await? {
         let why = "has another template than the one that was judged: somebody else changed it";
         return Err(Outcome::Conflict(format!("{} {why}", place.object)));
+    }
+    if is_held() {
+        return Ok(held(&place.object.to_string()));
     }
     let Err(error) = place.delete(&read).await else { return Ok(Outcome::Applied) };
     match place.find().await.map_err(|unread| unsettled(&error, unread))? {

@@ -106,7 +106,7 @@ pub(super) async fn restore_setting(
                 Err(outcome) => return outcome,
             }
         }
-        setting::restore(&client, store, what).await
+        setting::restore(&client, store, what, way.is_held).await
     };
     on(way, what.object, limit, work).await
 }
@@ -132,7 +132,8 @@ pub(super) async fn delete_canary(
     expect: &RevisionId,
     limit: Duration,
 ) -> Outcome {
-    let work = |client: Client| async move { delete::carry_out(&Place::new(client, object), expect).await };
+    let work =
+        |client: Client| async move { delete::carry_out(&Place::new(client, object), expect, way.is_held).await };
     on(way, object, limit, work).await
 }
 
@@ -158,7 +159,7 @@ pub(super) async fn settle_owner(
 ) -> Outcome {
     let deadline = Instant::now() + limit;
     let work = |client: Client| async move {
-        owner::settle(&owner::Place::new(client, owner), workload, wish, deadline).await
+        owner::settle(&owner::Place::new(client, owner), workload, wish, way.is_held, deadline).await
     };
     // The owner's mark tells whose doing it is.
     persist(way, (owner.context.as_deref(), owner.to_string()), limit, work).await.outcome
@@ -262,7 +263,9 @@ where
 }
 
 async fn within(way: Way<'_>, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
-    on(way, object, limit, |client| async move { write::carry_out(&Place::new(client, object), change).await }).await
+    let work =
+        |client: Client| async move { write::carry_out(&Place::new(client, object), change, way.is_held).await };
+    on(way, object, limit, work).await
 }
 
 /// Nothing was written since an operator stopped it.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::object::{Earnest, FIELD_MANAGER};
 use super::write::{refused, unsettled};
+use super::{IsHeld, held};
 use crate::cluster::facts::restorers;
 use crate::cluster::{describe, rights};
 use crate::domain::id::WorkloadId;
@@ -258,9 +259,15 @@ fn path_of_mark() -> String {
 }
 
 /// Does it. [`Outcome::Applied`]: it is so by this daemon's doing, now or before a crash; [`Outcome::AlreadyInEffect`]: by
-/// somebody else's. A sync that is under way is waited for until `deadline`.
-pub(super) async fn settle(place: &Place<'_>, workload: &WorkloadId, wish: Wish, deadline: Instant) -> Outcome {
-    let outcome = match attempt(place, workload.as_str(), wish).await {
+/// somebody else's. A sync that is under way is waited for until `deadline`. Nothing is written once the workload is held.
+pub(super) async fn settle(
+    place: &Place<'_>,
+    workload: &WorkloadId,
+    wish: Wish,
+    is_held: IsHeld<'_>,
+    deadline: Instant,
+) -> Outcome {
+    let outcome = match attempt(place, workload.as_str(), wish, is_held).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     match wish {
@@ -272,7 +279,12 @@ pub(super) async fn settle(place: &Place<'_>, workload: &WorkloadId, wish: Wish,
     }
 }
 
-async fn attempt(place: &Place<'_>, workload: &str, wish: Wish) -> Result<Outcome, Outcome> {
+async fn attempt(
+    place: &Place<'_>,
+    workload: &str,
+    wish: Wish,
+    is_held: IsHeld<'_>,
+) -> Result<Outcome, Outcome> {
     let owner = place.owner;
     let Some(mut read) = place.read().await? else { return Ok(gone(owner, wish)) };
     for _ in 0..ATTEMPTS {
@@ -283,6 +295,9 @@ async fn attempt(place: &Place<'_>, workload: &str, wish: Wish) -> Result<Outcom
             Next::Write(change) => (change, Outcome::Applied),
             Next::Tidy(change) => (change, Outcome::AlreadyInEffect),
         };
+        if is_held() {
+            return Ok(held(&owner.to_string()));
+        }
         let error = match place.patch(&read, change, Earnest::Write).await {
             Ok(()) => return Ok(done),
             Err(error) => error,

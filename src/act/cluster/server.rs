@@ -116,6 +116,11 @@ impl State {
                     .collect();
                 (200, json!({ "metadata": {}, "items": items }))
             }
+            None if *method == Method::POST => {
+                let name = body["metadata"]["name"].as_str().unwrap_or_default();
+                self.objects.insert(format!("{path}/{name}"), body.clone());
+                (201, body.clone())
+            }
             None => (404, status(404)),
             Some(found) if *method == Method::PATCH => match patched(found, body) {
                 Some(()) => (200, found.clone()),

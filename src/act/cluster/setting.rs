@@ -14,6 +14,7 @@ use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, pointer};
 use super::remembered::{LAST_APPLIED, carried, changed};
 use super::write::{is_refusal, refused, unsettled};
+use super::{IsHeld, held};
 use crate::cluster::describe;
 use crate::cluster::facts::owners;
 use crate::cluster::rights::plural;
@@ -45,10 +46,10 @@ pub(in crate::act) struct Store<'a> {
     pub(in crate::act) keyring: &'a Keyring,
 }
 
-/// Whether it is done, or only looked whether it could be, once these owners are paused.
+/// Whether it is done, unless the workload is held by then, or only looked whether it could be, once these owners are paused.
 #[derive(Clone, Copy)]
 enum Aim<'a> {
-    Do,
+    Do(IsHeld<'a>),
     Try(&'a [&'a OwnerObject]),
 }
 
@@ -96,6 +97,13 @@ impl Restored<'_> {
         }
     }
 
+    fn unless_held(&self, aim: Aim<'_>) -> Result<(), Outcome> {
+        match aim {
+            Aim::Do(is_held) if is_held() => Err(held(&self.setting.to_string())),
+            Aim::Do(_) | Aim::Try(_) => Ok(()),
+        }
+    }
+
     fn elsewhere(&self) -> Outcome {
         Outcome::Conflict(format!(
             "{} in {} says something else than while the release was judged: somebody changed it, and it is left alone",
@@ -104,10 +112,15 @@ impl Restored<'_> {
     }
 }
 
-/// Puts it back. The outcome is found by reading.
-pub(in crate::act) async fn restore(client: &Client, store: Store<'_>, what: Restored<'_>) -> Outcome {
+/// Puts it back, unless the workload is held by then. The outcome is found by reading.
+pub(super) async fn restore(
+    client: &Client,
+    store: Store<'_>,
+    what: Restored<'_>,
+    is_held: IsHeld<'_>,
+) -> Outcome {
     let mut before = None;
-    let outcome = match attempt(client, store, what, Aim::Do, &mut before).await {
+    let outcome = match attempt(client, store, what, Aim::Do(is_held), &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     if let (true, Some(before)) = (outcome.is_done(), before) {
@@ -158,7 +171,7 @@ async fn attempt(
     }
     let content = what.kept(store).await?;
     let earnest = match aim {
-        Aim::Do => Earnest::Write,
+        Aim::Do(_) => Earnest::Write,
         Aim::Try(_) => Earnest::DryRun,
     };
     for _ in 0..ATTEMPTS {
@@ -170,13 +183,17 @@ async fn attempt(
             }
             Standing::Before(map) => {
                 match aim {
-                    Aim::Do => what.keep_before(map, store).await,
+                    Aim::Do(_) => what.keep_before(map, store).await,
                     Aim::Try(paused) => unless_undone(map, paused)?,
                 }
+                what.unless_held(aim)?;
                 managers.clone_from(&map.metadata.managed_fields);
                 write(&api, (what.setting.kind, map), &content, earnest).await.err()
             }
-            Standing::Gone => create(&api, what, &content, earnest).await.err(),
+            Standing::Gone => {
+                what.unless_held(aim)?;
+                create(&api, what, &content, earnest).await.err()
+            }
         };
         let Some(error) = error else { return Ok(Outcome::Applied) };
         let before = version(&standing);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::Server;
 use super::*;
 use crate::cluster::settings::{Content, Keyring};
-use crate::domain::policy::ObjectKind;
+use crate::domain::policy::{GitopsTool, ObjectKind};
 use crate::domain::response::plan::{Aspect, StepKind};
 use crate::domain::settings::{ContentId, SettingKind};
 use crate::engine::ports::{JournalError, Shelf};
@@ -78,8 +78,13 @@ fn map(text: &str) -> (&'static str, Value) {
 
 /// Puts what said "2" back to "1", unless the workload is at v1.
 async fn put_back(server: &Server, kept: &Kept) -> Outcome {
+    let clients = Clients::of(server.client());
+    put_back_by(Way { clients: &clients, is_held: &|| false }, kept).await
+}
+
+async fn put_back_by(way: Way<'_>, kept: &Kept) -> Outcome {
     kept.0.lock().unwrap().insert(content("1").id(), content("1").encode());
-    let (clients, keyring) = (Clients::of(server.client()), Keyring::default());
+    let keyring = Keyring::default();
     let store = Store { shelf: kept, keyring: &keyring };
     let setting = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
     let what = Restored {
@@ -90,7 +95,6 @@ async fn put_back(server: &Server, kept: &Kept) -> Outcome {
         content: &content("1").id(),
         release: &"v1".into(),
     };
-    let way = Way { clients: &clients, is_held: &|| false };
     restore_setting(way, Some(store), what, Some(&"v1".into()), LIMIT).await
 }
 
@@ -207,6 +211,49 @@ async fn no_traffic_is_switched_once_somebody_holds_the_workload() {
     let way = Way { clients: &clients, is_held: &|| false };
     assert_eq!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Applied);
     assert_eq!(server.at(FRONT, "/spec/selector/colour"), "blue");
+}
+
+const OWNER: &str = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/prod/kustomizations/shop";
+
+/// Each write that a workload's own objects may get, where somebody holds it once the pass has begun, or nobody does.
+async fn written(which: usize, server: &Server, is_held: bool) -> Outcome {
+    let (clients, looks) = (Clients::of(server.client()), AtomicBool::new(false));
+    // Not before it begins.
+    let is_held = || is_held && looks.swap(true, Ordering::SeqCst);
+    let way = Way { clients: &clients, is_held: &is_held };
+    let (object, v1, v2) = (object(ObjectKind::Deployment), "v1".into(), "v2".into());
+    match which {
+        0 => {
+            let (tool, namespace, name) = (GitopsTool::FluxKustomization, "prod".to_owned(), "shop".to_owned());
+            let owner = OwnerObject { context: None, tool, namespace, name };
+            settle_owner(way, &"app".into(), &owner, Wish::Paused { anew: true }, LIMIT).await
+        }
+        1 => put_back_by(way, &Kept::default()).await,
+        2 => {
+            let source = Pin { name: "app-v1".to_owned(), uid: "uid-app-v1".to_owned() };
+            restore_template(way, &object, &v2, &source, LIMIT).await
+        }
+        3 => scale(way, &object, Some(v1), Number { replicas: 0, only_from: None }, LIMIT).await,
+        _ => delete_canary(way, &object, &v1, LIMIT).await,
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_once_somebody_holds_the_workload() {
+    let meta = json!({ "name": "shop", "namespace": "prod", "uid": "k1", "resourceVersion": "7" });
+    let api = "kustomize.toolkit.fluxcd.io/v1";
+    let owner = (OWNER, json!({ "apiVersion": api, "kind": "Kustomization", "metadata": meta, "spec": {} }));
+    let unmapped = Server::with(deployment("v2"));
+    let server = Server::with(deployment("v2").into_iter().chain([map("2"), owner]));
+    let mut all = Vec::new();
+    for (which, server) in [(0, &server), (1, &unmapped), (1, &server), (2, &server), (3, &server), (4, &server)] {
+        let before = server.writes().len();
+        let outcome = written(which, server, true).await;
+        let is_stopped = matches!(&outcome, Outcome::Transient(why) if why.contains("stopped"));
+        all.push(is_stopped && server.writes().len() == before);
+        all.push(written(which, server, false).await == Outcome::Applied);
+    }
+    assert_eq!(all, [true; 12]);
 }
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";

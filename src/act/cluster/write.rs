@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::object::{Change, Earnest, Place, Read, template_change};
+use super::{IsHeld, held};
 use crate::cluster::describe;
 use crate::domain::id::RevisionId;
 use crate::domain::response::plan::Outcome;
@@ -26,10 +27,11 @@ enum Standing {
     Elsewhere,
 }
 
-/// Does it. The outcome is found by reading, so that doing it twice, or again after a crash, is the same as once.
-pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
+/// Does it, unless the workload is held by then. The outcome is found by reading, so that doing it twice, or again after a
+/// crash, is the same as once.
+pub(super) async fn carry_out(place: &Place<'_>, change: &Change, is_held: IsHeld<'_>) -> Outcome {
     let mut before = None;
-    let outcome = match attempt(place, change, &mut before).await {
+    let outcome = match attempt(place, change, is_held, &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     // Who managed it before a process that died wrote it is not known.
@@ -40,7 +42,12 @@ pub(super) async fn carry_out(place: &Place<'_>, change: &Change) -> Outcome {
 }
 
 /// `before` is how it was when it was written last.
-async fn attempt(place: &Place<'_>, change: &Change, before: &mut Option<Read>) -> Result<Outcome, Outcome> {
+async fn attempt(
+    place: &Place<'_>,
+    change: &Change,
+    is_held: IsHeld<'_>,
+    before: &mut Option<Read>,
+) -> Result<Outcome, Outcome> {
     // The object first: of one that was made anew under the name, what kept its templates is gone as well.
     let mut read = place.read().await?;
     let goal = goal(place, change).await?;
@@ -49,6 +56,9 @@ async fn attempt(place: &Place<'_>, change: &Change, before: &mut Option<Read>) 
     }
     for _ in 0..ATTEMPTS {
         may_be_written(place, &read, change, &goal)?;
+        if is_held() {
+            return Ok(held(&place.object.to_string()));
+        }
         *before = Some(read.clone());
         let error = match place.patch(&read, operations(&read, change, &goal), Earnest::Write).await {
             Ok(()) => return Ok(Outcome::Applied),
