@@ -5,6 +5,7 @@
 //! the status only says why.
 
 mod answers;
+mod ask;
 mod delete;
 mod fields;
 mod object;

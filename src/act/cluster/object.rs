@@ -7,6 +7,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Map, Value, json};
 
+use super::ask::answer;
 use super::fields;
 use super::remembered::{LAST_APPLIED, carried, changed};
 use crate::cluster::rights::plurals;
@@ -110,7 +111,7 @@ impl<'a> Place<'a> {
     }
 
     async fn get(&self) -> Result<Option<DynamicObject>, Outcome> {
-        let found = self.workloads.get_opt(&self.object.name).await;
+        let found = answer(self.workloads.get_opt(&self.object.name)).await;
         found.map_err(|error| Outcome::Transient(format!("{}: {}", self.object, describe(&error))))
     }
 
@@ -118,7 +119,7 @@ impl<'a> Place<'a> {
     pub(super) async fn delete(&self, read: &Read) -> Result<(), kube::Error> {
         let as_read = Preconditions { uid: Some(self.object.uid.clone()), resource_version: read.version.clone() };
         let params = DeleteParams { preconditions: Some(as_read), ..DeleteParams::background() };
-        self.workloads.delete(&self.object.name, &params).await.map(|_| ())
+        answer(self.workloads.delete(&self.object.name, &params)).await.map(|_| ())
     }
 
     /// What the API server tells the keeper of a release by: of a Deployment's pods it is the owner.
@@ -147,7 +148,7 @@ impl<'a> Place<'a> {
     }
 
     async fn keeper(&self, name: &str, uid: Option<&str>) -> Result<DynamicObject, Outcome> {
-        let found = self.revisions.get_opt(name).await;
+        let found = answer(self.revisions.get_opt(name)).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{name}: {}", describe(&error))))?;
         let found = found.ok_or_else(|| Outcome::Denied(format!("{name}, which keeps the template, is gone")))?;
         let is_its = found.owner_references().iter().any(|owner| owner.uid == self.object.uid);
@@ -184,7 +185,8 @@ impl<'a> Place<'a> {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        self.workloads.patch(&self.object.name, &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+        let patch = Patch::Json::<DynamicObject>(patch);
+        answer(self.workloads.patch(&self.object.name, &params, &patch)).await.map(|_| ())
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::ask::answer;
 use super::object::{Earnest, FIELD_MANAGER};
 use super::write::{refused, unsettled};
 use super::{IsHeld, held};
@@ -110,7 +111,7 @@ impl<'a> Place<'a> {
 
     /// None where there is no such object.
     async fn read(&self) -> Result<Option<Read>, Outcome> {
-        let found = self.api.get_opt(&self.owner.name).await;
+        let found = answer(self.api.get_opt(&self.owner.name)).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.owner, describe(&error))))?;
         Ok(found.map(|found| Read {
             uid: found.uid().unwrap_or_default(),
@@ -134,7 +135,7 @@ impl<'a> Place<'a> {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        self.api.patch(&self.owner.name, &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+        answer(self.api.patch(&self.owner.name, &params, &Patch::Json::<DynamicObject>(patch))).await.map(|_| ())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use hyper::{Method, Request, Response};
@@ -16,6 +17,9 @@ type Objects = BTreeMap<String, Value>;
 
 /// Answers that come in place of what was asked for, by method.
 type Answers = Vec<(Method, u16)>;
+
+/// In place of a status: what is asked for is done, and the answer is lost.
+const NEVER: u16 = 0;
 
 /// What happens after a write.
 type After = Box<dyn FnMut(&mut Objects, &mut Answers) + Send>;
@@ -50,6 +54,9 @@ impl Server {
                 let body = serde_json::from_slice(&body).unwrap_or_default();
                 let is_dry = head.uri.query().is_some_and(|query| query.contains("dryRun=All"));
                 let (code, answer) = server.answer(&head.method, head.uri.path(), &body, is_dry);
+                if code == NEVER {
+                    pending::<()>().await;
+                }
                 let mut response = Response::new(axum::body::Body::from(answer.to_string()));
                 *response.status_mut() = code.try_into().unwrap();
                 Ok::<_, Infallible>(response)
@@ -72,6 +79,11 @@ impl Server {
         self.0.lock().unwrap().answers.push((method, code));
     }
 
+    /// Does what the next request of this sort asks for, and never answers.
+    pub(super) fn lose_answer(&self, method: Method) {
+        self.fail(method, NEVER);
+    }
+
     /// Does this after each write.
     pub(super) fn after_each_write(&self, after: impl FnMut(&mut Objects, &mut Answers) + Send + 'static) {
         self.0.lock().unwrap().after = Some(Box::new(after));
@@ -79,9 +91,13 @@ impl Server {
 
     fn answer(&self, method: &Method, path: &str, body: &Value, is_dry: bool) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
+        let mut is_lost = false;
         if let Some(index) = state.answers.iter().position(|(of, _)| of == method) {
             let (_, code) = state.answers.remove(index);
-            return (code, status(code));
+            if code != NEVER {
+                return (code, status(code));
+            }
+            is_lost = true;
         }
         if is_dry {
             let kept = state.objects.clone();
@@ -97,7 +113,7 @@ impl Server {
                 after(objects, answers);
             }
         }
-        answer
+        if is_lost { (NEVER, Value::Null) } else { answer }
     }
 }
 

@@ -10,6 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::ask::answer;
 use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, Place};
 use crate::cluster::describe;
@@ -58,7 +59,7 @@ impl<'a> Front<'a> {
     }
 
     pub(super) async fn read(&self) -> Result<ReadService, Outcome> {
-        let found = self.services().get_opt(&self.service.name).await;
+        let found = answer(self.services().get_opt(&self.service.name)).await;
         let found = found.map_err(|error| self.unread(&error))?;
         let found = found.ok_or_else(|| Outcome::Conflict(format!("there is no {} any more", self.name())))?;
         if found.metadata.uid.as_deref() != Some(&self.service.uid) {
@@ -84,7 +85,7 @@ impl<'a> Front<'a> {
             ..PatchParams::default()
         };
         let patch = Patch::Json::<DynamicObject>(patch);
-        self.services().patch(&self.service.name, &params, &patch).await.map(|_| ())
+        answer(self.services().patch(&self.service.name, &params, &patch)).await.map(|_| ())
     }
 
     /// Hands the selector, now that it was written, back to whoever applied it before.
@@ -97,7 +98,7 @@ impl<'a> Front<'a> {
     pub(super) async fn slices(&self) -> Result<Vec<Value>, Outcome> {
         let slices = self.api("discovery.k8s.io", "EndpointSlice", "endpointslices");
         let label = format!("{OF_SERVICE}={}", self.service.name);
-        let found = slices.list(&ListParams::default().labels(&label)).await;
+        let found = answer(slices.list(&ListParams::default().labels(&label))).await;
         let found = found.map_err(|error| self.unread(&error))?;
         Ok(found.items.into_iter().map(|slice| slice.data).collect())
     }
@@ -105,7 +106,7 @@ impl<'a> Front<'a> {
     /// The pods that a selector leads to, once it does: those that are ready and stay.
     pub(super) async fn ready(&self, selector: &BTreeMap<String, String>) -> Result<Vec<Pod>, Outcome> {
         let pods: Api<v1::Pod> = Api::namespaced(self.client.clone(), &self.object.namespace);
-        let found = pods.list(&ListParams::default().labels(&listed(selector))).await;
+        let found = answer(pods.list(&ListParams::default().labels(&listed(selector)))).await;
         let found = found.map_err(|error| self.unread(&error))?;
         let pods = found.items.into_iter().filter_map(|pod| Pod::try_from(pod).ok());
         Ok(pods.filter(|pod| pod.is_ready && !pod.is_ending).collect())

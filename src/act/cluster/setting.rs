@@ -10,6 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::ask::answer;
 use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, pointer};
 use super::remembered::{LAST_APPLIED, carried, changed};
@@ -63,7 +64,7 @@ enum Standing {
 
 impl Restored<'_> {
     async fn standing(&self, api: &Api<DynamicObject>, keyring: &Keyring) -> Result<Standing, Outcome> {
-        let found = api.get_opt(&self.setting.name).await;
+        let found = answer(api.get_opt(&self.setting.name)).await;
         let found = found.map_err(|error| Outcome::Transient(format!("{}: {}", self.setting, describe(&error))))?;
         let Some(map) = found else { return Ok(Standing::Gone) };
         let content = keyring.id(self.setting.kind, &Content::of(&map));
@@ -235,7 +236,7 @@ async fn write(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(&map.name_any(), &params, &Patch::Json::<DynamicObject>(patch)).await.map(|_| ())
+    answer(api.patch(&map.name_any(), &params, &Patch::Json::<DynamicObject>(patch))).await.map(|_| ())
 }
 
 /// The operations that give it this content, only as it was read. What `kubectl apply` remembers follows: it would otherwise
@@ -280,7 +281,7 @@ async fn create(
     let mut object = DynamicObject::new(&what.setting.name, &resource(what.setting.kind));
     object.data = serde_json::to_value(content).map_err(kube::Error::SerdeError)?;
     let params = PostParams { dry_run: earnest == Earnest::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
-    api.create(&params, &object).await.map(|_| ())
+    answer(api.create(&params, &object)).await.map(|_| ())
 }
 
 fn api(client: &Client, namespace: &str, kind: SettingKind) -> Api<DynamicObject> {
@@ -331,7 +332,7 @@ async fn read(
     setting: &Setting,
     id: &ContentId,
 ) -> Result<Result<Vec<u8>, String>, String> {
-    let found = api.get_opt(&setting.name).await.map_err(|error| describe(&error))?;
+    let found = answer(api.get_opt(&setting.name)).await.map_err(|error| describe(&error))?;
     let is_as_seen = |content: &Content| keyring.id(setting.kind, content).as_ref() == Some(id);
     let Some(content) = found.as_ref().map(Content::of).filter(is_as_seen) else {
         return Ok(Err("it changed while it was to be kept".to_owned()));

@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
 
+use super::ask::answer;
 use super::write::refused;
 use super::{IsHeld, held};
 use crate::cluster::describe;
@@ -43,14 +44,14 @@ pub(super) async fn delete(
         let name = stuck.name_any();
         let as_read = Preconditions { uid: stuck.uid(), resource_version: stuck.resource_version() };
         let params = DeleteParams { preconditions: Some(as_read), ..DeleteParams::default() };
-        match pods.delete(&name, &params).await {
+        match answer(pods.delete(&name, &params)).await {
             Ok(_) => any = true,
             // It has changed since, or is gone: whether it still keeps its controller waiting is asked anew.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return refused(&error),
         }
         // Where it can't be read it may be there still.
-        while !pods.get_opt(&name).await.is_ok_and(|found| found.is_none_or(|pod| pod.uid() != stuck.uid())) {
+        while !answer(pods.get_opt(&name)).await.is_ok_and(|found| found.is_none_or(|pod| pod.uid() != stuck.uid())) {
             if Instant::now() + POLL >= deadline {
                 return Outcome::TimedOut(format!("pod {name} was deleted, and was not gone in time"));
             }
@@ -77,7 +78,7 @@ async fn next(
     release: &RevisionId,
 ) -> Result<Option<v1::Pod>, kube::Error> {
     let label = format!("controller-revision-hash={}-{release}", object.name);
-    let all = pods.list(&ListParams::default().labels(&label)).await?;
+    let all = answer(pods.list(&ListParams::default().labels(&label))).await?;
     let is_stuck = |pod: &v1::Pod| {
         Pod::try_from(pod.clone()).is_ok_and(|pod| pod.owner == object.uid && !pod.is_ready && !pod.is_ending)
     };

@@ -256,6 +256,24 @@ async fn nothing_is_written_once_somebody_holds_the_workload() {
     assert_eq!(all, [true; 12]);
 }
 
+#[tokio::test]
+async fn a_lost_answer_takes_only_its_own_time() {
+    let [read, write, delete] = [Method::GET, Method::PATCH, Method::DELETE].map(|method| async move {
+        let server = match method {
+            Method::DELETE => Server::with(stuck_pods()),
+            _ => Server::with(deployment("v2")),
+        };
+        server.lose_answer(method.clone());
+        let outcome = match method {
+            Method::DELETE => deleted(&server, &|| false).await,
+            _ => written(2, &server, false).await,
+        };
+        (outcome, server.writes().len())
+    });
+    let (read, write, delete) = tokio::join!(read, write, delete);
+    assert_eq!([read, write, delete], [(Outcome::Applied, 1), (Outcome::Applied, 1), (Outcome::Applied, 2)]);
+}
+
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 /// What stands in the way of that many pods, where a quota has room for one more than the two that there are.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::ask::is_late;
 use super::object::{Change, Earnest, Place, Read, template_change};
 use super::{IsHeld, held};
 use crate::cluster::describe;
@@ -186,13 +187,15 @@ pub(super) fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code))
 }
 
-/// Nothing was written, and nothing that is compared has changed: the status says whether that may pass.
+/// Nothing was written yet, and nothing that is compared has changed: the status says whether that may pass. What was not
+/// answered may still come.
 pub(super) fn refused(error: &kube::Error) -> Outcome {
     let why = describe(error);
     match error {
         kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => {
             Outcome::Denied(why)
         }
+        _ if is_late(error) => Outcome::TimedOut(why),
         _ => Outcome::Transient(why),
     }
 }
