@@ -257,6 +257,14 @@ async fn nothing_is_written_once_somebody_holds_the_workload() {
 }
 
 #[tokio::test]
+async fn what_is_back_already_needs_nothing_of_the_release_before() {
+    let server = Server::with(deployment("v1").into_iter().take(2));
+    assert_eq!(written(2, &server, false).await, Outcome::AlreadyInEffect);
+    let elsewhere = Server::with(deployment("v3").into_iter().take(2));
+    assert!(matches!(written(2, &elsewhere, false).await, Outcome::Denied(why) if why.contains("app-v2")));
+}
+
+#[tokio::test]
 async fn a_lost_answer_takes_only_its_own_time() {
     let [read, write, delete] = [Method::GET, Method::PATCH, Method::DELETE].map(|method| async move {
         let server = match method {

@@ -51,7 +51,7 @@ async fn attempt(
 ) -> Result<Outcome, Outcome> {
     // The object first: of one that was made anew under the name, what kept its templates is gone as well.
     let mut read = place.read().await?;
-    let goal = goal(place, change).await?;
+    let goal = goal(place, change, &read).await?;
     if let Standing::There = standing(&read, change, &goal) {
         return Ok(Outcome::AlreadyInEffect);
     }
@@ -81,11 +81,13 @@ async fn attempt(
 }
 
 /// What is compared, read from the objects that keep the templates.
-async fn goal(place: &Place<'_>, change: &Change) -> Result<Goal, Outcome> {
+async fn goal(place: &Place<'_>, change: &Change, read: &Read) -> Result<Goal, Outcome> {
     let templates = match change {
         Change::Template { expect, source } => {
             let after = place.kept(&source.name, Some(&source.uid)).await?;
-            Some((place.template_of(expect).await?, after))
+            // Once it is there, what kept the template that it had may be gone.
+            let before = if read.template == after { after.clone() } else { place.template_of(expect).await? };
+            Some((before, after))
         }
         Change::Replicas { expect: Some(expect), .. } => {
             let kept = place.template_of(expect).await?;
@@ -155,7 +157,7 @@ pub(super) async fn is_at(place: &Place<'_>, release: &RevisionId) -> Result<boo
 /// Why it could not be made.
 pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), Outcome> {
     let mut read = place.read().await?;
-    let goal = goal(place, change).await?;
+    let goal = goal(place, change, &read).await?;
     let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
         if let Standing::There = standing(&read, change, &goal) {
