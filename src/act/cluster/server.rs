@@ -21,6 +21,9 @@ type Answers = Vec<(Method, u16)>;
 /// In place of a status: what is asked for is done, and the answer is lost.
 const NEVER: u16 = 0;
 
+/// What happens before a write.
+type Before = Box<dyn FnMut(&mut Objects) + Send>;
+
 /// What happens after a write.
 type After = Box<dyn FnMut(&mut Objects, &mut Answers) + Send>;
 
@@ -33,6 +36,7 @@ struct State {
     /// Method and path of each write.
     writes: Vec<String>,
     answers: Answers,
+    before: Option<Before>,
     after: Option<After>,
 }
 
@@ -84,6 +88,11 @@ impl Server {
         self.fail(method, NEVER);
     }
 
+    /// Does this before each write, which was decided by then.
+    pub(super) fn before_each_write(&self, before: impl FnMut(&mut Objects) + Send + 'static) {
+        self.0.lock().unwrap().before = Some(Box::new(before));
+    }
+
     /// Does this after each write.
     pub(super) fn after_each_write(&self, after: impl FnMut(&mut Objects, &mut Answers) + Send + 'static) {
         self.0.lock().unwrap().after = Some(Box::new(after));
@@ -104,6 +113,9 @@ impl Server {
             let answer = state.take(method, path, body);
             state.objects = kept;
             return answer;
+        }
+        if let (true, State { before: Some(before), objects, .. }) = (*method != Method::GET, &mut *state) {
+            before(objects);
         }
         let answer = state.take(method, path, body);
         if *method != Method::GET {

@@ -16,6 +16,8 @@ use crate::engine::ports::{JournalError, Shelf};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/prod/deployments/app";
+
 const MAP: &str = "/api/v1/namespaces/prod/configmaps/m";
 
 /// What was kept, by what stands for it.
@@ -61,7 +63,7 @@ fn deployment(image: &str) -> [(&'static str, Value); 3] {
     let whole = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
                         "spec": { "replicas": 2, "template": template(image) } });
     [
-        ("/apis/apps/v1/namespaces/prod/deployments/app", whole),
+        (DEPLOYMENT, whole),
         ("/apis/apps/v1/namespaces/prod/replicasets/app-v1", set("app-v1", "v1")),
         ("/apis/apps/v1/namespaces/prod/replicasets/app-v2", set("app-v2", "v2")),
     ]
@@ -262,6 +264,31 @@ async fn what_is_back_already_needs_nothing_of_the_release_before() {
     assert_eq!(written(2, &server, false).await, Outcome::AlreadyInEffect);
     let elsewhere = Server::with(deployment("v3").into_iter().take(2));
     assert!(matches!(written(2, &elsewhere, false).await, Outcome::Denied(why) if why.contains("app-v2")));
+}
+
+/// Which moves no generation.
+#[tokio::test]
+async fn who_applies_labels_meanwhile_makes_the_write_miss_once() {
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let applied = |labels: Value| {
+        let template = json!({ "spec": { "containers": [{ "name": "app", "image": "v2" }] } });
+        json!({ "metadata": { "labels": labels }, "spec": { "template": template } }).to_string()
+    };
+    let mut objects = deployment("v2");
+    objects[0].1["metadata"]["annotations"] = json!({ LAST_APPLIED: applied(json!({})) });
+    let server = Server::with(objects);
+    let mut is_labelled = false;
+    server.before_each_write(move |objects| {
+        let deployment = objects.get_mut(DEPLOYMENT).unwrap();
+        if !std::mem::replace(&mut is_labelled, true) {
+            deployment["metadata"]["annotations"][LAST_APPLIED] = json!(applied(json!({ "team": "a" })));
+        }
+    });
+    assert_eq!(written(2, &server, false).await, Outcome::Applied);
+    let remembered = server.at(DEPLOYMENT, "/metadata/annotations");
+    let remembered: Value = serde_json::from_str(remembered[LAST_APPLIED].as_str().unwrap()).unwrap();
+    assert_eq!(remembered["metadata"]["labels"], json!({ "team": "a" }));
+    assert_eq!(remembered["spec"]["template"]["spec"]["containers"][0]["image"], "v1");
 }
 
 #[tokio::test]

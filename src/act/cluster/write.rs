@@ -65,14 +65,14 @@ async fn attempt(
             Ok(()) => return Ok(Outcome::Applied),
             Err(error) => error,
         };
-        let generation = read.generation;
+        let fenced = fence(&read);
         read = place.read().await.map_err(|unread| unsettled(&error, unread))?;
         match standing(&read, change, &goal) {
             // Where the server said no, it was somebody else's write.
             Standing::There if is_refusal(&error) => return Ok(Outcome::AlreadyInEffect),
             Standing::There => return Ok(Outcome::Applied),
-            // Only what was compared has not changed: somebody scaled, and the fence did its duty.
-            Standing::Before if read.generation != generation => {}
+            // Only what the fence compares has changed: somebody scaled or applied, and it did its duty.
+            Standing::Before if fence(&read) != fenced => {}
             Standing::Before => return Ok(refused(&error)),
             Standing::Elsewhere => return Err(elsewhere(place)),
         }
@@ -168,13 +168,19 @@ pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), O
             Ok(()) => return Ok(()),
             Err(error) => last = refused(&error),
         }
-        let before = read.generation;
+        let fenced = fence(&read);
         read = place.read().await?;
-        if read.generation == before {
+        if fence(&read) == fenced {
             break;
         }
     }
     Err(last)
+}
+
+/// What a write compares besides the template. What `kubectl apply` remembers changes with labels alone, which moves no
+/// generation.
+fn fence(read: &Read) -> (i64, Option<String>) {
+    (read.generation, read.last_applied.clone())
 }
 
 fn elsewhere(place: &Place<'_>) -> Outcome {
