@@ -15,7 +15,6 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::object::FIELD_MANAGER;
-use super::write::is_refusal;
 use crate::cluster::describe;
 
 /// Writes that may miss because the status changed meanwhile.
@@ -60,7 +59,8 @@ async fn attempt(
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         left -= 1;
         match api.patch(name, &params, &Patch::Json::<DynamicObject>(patch)).await {
-            Err(error) if left > 0 && is_refusal(&error) => {}
+            // It was not as it was read any more.
+            Err(kube::Error::Api(status)) if left > 0 && matches!(status.code, 409 | 422) => {}
             written => return written.map(drop),
         }
     }

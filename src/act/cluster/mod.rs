@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use kube::Client;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::cluster::Clients;
@@ -58,6 +59,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 /// Whether the workload is held: then nothing more is written, and nothing that failed is done again.
 type IsHeld<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// How something was before it was written, for all passes of a step: what one of them wrote without an answer is handed back
+/// by a later one.
+type Before<T> = Mutex<Option<T>>;
 
 /// The way to clusters.
 #[derive(Clone, Copy)]
@@ -99,6 +104,7 @@ pub(super) async fn restore_setting(
     limit: Duration,
 ) -> Outcome {
     let Some(store) = store else { return Outcome::Denied(format!("{} is kept nowhere", what.setting)) };
+    let before = &Before::default();
     let work = |client: Client| async move {
         if let Some(release) = unless_at {
             match write::is_at(&Place::new(client.clone(), what.object), release).await {
@@ -107,7 +113,7 @@ pub(super) async fn restore_setting(
                 Err(outcome) => return outcome,
             }
         }
-        setting::restore(&client, store, what, way.is_held).await
+        setting::restore(&client, store, what, way.is_held, before).await
     };
     on(way, what.object, limit, work).await
 }
@@ -175,8 +181,10 @@ pub(super) async fn switch_service(
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work =
-        |client: Client| async move { switch::carry_out(&client, object, to, switch, way.is_held, deadline).await };
+    let before = &Before::default();
+    let work = |client: Client| async move {
+        switch::carry_out(&client, object, to, switch, (way.is_held, deadline), before).await
+    };
     on(way, object, limit, work).await
 }
 
@@ -264,8 +272,10 @@ where
 }
 
 async fn within(way: Way<'_>, object: &ClusterObject, change: &Change, limit: Duration) -> Outcome {
-    let work =
-        |client: Client| async move { write::carry_out(&Place::new(client, object), change, way.is_held).await };
+    let before = &Before::default();
+    let work = |client: Client| async move {
+        write::carry_out(&Place::new(client, object), change, way.is_held, before).await
+    };
     on(way, object, limit, work).await
 }
 

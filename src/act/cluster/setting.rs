@@ -15,7 +15,7 @@ use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, pointer};
 use super::remembered::{LAST_APPLIED, carried, changed};
 use super::write::{is_refusal, refused, unsettled};
-use super::{IsHeld, held};
+use super::{Before, IsHeld, held};
 use crate::cluster::describe;
 use crate::cluster::facts::owners;
 use crate::cluster::rights::plural;
@@ -119,15 +119,16 @@ pub(super) async fn restore(
     store: Store<'_>,
     what: Restored<'_>,
     is_held: IsHeld<'_>,
+    before: &Before<Vec<ManagedFieldsEntry>>,
 ) -> Outcome {
-    let mut before = None;
+    let mut before = before.lock().await;
     let outcome = match attempt(client, store, what, Aim::Do(is_held), &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    if let (true, Some(before)) = (outcome.is_done(), before) {
+    if let (true, Some(before)) = (outcome.is_done(), &*before) {
         let api = api(client, &what.object.namespace, what.setting.kind);
         let parts: [&[&str]; 2] = [&["f:data"], &["f:binaryData"]];
-        fields::hand_back(&api, &what.setting.name, &before, &parts).await;
+        fields::hand_back(&api, &what.setting.name, before, &parts).await;
     }
     outcome
 }
@@ -193,6 +194,8 @@ async fn attempt(
             }
             Standing::Gone => {
                 what.unless_held(aim)?;
+                // Nobody manages what is not there.
+                *managers = None;
                 create(&api, what, &content, earnest).await.err()
             }
         };

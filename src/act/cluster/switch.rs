@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::object::Earnest;
 use super::service::{Front, ReadService};
 use super::write::{is_refusal, refused, unsettled};
-use super::{IsHeld, held};
+use super::{Before, IsHeld, held};
 use crate::domain::id::RevisionId;
 use crate::domain::policy::{ClusterObject, Switch, listed};
 use crate::domain::response::plan::Outcome;
@@ -33,16 +33,16 @@ pub(super) async fn carry_out(
     object: &ClusterObject,
     to: &RevisionId,
     switch: &Switch,
-    is_held: IsHeld<'_>,
-    deadline: Instant,
+    (is_held, deadline): (IsHeld<'_>, Instant),
+    before: &Before<ReadService>,
 ) -> Outcome {
     let front = Front::new(client.clone(), object, &switch.service);
-    let mut before = None;
+    let mut before = before.lock().await;
     let outcome = match attempt(&front, to, switch, (is_held, deadline), &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    if let (true, Some(before)) = (outcome.is_done(), before) {
-        front.hand_back(&before).await;
+    if let (true, Some(before)) = (outcome.is_done(), &*before) {
+        front.hand_back(before).await;
     }
     outcome
 }
@@ -74,9 +74,8 @@ async fn attempt(
         if is_held() {
             return Ok(held(&front.name()));
         }
-        let written = front.patch(&read, switch, Earnest::Write).await;
         let version = read.version.clone();
-        *before = Some(read);
+        let written = front.patch(before.insert(read), switch, Earnest::Write).await;
         let Err(error) = written else { return Ok(Outcome::Applied) };
         read = front.read().await.map_err(|unread| unsettled(&error, unread))?;
         match standing(&read, switch) {

@@ -291,6 +291,49 @@ async fn who_applies_labels_meanwhile_makes_the_write_miss_once() {
     assert_eq!(remembered["spec"]["template"]["spec"]["containers"][0]["image"], "v1");
 }
 
+/// A server whose one who applies the Deployment loses its template with the write, which `then` goes on from.
+fn applied_by_ci(then: fn(&mut Vec<(Method, u16)>)) -> Server {
+    let of = |manager: &str, operation: &str| {
+        let fields = json!({ "f:spec": { "f:template": { "f:spec": { "f:image": {} } } } });
+        json!({ "manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
+                "fieldsV1": fields })
+    };
+    let mut objects = deployment("v2");
+    objects[0].1["metadata"]["managedFields"] = json!([of("ci", "Apply")]);
+    objects[0].1["metadata"]["resourceVersion"] = json!("7");
+    let server = Server::with(objects);
+    let mut is_written = false;
+    server.after_each_write(move |objects, answers| {
+        if !std::mem::replace(&mut is_written, true) {
+            objects.get_mut(DEPLOYMENT).unwrap()["metadata"]["managedFields"] = json!([of("rollbackd", "Update")]);
+            then(answers);
+        }
+    });
+    server
+}
+
+#[tokio::test]
+async fn what_was_written_without_an_answer_is_handed_back_by_the_pass_that_finds_it() {
+    // Nor does it say how the write ended.
+    let server = applied_by_ci(|answers| answers.push((Method::GET, 500)));
+    server.lose_answer(Method::PATCH);
+    assert_eq!(written(2, &server, false).await, Outcome::Applied);
+    assert_eq!(server.at(DEPLOYMENT, "/metadata/managedFields/0/manager"), "ci");
+}
+
+#[tokio::test]
+async fn what_misses_is_handed_back_at_once_and_what_is_refused_is_left() {
+    let manager = async |then| {
+        let server = applied_by_ci(then);
+        assert_eq!(written(2, &server, false).await, Outcome::Applied);
+        server.at(DEPLOYMENT, "/metadata/managedFields/0/manager")
+    };
+    assert_eq!(manager(|answers| answers.push((Method::PATCH, 409))).await, "ci");
+    assert_eq!(manager(|answers| answers.push((Method::PATCH, 422))).await, "ci");
+    assert_eq!(manager(|answers| answers.push((Method::PATCH, 429))).await, "rollbackd");
+    assert_eq!(manager(|answers| answers.push((Method::PATCH, 403))).await, "rollbackd");
+}
+
 #[tokio::test]
 async fn a_lost_answer_takes_only_its_own_time() {
     let [read, write, delete] = [Method::GET, Method::PATCH, Method::DELETE].map(|method| async move {

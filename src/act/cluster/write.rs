@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::ask::is_late;
 use super::object::{Change, Earnest, Place, Read, template_change};
-use super::{IsHeld, held};
+use super::{Before, IsHeld, held};
 use crate::cluster::describe;
 use crate::domain::id::RevisionId;
 use crate::domain::response::plan::Outcome;
@@ -30,14 +30,19 @@ enum Standing {
 
 /// Does it, unless the workload is held by then. The outcome is found by reading, so that doing it twice, or again after a
 /// crash, is the same as once.
-pub(super) async fn carry_out(place: &Place<'_>, change: &Change, is_held: IsHeld<'_>) -> Outcome {
-    let mut before = None;
+pub(super) async fn carry_out(
+    place: &Place<'_>,
+    change: &Change,
+    is_held: IsHeld<'_>,
+    before: &Before<Read>,
+) -> Outcome {
+    let mut before = before.lock().await;
     let outcome = match attempt(place, change, is_held, &mut before).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     // Who managed it before a process that died wrote it is not known.
-    if let (true, Some(before)) = (outcome.is_done(), before) {
-        place.hand_back(change, &before).await;
+    if let (true, Some(before)) = (outcome.is_done(), &*before) {
+        place.hand_back(change, before).await;
     }
     outcome
 }
