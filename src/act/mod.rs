@@ -183,7 +183,9 @@ impl Actuator for Hands {
                 let expect = (!at_any).then(|| expect.clone());
                 cluster::scale(way, object, expect, number, limit).await
             }
-            StepKind::DeleteStuck { object, release } => cluster::delete_stuck(way, object, release, limit).await,
+            StepKind::DeleteStuck { object, release, to } => {
+                cluster::delete_stuck(way, object, release, to.as_ref(), limit).await
+            }
             StepKind::DeleteCanary { object, expect } => cluster::delete_canary(way, object, expect, limit).await,
             StepKind::PauseOwner { owner, is_paused, limit: _ } => {
                 let wish = cluster::Wish::Paused { anew: !*is_paused };

@@ -144,15 +144,17 @@ pub(super) async fn delete_canary(
     on(way, object, limit, work).await
 }
 
-/// Deletes the pods of a release that keep its controller waiting.
+/// Deletes the pods of a release that keep its controller waiting, while the workload is at another one, where it is named.
 pub(super) async fn delete_stuck(
     way: Way<'_>,
     object: &ClusterObject,
     release: &RevisionId,
+    to: Option<&RevisionId>,
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
-    let work = |client: Client| async move { stuck::delete(&client, object, release, way.is_held, deadline).await };
+    let work =
+        |client: Client| async move { stuck::delete(&client, object, (release, to), way.is_held, deadline).await };
     on(way, object, limit, work).await
 }
 

@@ -280,12 +280,7 @@ pub(super) async fn settle(
     }
 }
 
-async fn attempt(
-    place: &Place<'_>,
-    workload: &str,
-    wish: Wish,
-    is_held: IsHeld<'_>,
-) -> Result<Outcome, Outcome> {
+async fn attempt(place: &Place<'_>, workload: &str, wish: Wish, is_held: IsHeld<'_>) -> Result<Outcome, Outcome> {
     let owner = place.owner;
     let Some(mut read) = place.read().await? else { return Ok(gone(owner, wish)) };
     for _ in 0..ATTEMPTS {

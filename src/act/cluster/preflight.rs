@@ -263,7 +263,7 @@ async fn of_step(
             return of_scale(clients, object, number, step).await;
         }
         StepKind::PauseOwner { owner, .. } => return of_owner(clients, owner).await,
-        StepKind::DeleteStuck { object, release } => return of_stuck(clients, object, release).await,
+        StepKind::DeleteStuck { object, release, to: _ } => return of_stuck(clients, object, release).await,
         StepKind::SwitchService { object, switch, .. } => {
             (object, Rehearsal::Switch(switch.clone()), rights::to_switch().into())
         }

@@ -9,7 +9,8 @@ use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
 
 use super::ask::answer;
-use super::write::refused;
+use super::object::Place;
+use super::write::{is_at, refused};
 use super::{IsHeld, held};
 use crate::cluster::describe;
 use crate::cluster::facts::Pod;
@@ -21,14 +22,16 @@ use crate::domain::response::plan::Outcome;
 const POLL: Duration = Duration::from_millis(500);
 
 /// Deletes every pod of `object` at `release` that is not ready, and waits for each to be gone before the next, until
-/// `deadline`.
+/// `deadline`; only while the workload is at `to`, where that is named: of any other release pods would come that nobody
+/// judged.
 pub(super) async fn delete(
     client: &Client,
     object: &ClusterObject,
-    release: &RevisionId,
+    (release, to): (&RevisionId, Option<&RevisionId>),
     is_held: IsHeld<'_>,
     deadline: Instant,
 ) -> Outcome {
+    let place = Place::new(client.clone(), object);
     let pods: Api<v1::Pod> = Api::namespaced(client.clone(), &object.namespace);
     let mut any = false;
     loop {
@@ -38,6 +41,15 @@ pub(super) async fn delete(
             Ok(None) => return Outcome::AlreadyInEffect,
             Err(error) => return Outcome::Transient(format!("{object}: {}", describe(&error))),
         };
+        if let Some(to) = to {
+            match is_at(&place, to).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Outcome::Conflict(format!("{object} is not at {to} any more: somebody changed it"));
+                }
+                Err(outcome) => return outcome,
+            }
+        }
         if is_held() {
             return held(&object.to_string());
         }

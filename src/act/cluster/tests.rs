@@ -128,6 +128,8 @@ async fn what_is_written_over_is_kept_first() {
     assert_eq!(Content::decode(&bytes, &content("2").id()), Ok(content("2")));
 }
 
+const SET: &str = "/apis/apps/v1/namespaces/prod/statefulsets/app";
+
 const STUCK: [&str; 2] = ["/api/v1/namespaces/prod/pods/app-0", "/api/v1/namespaces/prod/pods/app-1"];
 
 fn stuck_pods() -> [(&'static str, Value); 2] {
@@ -138,19 +140,36 @@ fn stuck_pods() -> [(&'static str, Value); 2] {
     })
 }
 
+/// A StatefulSet at a release, what keeps two of them, and pods that it waits for.
+fn stuck_at(image: &str) -> impl Iterator<Item = (&'static str, Value)> {
+    let template = |image: &str| json!({ "spec": { "containers": [{ "name": "app", "image": image }] } });
+    let revision = |name: &str, image: &str| {
+        json!({ "apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": owned(name, "u1"),
+                "data": { "spec": { "template": template(image) } } })
+    };
+    let meta = json!({ "name": "app", "namespace": "prod", "uid": "u1", "generation": 3 });
+    let set = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta,
+                      "spec": { "template": template(image) } });
+    let kept = [
+        ("/apis/apps/v1/namespaces/prod/controllerrevisions/app-v1", revision("app-v1", "v1")),
+        ("/apis/apps/v1/namespaces/prod/controllerrevisions/app-v2", revision("app-v2", "v2")),
+    ];
+    [(SET, set)].into_iter().chain(kept).chain(stuck_pods())
+}
+
 async fn deleted(server: &Server, is_held: IsHeld<'_>) -> Outcome {
     let clients = Clients::of(server.client());
     let way = Way { clients: &clients, is_held };
-    delete_stuck(way, &object(ObjectKind::StatefulSet), &"v2".into(), LIMIT).await
+    delete_stuck(way, &object(ObjectKind::StatefulSet), &"v2".into(), Some(&"v1".into()), LIMIT).await
 }
 
 #[tokio::test]
 async fn stuck_pods_are_deleted_until_somebody_holds_the_workload() {
     let deletions = STUCK.map(|path| format!("DELETE {path}"));
-    let server = Server::with(stuck_pods());
+    let server = Server::with(stuck_at("v1"));
     assert_eq!(deleted(&server, &|| false).await, Outcome::Applied);
     assert_eq!(server.writes(), deletions);
-    let server = Server::with(stuck_pods());
+    let server = Server::with(stuck_at("v1"));
     let is_held = Arc::new(AtomicBool::new(false));
     let pause = Arc::clone(&is_held);
     server.after_each_write(move |_, _| pause.store(true, Ordering::SeqCst));
@@ -159,12 +178,23 @@ async fn stuck_pods_are_deleted_until_somebody_holds_the_workload() {
 }
 
 #[tokio::test]
+async fn no_pod_is_deleted_once_the_workload_is_not_at_the_goal_any_more() {
+    let server = Server::with(stuck_at("v1"));
+    server.after_each_write(|objects, _| {
+        objects.get_mut(SET).unwrap()["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v3");
+    });
+    let outcome = deleted(&server, &|| false).await;
+    assert!(matches!(&outcome, Outcome::Conflict(why) if why.contains("not at v1")), "{outcome:?}");
+    assert_eq!(server.writes().len(), 1);
+}
+
+#[tokio::test]
 async fn a_pod_that_can_not_be_deleted_for_a_moment_is_deleted_a_moment_later() {
-    let server = Server::with(stuck_pods());
+    let server = Server::with(stuck_at("v1"));
     server.fail(Method::DELETE, 429);
     assert_eq!(deleted(&server, &|| false).await, Outcome::Applied);
     assert_eq!(server.writes().len(), 2);
-    let server = Server::with(stuck_pods());
+    let server = Server::with(stuck_at("v1"));
     server.fail(Method::DELETE, 403);
     assert!(matches!(deleted(&server, &|| false).await, Outcome::Denied(_)));
 }
@@ -181,7 +211,7 @@ async fn the_next_pod_waits_until_the_one_before_is_seen_to_be_gone() {
     let clients = Clients::of(server.client());
     let way = Way { clients: &clients, is_held: &|| false };
     let (object, limit) = (object(ObjectKind::StatefulSet), Duration::from_secs(2));
-    let outcome = delete_stuck(way, &object, &"v2".into(), limit).await;
+    let outcome = delete_stuck(way, &object, &"v2".into(), None, limit).await;
     assert!(matches!(&outcome, Outcome::TimedOut(why) if why.contains("pod app-0")), "{outcome:?}");
     assert_eq!(server.writes().len(), 1);
 }
@@ -323,7 +353,7 @@ async fn what_was_written_without_an_answer_is_handed_back_by_the_pass_that_find
 
 #[tokio::test]
 async fn what_misses_is_handed_back_at_once_and_what_is_refused_is_left() {
-    let manager = async |then| {
+    let manager = async |then: fn(&mut Vec<(Method, u16)>)| {
         let server = applied_by_ci(then);
         assert_eq!(written(2, &server, false).await, Outcome::Applied);
         server.at(DEPLOYMENT, "/metadata/managedFields/0/manager")
@@ -335,10 +365,17 @@ async fn what_misses_is_handed_back_at_once_and_what_is_refused_is_left() {
 }
 
 #[tokio::test]
+async fn what_was_not_answered_may_still_come() {
+    let late = ask::answer(std::future::pending::<Result<(), _>>()).await.unwrap_err();
+    assert!(matches!(write::refused(&late), Outcome::TimedOut(why) if why.contains("within 5 s")));
+    assert!(!write::is_refusal(&late));
+}
+
+#[tokio::test]
 async fn a_lost_answer_takes_only_its_own_time() {
     let [read, write, delete] = [Method::GET, Method::PATCH, Method::DELETE].map(|method| async move {
         let server = match method {
-            Method::DELETE => Server::with(stuck_pods()),
+            Method::DELETE => Server::with(stuck_at("v1")),
             _ => Server::with(deployment("v2")),
         };
         server.lose_answer(method.clone());

@@ -131,6 +131,10 @@ pub enum StepKind {
         object: ClusterObject,
         /// The release.
         release: RevisionId,
+        /// Only while the workload has the template of this release, which its controller then goes on with; none: whatever it
+        /// has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<RevisionId>,
     },
     /// Delete a Deployment that tried a release, only while it has the template of that and no pods are asked for. Safe to do
     /// twice: another one under the same name is not touched.
@@ -330,7 +334,7 @@ impl StepKind {
                 let at = if *at_any { ", last known to be at" } else { " while it is at" };
                 format!("scale {object}{from} to {replicas}{at} {expect}")
             }
-            StepKind::DeleteStuck { object, release } => {
+            StepKind::DeleteStuck { object, release, to: _ } => {
                 format!("delete the pods of {object} at {release} that are not in service")
             }
             StepKind::DeleteCanary { object, expect } => {

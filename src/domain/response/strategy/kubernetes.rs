@@ -70,7 +70,7 @@ pub(super) fn steps(policy: &WorkloadPolicy, cluster: &Kubernetes, ground: Groun
     let scale = |expect: &RevisionId, replicas, only_from| {
         write(StepKind::Scale { object: object(), expect: expect.clone(), replicas, only_from, at_any: false })
     };
-    let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone() });
+    let delete = write(StepKind::DeleteStuck { object: object(), release: from.clone(), to: Some(to.clone()) });
     let delete = may_get_stuck(orchestrated).then_some(delete);
     match policy.strategy {
         Strategy::Direct if orchestrated.can_be_scaled() && orchestrated.replicas > 0 => {
