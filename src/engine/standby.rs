@@ -1,5 +1,7 @@
 //! Standing by for another replica, and taking over from it.
 
+use std::collections::BTreeMap;
+
 use super::broken::PAGE_AGAIN;
 use super::ports::{Actuator, Journal, Notice, Role};
 use super::told::Told;
@@ -88,7 +90,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         })
     }
 
-    /// Goes on from what is on record, as after a restart.
+    /// Goes on from what is on record, which is all of it, as after a restart. Of a workload that `states` does not name nothing
+    /// is: what was decided of it for a term that is over was never written.
     pub(super) async fn lead(&mut self, term: u64, states: Vec<(WorkloadId, WorkloadState)>) -> bool {
         if self.edges.leadership.role().term() != Some(term) {
             return false;
@@ -96,7 +99,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.forget_batch();
         let unwatched = states.iter().filter(|(id, _)| self.fleet.get(id).is_none());
         self.departed = unwatched.cloned().collect();
-        self.fleet.continue_from(states);
+        let known = self.fleet.iter().map(|(id, _)| (id.clone(), WorkloadState::default()));
+        let all: BTreeMap<WorkloadId, WorkloadState> = known.chain(states).collect();
+        self.fleet.continue_from(all.into_iter().collect());
         // Another replica may have let go on what this one held.
         self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));
         self.term = Some(term);

@@ -3,6 +3,7 @@
 mod adopted;
 mod parked;
 mod standby;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -36,6 +37,8 @@ use crate::world::{DAWN, policy};
 #[derive(Default)]
 struct Flaky {
     full: AtomicBool,
+    /// Nothing is on record.
+    is_empty: AtomicBool,
     /// Answers to the next commits, before `full` is asked.
     next: Mutex<VecDeque<bool>>,
     records: Mutex<Vec<Record>>,
@@ -57,7 +60,8 @@ impl Journal for Flaky {
         let before = records.len();
         for record in batch.records {
             let last = records.iter().rev().find(|known| known.workload == record.workload);
-            let expected = last.map_or(4, |known| known.sequence + 1);
+            let first = if self.is_empty.load(Ordering::SeqCst) { 1 } else { 4 };
+            let expected = last.map_or(first, |known| known.sequence + 1);
             if record.sequence != expected {
                 records.truncate(before);
                 let why = format!("record {} where {expected} is next", record.sequence);
