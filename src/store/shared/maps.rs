@@ -38,6 +38,8 @@ pub(super) struct Read {
     pub(super) copy: Result<Copy, String>,
     /// A write that names it fails where anyone wrote since.
     pub(super) version: String,
+    /// Whether it is among those that are listed: not where somebody took its label away.
+    pub(super) is_listed: bool,
 }
 
 /// Why a copy was not written.
@@ -78,7 +80,7 @@ impl Maps {
             let mut found = Vec::new();
             loop {
                 let page = self.api.list(&params).await.map_err(|error| describe(&error))?;
-                found.extend(page.items.iter().map(read));
+                found.extend(page.items.iter().map(|object| self.as_read(object)));
                 match page.metadata.continue_.filter(|next| !next.is_empty()) {
                     Some(next) => params = params.continue_token(&next),
                     None => return Ok((found, page.metadata.resource_version.unwrap_or_default())),
@@ -91,7 +93,7 @@ impl Maps {
     /// A workload's copy, if there is one.
     pub(super) async fn read(&self, workload: &WorkloadId) -> Result<Option<Read>, String> {
         match timeout(LIMIT, self.api.get_opt(&self.name(workload))).await {
-            Ok(found) => Ok(found.map_err(|error| describe(&error))?.as_ref().map(read)),
+            Ok(found) => Ok(found.map_err(|error| describe(&error))?.map(|object| self.as_read(&object))),
             Err(_) => Err(late(LIMIT)),
         }
     }
@@ -123,7 +125,7 @@ impl Maps {
     pub(super) async fn watch(&self, version: &str) -> Result<Watch, String> {
         let params = WatchParams::default().labels(&self.selector()).timeout(OPEN);
         match timeout(LIMIT, self.api.watch(&params, version)).await {
-            Ok(opened) => Ok(Watch(opened.map_err(|error| describe(&error))?.boxed())),
+            Ok(opened) => Ok(Watch { maps: self.clone(), events: opened.map_err(|error| describe(&error))?.boxed() }),
             Err(_) => Err(late(LIMIT)),
         }
     }
@@ -131,10 +133,23 @@ impl Maps {
     fn selector(&self) -> String {
         format!("{LABEL}={}", self.lease)
     }
+
+    fn as_read(&self, object: &DynamicObject) -> Read {
+        let part = |key: &str| object.data.get("data")?.get(key)?.as_str();
+        Read {
+            name: object.name_any(),
+            copy: Copy::decode(part),
+            version: object.resource_version().unwrap_or_default(),
+            is_listed: object.labels().get(LABEL) == Some(&self.lease),
+        }
+    }
 }
 
 /// Changes, as they come.
-pub(super) struct Watch(BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>);
+pub(super) struct Watch {
+    maps: Maps,
+    events: BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>>,
+}
 
 impl Watch {
     /// The next copy that has changed; none where the watch ends as it was asked to. Moves `version` on.
@@ -142,14 +157,14 @@ impl Watch {
         // One whose connection is dead ends as well.
         let patience = Duration::from_secs(u64::from(OPEN)) + LIMIT;
         loop {
-            let event = match timeout(patience, self.0.next()).await {
+            let event = match timeout(patience, self.events.next()).await {
                 Err(_) => return Err("the watch was silent beyond its end".to_owned()),
                 Ok(None) => return Ok(None),
                 Ok(Some(event)) => event.map_err(|error| describe(&error))?,
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    let read = read(&object);
+                    let read = self.maps.as_read(&object);
                     version.clone_from(&read.version);
                     return Ok(Some(read));
                 }
@@ -164,11 +179,6 @@ impl Watch {
 
 fn kind() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "ConfigMap"), "configmaps")
-}
-
-fn read(object: &DynamicObject) -> Read {
-    let part = |key: &str| object.data.get("data")?.get(key)?.as_str();
-    Read { name: object.name_any(), copy: Copy::decode(part), version: object.resource_version().unwrap_or_default() }
 }
 
 fn late(limit: Duration) -> String {

@@ -300,7 +300,11 @@ impl Shared {
                 // An earlier write whose outcome was not known.
                 Ok(copy) if copy == next => return Ok(Kept { copy, version: found.version, is_in_journal }),
                 Ok(copy) if before.is_some_and(|kept| kept.copy == copy) => version = Some(found.version),
-                Ok(_) => {
+                Ok(copy) => {
+                    // Who begins a term would not find it either, and end here like this one.
+                    if !found.is_listed && self.maps.write(&copy, Some(&found.version)).await.is_ok() {
+                        tracing::warn!(name = found.name, "had lost its label, and has it again: now it is found");
+                    }
                     self.leadership.forfeit(term);
                     return Err(JournalError(format!("the ConfigMap {} was written by somebody else", found.name)));
                 }

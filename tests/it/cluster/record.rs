@@ -213,6 +213,23 @@ fn what_somebody_labels_or_deletes_is_written_whole_again() {
 }
 
 #[test]
+fn a_record_that_has_lost_its_label_is_found_by_the_next_term() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        assert!(writer.writes(paused(1, "a")).await);
+        let name = map(cluster).await.name_any();
+        let unlabelled = json!({ "metadata": { "labels": null } });
+        cluster.api::<ConfigMap>().patch(&name, &PatchParams::default(), &Patch::Merge(&unlabelled)).await.unwrap();
+        let other = Writer::new(cluster);
+        other.leads_again().await;
+        assert!(!other.writes(paused(1, "b")).await && !other.chair.leads(), "it does not know what is there");
+        other.leads_again().await;
+        assert!(other.writes(paused(2, "b")).await);
+        assert_eq!(other.records().await, [paused(1, "a"), paused(2, "b")]);
+    });
+}
+
+#[test]
 fn a_record_that_can_not_be_read_is_not_written_over() {
     on_cluster(Needs::Api, async |cluster| {
         let writer = Writer::new(cluster);
