@@ -183,6 +183,13 @@ impl Books {
         Ok(self.store.writer.call(move |connection| import::import(connection, &imports)).await?)
     }
 
+    /// What of a workload's settings lies on the own disk.
+    async fn find_here(&self, workload: &WorkloadId, content: &ContentId) -> Result<Option<Vec<u8>>, JournalError> {
+        let (workload, content) = (workload.clone(), content.clone());
+        let find = move |connection: &mut _| shelf::find(connection, workload.as_str(), content.as_str());
+        Ok(self.store.reader.call(find).await?)
+    }
+
     /// The state of a workload that has no copy yet.
     async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, NotCommitted> {
         let name = workload.clone();
@@ -229,7 +236,8 @@ impl Journal for Books {
 }
 
 impl Shelf for Books {
-    /// In the cluster first, so that what the record says is kept can be found by another replica.
+    /// In the cluster first, so that what the record says is kept can be found by another replica. What is needed, and lies on
+    /// the own disk alone, goes there as well: somebody deleted it, or there was no other replica when it was kept.
     fn put(
         &self,
         workload: WorkloadId,
@@ -238,8 +246,11 @@ impl Shelf for Books {
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
             if let Some(shared) = &self.shared {
-                let record = shared.maps.name(&workload);
-                shared.shelves.put(&record, &contents, needed.as_ref()).await.map_err(JournalError)?;
+                let (record, mut all) = (shared.maps.name(&workload), contents.clone());
+                for content in needed.iter().flatten().filter(|content| !contents.contains_key(*content)) {
+                    all.extend(self.find_here(&workload, content).await?.map(|body| (content.clone(), body)));
+                }
+                shared.shelves.put(&record, &all, needed.as_ref()).await.map_err(JournalError)?;
             }
             let put = move |connection: &mut _| shelf::put(connection, workload.as_str(), &contents, needed.as_ref());
             Ok(self.store.writer.call(put).await?)
@@ -249,10 +260,7 @@ impl Shelf for Books {
 
     fn find(&self, workload: WorkloadId, content: ContentId) -> BoxFuture<'_, Result<Option<Vec<u8>>, JournalError>> {
         async move {
-            let (name, id) = (workload.clone(), content.clone());
-            let find = move |connection: &mut _| shelf::find(connection, name.as_str(), id.as_str());
-            let found = self.store.reader.call(find).await?;
-            match (&self.shared, found) {
+            match (&self.shared, self.find_here(&workload, &content).await?) {
                 (Some(shared), None) => {
                     shared.shelves.find(&shared.maps.name(&workload), &content).await.map_err(JournalError)
                 }

@@ -286,6 +286,13 @@ fn what_a_release_named_is_found_by_a_replica_that_never_saw_it() {
         assert_eq!((found("a").await, found("b").await), (Some(vec![7; 10]), Some(vec![7; 20])));
         put("c", 30, &["b", "c"]).await.unwrap();
         assert_eq!((found("a").await, found("c").await), (None, Some(vec![7; 30])));
+        // Whatever became of the cluster's copy.
+        let kept = cluster.api::<ConfigMap>().list(&ListParams::default()).await.unwrap().items;
+        let kept = kept.iter().find(|map| map.name_any().ends_with("-kept")).unwrap();
+        cluster.api::<ConfigMap>().delete(&kept.name_any(), &DeleteParams::default()).await.unwrap();
+        assert_eq!(found("c").await, None);
+        put("e", 40, &["b", "c", "e"]).await.unwrap();
+        assert_eq!((found("b").await, found("c").await), (Some(vec![7; 20]), Some(vec![7; 30])));
         let told = put("d", 1_000_000, &["c", "d"]).await.unwrap_err().to_string();
         assert!(told.contains("more than the"), "{told}");
         assert!(found("b").await.is_some(), "nothing of it was written");
