@@ -55,6 +55,9 @@ const INPUTS_PER_TURN: usize = 1_024;
 /// Longest sleep of the loop, so that a lost wake-up costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// Time between two looks whether the term in which a step was begun is over.
+const TERM_POLL: Duration = Duration::from_millis(100);
+
 /// How long a running step may take to end once the daemon is told to stop.
 const PARK_LIMIT: Duration = Duration::from_secs(20);
 
@@ -375,7 +378,18 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             }
             let result = match work {
                 Work::Preflight(plan) => JobResult::Preflight(actuator.preflight(&policy, &plan).await),
-                Work::Step { kind, timeout } => JobResult::Step(actuator.execute(&workload, &kind, timeout).await),
+                Work::Step { kind, timeout } => {
+                    let over = async {
+                        while leadership.role().term() == term {
+                            tokio::time::sleep(TERM_POLL).await;
+                        }
+                    };
+                    tokio::select! {
+                        outcome = actuator.execute(&workload, &kind, timeout) => JobResult::Step(outcome),
+                        // Whoever leads next settles it, though that be this replica.
+                        () = over => return,
+                    }
+                }
                 Work::Smoke(smoke) => {
                     let (passed, detail) = actuator.smoke(&workload, &policy.habitat, &smoke).await;
                     JobResult::Smoke(passed, detail)

@@ -84,9 +84,9 @@ impl Flaky {
     }
 }
 
-/// Looks plans over, and ends steps, when it is let. Plans looked over, and steps begun, are counted; and which workloads are
-/// held.
-struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>, Semaphore);
+/// Looks plans over, and ends steps, when it is let. Plans looked over, and steps begun, are counted; which workloads are held;
+/// and the last is held by each step under way.
+struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>, Semaphore, Arc<()>);
 
 impl Actuator for Hands {
     async fn preflight(&self, _: &WorkloadPolicy, _: &Plan) -> Vec<Finding> {
@@ -116,6 +116,7 @@ impl Actuator for Hands {
 
     async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
         self.2.fetch_add(1, Ordering::SeqCst);
+        let _under_way = Arc::clone(&self.5);
         self.4.acquire().await.unwrap().forget();
         Outcome::Applied
     }
@@ -232,7 +233,8 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
     }
     let journal = Arc::new(Flaky::default());
     let (plans, steps) = (Semaphore::new(0), Semaphore::new(0));
-    let hands = Arc::new(Hands(plans, AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default(), steps));
+    let counts = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let hands = Arc::new(Hands(plans, counts.0, counts.1, Mutex::default(), steps, Arc::default()));
     let chair = Arc::new(Chair(Mutex::new(role)));
     let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
     let (began, skew) = (Instant::now(), Arc::clone(&ahead));

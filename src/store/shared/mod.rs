@@ -237,7 +237,8 @@ impl Journal for Books {
 
 impl Shelf for Books {
     /// In the cluster first, so that what the record says is kept can be found by another replica. What is needed, and lies on
-    /// the own disk alone, goes there as well: somebody deleted it, or there was no other replica when it was kept.
+    /// the own disk alone, goes there as well: somebody deleted it, or there was no other replica when it was kept. Only
+    /// whoever leads puts anything there.
     fn put(
         &self,
         workload: WorkloadId,
@@ -246,6 +247,7 @@ impl Shelf for Books {
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
             if let Some(shared) = &self.shared {
+                shared.term()?;
                 let (record, mut all) = (shared.maps.name(&workload), contents.clone());
                 for content in needed.iter().flatten().filter(|content| !contents.contains_key(*content)) {
                     all.extend(self.find_here(&workload, content).await?.map(|body| (content.clone(), body)));
@@ -272,6 +274,11 @@ impl Shelf for Books {
 }
 
 impl Shared {
+    /// The term in which this replica surely leads.
+    fn term(&self) -> Result<u64, JournalError> {
+        self.leadership.role().term().ok_or_else(|| JournalError("this replica does not lead".to_owned()))
+    }
+
     /// Writes copies of several workloads over those that were there before, a few at a time. Where one can't be written the
     /// others may be, and are then kept as such: what is intended is on record, and nothing of it has begun.
     async fn write_all(&self, kept: &mut BTreeMap<WorkloadId, Kept>, next: Vec<Copy>) -> Result<(), JournalError> {
@@ -290,8 +297,7 @@ impl Shared {
     /// Writes a copy over the one that was there before. Where that is not there any more as it was left, somebody else
     /// leads, or a human wrote: the term ends, and the next one begins with what is there.
     async fn write(&self, before: Option<&Kept>, next: Copy) -> Result<Kept, JournalError> {
-        let term =
-            self.leadership.role().term().ok_or_else(|| JournalError("this replica does not lead".to_owned()))?;
+        let term = self.term()?;
         let mut version = before.map(|kept| kept.version.clone());
         let is_in_journal = before.is_some_and(|kept| kept.is_in_journal);
         for _ in 0..ATTEMPTS {

@@ -296,5 +296,8 @@ fn what_a_release_named_is_found_by_a_replica_that_never_saw_it() {
         let told = put("d", 1_000_000, &["c", "d"]).await.unwrap_err().to_string();
         assert!(told.contains("more than the"), "{told}");
         assert!(found("b").await.is_some(), "nothing of it was written");
+        one.chair.forfeit(1);
+        let told = put("f", 10, &["f"]).await.unwrap_err().to_string();
+        assert!(told.contains("does not lead") && found("b").await.is_some(), "{told}");
     });
 }
