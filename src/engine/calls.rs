@@ -360,7 +360,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             let is_watched = self.fleet.adopt(Arc::clone(&policy));
             let state = match state {
                 Ok(state) => {
-                    self.end_unread(&id, "its records can be followed, and it is watched");
+                    let again = if is_watched { "" } else { ", and it is watched" };
+                    self.end_unread(&id, &format!("its records can be followed{again} again"));
                     state
                 }
                 Err(why) => {
