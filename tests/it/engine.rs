@@ -1,33 +1,32 @@
 //! The event loop while the journal can't be written: nothing is lost, nothing is done twice, nothing is stuck.
 
 mod adopted;
+mod hands;
 mod parked;
 mod standby;
 mod terms;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hands::Hands;
 use rollbackd::domain::controller::{Refusal, Request, RequestKind};
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{InstanceId, WorkloadId};
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Event, Record};
-use rollbackd::domain::incident::recording::{Recording, Wanted};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Observation, ReleaseView, Seen};
-use rollbackd::domain::policy::{Habitat, Release, SmokeTest, Strategy, WorkloadPolicy};
+use rollbackd::domain::policy::{Release, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::guard::Guard;
-use rollbackd::domain::response::plan::{Finding, Outcome, Plan, StepKind};
-use rollbackd::domain::settings::{Setting, ToKeep};
 use rollbackd::domain::time::Span;
 use rollbackd::engine::ports::{
-    Actuator, Batch, Journal, JournalError, Leadership, Looks, NotCommitted, Notice, Pager, Role, Witness,
+    Batch, Journal, JournalError, Leadership, Looks, NotCommitted, Notice, Pager, Role, Witness,
 };
 use rollbackd::engine::{Edges, Engine, Handle};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -81,56 +80,6 @@ impl Flaky {
     fn names(&self, workload: &str) -> Vec<&'static str> {
         let records = self.records.lock().unwrap();
         records.iter().filter(|r| r.workload.as_str() == workload).map(|r| r.event.name()).collect()
-    }
-}
-
-/// Looks plans over, and ends steps, when it is let. Plans looked over, and steps begun, are counted; which workloads are held;
-/// and the last is held by each step under way.
-struct Hands(Semaphore, AtomicUsize, AtomicUsize, Mutex<BTreeSet<WorkloadId>>, Semaphore, Arc<()>);
-
-impl Actuator for Hands {
-    async fn preflight(&self, _: &WorkloadPolicy, _: &Plan) -> Vec<Finding> {
-        self.0.acquire().await.unwrap().forget();
-        self.1.fetch_add(1, Ordering::SeqCst);
-        Vec::new()
-    }
-
-    async fn survey(
-        &self,
-        _: &WorkloadPolicy,
-        _: Option<&Plan>,
-        _: &[rollbackd::domain::policy::Owner],
-        _: &[Setting],
-    ) -> Vec<Finding> {
-        Vec::new()
-    }
-
-    fn hold(&self, workload: &WorkloadId, is_held: bool) {
-        let mut held = self.3.lock().unwrap();
-        if is_held {
-            held.insert(workload.clone())
-        } else {
-            held.remove(workload)
-        };
-    }
-
-    async fn execute(&self, _: &WorkloadId, _: &StepKind, _: Span) -> Outcome {
-        self.2.fetch_add(1, Ordering::SeqCst);
-        let _under_way = Arc::clone(&self.5);
-        self.4.acquire().await.unwrap().forget();
-        Outcome::Applied
-    }
-
-    async fn keep(&self, _: &WorkloadId, _: &ToKeep) -> Result<BTreeMap<Setting, String>, String> {
-        Ok(BTreeMap::new())
-    }
-
-    async fn record(&self, _: &WorkloadPolicy, _: &Wanted) -> Recording {
-        Recording::default()
-    }
-
-    async fn smoke(&self, _: &WorkloadId, _: &Habitat, _: &SmokeTest) -> (bool, String) {
-        std::future::pending().await
     }
 }
 
@@ -232,9 +181,7 @@ async fn stage_as(role: Role, names: &[&str]) -> Stage {
         seen.send(at(name, "v2")).await.unwrap();
     }
     let journal = Arc::new(Flaky::default());
-    let (plans, steps) = (Semaphore::new(0), Semaphore::new(0));
-    let counts = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let hands = Arc::new(Hands(plans, counts.0, counts.1, Mutex::default(), steps, Arc::default()));
+    let hands = Arc::new(Hands::new());
     let chair = Arc::new(Chair(Mutex::new(role)));
     let (pages, ahead) = (Arc::new(Pages::default()), Arc::new(AtomicU64::new(0)));
     let (began, skew) = (Instant::now(), Arc::clone(&ahead));
@@ -288,7 +235,7 @@ impl Stage {
 
     /// Workloads of which no step that is under way goes any further.
     fn held(&self) -> Vec<String> {
-        self.hands.3.lock().unwrap().iter().map(ToString::to_string).collect()
+        self.hands.held.lock().unwrap().iter().map(ToString::to_string).collect()
     }
 
     /// Incidents of the daemon's own that whoever was told of them believes to be open.
@@ -322,7 +269,7 @@ impl Stage {
             holds.map(|(name, hold)| format!("{name}: {hold}")).collect()
         };
         // The look at the place takes one.
-        self.hands.0.add_permits(1);
+        self.hands.plans.add_permits(1);
         let preview = self.engine.preview(WorkloadId::new(workload)).await.unwrap().unwrap();
         let explanation = self.engine.explain(WorkloadId::new(workload)).await.unwrap().unwrap();
         assert!(preview.guards.iter().all(|guard| guard.hold.is_none()) || !preview.is_clear());
@@ -366,8 +313,8 @@ async fn every_answer_counts_though_the_journal_breaks_again_between_two() {
     stage.roll_back("y").await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
     stage.pause("z").await.unwrap();
-    stage.hands.0.add_permits(2);
-    stage.until("both plans are looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 2).await;
+    stage.hands.plans.add_permits(2);
+    stage.until("both plans are looked over", |stage| stage.hands.looked_over.load(Ordering::SeqCst) == 2).await;
     stage.settle().await;
     // The pause is written, what follows from the first answer is not.
     stage.journal.next.lock().unwrap().extend([true, false]);
@@ -414,8 +361,8 @@ async fn a_pause_counts_before_anything_else_though_the_journal_was_broken() {
     let stage = stage(&["app", "other"]).await;
     stage.roll_back("app").await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
-    stage.hands.0.add_permits(1);
-    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    stage.hands.plans.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.looked_over.load(Ordering::SeqCst) == 1).await;
     stage.until_decided("the journal is found broken", |decision| decision.contains("disk full")).await;
     for workload in ["app", "other"] {
         let said = stage.pause(workload).await.unwrap();
@@ -434,7 +381,7 @@ async fn a_pause_counts_before_anything_else_though_the_journal_was_broken() {
     stage.until("it is paused", |stage| stage.journal.names("app").contains(&"paused")).await;
     stage.until("it is held", |stage| stage.journal.names("app").contains(&"held")).await;
     stage.settle().await;
-    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0, "no step was begun");
+    assert_eq!(stage.hands.begun.load(Ordering::SeqCst), 0, "no step was begun");
     assert!(stage.journal.names("other").is_empty());
 }
 
@@ -496,8 +443,8 @@ async fn a_plan_that_was_looked_over_too_late_is_not_begun() {
     assert!(stage.engine.lead(1, known()).await.unwrap());
     stage.roll_back("app").await.unwrap();
     stage.sits(STANDBY);
-    stage.hands.0.add_permits(1);
-    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    stage.hands.plans.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.looked_over.load(Ordering::SeqCst) == 1).await;
     stage.settle().await;
     stage.is_told_to_ask_the_leader().await;
     assert_eq!(stage.journal.names("app"), ["detected"]);
@@ -551,15 +498,15 @@ async fn what_could_not_be_recorded_in_time_is_not_begun_late() {
     let stage = stage(&["app"]).await;
     stage.roll_back("app").await.unwrap();
     stage.journal.full.store(true, Ordering::SeqCst);
-    stage.hands.0.add_permits(1);
-    stage.until("the plan is looked over", |stage| stage.hands.1.load(Ordering::SeqCst) == 1).await;
+    stage.hands.plans.add_permits(1);
+    stage.until("the plan is looked over", |stage| stage.hands.looked_over.load(Ordering::SeqCst) == 1).await;
     // Longer than what is begun as if nothing had been.
     tokio::time::sleep(Duration::from_secs(6)).await;
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.until("the attempt failed", |stage| stage.journal.names("app").contains(&"failed")).await;
     let names = stage.journal.names("app");
     assert!(names.ends_with(&["planned", "step-started", "step-finished", "failed"]), "{names:?}");
-    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0);
+    assert_eq!(stage.hands.begun.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -581,7 +528,7 @@ async fn a_journal_that_does_not_answer_is_told_and_waited_for() {
     stage.roll_back("app").await.unwrap();
     let hanging = stage.journal.slow.lock().await;
     let before = stage.journal.commits.load(Ordering::SeqCst);
-    stage.hands.0.add_permits(1);
+    stage.hands.plans.add_permits(1);
     let told = "the journal could not be written: no answer within 6s: what it lies on hangs";
     stage.until_decided("it is told", |decision| decision.ends_with(told)).await;
     assert_eq!(stage.engine.ping().await.unwrap().unwrap().to_string(), told);
@@ -610,7 +557,7 @@ async fn a_journal_that_does_not_answer_is_told_and_waited_for() {
         names.starts_with(&["detected", "planned", "step-started", "paused", "held", "step-finished"]),
         "{names:?}"
     );
-    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0, "no step was begun");
+    assert_eq!(stage.hands.begun.load(Ordering::SeqCst), 0, "no step was begun");
 }
 
 /// The same while nothing happens, with a disk that fails in the end.

@@ -33,21 +33,21 @@ impl Stage {
 async fn a_workload_that_comes_back_goes_on_from_its_newest_record() {
     let stage = stage(&["app"]).await;
     stage.roll_back("app").await.unwrap();
-    stage.hands.0.add_permits(1);
-    stage.until("a step runs", |stage| stage.hands.2.load(Ordering::SeqCst) == 1).await;
+    stage.hands.plans.add_permits(1);
+    stage.until("a step runs", |stage| stage.hands.begun.load(Ordering::SeqCst) == 1).await;
     stage.engine.adopt(Vec::new()).await.unwrap();
     assert_eq!(stage.watched().await, ["app"], "what was begun for it is ended first");
     let read = state(&policy(Strategy::Direct, &["a"]));
-    stage.hands.4.add_permits(9);
+    stage.hands.steps.add_permits(9);
     stage.until("it is ended", |stage| stage.journal.names("app").last() == Some(&"closed")).await;
     stage.settle().await;
     assert_eq!(stage.watched().await, [""; 0]);
-    let steps = stage.hands.2.load(Ordering::SeqCst);
+    let steps = stage.hands.begun.load(Ordering::SeqCst);
     stage.engine.adopt(vec![back("app", Ok(read))]).await.unwrap();
     stage.pause("app").await.unwrap();
     stage.settle().await;
     assert_eq!(stage.journal.names("app").last(), Some(&"paused"));
-    assert_eq!(stage.hands.2.load(Ordering::SeqCst), steps, "nothing is done again");
+    assert_eq!(stage.hands.begun.load(Ordering::SeqCst), steps, "nothing is done again");
 }
 
 /// So may another replica's word that is read between the two.

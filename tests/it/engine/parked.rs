@@ -27,10 +27,10 @@ async fn told_to_stop_it_begins_nothing_that_waited_for_the_journal() {
     let stage = stage(&["app"]).await;
     stage.roll_back("app").await.unwrap();
     stage.journal.next.lock().unwrap().push_back(false);
-    stage.hands.0.add_permits(1);
+    stage.hands.plans.add_permits(1);
     stage.until_decided("what follows can't be written", |decision| decision.contains("disk full")).await;
     stage.engine.park().await.unwrap();
     stage.until("the plan is written", |stage| stage.journal.names("app").contains(&"planned")).await;
     stage.settle().await;
-    assert_eq!(stage.hands.2.load(Ordering::SeqCst), 0, "no step was begun");
+    assert_eq!(stage.hands.begun.load(Ordering::SeqCst), 0, "no step was begun");
 }

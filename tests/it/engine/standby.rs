@@ -9,7 +9,7 @@ use super::{STANDBY, known, stage_as};
 #[tokio::test]
 async fn a_plan_asked_of_a_replica_that_stands_by_says_who_would_act() {
     let stage = stage_as(Role::Standby { leader: Some("other".to_owned()) }, &["app"]).await;
-    stage.hands.0.add_permits(3);
+    stage.hands.plans.add_permits(3);
     let mut told = Vec::new();
     for role in [Role::Standby { leader: Some("other".to_owned()) }, STANDBY, Role::Leader { term: 1 }] {
         let leads = role.term().is_some();

@@ -26,9 +26,9 @@ async fn what_was_never_written_of_a_workload_is_written_from_the_beginning_in_t
 async fn a_step_does_not_go_on_in_another_term() {
     let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
     assert!(stage.engine.lead(1, known()).await.unwrap());
-    stage.hands.0.add_permits(1);
+    stage.hands.plans.add_permits(1);
     stage.roll_back("app").await.unwrap();
-    stage.until("the step is under way", |stage| Arc::strong_count(&stage.hands.5) == 2).await;
+    stage.until("the step is under way", |stage| Arc::strong_count(&stage.hands.under_way) == 2).await;
     stage.sits(Role::Leader { term: 2 });
-    stage.until("it is cut off", |stage| Arc::strong_count(&stage.hands.5) == 1).await;
+    stage.until("it is cut off", |stage| Arc::strong_count(&stage.hands.under_way) == 1).await;
 }
