@@ -150,7 +150,7 @@ fn page(step: i64) -> Page {
         add(TOTAL, 0.0, each);
         add(BAD, 0.0, each);
     }
-    Page { samples, process_start: Some(-100.0), families: None }
+    Page { samples, process_start: Some(-100.0), ..Page::default() }
 }
 
 fn observation(target: &TargetId, at: Timestamp, page: Page) -> Observation {
