@@ -370,7 +370,7 @@ impl Controller {
     fn pursue(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else {
             self.recording = None;
-            self.attributed_at = None;
+            self.attributed_at = self.attributed_at.filter(|_| self.state.others_fault.is_some());
             return self.open(now, fleet, out);
         };
         match incident.phase {

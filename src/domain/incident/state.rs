@@ -60,12 +60,29 @@ pub struct WorkloadState {
     /// Faults that were burning when the present release came: they are older than the release.
     #[serde(default)]
     pub older_faults: Vec<OlderFault>,
+    /// The last fault that subsided and was not put down to the release: what is left of it is no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_fault: Option<OthersFault>,
     /// What was paused for a rollback and is not let go on yet.
     #[serde(default)]
     pub owners_paused: Vec<PausedOwner>,
     /// Keys of reports that were taken, oldest first: their sources repeat themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<String>,
+}
+
+/// For so long after it subsided something may be left of a fault.
+const LEFT_OF_OTHERS: Span = Span::from_secs(300);
+
+/// A fault that subsided and was not put down to the release.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct OthersFault {
+    /// Which release had it.
+    pub release: RevisionId,
+    /// Why it was not its own.
+    pub hold: Hold,
+    /// When it subsided.
+    pub at: Timestamp,
 }
 
 /// An operator's pause.
@@ -490,6 +507,9 @@ impl WorkloadState {
         };
         let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.clone()));
         incident.take_in(record);
+        if matches!(record.event, Event::Suspected { .. } | Event::Detected { .. }) {
+            incident.attributed = self.left_of_others(&incident, record.at);
+        }
         self.note_in_ledger(&incident, record);
         if matches!(record.event, Event::StepFinished { .. }) {
             self.placed.extend(incident.brought.iter().map(|(instance, (to, _))| (instance.clone(), to.clone())));
@@ -522,6 +542,13 @@ impl WorkloadState {
         Ok(applied)
     }
 
+    /// Why a fault that shows now is not put down to the release either: another trigger may still see what has subsided for one.
+    fn left_of_others(&self, incident: &Incident, now: Timestamp) -> Option<Hold> {
+        let fault = self.others_fault.as_ref()?;
+        let is_its = incident.from.as_ref().is_some_and(|from| from.revision == fault.release);
+        (is_its && now.since(fault.at) <= LEFT_OF_OTHERS).then(|| fault.hold.clone())
+    }
+
     fn note_in_ledger(&mut self, incident: &Incident, record: &Record) {
         match &record.event {
             // A retry is the same rollback: the brakes count it once.
@@ -548,6 +575,12 @@ impl WorkloadState {
             Event::Closed { how: Closing::Subsided } => {
                 self.rejection.take_if(|no| no.trigger == incident.cause.name());
                 self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
+                let (release, hold) = (incident.from.as_ref(), incident.attributed.as_ref());
+                self.others_fault = release.zip(hold).map(|(from, hold)| OthersFault {
+                    release: from.revision.clone(),
+                    hold: hold.clone(),
+                    at: record.at,
+                });
             }
             Event::Failed { no_room, .. } => {
                 if let Some(plan) = incident.plan.as_ref().filter(|_| !no_room && !incident.is_unspent()) {

@@ -183,6 +183,49 @@ fn what_is_held_for_long_is_told_again_once_it_is_recorded_again() {
 
 /// What is left has no pods, and the good release serves.
 #[test]
+fn what_is_left_of_a_fault_of_others_is_no_new_one_of_the_release() {
+    let hold = Hold::SharedFault { others: vec!["a".into(), "b".into()] };
+    let running = |name: &str| Running { revision: name.into(), image: None, since: at(0) };
+    let detected = |release: &str, onset| Event::Detected {
+        cause: cause(),
+        from: Some(running(release)),
+        onset,
+        goal: None,
+        mode: Mode::Enforce,
+        strategy: Strategy::Direct,
+        assessment: Box::new(Assessment {
+            at: onset,
+            revision: None,
+            triggers: Vec::new(),
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+            asides: Vec::new(),
+        }),
+    };
+    let attributed = |release: &str, seconds: i64, is_attributed: bool| {
+        let held = if is_attributed { hold.clone() } else { Hold::AlertOnly };
+        let mut state = WorkloadState::default();
+        let events = [
+            (1, "first", detected("v2", at(1))),
+            (2, "first", Event::Held { hold: held, goal: None, grounds: None }),
+            (100, "first", Event::Closed { how: Closing::Subsided }),
+            (100 + seconds, "second", detected(release, at(100 + seconds))),
+        ];
+        for (second, incident, event) in events {
+            let mut next = record(&state, &event);
+            (next.at, next.incident) = (at(second), Some(IncidentId::new(incident)));
+            state.apply(&next).unwrap();
+        }
+        state.incident.unwrap().attributed
+    };
+    assert_eq!(attributed("v2", 5, true), Some(hold.clone()));
+    assert_eq!(attributed("v3", 5, true), None, "another release");
+    assert_eq!(attributed("v2", 400, true), None, "long over");
+    assert_eq!(attributed("v2", 5, false), None);
+}
+
+#[test]
 fn a_canary_that_may_not_be_deleted_is_taken_back_all_the_same() {
     let delete = StepKind::DeleteCanary { object: testing::orchestrated("v2", 0).object, expect: "v2".into() };
     let with = Plan { steps: vec![Step { kind: delete, timeout: Span::from_secs(1) }], ..plan() };
