@@ -206,7 +206,7 @@ impl Controller {
                 Some(why) => Wait::For(why),
                 None => Wait::Over,
             },
-            Verdict::Breach => match self.why_the_goal_is_bad(now) {
+            Verdict::Breach => match self.why_the_goal_is_bad_since(since, now) {
                 Some(why) => Wait::Vain(format!("{release} does not come up healthy either: {why}")),
                 None => Wait::For(self.health.what_keeps(instances, release, since)),
             },
@@ -456,16 +456,21 @@ impl Controller {
     /// What began before this attempt counts only after another `for` and another window. That nobody answers counts once a
     /// process had its time to come up, and what fires on while nothing is known of it does not count.
     fn why_the_goal_is_bad(&self, now: Timestamp) -> Option<String> {
+        self.why_the_goal_is_bad_since(Timestamp::default(), now)
+    }
+
+    /// The same of what was brought by a step that ended at `came`: what was seen while it ran says nothing of the goal.
+    fn why_the_goal_is_bad_since(&self, came: Timestamp, now: Timestamp) -> Option<String> {
         let incident = self.state.incident.as_ref()?;
+        let came = came.max(incident.attempt_since);
         incident.plan.as_ref().filter(|plan| self.assessment.revision.as_ref() == Some(&plan.to))?;
         let fires_in_this_attempt = |trigger: &TriggerStatus| match trigger.state {
-            TriggerState::Firing { since, .. } if since < incident.attempt_since => {
-                now.since(incident.attempt_since) > trigger.hold_for.max(trigger.evidence.window)
+            TriggerState::Firing { since, .. } => {
+                let anew = if since < came { trigger.hold_for.max(trigger.evidence.window) } else { Span::ZERO };
+                let start = if trigger.evidence.unanswered { self.policy.warmup } else { Span::ZERO };
+                let patience = anew.max(start);
+                patience == Span::ZERO || now.since(came) > patience
             }
-            TriggerState::Firing { .. } if trigger.evidence.unanswered => {
-                now.since(incident.attempt_since) > self.policy.warmup
-            }
-            TriggerState::Firing { .. } => true,
             TriggerState::Inactive | TriggerState::Pending { .. } => false,
         };
         let is_bad = |trigger: &&TriggerStatus| {
