@@ -31,17 +31,22 @@ impl Controller {
         if !self.health.has_seen(instance) && self.has_just_begun(now) {
             return Found::Unseen;
         }
-        let is_done = self.health.is_started_after(instance, pointed, now).unwrap_or_else(|| {
-            is_pointed_by_others(incident, instance, pointed)
-                && self.health.answers_as(instance, &plan.to, pointed, now)
-        });
+        // Nobody else had time for it since: what was started then was so by itself.
+        if pointed >= incident.phase_since {
+            return Found::Nothing;
+        }
+        let is_done = match self.health.answers_as(instance, &plan.to, pointed, now) {
+            Some(true) if is_pointed_by_others(incident, instance) => true,
+            Some(false) => false,
+            Some(true) | None => self.health.is_started_after(instance, pointed, now),
+        };
         if is_done { Found::Done } else { Found::Nothing }
     }
 }
 
 /// Whether somebody else pointed an instance there while the rollback was held, and its own switch came later. An answer may
 /// name whatever the symlink names: after a switch of ours it says nothing of the process.
-fn is_pointed_by_others(incident: &Incident, instance: &InstanceId, pointed: Timestamp) -> bool {
+fn is_pointed_by_others(incident: &Incident, instance: &InstanceId) -> bool {
     let went_on = incident.phase_since;
-    pointed < went_on && incident.brought.get(instance).is_some_and(|(_, switched)| *switched >= went_on)
+    incident.brought.get(instance).is_some_and(|(_, switched)| *switched >= went_on)
 }

@@ -17,23 +17,31 @@ impl Health {
     }
 
     /// Whether all pages of an instance say, with a good look that is still fresh, that their process was started after
-    /// `since`. None where no page says when its process was started.
+    /// `since`, and one does.
     #[must_use]
-    pub fn is_started_after(&self, instance: &InstanceId, since: Timestamp, now: Timestamp) -> Option<bool> {
+    pub fn is_started_after(&self, instance: &InstanceId, since: Timestamp, now: Timestamp) -> bool {
         let edge = (since + START_PRECISION).as_millis() as f64 / 1000.0;
         let its = self.scraped.values().filter(|scraped| scraped.instance.as_ref() == Some(instance));
         let mut starts = its.filter_map(|scraped| Some((scraped.process_start?, scraped.looks.last()))).peekable();
-        starts.peek()?;
-        Some(starts.all(|(start, look)| start >= edge && self.is_well(look, now)))
+        starts.peek().is_some() && starts.all(|(start, look)| start >= edge && self.is_well(look, now))
     }
 
-    /// Whether every health endpoint of an instance answers well, and as this release, since then.
+    /// Whether every health endpoint of an instance answers well, and as this release, since then. None where they don't say
+    /// which release it is.
     #[must_use]
-    pub fn answers_as(&self, instance: &InstanceId, release: &RevisionId, since: Timestamp, now: Timestamp) -> bool {
+    pub fn answers_as(
+        &self,
+        instance: &InstanceId,
+        release: &RevisionId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<bool> {
         let its = self.probed.values().filter(|probed| probed.instance.as_ref() == Some(instance));
-        let mut looks = its.map(|probed| probed.looks.last()).peekable();
+        let looks: Vec<Option<&Look>> = its.map(|probed| probed.looks.last()).collect();
+        let names = |look: &&Look| look.revision.is_some();
+        looks.iter().copied().flatten().find(names)?;
         let is_of = |look: &Look| look.revision.as_ref() == Some(release) && look.at > since;
-        looks.peek().is_some() && looks.all(|look| self.is_well(look, now) && look.is_some_and(is_of))
+        Some(looks.into_iter().all(|look| self.is_well(look, now) && look.is_some_and(is_of)))
     }
 
     fn is_well(&self, look: Option<&Look>, now: Timestamp) -> bool {
@@ -68,11 +76,10 @@ mod tests {
             page(&mut scene, 200, start);
             scene.health.is_started_after(&A.into(), at(100), at(now))
         };
-        assert_eq!(is_new(Some(101), 201), Some(true));
-        assert_eq!(is_new(Some(100), 201), Some(false), "starts may be rounded");
-        assert_eq!(is_new(Some(99), 201), Some(false));
-        assert_eq!(is_new(None, 201), None);
-        assert_eq!(is_new(Some(101), 900), Some(false), "nobody has seen it lately");
+        assert!(is_new(Some(101), 201));
+        assert!(!is_new(Some(100), 201), "starts may be rounded");
+        assert!(!is_new(Some(99), 201) && !is_new(None, 201));
+        assert!(!is_new(Some(101), 900), "nobody has seen it lately");
     }
 
     #[test]
@@ -82,9 +89,11 @@ mod tests {
             answer(&mut scene, 200, healthy, revision);
             scene.health.answers_as(&A.into(), &"v1".into(), at(since), at(201))
         };
-        assert!(answers(true, "v1", 100));
-        assert!(!answers(true, "v2", 100) && !answers(false, "v1", 100) && !answers(true, "v1", 200));
+        assert_eq!(answers(true, "v1", 100), Some(true));
+        for (healthy, revision, since) in [(true, "v2", 100), (false, "v1", 100), (true, "v1", 200)] {
+            assert_eq!(answers(healthy, revision, since), Some(false), "{healthy} {revision} {since}");
+        }
         let scene = Scene::new(policy());
-        assert!(!scene.health.answers_as(&A.into(), &"v1".into(), at(100), at(201)), "nobody answered");
+        assert_eq!(scene.health.answers_as(&A.into(), &"v1".into(), at(100), at(201)), None, "nobody answered");
     }
 }
