@@ -221,7 +221,8 @@ impl Health {
                 Some(Condition::Below(_)) | None => None,
             };
             around.rise = margin.and_then(|margin| {
-                rise(past, (&subject.revision, baseline), candidate, margin, (onset, views.all.scope.now))
+                // What goes on after a short lull is the same fault.
+                rise(past, (&subject.revision, baseline), candidate, margin, (began, views.all.scope.now))
             });
         }
         around.typical = typical(followed, candidate, &subject.revision);
