@@ -93,6 +93,9 @@ pub struct WorkloadPolicy {
     pub strategy: Strategy,
     /// Time between two scrapes of one target.
     pub interval: Span,
+    /// Whether any page or health endpoint is asked. Where all that is seen comes from a Prometheus server, no gate on the way
+    /// could be passed, and the proof is all there is.
+    pub is_asked: bool,
     /// How long after a rollout a fault is put down to it.
     pub probation: Span,
     /// How long a release must be seen healthy under traffic before it is known good.
@@ -135,6 +138,7 @@ impl WorkloadPolicy {
             mode: Mode::Observe,
             strategy: Strategy::Rolling,
             interval: Span::from_secs(5),
+            is_asked: false,
             probation: Span::ZERO,
             known_good_after: Span::ZERO,
             deadline: Span::from_secs(300),

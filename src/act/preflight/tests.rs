@@ -17,6 +17,7 @@ fn policy(habitat: Habitat) -> WorkloadPolicy {
         mode: Mode::Enforce,
         strategy: Strategy::Direct,
         interval: Span::from_secs(5),
+        is_asked: true,
         probation: Span::from_secs(60),
         known_good_after: Span::from_secs(60),
         deadline: Span::from_secs(60),

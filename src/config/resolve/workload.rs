@@ -215,6 +215,7 @@ fn resolve(r: &mut Resolver<'_>, entry: &Entry<raw::workload::Workload>, around:
         mode: mode(r, &raw, around.daemon.mode),
         strategy,
         interval: times.interval,
+        is_asked: sight.scrape || sight.health,
         probation: times.probation,
         known_good_after: times.known_good_after,
         deadline: times.deadline,

@@ -87,6 +87,7 @@ pub(super) fn policy() -> WorkloadPolicy {
         mode: Mode::Enforce,
         strategy: Strategy::Direct,
         interval: Span::from_secs(5),
+        is_asked: true,
         probation: Span::from_secs(86_400),
         known_good_after: Span::from_secs(600),
         deadline: Span::from_secs(300),

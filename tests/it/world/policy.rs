@@ -32,6 +32,7 @@ pub(crate) fn policy(strategy: Strategy, instances: &[&str]) -> WorkloadPolicy {
         mode: Mode::Enforce,
         strategy,
         interval: Span::from_secs(1),
+        is_asked: true,
         probation: Span::from_secs(3600),
         known_good_after: Span::from_secs(20),
         deadline: Span::from_secs(60),

@@ -47,9 +47,9 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &CommandHabitat, ground: G
         },
         timeout: habitat.timeout.times(PROGRAMS),
     };
-    let gate = |instances: Vec<InstanceId>, answers| Step {
-        kind: StepKind::Gate { instances, release: to.clone(), answers },
-        timeout: policy.deadline,
+    let gate = |instances: Vec<InstanceId>, answers| {
+        let kind = StepKind::Gate { instances, release: to.clone(), answers };
+        policy.is_asked.then_some(Step { kind, timeout: policy.deadline })
     };
     let mut steps = Vec::new();
     match policy.strategy {
@@ -59,7 +59,7 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &CommandHabitat, ground: G
                 if let Some(status) = &habitat.status {
                     steps.push(command(CommandPurpose::AwaitStatus, status, to, Some(instance)));
                 }
-                steps.push(gate(vec![instance.clone()], GATE_ANSWERS));
+                steps.extend(gate(vec![instance.clone()], GATE_ANSWERS));
             }
         }
         Strategy::Direct | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => {
@@ -71,7 +71,7 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &CommandHabitat, ground: G
                 Strategy::BlueGreen | Strategy::Canary => TRAFFIC_ANSWERS,
                 Strategy::Direct | Strategy::Rolling => GATE_ANSWERS,
             };
-            steps.push(gate(Vec::new(), answers));
+            steps.extend(gate(Vec::new(), answers));
         }
     }
     if let Some(retire) = &habitat.retire {

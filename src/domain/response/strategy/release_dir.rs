@@ -43,9 +43,9 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &ReleaseDir, purpose: Purp
         },
         timeout: policy.deadline,
     };
-    let gate = |instances: Vec<InstanceId>| Step {
-        kind: StepKind::Gate { instances, release: to.clone(), answers: GATE_ANSWERS },
-        timeout: policy.deadline,
+    let gate = |instances: Vec<InstanceId>| {
+        let kind = StepKind::Gate { instances, release: to.clone(), answers: GATE_ANSWERS };
+        policy.is_asked.then_some(Step { kind, timeout: policy.deadline })
     };
     // What is at the goal already is left alone at first. A later attempt restarts it as well, less what is well there;
     // where all of them are, each is as suspect as the next.
@@ -59,10 +59,12 @@ pub(super) fn steps(policy: &WorkloadPolicy, habitat: &ReleaseDir, purpose: Purp
         Strategy::Direct | Strategy::BlueGreen | Strategy::Canary => {
             let switches = touched.clone().map(switch);
             let restarts = touched.map(restart);
-            switches.chain(restarts).chain([gate(Vec::new())]).collect()
+            switches.chain(restarts).chain(gate(Vec::new())).collect()
         }
         Strategy::Rolling => touched
-            .flat_map(|instance| [switch(instance), restart(instance), gate(vec![instance.id.clone()])])
+            .flat_map(|instance| {
+                [switch(instance), restart(instance)].into_iter().chain(gate(vec![instance.id.clone()]))
+            })
             .collect(),
     }
 }

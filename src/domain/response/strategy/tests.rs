@@ -92,6 +92,17 @@ fn rolling_takes_one_instance_at_a_time_and_leaves_alone_what_is_at_the_goal() {
 }
 
 #[test]
+fn where_nothing_is_asked_nothing_is_waited_for() {
+    for habitat in [release_dir(&["a", "b"]), command(&["a", "b"])] {
+        for strategy in [Strategy::Direct, Strategy::Rolling] {
+            let unasked = WorkloadPolicy { is_asked: false, ..policy(strategy, habitat.clone()) };
+            let steps = titles(&unasked, Purpose::First, &[("a", "v2"), ("b", "v2")]);
+            assert!(steps.len() >= 3 && !steps.iter().any(|step| step.contains("good answers")), "{steps:?}");
+        }
+    }
+}
+
+#[test]
 fn commands_fill_whole_arguments_and_prove_where_the_traffic_goes() {
     let policy = policy(Strategy::BlueGreen, command(&[]));
     assert_eq!(
