@@ -112,6 +112,7 @@ fn policy() -> Result<WorkloadPolicy, Box<dyn std::error::Error>> {
         mode: Mode::Observe,
         strategy: Strategy::Direct,
         interval: Span::from_millis(INTERVAL as u64),
+        is_asked: true,
         probation: Span::from_secs(86_400),
         known_good_after: Span::from_secs(600),
         deadline: Span::from_secs(300),
