@@ -41,10 +41,17 @@ impl Clock {
         wall().as_millis().saturating_sub(self.now().as_millis())
     }
 
+    /// The same in whole seconds, so that it stays as it is from look to look; less than half of one is none.
+    #[must_use]
+    pub fn wall_ahead(&self) -> i64 {
+        let drift = self.drift_millis();
+        (drift + drift.signum() * 500) / 1_000 * 1_000
+    }
+
     /// What the timeline says where a wall clock, of this machine or of one in step with it, says `wall`.
     #[must_use]
     pub fn of_wall(&self, wall: Timestamp) -> Timestamp {
-        wall.moved(-self.drift_millis())
+        wall.moved(-self.wall_ahead())
     }
 
     /// The time from now until `due`; zero once it is past.
@@ -124,6 +131,8 @@ mod tests {
         assert!(clock.drift_millis() < -3_500_000, "{}", clock.drift_millis());
         let off = clock.of_wall(wall()).as_millis() - clock.now().as_millis();
         assert!(off.abs() < 1_000, "{off} ms");
+        assert_eq!(clock.wall_ahead() % 1_000, 0);
+        assert_eq!(Clock::start(None).of_wall(newest), newest, "a clock that was not set");
         let old = Timestamp::from_millis(1);
         assert!(Clock::start(Some(old)).drift_millis().abs() < 1_000);
     }

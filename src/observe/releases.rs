@@ -112,7 +112,9 @@ impl Releases {
                     return Err(local(format!("the disk did not answer within {} s", DISK_PATIENCE.as_secs())));
                 };
                 self.reading = None;
-                read.unwrap_or_else(|error| Err(local(format!("the reader ended: {error}"))))
+                let mut view = read.unwrap_or_else(|error| Err(local(format!("the reader ended: {error}"))))?;
+                view.pointed.values_mut().for_each(|at| *at = self.shared.clock.of_wall(*at));
+                Ok(view)
             }
         }
     }

@@ -83,7 +83,7 @@ impl Reader {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         decoder.finish(|text| scan.push(&mut table, text)).map_err(refused)?;
         let mut page = scan.finish(&mut table).map_err(refused)?;
-        page.wall_ahead = shared.clock.drift_millis();
+        page.wall_ahead = shared.clock.wall_ahead();
         shared.stats.page(bytes, page.samples.len());
         Ok(page)
     }

@@ -20,10 +20,10 @@ impl Health {
     /// `since`, and one does.
     #[must_use]
     pub fn is_started_after(&self, instance: &InstanceId, since: Timestamp, now: Timestamp) -> bool {
-        let edge = (since + START_PRECISION).as_millis() as f64 / 1000.0;
+        let edge = since + START_PRECISION;
         let its = self.scraped.values().filter(|scraped| scraped.instance.as_ref() == Some(instance));
-        let mut starts = its.filter_map(|scraped| Some((scraped.process_start?, scraped.looks.last()))).peekable();
-        starts.peek().is_some() && starts.all(|(start, look)| start >= edge && self.is_well(look, now))
+        let mut starts = its.filter_map(|scraped| Some((scraped.began?, scraped.looks.last()))).peekable();
+        starts.peek().is_some() && starts.all(|(began, look)| began >= edge && self.is_well(look, now))
     }
 
     /// Whether every health endpoint of an instance answers well, and as this release, since then. None where they don't say

@@ -44,7 +44,7 @@ pub(super) struct Scraped {
     pub(super) process_since: Option<Timestamp>,
     pub(super) process_start: Option<f64>,
     /// When the process began, on the timeline: as the clocks stood to one another when it was first seen.
-    began: Option<Timestamp>,
+    pub(super) began: Option<Timestamp>,
     /// The latest start seen of any process here. Several may answer in turn at one address, and that an older one answers
     /// again is no restart.
     youngest: Option<f64>,
