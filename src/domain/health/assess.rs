@@ -203,7 +203,7 @@ impl Health {
 }
 
 /// The factor to the base unit of a signal that a Prometheus server computes.
-fn query_scale(signal: &Signal) -> Option<f64> {
+pub(super) fn query_scale(signal: &Signal) -> Option<f64> {
     signal.candidates.iter().find(|candidate| candidate.formula == Formula::Query).map(|candidate| candidate.scale)
 }
 

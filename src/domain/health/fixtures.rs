@@ -8,7 +8,7 @@ use super::selector::Selector;
 use super::verdict::{Assessment, Subject, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
 use crate::domain::observation::{
-    Answer, Fault, FaultKind, HostReading, Observation, Page, ReleaseView, Sample, Seen, SeriesId,
+    Answer, Fault, FaultKind, HostReading, Observation, Page, QueryAnswer, ReleaseView, Sample, Seen, SeriesId,
 };
 use crate::domain::policy::{
     Aggregate, Builtin, Candidate, Check, Condition, Formula, Habitat, Mode, NoData, Operand, OperandId, OperandKind,
@@ -204,6 +204,12 @@ impl Scene {
     pub(super) fn releases(&mut self, seconds: i64, instances: &[(&str, &str)]) {
         let instances = instances.iter().map(|(i, r)| (InstanceId::from(*i), RevisionId::from(*r))).collect();
         self.see(seconds, Seen::Releases(Ok(ReleaseView { instances, ..ReleaseView::default() })));
+    }
+
+    /// A server's answer to a signal's expression.
+    pub(super) fn answer(&mut self, seconds: i64, signal: &str, value: f64) {
+        let answer = QueryAnswer { value: Some(value), evaluated: Some(at(seconds)), warning: None };
+        self.see(seconds, Seen::Query { signal: signal.into(), result: Ok(answer) });
     }
 
     pub(super) fn host(&mut self, seconds: i64, instance: &str, reading: HostReading) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::assess::verdict;
+use super::assess::{query_scale, verdict};
 use super::judge::{self, Judgement};
 use super::looks::{Look, Outcome};
 use super::reading::{Reading, Sight};
@@ -12,7 +12,7 @@ use super::ring::Start;
 use super::verdict::{CheckStatus, UnknownReason, Verdict};
 use super::{Health, Instances};
 use crate::domain::id::{InstanceId, RevisionId, TargetId};
-use crate::domain::policy::{Check, Condition, Signal};
+use crate::domain::policy::{Check, Condition, Severity, Signal};
 use crate::domain::time::Timestamp;
 
 impl Health {
@@ -20,7 +20,8 @@ impl Health {
     /// signal, then `health` where endpoints are probed, then `release`. How long they must hold is the caller's to count.
     ///
     /// A signal passes on a value on the good side from at least its minimum of requests: those of its window, or where
-    /// they are too few all since `since`. A default check whose series the release does not offer is left out.
+    /// they are too few all since `since`. A default check whose series the release does not offer is left out. Where nothing
+    /// but a Prometheus server is asked, its answers must be on the good side of the triggers that may act.
     #[must_use]
     pub fn verify(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Vec<CheckStatus> {
         let scope = self.scope(Some(release), now, Some(since));
@@ -28,6 +29,9 @@ impl Health {
         let instances = self.instances(scope.revision);
         let mut checks: Vec<CheckStatus> = Vec::with_capacity(self.policy.verify.checks.len() + 2);
         checks.extend(self.policy.verify.checks.iter().filter_map(|check| self.check(check, &sight, &instances)));
+        if !self.policy.is_asked {
+            checks.extend(self.answers(&sight, &instances));
+        }
         if self.policy.verify.health && !self.probed.is_empty() {
             checks.push(self.check_health(since, now));
         }
@@ -49,6 +53,25 @@ impl Health {
         let old = all.into_iter().find(|(instance, (_, is_old))| *is_old && is_asked(*instance));
         let which = old.map(|(instance, (id, _))| instance.map_or(id.as_str(), InstanceId::as_str))?;
         Some(format!("{which} still runs the process from before {release} was put in its place"))
+    }
+
+    /// A server's answers against the bounds of the triggers that go by them and may act. They reach back, before the end of the
+    /// steps as well: one that is bad still says nothing against the release, and proves nothing.
+    fn answers(&self, sight: &Sight<'_>, instances: &Instances<'_>) -> impl Iterator<Item = CheckStatus> {
+        let triggers = self.policy.triggers.iter().filter(|trigger| {
+            let is_checked = self.policy.verify.checks.iter().any(|check| check.signal == trigger.signal);
+            trigger.severity >= Severity::Scheduled && trigger.condition.threshold().is_some() && !is_checked
+        });
+        let by_server = triggers
+            .filter(|trigger| self.policy.signals.get(&trigger.signal).is_some_and(|it| query_scale(it).is_some()));
+        by_server.filter_map(move |trigger| {
+            let bound = Check { signal: trigger.signal.clone(), bad_when: trigger.condition, explicit: true };
+            let mut status = self.check(&bound, sight, instances)?;
+            if status.verdict == Verdict::Breach {
+                status.verdict = Verdict::Unknown(UnknownReason::NotProven);
+            }
+            Some(status)
+        })
     }
 
     fn check(&self, check: &Check, sight: &Sight<'_>, instances: &Instances<'_>) -> Option<CheckStatus> {

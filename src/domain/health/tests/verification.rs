@@ -4,7 +4,8 @@ use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::observation::{Answer, FaultKind, Sample};
-use crate::domain::policy::{Condition, WorkloadPolicy};
+use crate::domain::policy::{Condition, Formula, WorkloadPolicy};
+use crate::domain::units::Unit;
 
 const INF: f64 = f64::INFINITY;
 
@@ -40,6 +41,27 @@ fn nothing_seen_is_no_pass() {
     assert_eq!(one(&scene, 100, 101, "health").0, no_reading());
     assert_eq!(one(&scene, 100, 101, "release").0, no_reading());
     assert_eq!(one(&scene, 100, 101, "error_rate").0, Verdict::Unknown(UnknownReason::NoTarget));
+}
+
+/// What it answers reaches back to before the rollback.
+#[test]
+fn where_only_a_server_is_asked_its_answer_is_the_proof() {
+    let mut policy = policy_with(vec![trigger("checkout", Condition::Above(finite(0.1)), 20)]);
+    let checkout = signal("checkout", Unit::Ratio, Formula::Query);
+    policy.signals.insert(checkout.name.clone(), checkout);
+    policy.is_asked = false;
+    let asked = WorkloadPolicy { is_asked: true, ..policy.clone() };
+    let mut scene = Scene::new(policy);
+    scene.releases(103, &[("api", "v1")]);
+    let mut verdict = |seconds, value| {
+        scene.answer(seconds, "checkout", value);
+        one(&scene, 100, seconds, "checkout")
+    };
+    let bad = "14 % in 1 samples; at most 10 % asked".to_owned();
+    assert_eq!(verdict(105, 0.14), (Verdict::Unknown(UnknownReason::NotProven), bad));
+    assert_eq!(verdict(110, 0.02).0, Verdict::Ok);
+    assert_eq!(one(&scene, 120, 125, "checkout").0, no_reading());
+    assert!(verify(&Scene::new(asked), 100, 105).iter().all(|(name, _, _)| name != "checkout"));
 }
 
 #[test]
