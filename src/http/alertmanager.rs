@@ -93,8 +93,7 @@ async fn take(state: &AppState, by: &str, alert: &Alert) -> Result<Taken, Proble
     let Some(view) = state.engine.view(id.clone()).await? else {
         return taken("refused", format!("no workload {workload:?}"));
     };
-    let wall_ahead = (state.wall)().as_millis().saturating_sub((state.now)().as_millis());
-    let began = alert.starts_at.moved(wall_ahead.saturating_neg());
+    let began = (state.of_wall)(alert.starts_at);
     if let Some(current) = view.current.filter(|current| began < current.since) {
         let message = format!("it began at {}, before {} came at {}", alert.starts_at, current.revision, current.since);
         return taken("ignored", message);

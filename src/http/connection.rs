@@ -23,8 +23,8 @@ use crate::clock::Turns;
 /// Connections at one time; more wait until one ends.
 const CONNECTION_LIMIT: usize = 512;
 
-/// How long a peer may leave untaken what is sent to it.
-const UNTAKEN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a peer may leave untaken what is sent to it, in milliseconds.
+const UNTAKEN_LIMIT: u32 = 30_000;
 
 /// How long a peer may take for a request's head, or be silent between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,8 +80,7 @@ async fn attend(stream: TcpStream, app: Router, stop: CancellationToken, permit:
     // Small answers go out at once.
     let _ = stream.set_nodelay(true);
     // A peer that takes no more of its answer does not keep its place for ever.
-    let _ =
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_LIMIT.as_millis().try_into().unwrap_or(u32::MAX));
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_LIMIT);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Ends { peer, local });
         let answer = app.clone().oneshot(request.map(Body::new));

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::domain::time::Timestamp;
 use crate::engine::ports::Leadership;
 use crate::engine::{Handle, Now};
 use crate::telemetry::{Metrics, Stream};
@@ -57,8 +58,8 @@ pub struct AppState {
     pub token: Token,
     /// The daemon's timeline.
     pub now: Now,
-    /// The wall clock, by which others say when something was.
-    pub wall: Now,
+    /// What the timeline says where others' wall clocks say this.
+    pub of_wall: Arc<dyn Fn(Timestamp) -> Timestamp + Send + Sync>,
     /// Names under which browsers may reach a daemon that listens on loopback only, besides loopback's own: the host
     /// of `external_url`.
     pub external_host: Option<String>,

@@ -12,6 +12,7 @@ mod readiness;
 mod reload;
 mod terms;
 mod unstarted;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,7 @@ use loops::{LOOP_PATIENCE, Loops, WORK_PATIENCE};
 use memory::Keeper;
 use reload::{InForce, Reloader};
 use unstarted::Unstarted;
+use waits::{Signals, on, until_end, within};
 
 /// Time between two looks at the parts' own state for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -187,32 +189,6 @@ async fn serve(args: &RunArgs, config: Config) -> Result<u8, Failure> {
             tracing::warn!("told to stop twice: ending at once; the next start settles what was under way");
             Ok(code)
         }
-    }
-}
-
-/// What `work` comes to, or with which exit code the daemon ends: it is told to, or one of its duties has ended by itself.
-async fn until_end<T>(
-    work: impl Future<Output = T>,
-    stop: impl Future<Output = ()>,
-    duties: &mut JoinSet<&'static str>,
-) -> Result<T, u8> {
-    tokio::select! {
-        done = work => Ok(done),
-        () = stop => Err(YES),
-        Some(ended) = duties.join_next() => {
-            let duty = ended.unwrap_or("a duty that panicked");
-            tracing::error!(duty, "a duty ended by itself: the daemon stops");
-            Err(NO)
-        }
-    }
-}
-
-/// What `start` comes to, however long it takes; `late` is done once where that is longer than `patience`.
-async fn within<T>(patience: Duration, start: impl Future<Output = T>, late: impl AsyncFnOnce()) -> T {
-    let mut start = std::pin::pin!(start);
-    match tokio::time::timeout(patience, &mut start).await {
-        Ok(begun) => begun,
-        Err(_) => tokio::join!(start, late()).0,
     }
 }
 
@@ -349,7 +325,7 @@ async fn assemble(
         stream,
         token: token.clone(),
         now: Arc::clone(&now),
-        wall: Arc::new(crate::clock::wall),
+        of_wall: Arc::new(move |wall| clock.of_wall(wall)),
         external_host: config.daemon.external_url.as_deref().and_then(host_of),
         internal: http::Internal::new(stop.clone()),
     };
@@ -558,68 +534,10 @@ fn outbox_level(outbox: &crate::store::OutboxStats, now: Timestamp) -> telemetry
     telemetry::OutboxLevel { waiting: outbox.waiting, parked: outbox.parked, oldest_seconds: oldest.as_secs_f64() }
 }
 
-/// The signals that end a daemon.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    /// Waits until it is told to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-fn on(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).context("signals can't be handled")
-}
-
 /// What is to be taken in.
 enum News {
     /// The policy may say something else.
     Policy,
     /// The cluster names other workloads.
     Selection,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_start_that_takes_long_is_told_once_and_waited_for() {
-        let told = Cell::new(0);
-        let note = async || told.set(told.get() + 1);
-        assert_eq!(within(Duration::from_secs(3600), async { 1 }, note).await, 1);
-        assert_eq!(told.get(), 0);
-        let until_told = async {
-            while told.get() == 0 {
-                tokio::task::yield_now().await;
-            }
-            2
-        };
-        assert_eq!(within(Duration::from_millis(1), until_told, note).await, 2);
-        assert_eq!(told.get(), 1);
-    }
-
-    /// A policy that is put in force may wait for an API server or for a disk that hangs.
-    #[tokio::test]
-    async fn whatever_goes_on_the_end_is_heard() {
-        let hangs = std::future::pending::<()>;
-        let mut duties = JoinSet::new();
-        assert_eq!(until_end(async { 1 }, hangs(), &mut duties).await, Ok(1));
-        assert_eq!(until_end(hangs(), async {}, &mut duties).await, Err(YES));
-        duties.spawn(async { "engine" });
-        assert_eq!(until_end(hangs(), hangs(), &mut duties).await, Err(NO));
-    }
 }

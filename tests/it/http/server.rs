@@ -155,7 +155,7 @@ impl Server {
             metrics,
             stream,
             token: Token::new(with_token.then(|| token_file.clone())),
-            wall: Arc::clone(&now),
+            of_wall: Arc::new(|wall| wall),
             now,
             external_host: Some("rollbackd.example.com".to_owned()),
             internal: Internal::new(stop.clone()),
