@@ -163,7 +163,18 @@ impl StoreError {
         let is_its_own = match &self {
             Self::OutOfOrder { .. } | Self::Unwritable { .. } | Self::Damaged { .. } | Self::Illegal(_) => true,
             Self::Failed { source, .. } => source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation),
-            _ => false,
+            Self::StateDir { .. }
+            | Self::InUse { .. }
+            | Self::Missing { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Corrupt { .. }
+            | Self::Moved { .. }
+            | Self::Emptied { .. }
+            | Self::Open { .. }
+            | Self::Full { .. }
+            | Self::Closed
+            | Self::Refused { .. } => false,
         };
         if !is_its_own {
             return self;

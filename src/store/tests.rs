@@ -1,5 +1,7 @@
 //! The journal against everything that may happen to a file.
 
+mod outbox;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -186,99 +188,6 @@ async fn a_message_told_twice_is_refused_with_its_record() {
     let error = store.commit(with_notice(released("api", 2), alert("i", 1), &["oncall"])).await.unwrap_err();
     assert!(matches!(&error, NotCommitted::Refused { workload, .. } if workload.as_str() == "api"), "{error:?}");
     assert_eq!(all_records(store.reader(), "api").await.len(), 1);
-}
-
-#[tokio::test]
-async fn each_incident_is_told_in_order_to_each_receiver() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    for (sequence, (incident, position)) in (1..).zip([("a", 1), ("a", 2), ("b", 1), ("a", 3)]) {
-        let batch = with_notice(released("api", sequence), alert(incident, position), &["x", "y"]);
-        store.commit(batch).await.unwrap();
-    }
-    assert_eq!(due_ids(&store, "x", at(9)).await, ["a_1", "b_1"]);
-    settle(&store, "a_1", "x", Settled::Sent).await;
-    assert_eq!(due_ids(&store, "x", at(9)).await, ["a_2", "b_1"]);
-    assert_eq!(due_ids(&store, "y", at(9)).await, ["a_1", "b_1"]);
-    let again = Settled::Again { at: at(100), asked: None, error: "HTTP 500".to_owned() };
-    settle(&store, "a_2", "x", again).await;
-    assert_eq!(due_ids(&store, "x", at(99)).await, ["b_1"]);
-    settle(&store, "b_1", "x", Settled::Sent).await;
-    assert_eq!(store.next_due(&ReceiverName::new("x")).await.unwrap(), Some(at(100)));
-    assert_eq!(due_ids(&store, "x", at(100)).await, ["a_2"]);
-    settle(&store, "a_2", "x", Settled::Parked { why: "HTTP 410".to_owned() }).await;
-    assert_eq!(due_ids(&store, "x", at(100)).await, ["a_3"]);
-    // A late settlement changes nothing.
-    settle(&store, "a_2", "x", Settled::Again { at: at(1), asked: None, error: String::new() }).await;
-    assert_eq!(due_ids(&store, "x", at(100)).await, ["a_3"]);
-    let stats = store.reader().outbox().await.unwrap();
-    assert_eq!(stats, OutboxStats { waiting: 5, parked: 1, oldest: Some(at(1)) });
-    let parked = store.reader().parked(9).await.unwrap();
-    assert_eq!((parked[0].id.as_str(), parked[0].why.as_str(), parked[0].at), ("a_2", "HTTP 410", at(50)));
-    let receipts = store.reader().receipts(&"a".into()).await.unwrap();
-    let receipts: Vec<_> = receipts.iter().map(|(sequence, to)| (*sequence, to.receiver.as_str(), to.state)).collect();
-    let first = [(1, "x", Delivered), (1, "y", Waiting), (2, "x", GivenUp), (2, "y", Waiting)];
-    assert_eq!(receipts[..4], first, "of its own messages alone");
-    assert_eq!(receipts.len(), 6);
-}
-
-#[tokio::test]
-async fn what_waits_for_hours_is_tried_when_more_happens_or_the_receiver_is_well() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let x = ReceiverName::new("x");
-    let again = |until, asked| Settled::Again { at: at(until), asked, error: "HTTP 500".to_owned() };
-    for (sequence, incident) in (1..).zip(["a", "b", "c"]) {
-        store.commit(with_notice(released("api", sequence), alert(incident, 1), &["x"])).await.unwrap();
-    }
-    settle(&store, "a_1", "x", again(9_000, None)).await;
-    settle(&store, "b_1", "x", again(9_000, None)).await;
-    settle(&store, "c_1", "x", again(9_000, Some(at(200)))).await;
-    assert!(due_ids(&store, "x", at(99)).await.is_empty());
-    // More happens in one incident; a message more or less, the schedule goes on where it was.
-    store.commit(with_notice(released("api", 4), alert("a", 2), &["x"])).await.unwrap();
-    let due = store.due(&x, at(99), 10).await.unwrap();
-    let due: Vec<_> = due.iter().map(|delivery| (delivery.id.as_str(), delivery.attempts)).collect();
-    assert_eq!(due, [("a_1", 0)]);
-    // The receiver is well, but for what it asked to wait with.
-    store.hasten(&x, at(99)).await.unwrap();
-    assert_eq!(due_ids(&store, "x", at(99)).await, ["a_1", "b_1"]);
-    store.hasten(&x, at(200)).await.unwrap();
-    assert_eq!(due_ids(&store, "x", at(200)).await, ["a_1", "b_1", "c_1"]);
-}
-
-#[tokio::test]
-async fn what_is_to_be_sent_waits_for_no_report() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    store.commit(with_notice(released("api", 1), alert("i", 1), &["oncall"])).await.unwrap();
-    let (end, ended) = std::sync::mpsc::channel::<()>();
-    let reader = store.reader().clone();
-    // A report that takes as long as it wants.
-    let report = tokio::spawn(async move {
-        let read = move |_: &mut Connection| {
-            let _ = ended.recv();
-            Ok(())
-        };
-        reader.call(read).await
-    });
-    tokio::task::yield_now().await;
-    let patience = std::time::Duration::from_secs(30);
-    assert_eq!(tokio::time::timeout(patience, due_ids(&store, "oncall", at(9))).await.unwrap(), ["i_1"]);
-    assert_eq!(tokio::time::timeout(patience, store.outbox()).await.unwrap().unwrap().waiting, 1);
-    drop(end);
-    report.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn messages_for_receivers_that_are_gone_are_parked() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    store.commit(with_notice(released("api", 1), alert("a", 1), &["kept", "gone"])).await.unwrap();
-    let known = vec![ReceiverName::new("kept")];
-    assert_eq!(store.park_others(known, at(5), "not in the policy".to_owned()).await.unwrap(), 1);
-    assert_eq!(due_ids(&store, "kept", at(9)).await, ["a_1"]);
-    assert!(due_ids(&store, "gone", at(9)).await.is_empty());
 }
 
 #[tokio::test]

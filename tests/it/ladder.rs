@@ -36,14 +36,6 @@ fn until(world: &mut World, phase: Phase) {
     assert!(came, "never {phase}: {told:#?}");
 }
 
-fn purposes(world: &World) -> Vec<Purpose> {
-    let plans = world.journal.iter().filter_map(|record| match &record.event {
-        Event::Planned { plan, .. } => Some(plan.purpose),
-        _ => None,
-    });
-    plans.collect()
-}
-
 #[test]
 fn killed_after_a_failed_attempt_the_ladder_is_climbed_on() {
     for lost in [true, false] {
@@ -53,7 +45,7 @@ fn killed_after_a_failed_attempt_the_ladder_is_climbed_on() {
         world.crash(lost);
         world.smoke_passes = true;
         until(&mut world, Phase::Restored);
-        assert_eq!(purposes(&world), [Purpose::First, Purpose::Retry]);
+        assert_eq!(world.purposes(), [Purpose::First, Purpose::Retry]);
         assert!(!world.phases().contains(&Phase::Held), "{:?}", world.phases());
     }
 }
@@ -372,7 +364,7 @@ fn a_goal_that_is_coming_up_is_not_bad_as_well() {
     world.deploy("v2");
     until(&mut world, Phase::Restored);
     assert!(!world.phases().contains(&Phase::Failed), "{:?}", world.phases());
-    assert_eq!(purposes(&world), [Purpose::First]);
+    assert_eq!(world.purposes(), [Purpose::First]);
 }
 
 #[test]
@@ -395,7 +387,7 @@ fn a_smoke_test_is_not_begun_while_it_is_paused() {
     assert!(!world.journal.iter().any(|record| record.event == Event::SmokeStarted));
     world.ask(RequestKind::Resume).unwrap();
     until(&mut world, Phase::Restored);
-    assert_eq!(purposes(&world), [Purpose::First]);
+    assert_eq!(world.purposes(), [Purpose::First]);
 }
 
 /// Twice for longer than it has.
@@ -417,7 +409,7 @@ fn the_time_in_which_it_is_paused_is_none_of_the_plans() {
         world.ask(RequestKind::Resume).unwrap();
     }
     until(&mut world, Phase::Restored);
-    assert_eq!(purposes(&world), [Purpose::First]);
+    assert_eq!(world.purposes(), [Purpose::First]);
     assert!(!world.phases().contains(&Phase::Failed), "{:?}", world.phases());
     assert_eq!(crate::again::other_decision(&world.journal), None);
     let held = world.alerts.iter().find(|alert| alert.phase == Phase::Held).unwrap();
@@ -455,7 +447,7 @@ fn the_second_attempt_is_judged_by_what_it_brings() {
     until(&mut world, Phase::Started);
     assert!(world.now.since(failed) >= world.policy.interval, "at once");
     until(&mut world, Phase::Restored);
-    assert_eq!(purposes(&world), [Purpose::First, Purpose::Retry]);
+    assert_eq!(world.purposes(), [Purpose::First, Purpose::Retry]);
 }
 
 /// v2 is bad until that time, and well from then on.
@@ -607,7 +599,7 @@ fn a_policy_that_observes_again_holds_what_was_begun_meanwhile() {
     assert_eq!((world.switches.len(), world.phases().last()), (1, Some(&Phase::Held)), "{:?}", world.phases());
     under(&mut world, Mode::Enforce);
     until(&mut world, Phase::Restored);
-    assert_eq!(purposes(&world), [Purpose::First]);
+    assert_eq!(world.purposes(), [Purpose::First]);
 }
 
 #[test]
@@ -621,7 +613,7 @@ fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_
         let steps = world.fleet.preview(&world.policy.id, world.now).unwrap().steps;
         assert_eq!(steps.iter().filter(|step| **step == StepStanding::PassedOver).count(), 3, "{steps:?}");
         until(&mut world, Phase::Restored);
-        assert_eq!(purposes(&world), [Purpose::First]);
+        assert_eq!(world.purposes(), [Purpose::First]);
         assert!(!world.switches.iter().any(|(_, instance, _)| instance.as_str() == left), "{:?}", world.switches);
     }
 }

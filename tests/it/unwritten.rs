@@ -97,26 +97,18 @@ fn begun() -> World {
     world
 }
 
-fn purposes(world: &World) -> Vec<Purpose> {
-    let plans = world.journal.iter().filter_map(|record| match &record.event {
-        Event::Planned { plan, .. } => Some(plan.purpose),
-        _ => None,
-    });
-    plans.collect()
-}
-
 #[test]
 fn what_waited_too_long_for_its_record_spends_no_attempt() {
     use Purpose::{First, Retry};
     let again = |world: &mut World| {
         world.not_begun();
-        let plans = purposes(world).len();
-        assert!(world.run_until(Span::from_secs(60), |world| purposes(world).len() > plans), "{:?}", world.phases());
+        let plans = world.purposes().len();
+        assert!(world.run_until(Span::from_secs(60), |world| world.purposes().len() > plans), "{:?}", world.phases());
     };
     // Nothing was done: it is the same rollback, and the goal has failed nobody.
     let mut world = begun();
     (0..3).for_each(|_| again(&mut world));
-    assert_eq!(purposes(&world), [First, Retry, Retry, Retry]);
+    assert_eq!(world.purposes(), [First, Retry, Retry, Retry]);
     let state = world.fleet.get(&world.policy.id).unwrap().state();
     assert_eq!(state.rollbacks.len(), 1);
     assert_eq!(state.ledger.get(&"v1".into()).unwrap().failed_as_goal, None);
@@ -124,19 +116,19 @@ fn what_waited_too_long_for_its_record_spends_no_attempt() {
     world.restarts_fail = true;
     let escalated = |world: &World| world.phases().last() == Some(&Phase::Escalated);
     assert!(world.run_until(Span::from_secs(120), escalated), "{:?}", world.phases());
-    assert_eq!(purposes(&world), [First, Retry, Retry, Retry, Retry]);
+    assert_eq!(world.purposes(), [First, Retry, Retry, Retry, Retry]);
 
     // Nothing is tried without an end: ten are not counted, two are, and the hop that is left goes to the goal, which was
     // never tried.
     let mut world = begun();
     while world.phases().last() != Some(&Phase::Escalated) {
-        assert!(purposes(&world).len() < 20, "{:?}", world.phases());
+        assert!(world.purposes().len() < 20, "{:?}", world.phases());
         match world.phases().last() {
             Some(Phase::Started) => world.not_begun(),
             _ => world.step(),
         }
     }
-    assert_eq!(purposes(&world).len(), 13);
+    assert_eq!(world.purposes().len(), 13);
 
     // The link was switched already: the instance is restarted all the same.
     let mut world = begun();
@@ -144,5 +136,5 @@ fn what_waited_too_long_for_its_record_spends_no_attempt() {
     again(&mut world);
     let restored = |world: &World| world.phases().last() == Some(&Phase::Restored);
     assert!(world.run_until(Span::from_secs(120), restored), "{:?}", world.phases());
-    assert_eq!((purposes(&world), world.running()), (vec![First, Retry], Some("v1")));
+    assert_eq!((world.purposes(), world.running()), (vec![First, Retry], Some("v1")));
 }

@@ -19,7 +19,7 @@ pub(super) enum Found {
 impl Controller {
     /// Whether a step would restart what somebody else restarted at the goal since this attempt began.
     pub(super) fn found(&self, plan: &Plan, step: u32, now: Timestamp) -> Found {
-        let kind = usize::try_from(step).ok().and_then(|step| plan.steps.get(step)).map(|step| &step.kind);
+        let kind = plan.step(step).map(|step| &step.kind);
         let (Some(StepKind::Restart { instance, .. }), Some(incident)) = (kind, &self.state.incident) else {
             return Found::Nothing;
         };

@@ -115,7 +115,7 @@ impl Controller {
         match &incident.progress {
             Progress::Running { step, since } => {
                 let plan = incident.plan.as_ref()?;
-                let step = plan.steps.get(usize::try_from(*step).ok()?)?;
+                let step = plan.step(*step)?;
                 // After a start nobody does it any more; who paused the workload meant this one too.
                 let may_begin = !step.kind.is_judged() && self.halt().is_none();
                 let left = plan.deadline.since(*since).max(SHORTEST_STEP);

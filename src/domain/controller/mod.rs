@@ -137,15 +137,7 @@ impl Controller {
         if let Some(incident) = &state.incident {
             restore_trigger(&mut health, incident);
         }
-        let assessment = Assessment {
-            at: state.last_at,
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        };
+        let assessment = Assessment::nothing(state.last_at);
         Self {
             policy,
             state,

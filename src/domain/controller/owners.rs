@@ -135,15 +135,7 @@ mod tests {
         let policy = testing::policy(Strategy::Rolling, Habitat::Kubernetes(place));
         let cause =
             Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };
-        let assessment = Box::new(Assessment {
-            at: at(9),
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        });
+        let assessment = Box::new(Assessment::nothing(at(9)));
         let (mode, strategy) = (Mode::Enforce, Strategy::Rolling);
         let begin = [
             release("v2"),

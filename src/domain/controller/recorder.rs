@@ -151,15 +151,7 @@ mod tests {
             older_faults: Vec::new(),
             instances: [].into(),
         };
-        let assessment = Assessment {
-            at: at(9),
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        };
+        let assessment = Assessment::nothing(at(9));
         let cause =
             Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };
         let events = [

@@ -44,7 +44,7 @@ impl Controller {
     pub(super) fn break_off(&mut self, plan: &Plan, reason: String, now: Timestamp, out: &mut Output) -> bool {
         self.stable_since = None;
         let no_room = self.state.incident.as_ref().is_some_and(|incident| {
-            let step = usize::try_from(incident.steps_done).ok().and_then(|step| plan.steps.get(step));
+            let step = plan.step(incident.steps_done);
             step.is_some_and(|step| self.want_of_room(&step.kind, incident.attempt_since).is_some())
         });
         self.record(Event::Failed { reason, checks: Vec::new(), no_room }, now, out)

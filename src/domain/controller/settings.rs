@@ -54,9 +54,8 @@ impl Controller {
         };
         let releases = [Some(&orchestrated.desired), plan.map(|plan| &plan.to)];
         let settings = releases.into_iter().flatten().flat_map(|release| orchestrated.settings.of(release).into_keys());
-        let put_back = plan.into_iter().flat_map(|plan| &plan.steps).filter_map(|step| match &step.kind {
-            StepKind::RestoreSetting { setting, .. } => Some(setting.clone()),
-            _ => None,
+        let put_back = plan.into_iter().flat_map(|plan| &plan.steps).filter_map(|step| {
+            if let StepKind::RestoreSetting { setting, .. } = &step.kind { Some(setting.clone()) } else { None }
         });
         settings.chain(put_back).collect::<BTreeSet<Setting>>().into_iter().collect()
     }

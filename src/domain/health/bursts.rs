@@ -1,9 +1,9 @@
 //! Bursts of errors that single targets of a release have by themselves.
 //!
 //! Where one target fails for half a minute now and then, at a hundred times its usual share, a canary's target does so as
-//! well, and side by side that is proof within seconds: how far targets lie apart from minute to minute
-//! (`dispersion`) knows nothing of such rare ones. What the targets of the release before are known to
-//! have had explains a burst of the new one that is no higher and has lasted no longer; what goes on beyond that is proof.
+//! well, and side by side that is proof within seconds: how far targets lie apart from minute to minute (`dispersion`) knows
+//! nothing of such rare ones. What the targets of the release before are known to have had explains a burst of the new one
+//! that is no higher and has lasted no longer; what goes on beyond that is proof.
 //!
 //! When a burst begins and ends is told by two cumulative sums (Page, Biometrika 41, 1954) of likelihood ratios. Its length is
 //! a clock that runs while it lasts and runs back half as fast after it, so that bursts that follow each other closely are one

@@ -504,6 +504,20 @@ pub struct Assessment {
 }
 
 impl Assessment {
+    /// Nothing is known yet.
+    #[must_use]
+    pub const fn nothing(at: Timestamp) -> Self {
+        Self {
+            at,
+            revision: None,
+            triggers: Vec::new(),
+            signals: Vec::new(),
+            blind: None,
+            healthy: false,
+            asides: Vec::new(),
+        }
+    }
+
     /// Every trigger for people to read: those of the release in question by their names, then what is exceeded beside it.
     pub fn told(&self) -> impl Iterator<Item = (String, &TriggerStatus)> {
         let beside =

@@ -1,10 +1,12 @@
 //! Records fold into state by one legality table: the same live, after a restart, and for a report.
 
 mod incident;
+mod learned;
 mod moved;
 mod owner;
 
 pub use incident::beside;
+pub use learned::OthersFault;
 pub use moved::{MadeSetting, MovedSetting, are_apart, difference, forward};
 pub use owner::PausedOwner;
 
@@ -14,13 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{Phase, Times};
 use super::ledger::Ledger;
-use super::record::{Cause, Closing, Event, Goal, OlderFault, Record, Running};
+use super::record::{Cause, Event, Goal, OlderFault, Record, Running};
 use super::recording::Brief;
 use crate::domain::health::verdict::CheckStatus;
 use crate::domain::id::{IncidentId, InstanceId, RevisionId, TriggerName, WorkloadId};
 use crate::domain::policy::{Mode, Strategy};
 use crate::domain::response::hold::Hold;
-use crate::domain::response::plan::{Plan, Purpose};
+use crate::domain::response::plan::Plan;
 use crate::domain::time::{Span, Timestamp};
 
 /// Rollbacks remembered per workload: more than any daily limit looks back at.
@@ -69,20 +71,6 @@ pub struct WorkloadState {
     /// Keys of reports that were taken, oldest first: their sources repeat themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<String>,
-}
-
-/// For so long after it subsided something may be left of a fault.
-const LEFT_OF_OTHERS: Span = Span::from_secs(300);
-
-/// A fault that subsided and was not put down to the release.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct OthersFault {
-    /// Which release had it.
-    pub release: RevisionId,
-    /// Why it was not its own.
-    pub hold: Hold,
-    /// When it subsided.
-    pub at: Timestamp,
 }
 
 /// An operator's pause.
@@ -525,11 +513,9 @@ impl WorkloadState {
                     (Some(_), None) | (None, Some(_)) => false,
                 }
         };
-        let is_told_anew = match &record.event {
-            Event::Detected { .. } | Event::FoundBeside { .. } => true,
-            Event::Held { .. } => record.at.since(incident.phase_since) >= HELD_TOLD_AGAIN,
-            _ => false,
-        };
+        let is_long_ago = record.at.since(incident.phase_since) >= HELD_TOLD_AGAIN;
+        let is_told_anew = matches!(record.event, Event::Detected { .. } | Event::FoundBeside { .. })
+            || (matches!(record.event, Event::Held { .. }) && is_long_ago);
         let told = is_told_anew || !before.as_ref().is_some_and(is_same);
         if told {
             incident.notices += 1;
@@ -540,94 +526,6 @@ impl WorkloadState {
             self.incident = Some(incident);
         }
         Ok(applied)
-    }
-
-    /// Why a fault that shows now is not put down to the release either: another trigger may still see what has subsided for one.
-    fn left_of_others(&self, incident: &Incident, now: Timestamp) -> Option<Hold> {
-        let fault = self.others_fault.as_ref()?;
-        let is_its = incident.from.as_ref().is_some_and(|from| from.revision == fault.release);
-        (is_its && now.since(fault.at) <= LEFT_OF_OTHERS).then(|| fault.hold.clone())
-    }
-
-    fn note_in_ledger(&mut self, incident: &Incident, record: &Record) {
-        match &record.event {
-            // A retry is the same rollback: the brakes count it once.
-            Event::Planned { plan, .. } if plan.purpose == Purpose::First => {
-                self.ledger.taken_back(&plan.from, record.at, &incident.id);
-                self.rollbacks.push(record.at);
-                if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
-                    self.rollbacks.remove(0);
-                }
-            }
-            Event::Detected { cause: Cause::External { key: Some(key), .. }, .. } => {
-                self.reported.push(key.clone());
-                if self.reported.len() > REPORTS_REMEMBERED {
-                    self.reported.remove(0);
-                }
-            }
-            Event::Rejected { by, .. } => self.note_rejection(incident, by, record.at),
-            // Left where it stands, it is not begun anew.
-            Event::Closed { how: Closing::ByOperator { by, .. } }
-                if incident.phase == Phase::Held && incident.plan.is_some() =>
-            {
-                self.note_rejection(incident, by, record.at);
-            }
-            Event::Closed { how: Closing::Subsided } => {
-                self.rejection.take_if(|no| no.trigger == incident.cause.name());
-                self.older_faults.retain(|older| older.trigger.as_str() != incident.cause.name());
-                let (release, hold) = (incident.from.as_ref(), incident.attributed.as_ref());
-                self.others_fault = release.zip(hold).map(|(from, hold)| OthersFault {
-                    release: from.revision.clone(),
-                    hold: hold.clone(),
-                    at: record.at,
-                });
-            }
-            Event::Failed { no_room, .. } => {
-                if let Some(plan) = incident.plan.as_ref().filter(|_| !no_room && !incident.is_unspent()) {
-                    self.ledger.failed_as_goal(&plan.to, record.at);
-                }
-            }
-            Event::Closed { how: Closing::Superseded { .. } } => {
-                if let Some(bad) = incident.from.as_ref().filter(|_| incident.is_its_own_fault()) {
-                    self.ledger.left_bad(&bad.revision, record.at, &incident.id);
-                }
-            }
-            Event::Closed {
-                how: Closing::Unseen { .. } | Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten { .. },
-            } => {}
-            Event::ReleaseObserved { .. }
-            | Event::KnownGood { .. }
-            | Event::SettingsKept { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::OwnerPutBack { .. }
-            | Event::Suspected { .. }
-            | Event::StillPending { .. }
-            | Event::FoundBeside { .. }
-            | Event::Detected { .. }
-            | Event::Refused { .. }
-            | Event::Held { .. }
-            | Event::Approved { .. }
-            | Event::Planned { .. }
-            | Event::Continued { .. }
-            | Event::StepStarted { .. }
-            | Event::StepFinished { .. }
-            | Event::Verifying
-            | Event::Recorded { .. }
-            | Event::SmokeStarted
-            | Event::SmokeFinished { .. }
-            | Event::Restored { .. }
-            | Event::Escalated { .. } => {}
-        }
-    }
-}
-
-impl WorkloadState {
-    fn note_rejection(&mut self, incident: &Incident, by: &str, at: Timestamp) {
-        if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
-            let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
-            self.rejection = Some(Rejection { by: by.to_owned(), at, trigger, release });
-        }
     }
 }
 

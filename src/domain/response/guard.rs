@@ -459,15 +459,7 @@ mod tests {
         let force = force.iter().map(|name| (*name).to_owned()).collect();
         let cause = Cause::Manual { by: String::new(), reason: String::new(), to: None, force };
         let now = Timestamp::default();
-        let assessment = Assessment {
-            at: now,
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        };
+        let assessment = Assessment::nothing(now);
         let ruling = rule(&Situation {
             limits: Limits { gitops, ..Limits::of(&policy) },
             state: &WorkloadState::default(),

@@ -99,6 +99,12 @@ impl Plan {
         step.is_some_and(|step| matches!(step.kind, StepKind::RestoreTemplate { .. }))
     }
 
+    /// One of its steps; none where it has not so many.
+    #[must_use]
+    pub fn step(&self, index: u32) -> Option<&Step> {
+        self.steps.get(usize::try_from(index).ok()?)
+    }
+
     /// What is done, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<&StepKind> {
@@ -126,10 +132,8 @@ impl Plan {
     /// How many instances were in service when it was made.
     #[must_use]
     pub fn served(&self) -> Option<u32> {
-        self.steps.iter().find_map(|step| match &step.kind {
-            StepKind::AwaitRollout { enough, .. } => *enough,
-            _ => None,
-        })
+        let served = |step: &Step| if let StepKind::AwaitRollout { enough, .. } = step.kind { enough } else { None };
+        self.steps.iter().find_map(served)
     }
 
     /// The largest number of pods that it scales to.

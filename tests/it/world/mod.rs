@@ -11,13 +11,13 @@ use rollbackd::domain::controller::{Answer, Input, Job, JobResult, Output, Reply
 use rollbackd::domain::fleet::Fleet;
 use rollbackd::domain::id::{InstanceId, RevisionId, TargetId, WorkloadId};
 use rollbackd::domain::incident::alert::{Alert, Phase};
-use rollbackd::domain::incident::record::Record;
+use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{
     Answer as HealthAnswer, Fault, FaultKind, HostReading, Observation, Page, ReleaseView, Sample, Seen, SeriesId,
 };
 use rollbackd::domain::policy::{Habitat, OperandId, Release, WorkloadPolicy};
-use rollbackd::domain::response::plan::{Outcome, Plan, StepKind};
+use rollbackd::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
 pub(crate) use policy::policy;
@@ -316,6 +316,14 @@ impl World {
     /// Phases of all messages so far.
     pub(crate) fn phases(&self) -> Vec<Phase> {
         self.alerts.iter().map(|alert| alert.phase).collect()
+    }
+
+    /// What each attempt was for.
+    pub(crate) fn purposes(&self) -> Vec<Purpose> {
+        let plans = self.journal.iter().filter_map(|record| {
+            if let Event::Planned { plan, .. } = &record.event { Some(plan.purpose) } else { None }
+        });
+        plans.collect()
     }
 
     /// The last message.

@@ -1,10 +1,10 @@
 //! A release against the one before it: beside it while both serve, else against its past.
 //!
 //! Side by side the evidence alone decides ([`evidence`]), less what pods do by themselves
-//! ([`dispersion`](super::dispersion), [`bursts`](super::bursts)); what a process does in its first 90 seconds is left out of it, and counts only for
-//! what no cold start explains: an error ratio proven beyond the policy's own threshold, while the old release beside it is
-//! well. Where only one serves, time itself may be the cause: the new release must be worse than any stretch of the old one's
-//! last half hour, and hold it ([`life`]).
+//! ([`dispersion`](super::dispersion), [`bursts`](super::bursts)); what a process does in its first 90 seconds is left out
+//! of it, and counts only for what no cold start explains: an error ratio proven beyond the policy's own threshold, while the
+//! old release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
+//! stretch of the old one's last half hour, and hold it ([`life`]).
 
 use evidence::{ALIKE, Count, Process};
 use life::{Finding, Life};

@@ -274,9 +274,8 @@ impl Incident {
 
     fn note_brought(&mut self, step: u32, at: Timestamp) {
         let Some(plan) = &self.plan else { return };
-        let done = usize::try_from(step).ok().and_then(|step| plan.steps.get(step));
         if let Some(StepKind::SwitchLink { instance, .. } | StepKind::Command { instance: Some(instance), .. }) =
-            done.map(|step| &step.kind)
+            plan.step(step).map(|step| &step.kind)
         {
             self.brought.insert(instance.clone(), (plan.to.clone(), at));
         }
@@ -325,8 +324,7 @@ impl Incident {
     }
 
     fn step(&self, step: u32) -> Option<&StepKind> {
-        let step = usize::try_from(step).ok()?;
-        self.plan.as_ref()?.steps.get(step).map(|step| &step.kind)
+        self.plan.as_ref()?.step(step).map(|step| &step.kind)
     }
 
     fn set_smoke(&mut self, to: Smoke) {

@@ -192,15 +192,7 @@ mod tests {
     fn detected() -> Event {
         let cause =
             Cause::External { by: "ops".to_owned(), kind: "security".to_owned(), reason: "leak".to_owned(), key: None };
-        let assessment = Assessment {
-            at: Timestamp::default(),
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        };
+        let assessment = Assessment::nothing(Timestamp::default());
         Event::Detected {
             cause,
             from: None,

@@ -28,8 +28,8 @@ pub struct PausedOwner {
 pub(super) fn note(paused: &mut Vec<PausedOwner>, incident: &Incident, record: &Record) {
     let (Event::StepStarted { step } | Event::StepFinished { step, .. }) = &record.event else { return };
     let Some(plan) = &incident.plan else { return };
-    let step = usize::try_from(*step).ok().and_then(|step| plan.steps.get(step));
-    let Some(StepKind::PauseOwner { owner, limit, is_paused: false }) = step.map(|step| &step.kind) else { return };
+    let step = plan.step(*step).map(|step| &step.kind);
+    let Some(StepKind::PauseOwner { owner, limit, is_paused: false }) = step else { return };
     let known = paused.iter_mut().find(|paused| paused.owner == *owner);
     if let Event::StepFinished { outcome, .. } = &record.event {
         let Some(known) = known else { return };

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::Closing;
-use crate::domain::response::plan::{Outcome, Step, StepKind};
+use crate::domain::response::plan::{Outcome, Purpose, Step, StepKind};
 use crate::domain::testing;
 
 const T0: i64 = 1_800_000_000_000;
@@ -35,15 +35,7 @@ fn plan() -> Plan {
 /// One event of every sort that an incident knows.
 fn events() -> Vec<Event> {
     let (mode, strategy, onset) = (Mode::Enforce, Strategy::Direct, at(1));
-    let assessment = Box::new(Assessment {
-        at: at(1),
-        revision: None,
-        triggers: Vec::new(),
-        signals: Vec::new(),
-        blind: None,
-        healthy: false,
-        asides: Vec::new(),
-    });
+    let assessment = Box::new(Assessment::nothing(at(1)));
     let asks = Hold::NeedsApproval { because: "the mode is approve".to_owned() };
     let text = || "why".to_owned();
     vec![
@@ -193,15 +185,7 @@ fn what_is_left_of_a_fault_of_others_is_no_new_one_of_the_release() {
         goal: None,
         mode: Mode::Enforce,
         strategy: Strategy::Direct,
-        assessment: Box::new(Assessment {
-            at: onset,
-            revision: None,
-            triggers: Vec::new(),
-            signals: Vec::new(),
-            blind: None,
-            healthy: false,
-            asides: Vec::new(),
-        }),
+        assessment: Box::new(Assessment::nothing(onset)),
     };
     let attributed = |release: &str, seconds: i64, is_attributed: bool| {
         let held = if is_attributed { hold.clone() } else { Hold::AlertOnly };
