@@ -31,7 +31,7 @@ pub(crate) fn status(workload: Option<&str>, daemon: &DaemonArgs) -> u8 {
         standby(&client.get(&["leadership"], &[]).await?);
         standstill(&views);
         if let Ok(outbox) = client.get(&["outbox"], &[]).await {
-            given_up(&outbox);
+            undelivered(&outbox);
         }
         match (workload, views.first()) {
             (Some(_), Some(view)) => in_detail(view),
@@ -49,8 +49,17 @@ fn standby(leadership: &Value) {
     }
 }
 
-/// Says that people were not told.
-fn given_up(outbox: &Value) {
+/// Says that people were not told, or not yet.
+fn undelivered(outbox: &Value) {
+    for late in outbox["undelivered"].as_array().into_iter().flatten() {
+        if let [Some(receiver), Some(oldest), Some(why)] =
+            ["receiver", "oldest_at", "why"].map(|key| late[key].as_str())
+        {
+            let many = &late["waiting"];
+            let line = format!("messages not delivered to {receiver} yet: {many}, the oldest of {oldest}: {why}\n");
+            print::line(&print::clean(&line));
+        }
+    }
     let last = &outbox["given_up"][0];
     if let [Some(message), Some(receiver), Some(why)] = ["message", "receiver", "why"].map(|key| last[key].as_str()) {
         let many = &outbox["parked"];

@@ -8,7 +8,7 @@ use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::Record;
 use crate::domain::incident::report::{Readings, Receipt};
 use crate::domain::time::Timestamp;
-use crate::store::{IncidentSummary, ParkedMessage, Reader, StoreError};
+use crate::store::{IncidentSummary, ParkedMessage, Reader, StoreError, Undelivered};
 use crate::telemetry::OutboxLevel;
 
 /// The journal could not be read.
@@ -59,6 +59,9 @@ pub trait History: Send + Sync + 'static {
     /// What waits in the outbox.
     fn outbox(&self, now: Timestamp) -> BoxFuture<'_, Result<OutboxLevel, HistoryError>>;
 
+    /// What could not be delivered yet, by receiver.
+    fn undelivered(&self) -> BoxFuture<'_, Result<Vec<Undelivered>, HistoryError>>;
+
     /// The newest `limit` messages that were given up, newest first.
     fn given_up(&self, limit: usize) -> BoxFuture<'_, Result<Vec<ParkedMessage>, HistoryError>>;
 }
@@ -100,6 +103,10 @@ impl History for Reader {
 
     fn receipts(&self, incident: IncidentId) -> BoxFuture<'_, Result<Vec<(u64, Receipt)>, HistoryError>> {
         Box::pin(async move { Ok(Reader::receipts(self, &incident).await?) })
+    }
+
+    fn undelivered(&self) -> BoxFuture<'_, Result<Vec<Undelivered>, HistoryError>> {
+        Box::pin(async move { Ok(Reader::undelivered(self).await?) })
     }
 
     fn given_up(&self, limit: usize) -> BoxFuture<'_, Result<Vec<ParkedMessage>, HistoryError>> {

@@ -24,7 +24,7 @@ use crate::domain::response::readiness;
 use crate::domain::time::Timestamp;
 use crate::engine::{Curve, Unavailable};
 use crate::report;
-use crate::store::ParkedMessage;
+use crate::store::{ParkedMessage, Undelivered};
 use crate::telemetry::{Exposition, OutboxLevel};
 
 /// How long the engine may take to prove that it turns.
@@ -132,6 +132,7 @@ pub(super) async fn leadership(State(state): State<Arc<AppState>>) -> Json<Stand
 pub(super) struct Outbox {
     waiting: u64,
     oldest_s: f64,
+    undelivered: Vec<Undelivered>,
     parked: u64,
     given_up: Vec<GivenUp>,
 }
@@ -148,6 +149,7 @@ struct GivenUp {
 /// `GET /api/v1/outbox`.
 pub(super) async fn outbox(State(state): State<Arc<AppState>>) -> Result<Json<Outbox>, Problem> {
     let level = state.history.outbox((state.now)()).await?;
+    let undelivered = state.history.undelivered().await?;
     let given_up = state.history.given_up(GIVEN_UP_SHOWN).await?;
     let given_up = given_up.into_iter().map(|ParkedMessage { id: message, receiver, at, attempts, why }| GivenUp {
         message,
@@ -157,7 +159,7 @@ pub(super) async fn outbox(State(state): State<Arc<AppState>>) -> Result<Json<Ou
         why,
     });
     let OutboxLevel { waiting, parked, oldest_seconds: oldest_s } = level;
-    Ok(Json(Outbox { waiting, oldest_s, parked, given_up: given_up.collect() }))
+    Ok(Json(Outbox { waiting, oldest_s, undelivered, parked, given_up: given_up.collect() }))
 }
 
 /// `GET /metrics`, in the dialect that the caller accepts.

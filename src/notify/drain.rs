@@ -36,7 +36,7 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
-/// waits for receivers that are there no more is parked. `turns` counts while every receiver's loop turns.
+/// waits for receivers that are there no more is parked, and goes to those that are where nobody else would get it. `turns` counts while every receiver's loop turns.
 pub async fn drain<O: Outbox>(
     outbox: &O,
     receivers: watch::Receiver<Receivers>,
@@ -116,7 +116,10 @@ fn all_turned(all: &[Turns], known: &mut Vec<u64>) -> bool {
 async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, now: Timestamp) {
     match outbox.park_others(known, now, "the receiver is no longer in the policy".to_owned()).await {
         Ok(0) => {}
-        Ok(messages) => tracing::warn!(messages, "messages for receivers that are no longer in the policy are parked"),
+        Ok(messages) => tracing::warn!(
+            messages,
+            "messages for receivers that are no longer in the policy are parked; those that nobody else gets go to the others"
+        ),
         Err(error) => tracing::error!(%error, "the outbox can't be written"),
     }
 }

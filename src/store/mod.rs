@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 pub use error::StoreError;
 pub use fold::Folded;
-pub use outbox::{OutboxStats, ParkedMessage};
+pub use outbox::{OutboxStats, ParkedMessage, Undelivered};
 pub use points::{POINTS_PER_INCIDENT, Point};
 pub use reader::{INCIDENT_RECORDS_LIMIT, IncidentSummary, Reader};
 pub use retention::{Pruned, RETENTION};

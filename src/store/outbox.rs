@@ -1,6 +1,7 @@
 //! The outbox: which message goes to whom, how often that was tried, and when it is tried again.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
 
 use super::entry::{self, message_key};
 use super::error::StoreError;
@@ -36,6 +37,19 @@ pub struct ParkedMessage {
     /// Attempts made.
     pub attempts: u32,
     /// Why.
+    pub why: String,
+}
+
+/// What could not be delivered to a receiver yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Undelivered {
+    /// For whom it is.
+    pub receiver: ReceiverName,
+    /// How many messages wait.
+    pub waiting: u64,
+    /// When the oldest of them was caused.
+    pub oldest_at: Timestamp,
+    /// Why the one that was tried most often did not get there.
     pub why: String,
 }
 
@@ -136,7 +150,8 @@ pub(super) fn hasten(
         .map_err(StoreError::failed("hastening deliveries"))
 }
 
-/// Parks what waits for receivers other than these.
+/// Parks what waits for receivers other than these, and how many that were. A message that none of these was sent, or waits
+/// for, goes to all of them: of whose workload it is they tell, and a page that nobody gets is worse than one too many.
 pub(super) fn park_others(
     connection: &mut Connection,
     known: &[ReceiverName],
@@ -144,22 +159,26 @@ pub(super) fn park_others(
     why: &str,
 ) -> Result<u64, StoreError> {
     let parking = StoreError::failed("parking messages");
+    let known = serde_json::Value::from_iter(known.iter().map(ReceiverName::as_str)).to_string();
     let transaction = connection.transaction().map_err(&parking)?;
-    let waiting: Vec<String> = {
-        let mut statement =
-            transaction.prepare_cached("SELECT DISTINCT receiver FROM deliveries WHERE state = 0").map_err(&parking)?;
-        let rows = statement.query_map([], |row| row.get(0)).map_err(&parking)?;
-        rows.collect::<Result<_, _>>().map_err(&parking)?
-    };
-    let mut parked = 0;
-    for receiver in waiting.iter().filter(|name| !known.iter().any(|k| k.as_str() == name.as_str())) {
-        parked += transaction
-            .prepare_cached(
-                "UPDATE deliveries SET state = 2, settled_at = ?2, error = ?3 WHERE receiver = ?1 AND state = 0",
-            )
-            .and_then(|mut s| s.execute(params![receiver, at.as_millis(), why]))
-            .map_err(&parking)?;
-    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO deliveries (message, receiver, incident, sequence, next_attempt_at)
+             SELECT DISTINCT d.message, k.value, d.incident, d.sequence, ?2 FROM deliveries d, json_each(?1) k
+             WHERE d.state = 0 AND d.receiver NOT IN (SELECT value FROM json_each(?1))
+             AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.message = d.message AND e.state IN (0, 1)
+                             AND e.receiver IN (SELECT value FROM json_each(?1)))
+             ON CONFLICT (message, receiver) DO NOTHING",
+        )
+        .and_then(|mut s| s.execute(params![known, at.as_millis()]))
+        .map_err(&parking)?;
+    let parked = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = 2, settled_at = ?2, error = ?3
+             WHERE state = 0 AND receiver NOT IN (SELECT value FROM json_each(?1))",
+        )
+        .and_then(|mut s| s.execute(params![known, at.as_millis(), why]))
+        .map_err(&parking)?;
     transaction.commit().map_err(&parking)?;
     Ok(parked as u64)
 }
@@ -183,6 +202,28 @@ pub(super) fn stats(connection: &Connection) -> Result<OutboxStats, StoreError> 
         parked: entry::count(parked),
         oldest: oldest.map(Timestamp::from_millis),
     })
+}
+
+/// What waits for receivers that did not take it, by receiver.
+pub(super) fn undelivered(connection: &Connection) -> Result<Vec<Undelivered>, StoreError> {
+    let reading = StoreError::failed("reading the outbox");
+    let sql = "SELECT d.receiver, count(*), min(m.created_at),
+                      (SELECT e.error FROM deliveries e WHERE e.state = 0 AND e.receiver = d.receiver
+                       AND e.error IS NOT NULL ORDER BY e.attempts DESC LIMIT 1) AS why
+               FROM deliveries d JOIN messages m ON m.id = d.message
+               WHERE d.state = 0 GROUP BY d.receiver HAVING why IS NOT NULL ORDER BY d.receiver";
+    let mut statement = connection.prepare_cached(sql).map_err(&reading)?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok(Undelivered {
+                receiver: ReceiverName::new(row.get::<_, String>(0)?),
+                waiting: entry::count(row.get(1)?),
+                oldest_at: Timestamp::from_millis(row.get(2)?),
+                why: row.get(3)?,
+            })
+        })
+        .map_err(&reading)?;
+    rows.collect::<Result<_, _>>().map_err(&reading)
 }
 
 /// The newest messages that were given up, newest first.

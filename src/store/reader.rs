@@ -8,7 +8,7 @@ use super::entry::{self, record_key};
 use super::error::StoreError;
 use super::fold::{self, Folded};
 use super::memory;
-use super::outbox::{self, OutboxStats, ParkedMessage};
+use super::outbox::{self, OutboxStats, ParkedMessage, Undelivered};
 use super::points::{self, Point};
 use super::worker::Worker;
 use crate::domain::health::memory::Memory;
@@ -199,6 +199,14 @@ impl Reader {
     pub async fn receipts(&self, incident: &IncidentId) -> Result<Vec<(u64, Receipt)>, StoreError> {
         let incident = incident.clone();
         self.worker.call(move |connection| outbox::receipts(connection, &incident)).await
+    }
+
+    /// What could not be delivered yet, by receiver.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal can't be read.
+    pub async fn undelivered(&self) -> Result<Vec<Undelivered>, StoreError> {
+        self.worker.call(|connection| outbox::undelivered(connection)).await
     }
 
     /// The newest `limit` messages that were given up, newest first.

@@ -94,3 +94,39 @@ async fn messages_for_receivers_that_are_gone_are_parked() {
     assert_eq!(due_ids(&store, "kept", at(9)).await, ["a_1"]);
     assert!(due_ids(&store, "gone", at(9)).await.is_empty());
 }
+
+#[tokio::test]
+async fn what_nobody_else_gets_goes_to_the_receivers_that_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let to_all = with_notice(released("api", 1), alert("a", 1), &["gone", "other"]);
+    store.commit(to_all).await.unwrap();
+    settle(&store, "a_1", "other", Settled::Sent).await;
+    store.commit(with_notice(released("api", 2), alert("a", 2), &["gone"])).await.unwrap();
+    store.commit(with_notice(released("api", 3), alert("a", 3), &["gone"])).await.unwrap();
+    let known = vec![ReceiverName::new("other"), ReceiverName::new("renamed")];
+    assert_eq!(store.park_others(known.clone(), at(5), "not in the policy".to_owned()).await.unwrap(), 3);
+    for receiver in ["other", "renamed"] {
+        assert_eq!(due_ids(&store, receiver, at(9)).await, ["a_2"], "in order, and not what `other` has");
+        settle(&store, "a_2", receiver, Settled::Sent).await;
+        assert_eq!(due_ids(&store, receiver, at(9)).await, ["a_3"]);
+    }
+    assert_eq!(store.park_others(known, at(6), "not in the policy".to_owned()).await.unwrap(), 0);
+    // Without any receiver it is only parked.
+    assert_eq!(store.park_others(Vec::new(), at(7), "not in the policy".to_owned()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_a_receiver_did_not_take_yet_is_told_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for sequence in 1..=3 {
+        let batch = with_notice(released("api", sequence), alert("a", sequence), &["x", "y"]);
+        store.commit(batch).await.unwrap();
+    }
+    assert_eq!(store.reader().undelivered().await.unwrap(), [], "nothing was tried yet");
+    settle(&store, "a_1", "x", Settled::Sent).await;
+    settle(&store, "a_2", "x", Settled::Again { at: at(100), asked: None, error: "HTTP 500".to_owned() }).await;
+    let told = Undelivered { receiver: "x".into(), waiting: 2, oldest_at: at(2), why: "HTTP 500".to_owned() };
+    assert_eq!(store.reader().undelivered().await.unwrap(), [told]);
+}
