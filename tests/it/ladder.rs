@@ -619,6 +619,19 @@ fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_
 }
 
 #[test]
+fn what_left_the_policy_half_way_while_no_daemon_ran_is_told_with_its_places() {
+    let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 1), "{:?}", world.phases());
+    world.run(Span::from_secs(1));
+    world.start_without_it();
+    until(&mut world, Phase::Closed);
+    assert_eq!(world.last_alert().reason, "the workload is no longer in the policy; left: a at v1; b, c at v2");
+    assert_eq!(world.switches.len(), 1);
+}
+
+#[test]
 fn an_instance_that_leaves_between_its_switch_and_its_restart_is_said_to_have_left() {
     use StepStanding::{Done, PassedOver, ToDo, UnderWay};
     let mut world = World::new(policy(Strategy::Direct, &["a", "b"]), v2_is_bad());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::decide::cause_of;
 use super::found::Found;
-use super::view::at_others;
+use super::view::{at_others, by_release};
 use super::{Controller, Output};
 use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
@@ -416,10 +416,15 @@ impl Controller {
         self.record(Event::Escalated { reason, grounds }, now, out)
     }
 
-    /// Which instance of a host is at which release, where a rollback was begun and they differ.
+    /// Which instance of a host is at which release, where a rollback was begun and they differ: by the record where nobody
+    /// has looked.
     pub(super) fn apart(&self) -> BTreeMap<RevisionId, Vec<InstanceId>> {
         let is_begun = self.state.incident.as_ref().is_some_and(|incident| incident.plan.is_some());
-        let all = self.view().ok().filter(|_| is_begun).map(|view| at_others(view, None)).unwrap_or_default();
+        let all = match &self.releases {
+            _ if !is_begun => BTreeMap::new(),
+            Some((_, seen)) => seen.as_ref().map(|view| at_others(view, None)).unwrap_or_default(),
+            None => by_release(&self.state.placed, None),
+        };
         if all.len() > 1 { all } else { BTreeMap::new() }
     }
 

@@ -277,9 +277,17 @@ impl Preview {
 
 /// The instances of a host that are at other releases than this one, by release.
 pub(super) fn at_others(view: &ReleaseView, than: Option<&RevisionId>) -> BTreeMap<RevisionId, Vec<InstanceId>> {
-    let mut others: BTreeMap<RevisionId, Vec<InstanceId>> = BTreeMap::new();
     let placed = view.instances.iter().filter(|_| view.orchestrated.is_none());
-    for (instance, release) in placed.filter(|(_, release)| Some(release) != than) {
+    by_release(placed.map(|(instance, release)| (instance, release)), than)
+}
+
+/// The same of instances that are at these releases.
+pub(super) fn by_release<'a>(
+    placed: impl IntoIterator<Item = (&'a InstanceId, &'a RevisionId)>,
+    than: Option<&RevisionId>,
+) -> BTreeMap<RevisionId, Vec<InstanceId>> {
+    let mut others: BTreeMap<RevisionId, Vec<InstanceId>> = BTreeMap::new();
+    for (instance, release) in placed.into_iter().filter(|(_, release)| Some(*release) != than) {
         others.entry(release.clone()).or_default().push(instance.clone());
     }
     others

@@ -276,6 +276,14 @@ impl World {
         self.feed(Input::Tick);
     }
 
+    /// The daemon dies, and starts with a policy that has the workload no more.
+    pub(crate) fn start_without_it(&mut self) {
+        let departed = WorkloadPolicy::of_the_departed(self.policy.id.clone(), self.policy.notify.clone());
+        self.policy = Arc::new(departed);
+        self.crash(true);
+        self.fleet.leave(&self.policy.id);
+    }
+
     /// The daemon is told to stop: jobs under way end and are noted.
     pub(crate) fn park(&mut self) {
         while let Some(Pending { ticket, work, .. }) = self.pending.pop_front() {
