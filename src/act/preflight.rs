@@ -108,23 +108,30 @@ fn link_findings(step: &StepKind) -> Vec<Finding> {
     if let Err(error) = opened.require_release(releases, to) {
         findings.push(finding(&format!("release {to}"), line(&error)));
     }
-    if let Err(problem) = link_problem(&opened, link, releases, expect, to) {
-        findings.push(finding(&format!("link of {instance}"), problem));
+    if let Err((aspect, problem)) = link_problem(&opened, link, releases, expect, to) {
+        findings.push(Finding { aspect, ..finding(&format!("link of {instance}"), problem) });
     }
     findings
 }
 
-fn link_problem(root: &Root, link: &Path, releases: &Path, expect: &RevisionId, to: &RevisionId) -> Result<(), String> {
-    let place = root.place(link).map_err(|error| line(&error))?;
-    let content = place.read(place.name()).map_err(|error| line(&error))?;
-    let found = root.name_of(&place, releases, &content).map_err(|error| line(&error))?;
+fn link_problem(
+    root: &Root,
+    link: &Path,
+    releases: &Path,
+    expect: &RevisionId,
+    to: &RevisionId,
+) -> Result<(), (Aspect, String)> {
+    let wrong = |error| (Aspect::Place, line(&error));
+    let place = root.place(link).map_err(wrong)?;
+    let content = place.read(place.name()).map_err(wrong)?;
+    let found = root.name_of(&place, releases, &content).map_err(wrong)?;
     if found != *expect && found != *to {
-        return Err(format!("{} names {found}, neither {expect} nor {to}", place.path().display()));
+        return Err((Aspect::Place, format!("{} names {found}, neither {expect} nor {to}", place.path().display())));
     }
     let needed = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(place.fd(), ".", needed, AtFlags::EACCESS).map_err(|error| {
         let directory = place.path().parent().unwrap_or(root.path());
-        format!("{} can't be written to: {error}", directory.display())
+        (Aspect::Rights, format!("{} can't be written to: {error}", directory.display()))
     })
 }
 

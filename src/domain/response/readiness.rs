@@ -1,14 +1,16 @@
 //! Whether a workload could be rolled back right now, and what is missing: found while all is well, not when it burns.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::guard::Guard;
 use super::hold::Hold;
-use super::plan::{Aspect, Finding, Plan};
+use super::plan::{Aspect, Finding, Plan, Step, StepKind};
 use crate::domain::incident::ledger::Ledger;
 use crate::domain::observation::Orchestrated;
+use crate::domain::policy::Restart;
 use crate::domain::settings::{KeptSetting, Setting};
 use crate::domain::time::Timestamp;
 
@@ -120,7 +122,7 @@ pub fn readiness(
             (None, None) => with_plan(),
         },
         // Those that the policy needs are asked for, whatever the plan.
-        Need::Rights => Met::Yes,
+        Need::Rights => plan.and_then(left_to_polkit).unwrap_or(Met::Yes),
         Need::Rehearsal | Need::Quota => with_plan(),
         Need::Owner => owned(guards).unwrap_or(Met::Yes),
     };
@@ -164,6 +166,20 @@ fn owned(guards: &[Guard]) -> Option<Met> {
     let mut holds = guards.iter().filter_map(|guard| guard.hold.as_ref());
     let hold = holds.find(|hold| matches!(hold, Hold::GitopsOwner { .. } | Hold::RolloutsOwner { .. }))?;
     Some(Met::No(hold.to_string()))
+}
+
+/// The units that a plan restarts: nobody but root is told beforehand whether they may be.
+fn left_to_polkit(plan: &Plan) -> Option<Met> {
+    let unit = |step: &Step| match &step.kind {
+        StepKind::Restart { how: Restart::Unit(unit), .. } => Some(unit.clone()),
+        _ => None,
+    };
+    let units: BTreeSet<String> = plan.steps.iter().filter_map(unit).collect();
+    let units: Vec<String> = units.into_iter().collect();
+    let units = (!units.is_empty()).then(|| units.join(", "))?;
+    Some(Met::Unknown(format!(
+        "root may restart {units}, another user where polkit says so, which shows when it is done"
+    )))
 }
 
 fn release_unknown(guards: &[Guard]) -> Option<&Hold> {
@@ -287,6 +303,7 @@ mod tests {
     use crate::domain::response::plan::Purpose;
     use crate::domain::settings::{ContentId, Present, SettingKind};
     use crate::domain::testing;
+    use crate::domain::time::Span;
 
     fn plan() -> Plan {
         Plan {
@@ -339,6 +356,30 @@ mod tests {
         assert_eq!(told(&all), expected);
         let missing: Vec<Need> = lacks(&all).map(|(need, _)| need).collect();
         assert_eq!(missing, [Need::Rights, Need::Quota], "what can't be told is not known to be missing");
+    }
+
+    /// A daemon that is not root can't ask beforehand: polkit tells whoever asks on another's behalf only what no unit is named in.
+    #[test]
+    fn whether_polkit_lets_a_unit_be_restarted_is_not_known_beforehand() {
+        let restart = |how: Restart| Step {
+            kind: StepKind::Restart { instance: "a".into(), how, pointed: None },
+            timeout: Span::from_secs(60),
+        };
+        let rights = |how: &[Restart]| {
+            let plan = Plan { steps: how.iter().cloned().map(restart).collect(), ..plan() };
+            readiness(Some(&plan), &[], &Ledger::default(), None).swap_remove(3)
+        };
+        let unit = |name: &str| Restart::Unit(name.to_owned());
+        let command = Restart::Command(vec!["true".to_owned()]);
+        assert_eq!(rights(std::slice::from_ref(&command)).met, Met::Yes);
+        let left = rights(&[unit("b.service"), command, unit("a.service"), unit("b.service")]);
+        assert_eq!(
+            told(&[left]),
+            [
+                "rights unknown: root may restart a.service, b.service, another user where polkit says so, which shows when \
+              it is done"
+            ]
+        );
     }
 
     #[test]
