@@ -618,6 +618,21 @@ fn an_instance_that_leaves_the_policy_in_the_middle_is_left_as_it_is_and_spends_
     }
 }
 
+/// The restart takes longer than a trigger's `for` and `warmup`: the outage that it is itself fires.
+#[test]
+fn a_goal_is_not_condemned_for_the_outage_that_its_own_restart_was() {
+    for strategy in [Strategy::Direct, Strategy::Rolling] {
+        let policy = WorkloadPolicy { warmup: Span::from_secs(2), ..policy(strategy, &["a"]) };
+        let mut world = World::new(policy, v2_is_bad());
+        world.publish("v0");
+        world.run(Span::from_secs(60));
+        world.deploy("v2");
+        world.outage = Some(Span::from_secs(25));
+        until(&mut world, Phase::Restored);
+        assert_eq!((world.purposes().as_slice(), world.running()), ([Purpose::First].as_slice(), Some("v1")));
+    }
+}
+
 #[test]
 fn what_left_the_policy_half_way_while_no_daemon_ran_is_told_with_its_places() {
     let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());

@@ -22,6 +22,9 @@ use rollbackd::domain::time::{Span, Timestamp};
 
 pub(crate) use policy::policy;
 
+/// How long a process takes to answer where restarts are outages.
+const COMES_UP: Span = Span::from_secs(4);
+
 /// The world's step.
 const TICK: Span = Span::from_millis(200);
 
@@ -102,6 +105,8 @@ pub(crate) struct World {
     /// The directory of releases can't be read.
     pub(crate) releases_hidden: bool,
     pub(crate) job_delay: Span,
+    /// How long a restart runs, during which nobody answers, nor for a while after it; none: nobody sees it.
+    pub(crate) outage: Option<Span>,
     pub(crate) findings: Vec<rollbackd::domain::response::plan::Finding>,
     /// Plans that were looked over.
     pub(crate) preflights: Vec<Plan>,
@@ -148,6 +153,7 @@ impl World {
             restarts_fail: false,
             releases_hidden: false,
             job_delay: Span::from_millis(300),
+            outage: None,
             findings: Vec::new(),
             preflights: Vec::new(),
             instances: names.into_iter().map(|name| (name, instance.clone())).collect(),
@@ -386,11 +392,14 @@ impl World {
     }
 
     fn look_at_instances(&mut self) {
+        let down = self.down();
         let looks: Vec<Seen> = self
             .instances
             .iter_mut()
             .flat_map(|(id, instance)| {
                 let behaviour = (self.script)(instance.running.as_str(), self.now);
+                let is_down = down.contains(id);
+                let behaviour = if is_down { Behaviour { readable: false, ..behaviour } } else { behaviour };
                 let target = TargetId::new(format!("{id}:80"));
                 let page = if behaviour.readable { Ok(instance.page(behaviour)) } else { Err(fault(behaviour)) };
                 let answer = HealthAnswer {
@@ -398,11 +407,12 @@ impl World {
                     detail: String::new(),
                     revision: Some(instance.running.clone()),
                 };
+                let answer = if is_down { Err(fault(behaviour)) } else { Ok(answer) };
                 let reading =
                     HostReading { oom_kills: Some(instance.oom_kills), active: Some(true), ..HostReading::default() };
                 [
                     Seen::Scrape { target: target.clone(), instance: Some(id.clone()), result: page },
-                    Seen::Probe { target, instance: Some(id.clone()), result: Ok(answer) },
+                    Seen::Probe { target, instance: Some(id.clone()), result: answer },
                     Seen::Host { instance: id.clone(), result: Ok(reading) },
                 ]
             })
@@ -450,9 +460,21 @@ impl World {
             if self.smoke_hangs && matches!(work, Work::Smoke(_)) {
                 continue;
             }
-            self.pending.push_back(Pending { workload, ticket, work, at: self.now + self.job_delay });
+            let takes = self.outage.filter(|_| restarted(&work).is_some()).unwrap_or(self.job_delay);
+            self.pending.push_back(Pending { workload, ticket, work, at: self.now + takes });
         }
         reply
+    }
+
+    /// The instances that are down because their restart runs, or that come up.
+    fn down(&self) -> Vec<InstanceId> {
+        if self.outage.is_none() {
+            return Vec::new();
+        }
+        let restarting = self.pending.iter().filter_map(|job| restarted(&job.work));
+        let comes_up = |instance: &Instance| self.now.since(instance.started) < COMES_UP;
+        let coming = self.instances.iter().filter(|(_, instance)| comes_up(instance)).map(|(id, _)| id);
+        restarting.chain(coming).cloned().collect()
     }
 
     fn finish_jobs(&mut self) {
@@ -521,6 +543,14 @@ impl World {
             | StepKind::AwaitWell { .. }
             | StepKind::AwaitRollout { .. } => unreachable!("not in this world"),
         }
+    }
+}
+
+/// The instance that a job restarts.
+fn restarted(work: &Work) -> Option<&InstanceId> {
+    match work {
+        Work::Step { kind: StepKind::Restart { instance, .. }, .. } => Some(instance),
+        _ => None,
     }
 }
 
