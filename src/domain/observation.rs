@@ -43,6 +43,16 @@ pub enum Seen {
         /// The answer, or why there is none.
         result: Result<Answer, Fault>,
     },
+    /// A page that is not looked at any more.
+    PageGone {
+        /// Its address.
+        target: TargetId,
+    },
+    /// A health endpoint that is not asked any more.
+    EndpointGone {
+        /// Its address.
+        target: TargetId,
+    },
     /// An expression, evaluated by a Prometheus server.
     Query {
         /// The signal that it computes.

@@ -24,6 +24,7 @@ use super::shared::{Site, deadline};
 use super::unseen::Unseen;
 use crate::config::model::{self, Endpoint, FileTargets, HealthEndpoint};
 use crate::domain::id::{InstanceId, SignalName, TargetId};
+use crate::domain::observation::{Observation, Seen};
 use crate::domain::policy::{Habitat, ReleaseDir};
 use crate::domain::time::Span;
 
@@ -60,7 +61,15 @@ pub(super) enum Spec {
 #[derive(Debug)]
 pub(super) struct Crew {
     site: Site,
-    members: BTreeMap<Key, (Spec, DropGuard)>,
+    members: BTreeMap<Key, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    spec: Spec,
+    /// Cancelled where another duty goes on in its place, so that what it saw is not forgotten.
+    replaced: CancellationToken,
+    _stop: DropGuard,
 }
 
 impl Crew {
@@ -70,12 +79,20 @@ impl Crew {
 
     /// Ends what is not wanted, starts what is new, and leaves the rest alone.
     pub(super) fn reconcile(&mut self, wanted: BTreeMap<Key, Spec>) {
-        self.members.retain(|key, (spec, _)| wanted.get(key) == Some(&*spec));
+        self.members.retain(|key, member| match wanted.get(key) {
+            Some(spec) if *spec == member.spec => true,
+            Some(_) => {
+                member.replaced.cancel();
+                false
+            }
+            None => false,
+        });
         for (key, spec) in wanted {
             if let Entry::Vacant(place) = self.members.entry(key) {
-                let stop = CancellationToken::new();
-                start(&self.site, place.key(), spec.clone(), stop.clone());
-                place.insert((spec, stop.drop_guard()));
+                let (stop, replaced) = (CancellationToken::new(), CancellationToken::new());
+                let end = End { stop: stop.clone(), replaced: replaced.clone(), gone: gone(place.key()) };
+                start(&self.site, place.key(), spec.clone(), end);
+                place.insert(Member { spec, replaced, _stop: stop.drop_guard() });
             }
         }
     }
@@ -126,7 +143,35 @@ fn target_names(urls: &[&Url]) -> Vec<TargetId> {
     names
 }
 
-fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
+/// How a duty ends.
+struct End {
+    stop: CancellationToken,
+    replaced: CancellationToken,
+    /// What is told where nothing goes on in its place.
+    gone: Option<Seen>,
+}
+
+impl End {
+    /// Told by the duty itself, after all that it saw. When everything ends nothing is gone.
+    async fn tell(self, site: &Site) {
+        if let Some(seen) = self.gone.filter(|_| !self.replaced.is_cancelled() && !site.shared.tasks.is_closed()) {
+            let observation = Observation { workload: site.workload.clone(), at: site.shared.clock.now(), seen };
+            // Without an engine there is nobody to tell.
+            let _told = site.shared.out.send(observation).await;
+        }
+    }
+}
+
+/// What an address that is looked at no more must be forgotten by.
+fn gone(key: &Key) -> Option<Seen> {
+    match key {
+        Key::Scrape(target) => Some(Seen::PageGone { target: target.clone() }),
+        Key::Probe(target) => Some(Seen::EndpointGone { target: target.clone() }),
+        Key::Files(..) | Key::Query(_) | Key::Releases | Key::Hosts | Key::Cluster => None,
+    }
+}
+
+fn start(site: &Site, key: &Key, spec: Spec, end: End) {
     let shared = &site.shared;
     match spec {
         Spec::Scrape { endpoint, interval } => {
@@ -142,7 +187,7 @@ fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
                 reader: Reader::new(peer, Arc::clone(&site.table), limit),
                 deadline: limit,
             };
-            spawn(site, stop, what, at_address(interval), limit, duty);
+            spawn(site, end, what, at_address(interval), limit, duty);
         }
         Spec::Probe { health, interval } => {
             let Key::Probe(target) = key else { return };
@@ -158,35 +203,35 @@ fn start(site: &Site, key: &Key, spec: Spec, stop: CancellationToken) {
                 revision: health.revision,
                 deadline: limit,
             };
-            spawn(site, stop, what, at_address(interval), limit, duty);
+            spawn(site, end, what, at_address(interval), limit, duty);
         }
         Spec::Files { source, instances, interval } => {
             let what = format!("targets in {}", source.path.display());
             let outlook = Outlook::new(&site.workload, what.clone());
             let duty = Files::new(source, interval, instances, Crew::new(site.clone()), outlook);
-            spawn(site, stop, what, Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+            spawn(site, end, what, Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
         }
         Spec::Query { query, interval } => {
             let limit = deadline(interval);
             let what = format!("expression of {}", query.signal);
             let outlook = Outlook::new(&site.workload, what.clone());
             let duty = promql::Query::new(&query, outlook, Arc::clone(shared), limit);
-            spawn(site, stop, what, at_address(interval), limit, duty);
+            spawn(site, end, what, at_address(interval), limit, duty);
         }
         Spec::Releases { habitat, interval } => {
             let (paces, limit) = (releases::paces(&habitat, interval), releases::patience(&habitat));
             let duty = Releases::new(site.workload.clone(), habitat, interval, Arc::clone(shared));
-            spawn(site, stop, "releases".to_owned(), paces, limit, duty);
+            spawn(site, end, "releases".to_owned(), paces, limit, duty);
         }
         Spec::Hosts { place, interval } => {
             if let Some(duty) = Hosts::new(site.workload.clone(), &place, interval, Arc::clone(shared)) {
-                spawn(site, stop, "host readings".to_owned(), hosts::paces(interval), hosts::PATIENCE, duty);
+                spawn(site, end, "host readings".to_owned(), hosts::paces(interval), hosts::PATIENCE, duty);
             }
         }
-        Spec::Cluster(subject) => follow(site, stop, *subject),
+        Spec::Cluster(subject) => follow(site, end, *subject),
         Spec::Unseen { why, interval } => {
             let duty = Unseen::new(&site.workload, why, Arc::clone(shared));
-            spawn(site, stop, "selection".to_owned(), Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+            spawn(site, end, "selection".to_owned(), Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
         }
     }
 }
@@ -196,18 +241,18 @@ fn at_address(interval: Span) -> Paces {
 }
 
 /// What is watched is told when it changes, not looked at by a rhythm.
-fn follow(site: &Site, stop: CancellationToken, subject: Subject) {
+fn follow(site: &Site, end: End, subject: Subject) {
     let shared = Arc::clone(&site.shared);
     let silence = Duration::from(subject.interval.times(2)) + GRACE;
     let pulse = shared.pulses.register(site.workload.clone(), "watched workload".to_owned(), silence);
     let follower = Follower::new(subject, site.clone());
     shared.tasks.clone().spawn(async move {
-        stop.run_until_cancelled(follower.run(pulse.clone())).await;
+        end.stop.run_until_cancelled(follower.run(pulse.clone())).await;
         shared.pulses.release(&pulse);
     });
 }
 
-fn spawn(site: &Site, stop: CancellationToken, what: String, paces: Paces, limit: Duration, duty: impl Duty) {
+fn spawn(site: &Site, end: End, what: String, paces: Paces, limit: Duration, duty: impl Duty) {
     let grid = Grid::new(paces.usual, &(site.workload.as_str(), what.as_str()));
     let rhythm = Rhythm::new(grid, paces, site.beat.clone(), site.shared.clock.now());
     let silence = Duration::from(paces.usual.times(2)) + limit + GRACE;
@@ -216,10 +261,10 @@ fn spawn(site: &Site, stop: CancellationToken, what: String, paces: Paces, limit
     let shared = Arc::clone(&site.shared);
     shared.tasks.clone().spawn(async move {
         let shared = Arc::clone(&site.shared);
-        let told = stop.run_until_cancelled(keep(duty, rhythm, site, pulse.clone())).await;
-        // Only one that was told to end, or whose engine is gone, gets here.
-        let _ended: Option<()> = told;
+        // Only one that was told to end, or whose engine is gone, gets on.
+        end.stop.run_until_cancelled(keep(duty, rhythm, site.clone(), pulse.clone())).await;
         shared.pulses.release(&pulse);
+        end.tell(&site).await;
     });
 }
 

@@ -85,8 +85,8 @@ impl Observers {
 
     /// Ends all looks and waits until they have ended.
     pub async fn shutdown(&self) {
-        self.watched().clear();
         self.shared.tasks.close();
+        self.watched().clear();
         self.shared.tasks.wait().await;
     }
 

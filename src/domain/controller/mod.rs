@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::health::Health;
 use super::health::memory::Memory;
 use super::health::verdict::{Assessment, TriggerState};
-use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TargetId, TriggerName, WorkloadId};
+use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::grounds::Question;
 use super::incident::narrate;
@@ -248,11 +248,6 @@ impl Controller {
     /// Takes up what was kept of the windows before the start.
     pub fn recall(&mut self, memory: Memory) {
         self.health.recall(memory);
-    }
-
-    /// Forgets targets that are gone.
-    pub fn retain_targets(&mut self, keep: &dyn Fn(&TargetId) -> bool) {
-        self.health.retain_targets(keep);
     }
 
     /// Since when some trigger is in breach.

@@ -185,6 +185,11 @@ impl Scene {
         self.see(seconds, Seen::Scrape { target: TargetId::from(target), instance, result });
     }
 
+    /// An address is not looked at any more.
+    pub(super) fn page_gone(&mut self, seconds: i64, target: &str) {
+        self.see(seconds, Seen::PageGone { target: TargetId::from(target) });
+    }
+
     pub(super) fn probe(&mut self, seconds: i64, target: &str, healthy: bool, revision: Option<&str>) {
         let revision = revision.map(RevisionId::from);
         self.probe_result(seconds, target, None, Ok(Answer { healthy, detail: "status 503".to_owned(), revision }));

@@ -152,6 +152,11 @@ impl Health {
         match &observation.seen {
             Seen::Scrape { target, instance, result } => self.scrape(target, instance.as_ref(), result, at),
             Seen::Probe { target, instance, result } => self.probe(target, instance.as_ref(), result, at),
+            Seen::PageGone { target } => drop(self.scraped.remove(target)),
+            Seen::EndpointGone { target } => {
+                self.probed.remove(target);
+                self.endpoints.retain(|_, known| known != target);
+            }
             Seen::Query { signal, result } => self.queried.entry(signal.clone()).or_default().take_in(result, at),
             Seen::Releases(Ok(view)) => {
                 self.attribution.take_in(view, at);
@@ -206,13 +211,6 @@ impl Health {
     #[must_use]
     pub fn has_arrived(&self, release: &RevisionId) -> bool {
         self.rollout.as_ref().is_some_and(|seen| seen.desired == *release && seen.has_arrived)
-    }
-
-    /// Forgets everything about targets that are gone.
-    pub fn retain_targets(&mut self, keep: &dyn Fn(&TargetId) -> bool) {
-        self.scraped.retain(|target, _| keep(target));
-        self.probed.retain(|target, _| keep(target));
-        self.endpoints.retain(|_, target| keep(target));
     }
 
     fn scrape(&mut self, id: &TargetId, instance: Option<&InstanceId>, result: &Result<Page, Fault>, at: Timestamp) {

@@ -75,6 +75,44 @@ async fn a_change_of_configuration_leaves_what_did_not_change_alone() {
 }
 
 #[tokio::test]
+async fn what_is_looked_at_no_more_is_told_after_all_that_was_seen_of_it() {
+    let [kept, gone] = [Server::start(ok(PAGE)).await, Server::start(ok(PAGE)).await];
+    let mut eyes = Eyes::on(&pages("200ms", &[kept.url("/metrics"), gone.url("/metrics")]));
+    eyes.scrapes(2).await;
+    // Another pace is another duty, in the place of the one before.
+    eyes.apply(&pages("300ms", &[kept.url("/metrics")]));
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", gone.port));
+    for _ in 0..6 {
+        assert_eq!(eyes.scrape().await.0, format!("127.0.0.1:{}", kept.port));
+    }
+    // With its file goes what it names.
+    let file = eyes.place.path().join("targets.json");
+    fs::write(&file, format!(r#"[{{"targets": ["127.0.0.1:{}"]}}]"#, gone.port)).unwrap();
+    let by_file = format!("interval = \"300ms\"\nscrape = {{ sd_file = \"{}\" }}", file.display());
+    eyes.apply(&by_file);
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", kept.port));
+    assert!(eyes.scrape().await.1.is_ok());
+    fs::write(file.with_extension("next"), "[]").unwrap();
+    fs::rename(file.with_extension("next"), &file).unwrap();
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", gone.port));
+    eyes.apply(&pages("300ms", &[gone.url("/metrics")]));
+    assert!(eyes.scrape().await.1.is_ok());
+    eyes.observers.shutdown().await;
+    while let Ok(next) = eyes.seen.try_recv() {
+        assert!(!matches!(next.seen, Seen::PageGone { .. }), "when everything ends nothing is gone: {next:?}");
+    }
+}
+
+/// The address that is told to be gone next.
+async fn until_gone(eyes: &mut Eyes) -> String {
+    loop {
+        if let Seen::PageGone { target } = eyes.next().await.seen {
+            return target.to_string();
+        }
+    }
+}
+
+#[tokio::test]
 async fn targets_follow_their_file_and_a_broken_one_changes_nothing() {
     let [first, second] = [Server::start(ok(PAGE)).await, Server::start(ok(PAGE)).await];
     let mut eyes = Eyes::new(64);

@@ -92,7 +92,7 @@ impl Rollout {
                 alive.iter().map(|index| (self.pods[*index].name.clone(), self.pods[*index].release)).collect();
             let instances: Vec<(&str, &str)> = names.iter().map(|(name, release)| (name.as_str(), *release)).collect();
             scene.releases(now, &instances);
-            scene.health.retain_targets(&|target| names.iter().any(|(name, _)| name == target.as_str()));
+            self.pods.iter().filter(|pod| pod.ends <= now).for_each(|pod| scene.page_gone(now, &pod.name));
             for index in alive {
                 let like = like(self.pods[index].release, index as i64, now);
                 self.pods[index].serve(like, now, &mut self.chance);

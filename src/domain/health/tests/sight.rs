@@ -211,7 +211,7 @@ fn fires_without_a_ready_pod(hold: u64, others_serve: bool, served: i64) -> Opti
         scene.scrape_result(seconds, "a:1", Some("old"), Ok(requests(50.0 * seconds as f64, 0.0)));
         match seconds - served {
             ..0 => scene.scrape_result(seconds, "b:1", Some("new"), Ok(requests(50.0 * seconds as f64, 0.0))),
-            0 => scene.health.retain_targets(&|target| target.as_str() != "b:1"),
+            0 => scene.page_gone(seconds, "b:1"),
             _ => {}
         }
         if matches!(scene.trigger(seconds).state, TriggerState::Firing { .. }) {
@@ -385,7 +385,7 @@ fn a_target_that_is_gone_is_forgotten() {
     scene.scrape(0, "a:1", requests(0.0, 0.0));
     scene.scrape(5, "a:1", requests(100.0, 90.0));
     assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Breach);
-    scene.health.retain_targets(&|target| target.as_str() != "a:1");
+    scene.page_gone(5, "a:1");
     assert_eq!(scene.trigger(5).evidence.verdict, Verdict::Unknown(UnknownReason::NoReading));
 }
 
