@@ -77,6 +77,14 @@ impl Crew {
         Self { site, members: BTreeMap::new() }
     }
 
+    /// Another crew is about to look at these.
+    pub(super) fn give_way(&self, wanted: &BTreeMap<Key, Spec>) {
+        self.members
+            .iter()
+            .filter(|(key, _)| wanted.contains_key(key))
+            .for_each(|(_, member)| member.replaced.cancel());
+    }
+
     /// Ends what is not wanted, starts what is new, and leaves the rest alone.
     pub(super) fn reconcile(&mut self, wanted: BTreeMap<Key, Spec>) {
         self.members.retain(|key, member| match wanted.get(key) {

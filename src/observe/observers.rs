@@ -60,13 +60,14 @@ impl Observers {
         let mut watched = self.watched();
         watched.retain(|id, _| config.workloads.contains_key(id));
         for (id, workload) in &config.workloads {
-            let operands = &workload.policy.operands;
+            let (operands, duties) = (&workload.policy.operands, duties(workload));
             // Other operands give samples another meaning: whoever reads pages begins anew.
             if watched.get(id).is_none_or(|known| known.operands != *operands) {
-                watched.insert(id.clone(), self.watch(id, operands.clone()));
+                let before = watched.insert(id.clone(), self.watch(id, operands.clone()));
+                before.iter().for_each(|before| before.crew.give_way(&duties));
             }
             if let Some(known) = watched.get_mut(id) {
-                known.crew.reconcile(duties(workload));
+                known.crew.reconcile(duties);
             }
         }
     }

@@ -173,9 +173,7 @@ impl Controller {
         if *self.policy == *policy {
             return;
         }
-        let memory = self.health.memory();
-        self.health = Health::new(Arc::clone(&policy));
-        self.health.recall(memory);
+        self.health.adopt(Arc::clone(&policy));
         if let Some(incident) = &self.state.incident {
             restore_trigger(&mut self.health, incident);
         }

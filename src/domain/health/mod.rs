@@ -146,6 +146,26 @@ impl Health {
         }
     }
 
+    /// Goes on under another policy. Windows and triggers start anew, less what memory keeps. Where things stand, which process
+    /// answers at an address and since when, is no matter of the policy: a process that was never restarted must not pass for
+    /// the release that its instance is configured to run only because somebody changed a bound.
+    pub fn adopt(&mut self, policy: Arc<WorkloadPolicy>) {
+        let memory = self.memory();
+        let before = std::mem::replace(self, Self::new(policy));
+        self.recall(memory);
+        if before.policy.habitat != self.policy.habitat {
+            return;
+        }
+        self.scraped = before.scraped;
+        self.scraped.values_mut().for_each(Scraped::forget_series);
+        self.probed = before.probed;
+        self.hosted = before.hosted;
+        self.is_well_noted = before.is_well_noted;
+        self.endpoints = before.endpoints;
+        self.attribution = before.attribution;
+        self.rollout = before.rollout;
+    }
+
     /// Takes in one observation. Those of one target must come in the order of their time; an older one is left out.
     pub fn observe(&mut self, observation: &Observation) {
         let at = observation.at;

@@ -182,6 +182,13 @@ impl Scraped {
         self.born(rollout, rules).is_some_and(|born| now.since(born) < span)
     }
 
+    /// Lets go of all that was read from pages, and of what series they had.
+    pub(super) fn forget_series(&mut self) {
+        self.start_anew();
+        self.table = SeriesTable::default();
+        self.previous = None;
+    }
+
     fn start_anew(&mut self) {
         self.page = None;
         self.rings.clear();

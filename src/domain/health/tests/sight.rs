@@ -1,9 +1,12 @@
 //! Which release a sample is about, when sight is lost, and what counts as healthy.
 
+use std::sync::Arc;
+
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{TriggerState, UnknownReason, Verdict};
 use crate::domain::observation::{Answer, FaultKind, HostReading, Page, Teller};
-use crate::domain::policy::{Candidate, Condition, Formula, OperandId, Severity, WorkloadPolicy};
+use crate::domain::policy::{Candidate, Condition, Formula, Habitat, OperandId, Severity, WorkloadPolicy};
+use crate::domain::time::Span;
 
 fn errors() -> WorkloadPolicy {
     policy_with(vec![trigger("error_rate", Condition::Above(finite(0.1)), 0)])
@@ -31,6 +34,42 @@ fn what_the_old_process_says_is_not_about_the_new_release() {
     scene.scrape(125, "a:1", started(requests(40.0, 0.0), 122));
     let status = scene.trigger(125);
     assert_eq!((status.evidence.verdict, status.evidence.samples), (Verdict::Ok, 40));
+}
+
+/// The link is switched, and before anything is restarted the policy changes.
+#[test]
+fn under_another_policy_the_old_process_is_still_the_old_one() {
+    let changed = |change: &dyn Fn(&mut WorkloadPolicy)| {
+        let mut scene = Scene::new(errors());
+        scene.releases(0, &[("api", "v1")]);
+        scene.about("v1", 0);
+        for step in 0..4 {
+            scene.scrape(100 + step * 5, "a:1", started(requests(100.0 * step as f64, 0.0), 1));
+            scene.probe_result(100 + step * 5, "a:1", None, Err(fault(FaultKind::Unreachable)));
+        }
+        scene.releases(116, &[("api", "v2")]);
+        scene.about("v2", 116);
+        let mut policy = errors();
+        change(&mut policy);
+        scene.health.adopt(Arc::new(policy));
+        scene.releases(117, &[("api", "v2")]);
+        scene.about("v2", 116);
+        scene.scrape(120, "a:1", started(requests(1_000.0, 0.0), 1));
+        scene.scrape(125, "a:1", started(requests(1_100.0, 0.0), 1));
+        let old = scene.trigger(125).evidence.verdict;
+        scene.scrape(130, "a:1", started(requests(40.0, 0.0), 127));
+        let new = scene.trigger(130).evidence;
+        (old, new.verdict, new.samples)
+    };
+    let as_before = (no_target(), Verdict::Ok, 40);
+    assert_eq!(changed(&|policy| policy.interval = Span::from_secs(6)), as_before);
+    assert_eq!(changed(&|policy| policy.cooldown = Span::from_secs(6)), as_before);
+    // Elsewhere other instances have the same names.
+    let (old, ..) = changed(&|policy| {
+        let Habitat::ReleaseDir(place) = &mut policy.habitat else { panic!("{:?}", policy.habitat) };
+        place.root = "/srv/other".into();
+    });
+    assert_eq!(old, Verdict::Ok);
 }
 
 #[test]
