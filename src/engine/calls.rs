@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::ports::{Actuator, Journal, JournalError};
 use super::{Engine, Input};
@@ -11,12 +13,17 @@ use crate::domain::controller::{Controller, Explanation, Preview, Refusal, Reply
 use crate::domain::health::memory::Memory;
 use crate::domain::id::{SignalName, WorkloadId};
 use crate::domain::incident::state::WorkloadState;
-use crate::domain::policy::WorkloadPolicy;
+use crate::domain::policy::{Habitat, WorkloadPolicy};
+use crate::domain::response::plan::{Aspect, Finding};
 use crate::domain::time::Timestamp;
 use crate::domain::units::{Finite, Unit};
 
 /// The guard's name for a request to a daemon that is about to stop.
 pub const STOPPING: &str = "stopping";
+
+/// How long whoever asks for a preview waits for the look at the place. A rollback that was decided waits for as long as the
+/// policy lets its programs run.
+const PREVIEW_LIMIT: Duration = Duration::from_secs(8);
 
 /// A signal's recent values.
 #[derive(Clone, PartialEq, Debug)]
@@ -304,11 +311,14 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         preview.standby = self.standby();
         let known = self.fleet.get(id).map(|it| (Arc::clone(it.policy()), it.settings_named(preview.plan.as_ref())));
         let actuator = Arc::clone(&self.edges.actuator);
-        self.jobs.spawn(async move {
+        self.looks.spawn(async move {
             if let Some((policy, settings)) = known {
                 let missing = actuator.survey(&policy, preview.plan.as_ref(), &preview.owners, &settings).await;
                 let findings = match &preview.plan {
-                    Some(plan) => actuator.preflight(&policy, plan).await,
+                    Some(plan) => {
+                        let looked = timeout(PREVIEW_LIMIT, actuator.preflight(&policy, plan)).await;
+                        looked.unwrap_or_else(|_| vec![too_slow(&policy)])
+                    }
                     None => Vec::new(),
                 };
                 preview.note(findings, &missing);
@@ -420,3 +430,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
 /// Whoever asked may have gone: then nobody needs the answer.
 fn answered<T>(_: Result<(), T>) {}
+
+fn too_slow(policy: &WorkloadPolicy) -> Finding {
+    let who = match policy.habitat {
+        Habitat::Command(_) => "`current`, `releases` and `check` have",
+        Habitat::ReleaseDir(_) | Habitat::Kubernetes(_) => "the place has",
+    };
+    let problem = format!("{who} not answered within {} s", PREVIEW_LIMIT.as_secs());
+    Finding { aspect: Aspect::Place, check: "look".to_owned(), problem, passing: true }
+}

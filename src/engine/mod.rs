@@ -104,6 +104,8 @@ pub struct Engine<J, A> {
     answers: mpsc::Receiver<(WorkloadId, Answer)>,
     answer: mpsc::Sender<(WorkloadId, Answer)>,
     jobs: JoinSet<()>,
+    /// Looks at a place, which change nothing: whoever stops waits for none.
+    looks: JoinSet<()>,
     broken: Option<Broken>,
     /// The term for which the fleet goes by what is on record.
     term: Option<u64>,
@@ -136,6 +138,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             answers,
             answer,
             jobs: JoinSet::new(),
+            looks: JoinSet::new(),
             broken: None,
             term: role.term().filter(|_| role == Role::Alone),
             leaderless: Leaderless::default(),
@@ -157,6 +160,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             self.turn(&stop).await;
         }
         self.is_parked = true;
+        self.looks.abort_all();
         let limit = if self.edges.leadership.role() == Role::Alone { PARK_LIMIT } else { HANDOVER_LIMIT };
         let park = async { while self.jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, park).await.is_err() {
@@ -181,6 +185,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             Some(answer) = self.answers.recv() => self.take_answers(answer).await,
             Some(observation) = self.observations.recv() => self.take_observations(observation).await,
             Some(_) = self.jobs.join_next() => {}
+            Some(_) = self.looks.join_next() => {}
             () = tokio::time::sleep_until(Instant::now() + wait) => {}
         }
         self.mend().await;
@@ -372,7 +377,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let actuator = Arc::clone(&self.edges.actuator);
         let answer = self.answer.clone();
         let (leadership, term) = (Arc::clone(&self.edges.leadership), self.term);
-        self.jobs.spawn(async move {
+        let spawned = if matches!(work, Work::Preflight(_)) { &mut self.looks } else { &mut self.jobs };
+        spawned.spawn(async move {
             if leadership.role().term() != term {
                 return;
             }

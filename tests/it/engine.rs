@@ -324,6 +324,15 @@ async fn every_answer_counts_though_the_journal_breaks_again_between_two() {
     }
 }
 
+#[tokio::test]
+async fn whoever_asks_for_a_preview_is_told_that_the_place_does_not_answer() {
+    let stage = stage(&["app"]).await;
+    let preview = stage.engine.preview("app".into()).await.unwrap().unwrap();
+    let told: Vec<String> = preview.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["look: the place has not answered within 8 s"]);
+    assert!(!preview.is_clear());
+}
+
 /// A request of which nothing happens without a record.
 fn leak() -> RequestKind {
     RequestKind::Trigger { kind: "security".to_owned(), reason: "a leak".to_owned(), key: None }

@@ -1,6 +1,7 @@
 //! The last seconds, in which nothing is begun.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rollbackd::domain::controller::Refusal;
 
@@ -33,4 +34,20 @@ async fn told_to_stop_it_begins_nothing_that_waited_for_the_journal() {
     stage.until("the plan is written", |stage| stage.journal.names("app").contains(&"planned")).await;
     stage.settle().await;
     assert_eq!(stage.hands.begun.load(Ordering::SeqCst), 0, "no step was begun");
+}
+
+/// A look changes nothing, and may be cut off.
+#[tokio::test]
+async fn told_to_stop_it_waits_for_no_look_at_a_place() {
+    let stage = stage(&["app", "other"]).await;
+    stage.roll_back("other").await.unwrap();
+    let engine = stage.engine.clone();
+    let asked = tokio::spawn(async move { engine.preview("app".into()).await });
+    // It hangs, and so does the look before a rollback that was decided.
+    stage.settle().await;
+    stage.stop.cancel();
+    // A step under way would have twice as long.
+    let ended = tokio::time::timeout(Duration::from_secs(10), stage.engine.ping()).await;
+    assert!(ended.expect("it ends").is_err());
+    assert!(asked.await.unwrap().is_err(), "nobody answers any more");
 }
