@@ -246,27 +246,10 @@ async fn led_elsewhere(pointed: Option<&Pointed>, limit: Duration) -> Option<Out
 async fn switch_link(lane: OwnedMutexGuard<()>, step: StepKind, limit: Duration) -> Outcome {
     let work = tokio::task::spawn_blocking(move || {
         let _lane = lane;
-        match &step {
-            StepKind::SwitchLink { root, link, releases, expect, to, .. } => {
-                release_dir::switch(release_dir::Switch { root, link, releases, expect, to }, limit)
-            }
-            StepKind::Restart { .. }
-            | StepKind::Command { .. }
-            | StepKind::RestoreTemplate { .. }
-            | StepKind::RestoreSetting { .. }
-            | StepKind::Scale { .. }
-            | StepKind::DeleteStuck { .. }
-            | StepKind::DeleteCanary { .. }
-            | StepKind::PauseOwner { .. }
-            | StepKind::PutBackOwner { .. }
-            | StepKind::AwaitRollout { .. }
-            | StepKind::AwaitGone { .. }
-            | StepKind::AwaitCapacity { .. }
-            | StepKind::SwitchService { .. }
-            | StepKind::ProveTraffic { .. }
-            | StepKind::AwaitWell { .. }
-            | StepKind::Gate { .. } => Outcome::Denied(format!("not a switch: {}", step.title())),
-        }
+        let StepKind::SwitchLink { root, link, releases, expect, to, .. } = &step else {
+            return Outcome::Denied(format!("not a switch: {}", step.title()));
+        };
+        release_dir::switch(release_dir::Switch { root, link, releases, expect, to }, limit)
     });
     match timeout(limit, work).await {
         Ok(Ok(outcome)) => outcome,

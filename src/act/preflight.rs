@@ -128,11 +128,27 @@ fn link_problem(
     if found != *expect && found != *to {
         return Err((Aspect::Place, format!("{} names {found}, neither {expect} nor {to}", place.path().display())));
     }
+    if let Some(kind) = rustix::fs::fstatfs(place.fd()).ok().and_then(|on| without_exchange(on.f_type.cast_unsigned()))
+    {
+        let directory = place.path().parent().unwrap_or(root.path());
+        let why = format!("{} is on {kind}, which can't exchange two names atomically", directory.display());
+        return Err((Aspect::Place, why));
+    }
     let needed = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(place.fd(), ".", needed, AtFlags::EACCESS).map_err(|error| {
         let directory = place.path().parent().unwrap_or(root.path());
         (Aspect::Rights, format!("{} can't be written to: {error}", directory.display()))
     })
+}
+
+/// The kind of file system, by its number in statfs(2), where it is known to lack `RENAME_EXCHANGE`.
+const fn without_exchange(magic: u64) -> Option<&'static str> {
+    match magic {
+        0x6969 => Some("NFS"),
+        0x0102_1997 => Some("9p"),
+        0xFF53_4D42 | 0xFE53_4D42 => Some("SMB"),
+        _ => None,
+    }
 }
 
 async fn command_findings(workload: &WorkloadId, habitat: &CommandHabitat, plan: &Plan) -> Vec<Finding> {

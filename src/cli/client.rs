@@ -51,6 +51,9 @@ impl Client {
         let base = reqwest::Url::parse(&args.url)
             .with_context(|| format!("--url {:?} is not an address", args.url))
             .map_err(Failure::usage)?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(Failure::usage(anyhow!("--url {base} is neither http nor https")));
+        }
         let token = match &args.token_file {
             None => None,
             Some(path) => Some(

@@ -113,7 +113,7 @@ enum Command {
         /// Only of this workload
         workload: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
         #[command(flatten)]
         daemon: DaemonArgs,

@@ -12,6 +12,7 @@ use crate::domain::controller::{Explanation, Standby, WorkloadView};
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Unseen, Verdict};
 use crate::domain::incident::recording::Brief;
+use crate::domain::incident::state::Pause;
 use crate::domain::response::readiness::{self, Met, Readiness};
 use crate::domain::units::Finite;
 
@@ -119,6 +120,9 @@ fn state(view: &WorkloadView) -> String {
 
 fn in_detail(view: &WorkloadView) {
     overview(std::slice::from_ref(view));
+    if let Some(Pause { by, reason, since }) = &view.paused {
+        print::line(&print::clean(&format!("Paused by {by} since {since}: {reason}")));
+    }
     for (need, why) in readiness::lacks(&view.readiness) {
         print::line(&print::clean(&format!("Could not be rolled back now: {need}: {why}")));
     }

@@ -1,4 +1,4 @@
-//! Policy files from disk: one file, or all `*.toml` of a directory.
+//! Policy files from disk: one file, or all `*.toml` of a directory, without hidden ones, as a shell would list them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,6 +20,8 @@ pub enum LoadError {
     Unreadable {
         /// Which.
         path: PathBuf,
+        /// Whether it was listed in a directory: what is gone by then is about to be replaced, or is not what it seemed.
+        is_listed: bool,
         /// Why.
         source: io::Error,
     },
@@ -33,7 +35,7 @@ impl LoadError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            LoadError::Unreadable { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            LoadError::Unreadable { source, is_listed, .. } => *is_listed || source.kind() != io::ErrorKind::NotFound,
             LoadError::Invalid(diagnostics) => diagnostics.may_pass,
         }
     }
@@ -50,19 +52,27 @@ pub fn load(path: &Path, overrides: Overrides) -> Result<Config, LoadError> {
 
 fn texts_at(path: &Path) -> Result<Vec<(PathBuf, String)>, LoadError> {
     let mut left = MAX_BYTES;
-    let texts = files_at(path)?.into_iter().map(|path| read_text(&path, &mut left).map(|text| (path, text)));
-    texts.collect()
+    let mut texts = Vec::new();
+    for file in files_at(path)? {
+        let is_listed = file != path;
+        let unreadable = |source| LoadError::Unreadable { path: file.clone(), is_listed, source };
+        let text = read_text(&file, &mut left).map_err(unreadable)?;
+        texts.push((file, text));
+    }
+    Ok(texts)
 }
 
 fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), is_listed: false, source };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        // An editor's lock, or a copy that is not done yet.
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
     }
@@ -73,15 +83,13 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
-fn read_text(path: &Path, left: &mut u64) -> Result<String, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+fn read_text(path: &Path, left: &mut u64) -> io::Result<String> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    let size = file.take(*left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let size = File::open(path)?.take(*left + 1).read_to_end(&mut bytes)?;
     let size = u64::try_from(size).unwrap_or(u64::MAX);
     let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "all policy files together may have 4 MiB");
-    *left = left.checked_sub(size).ok_or_else(too_large).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|error| unreadable(not_text(&error)))
+    *left = left.checked_sub(size).ok_or_else(too_large)?;
+    String::from_utf8(bytes).map_err(|error| not_text(&error))
 }
 
 fn not_text(error: &FromUtf8Error) -> io::Error {

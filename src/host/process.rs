@@ -278,6 +278,11 @@ fn start(what: &Invocation<'_>, streams: Streams) -> Result<Started, StartError>
         command.env("HOME", home);
     }
     let child = command.spawn().map_err(refused)?;
+    if let Some(pid) = child.id() {
+        // The daemon's own protection from the kernel's OOM killer is none of what it starts, which may be the service itself.
+        // Where it has none this is refused, or no change.
+        let _lowered = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
+    }
     let output = OwnedFd::from(output);
     Ok(Started { child, mark, pipes: Pipes { output, errors } })
 }

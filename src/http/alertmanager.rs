@@ -66,13 +66,19 @@ pub(super) async fn webhook(State(state): State<Arc<AppState>>, request: Request
     if body.version != "4" {
         return Err(Problem::unprocessable(format!("format version {:?}; 4 is known here", body.version)));
     }
-    if body.alerts.len() > ALERT_LIMIT {
-        return Err(Problem::unprocessable(format!("{} alerts, {ALERT_LIMIT} at most", body.alerts.len())));
-    }
     let by = cut(&format!("alertmanager {}", body.receiver), KIND_LIMIT);
     let mut taken = Vec::with_capacity(body.alerts.len());
-    for alert in &body.alerts {
+    for alert in body.alerts.iter().take(ALERT_LIMIT) {
         taken.push(take(&state, &by, alert).await?);
+    }
+    // Refused as a whole they would all be lost: Alertmanager sends no message again that it was told is wrong.
+    let left = body.alerts.len() - taken.len();
+    if left > 0 {
+        tracing::warn!(
+            left,
+            limit = ALERT_LIMIT,
+            "alerts of one message from Alertmanager are left out: set max_alerts"
+        );
     }
     Ok(Json(AllTaken { alerts: taken }))
 }
@@ -80,18 +86,18 @@ pub(super) async fn webhook(State(state): State<Arc<AppState>>, request: Request
 async fn take(state: &AppState, by: &str, alert: &Alert) -> Result<Taken, Problem> {
     let label = |name: &str| alert.labels.get(name).filter(|value| !value.is_empty());
     let name = cut(label("alertname").map_or("unnamed", String::as_str), KIND_LIMIT);
-    let workload = label("workload").map(|name| cut(name, KIND_LIMIT));
-    let taken =
-        |outcome, message: String| Ok(Taken { alert: name.clone(), workload: workload.clone(), outcome, message });
+    let workload = label("workload");
+    let shown = workload.map(|name| cut(name, KIND_LIMIT));
+    let taken = |outcome, message: String| Ok(Taken { alert: name.clone(), workload: shown.clone(), outcome, message });
     if alert.status != "firing" {
         return taken("ignored", "it is not firing".to_owned());
     }
-    let Some(workload) = &workload else {
+    let Some(workload) = workload else {
         return taken("refused", "it has no label `workload`".to_owned());
     };
     let id = WorkloadId::new(workload);
     let Some(view) = state.engine.view(id.clone()).await? else {
-        return taken("refused", format!("no workload {workload:?}"));
+        return taken("refused", format!("no workload {:?}", cut(workload, KIND_LIMIT)));
     };
     let began = (state.of_wall)(alert.starts_at);
     if let Some(current) = view.current.filter(|current| began < current.since) {

@@ -27,7 +27,7 @@ const CONNECTION_LIMIT: usize = 512;
 const UNTAKEN_LIMIT: u32 = 30_000;
 
 /// How long a peer may take for a request's head, or be silent between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest head of a request, in bytes.
 const HEAD_LIMIT: usize = 16 * 1024;

@@ -71,6 +71,21 @@ pub(super) struct Known {
     pub(super) needs: Needs,
 }
 
+impl Known {
+    /// Whether it counts or times something; a gauge or an expression may be anything.
+    pub(super) fn is_never_negative(&self) -> bool {
+        let is_counted = |candidate: &Candidate| match candidate.formula {
+            Formula::Ratio { .. }
+            | Formula::Histogram { .. }
+            | Formula::Summary { .. }
+            | Formula::Rate { .. }
+            | Formula::Builtin(_) => true,
+            Formula::Gauge { .. } | Formula::Query => false,
+        };
+        self.signal.candidates.iter().all(is_counted)
+    }
+}
+
 /// All signals of a workload by name. One whose section is wrong is `None`: it exists, but nothing can be said of it.
 #[derive(Default)]
 pub(super) struct Signals {

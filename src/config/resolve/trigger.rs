@@ -310,13 +310,21 @@ pub(super) fn compare(r: &mut Resolver<'_>, known: &Known, quantity: &At<Quantit
     }
 }
 
-/// A ratio is from 0 to 1: a bound outside of that is never, or always, crossed.
+/// A ratio is from 0 to 1, and what is counted or timed is not negative: a bound outside of that is never, or always, crossed.
 pub(super) fn check_reach(r: &mut Resolver<'_>, known: &Known, side: Side, bound: Finite, place: Place) {
-    let never = match side {
-        Side::Above => bound.get() >= 1.0 || bound.get() < 0.0,
-        Side::Below => bound.get() <= 0.0 || bound.get() > 1.0,
+    let is_ratio = known.unit == Some(Unit::Ratio);
+    let most = if is_ratio { 1.0 } else { f64::INFINITY };
+    let is_within = match side {
+        Side::Above => (0.0..most).contains(&bound.get()),
+        Side::Below => bound.get() > 0.0 && bound.get() <= most,
     };
-    if known.unit == Some(Unit::Ratio) && never {
-        r.problems.wrong(place, "a ratio is from 0% to 100%").hint("this bound would be crossed always or never");
+    if is_within || !(is_ratio || known.is_never_negative()) {
+        return;
     }
+    let what = if is_ratio {
+        "a ratio is from 0% to 100%".to_owned()
+    } else {
+        format!("`{}` is never negative", known.signal.name)
+    };
+    r.problems.wrong(place, what).hint("this bound would be crossed always or never");
 }

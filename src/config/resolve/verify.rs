@@ -8,7 +8,7 @@ use crate::config::raw::decode::{Entry, value};
 use crate::domain::id::SignalName;
 use crate::domain::policy::{Check, Condition, SmokeTest, Verify};
 use crate::domain::time::Span;
-use crate::domain::units::Finite;
+use crate::domain::units::{Finite, Unit};
 
 /// How long all must be well, where the deadline leaves room for it.
 const STABLE_FOR: Span = Span::from_secs(120);
@@ -99,6 +99,9 @@ fn check(r: &mut Resolver<'_>, entry: &Entry<raw::verify::Bound>, signals: &Sign
     let known = known?;
     let bound = trigger::compare(r, known, quantity)?;
     trigger::check_reach(r, known, side, bound, quantity.at);
+    if known.unit == Some(Unit::Seconds) && known.is_never_negative() && raw.below.is_some() && bound.get() == 0.0 {
+        r.problems.wrong(quantity.at, "nothing takes no time").hint("this check would never pass");
+    }
     let bad_when = match side {
         Side::Above => Condition::Above(bound),
         Side::Below => Condition::Below(bound),

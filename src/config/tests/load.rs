@@ -12,7 +12,7 @@ const WEB: &str = "[workload.web]\nscrape.port = 81\nmode = \"observe\"\nrelease
 
 fn unreadable(path: &Path) -> String {
     match load(path, Overrides::default()) {
-        Err(LoadError::Unreadable { path, source }) => {
+        Err(LoadError::Unreadable { path, source, .. }) => {
             format!("{}: {source}", path.file_name().unwrap().to_string_lossy())
         }
         other => panic!("{other:?}"),
@@ -32,6 +32,21 @@ fn a_directory_is_one_configuration() {
     let warning = "no `token_file` in [daemon]: nobody can pause, approve or reject what this daemon does";
     let expected = format!("warning: {}: {warning}\nok: 2 workloads, 0 receivers", directory.path().display());
     assert_eq!(check(&[directory.path()]).unwrap().to_string(), expected);
+}
+
+#[test]
+fn hidden_files_of_a_directory_are_none_of_the_policy() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("api.toml"), API).unwrap();
+    // An editor's lock, and a copy that is not done yet.
+    std::os::unix::fs::symlink("ops@host.1234", directory.path().join(".#api.toml")).unwrap();
+    fs::write(directory.path().join(".api.toml"), "[workload").unwrap();
+    assert_eq!(load(directory.path(), Overrides::default()).unwrap().workloads.len(), 1);
+    // What was listed and is not there any more may be there again in a moment.
+    std::os::unix::fs::symlink("gone", directory.path().join("web.toml")).unwrap();
+    let gone = load(directory.path(), Overrides::default()).unwrap_err();
+    assert!(gone.may_pass(), "{gone}");
+    assert!(!load(&directory.path().join("web.toml"), Overrides::default()).unwrap_err().may_pass());
 }
 
 #[test]

@@ -135,9 +135,10 @@ impl Controller {
     }
 
     fn resume(&mut self, by: String, now: Timestamp, out: &mut Output) -> Reply {
-        if self.state.paused.is_some() {
-            self.note(Event::Resumed { by }, now, out);
+        if self.state.paused.is_none() {
+            return Ok(self.accepted("it is not paused"));
         }
+        self.note(Event::Resumed { by }, now, out);
         Ok(self.accepted("resumed"))
     }
 
