@@ -5,8 +5,11 @@
 //! them for a thousand tosses of a coin calls a target's bad minute proof. The variance of targets' own factors is estimated by
 //! moments (Williams, "Extra-binomial variation in logistic linear models", Applied Statistics 31, 1982; DerSimonian and
 //! Laird, Controlled Clinical Trials 7, 1986), minute by minute so that what hits all of them alike is no part of it, and
-//! drawn towards what is usual. What it costs a comparison is its design effect (Kish, "Survey Sampling", 1965; Rao and Scott,
-//! "A simple method for the analysis of clustered binary data", Biometrics 48, 1992).
+//! drawn towards what is usual, but to no more than the upper end of what the targets themselves leave possible (Viechtbauer,
+//! "Confidence intervals for the amount of heterogeneity in meta-analysis", Statistics in Medicine 26, 2007): of many targets
+//! that were chance alone for long nothing wide is taken for likely any more. What it costs a comparison is its design effect
+//! (Kish, "Survey Sampling", 1965; Rao and Scott, "A simple method for the analysis of clustered binary data", Biometrics 48,
+//! 1992).
 
 use std::collections::BTreeMap;
 
@@ -23,6 +26,9 @@ pub(super) const MINUTE: Span = Span::from_secs(60);
 /// errors within a minute are usually within a fifth or so of the others'.
 const USUAL: f64 = 0.05;
 const USUAL_FREEDOM: f64 = 8.0;
+
+/// Standard deviations of the upper end of what is possible: one in ten is beyond it.
+const UPPER: f64 = 1.28;
 
 /// The most that one minute may say, so that a burst which the looks at some targets have seen and at others not is not all.
 const MOST: f64 = 0.5;
@@ -71,6 +77,18 @@ impl Run {
     }
 }
 
+/// What one minute says.
+#[derive(Clone, Copy, Debug)]
+struct Minute {
+    /// Of the targets' factors; chance may leave it below zero.
+    variance: f64,
+    /// With those of the minute before.
+    covariance: f64,
+    /// What chance adds to the variance of what is seen.
+    by_chance: f64,
+    freedom: f64,
+}
+
 /// What targets came to in all: from these sums the variance that lasts is worked out.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Runs {
@@ -98,6 +116,17 @@ impl Runs {
     }
 }
 
+/// What targets do by themselves, as a variance of the logarithm of one share of errors over another.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Apart {
+    /// As a minute of several counts.
+    pub(super) over_minutes: f64,
+    /// The part that does not pass.
+    pub(super) lasting: f64,
+    /// From how many targets the latter is known.
+    pub(super) known_targets: f64,
+}
+
 /// What was learned of a release's targets, whichever they are.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Learned {
@@ -105,6 +134,10 @@ pub(super) struct Learned {
     weighted: f64,
     #[serde(default)]
     passed_on: f64,
+    #[serde(default)]
+    by_chance: f64,
+    #[serde(default)]
+    freedom: f64,
     runs: Runs,
 }
 
@@ -118,6 +151,10 @@ pub(super) struct Dispersion {
     weighted: f64,
     /// Covariances of the minutes with those before them, likewise.
     passed_on: f64,
+    /// What chance makes of the variances, likewise.
+    by_chance: f64,
+    /// Degrees of freedom of the minutes.
+    freedom: f64,
     /// Of targets that are gone.
     gone: Runs,
 }
@@ -125,17 +162,20 @@ pub(super) struct Dispersion {
 impl Dispersion {
     /// What is worth keeping.
     pub(super) fn learned(&self) -> Learned {
-        Learned { weight: self.weight, weighted: self.weighted, passed_on: self.passed_on, runs: self.runs() }
+        let Self { weight, weighted, passed_on, by_chance, freedom, .. } = *self;
+        Learned { weight, weighted, passed_on, by_chance, freedom, runs: self.runs() }
     }
 
     /// From what was kept; none where it can't be.
     pub(super) fn recalled(learned: Learned) -> Option<Self> {
-        let Learned { weight, weighted, passed_on, runs } = learned;
-        let Runs { targets, excess, by_chance, whole, minutes } = runs;
+        let Learned { weight, weighted, passed_on, by_chance, freedom, runs } = learned;
+        let Runs { targets, excess, whole, minutes, .. } = runs;
         let is_sound = |number: f64| number.is_finite() && number >= 0.0;
-        let are_sound = [weight, targets, excess, by_chance, whole, minutes].into_iter().all(is_sound);
+        let of_minutes = [weight, by_chance, freedom];
+        let of_runs = [targets, excess, runs.by_chance, whole, minutes];
+        let are_sound = of_minutes.into_iter().chain(of_runs).all(is_sound);
         let is_known = are_sound && weighted.is_finite() && passed_on.is_finite();
-        is_known.then(|| Self { weight, weighted, passed_on, gone: runs, ..Self::default() })
+        is_known.then(|| Self { weight, weighted, passed_on, by_chance, freedom, gone: runs, ..Self::default() })
     }
 
     /// What one target added.
@@ -153,12 +193,17 @@ impl Dispersion {
     }
 
     fn close(&mut self) {
-        (self.weight, self.weighted) = (self.weight * MEMORY, self.weighted * MEMORY);
-        self.passed_on *= MEMORY;
-        if let Some((variance, covariance, weight)) = self.minute() {
+        for sum in [&mut self.weight, &mut self.weighted, &mut self.passed_on, &mut self.by_chance, &mut self.freedom] {
+            *sum *= MEMORY;
+        }
+        if let Some(Minute { variance, covariance, by_chance, freedom }) = self.minute() {
+            // The inverse of the variance's own variance but for a factor.
+            let weight = freedom / (USUAL + by_chance).powi(2);
             self.weight += weight;
             self.weighted += weight * variance.min(MOST);
             self.passed_on += weight * covariance.clamp(-MOST, MOST);
+            self.by_chance += weight * by_chance;
+            self.freedom += freedom;
         }
         let served = || self.targets.values().filter(|served| served.all > 0.0);
         let (bad, all) = served().fold((0.0, 0.0), |(bad, all), one| (bad + one.bad, all + one.all));
@@ -181,9 +226,8 @@ impl Dispersion {
         });
     }
 
-    /// The variance of the targets' factors in the open minute, which chance may leave below zero, their covariance with those
-    /// of the minute before, and their weight: the inverse of the variance's own variance but for a factor.
-    fn minute(&self) -> Option<(f64, f64, f64)> {
+    /// What the open minute says.
+    fn minute(&self) -> Option<Minute> {
         let served = || self.targets.values().filter(|served| served.all > 0.0);
         let (bad, all) = served().fold((0.0, 0.0), |(bad, all), one| (bad + one.bad, all + one.all));
         let count = served().count() as f64;
@@ -202,13 +246,25 @@ impl Dispersion {
         });
         let (product, both) = products.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let covariance = if both > 0.0 { product / both } else { 0.0 };
-        (unit > 0.0).then(|| (excess / unit, covariance, (count - 1.0) / (USUAL + count / bad).powi(2)))
+        let (by_chance, freedom) = (count / bad, count - 1.0);
+        (unit > 0.0).then(|| Minute { variance: excess / unit, covariance, by_chance, freedom })
     }
 
     /// The variance of a target's factor in one minute.
     fn variance(&self) -> f64 {
         let usual = USUAL_FREEDOM / (USUAL * USUAL);
-        ((self.weighted + usual * USUAL) / (self.weight + usual)).max(0.0)
+        let drawn = ((self.weighted + usual * USUAL) / (self.weight + usual)).max(0.0);
+        self.possible().map_or(drawn, |possible| drawn.min(possible))
+    }
+
+    /// The upper end of what the minutes leave possible: all that was seen, chance included, is a chi-square times what there
+    /// is. Its quantile is that of Wilson and Hilferty (Proceedings of the National Academy of Sciences 17, 1931). None where
+    /// that is zero: nothing is too wide then.
+    fn possible(&self) -> Option<f64> {
+        let spread = 2.0 / (9.0 * self.freedom);
+        let least = (1.0 - spread - UPPER * spread.sqrt()).powi(3);
+        let (seen, by_chance) = (self.weighted / self.weight, self.by_chance / self.weight);
+        (least > 0.0 && by_chance > 0.0).then(|| ((by_chance + seen) / least - by_chance).max(0.0))
     }
 
     /// The same as it counts where several minutes are added up: a bad one is followed by bad ones, and two of them say little
@@ -224,6 +280,11 @@ impl Dispersion {
         let covariance = self.passed_on / (self.weight + usual) - lasting;
         let passed_on = (covariance / passing).clamp(0.0, MOST_PASSED_ON);
         variance + passing * 2.0 * passed_on / (1.0 - passed_on)
+    }
+
+    /// Targets, present and gone, from which is known what lasts.
+    pub(super) fn known_targets(&self) -> f64 {
+        self.runs().targets
     }
 
     fn runs(&self) -> Runs {
@@ -362,6 +423,25 @@ mod tests {
         let few = mean(|seed| half_an_hour(seed, [20; 5], |_, _| 0.01));
         assert!((few - USUAL).abs() < 0.005, "{few}");
         assert!((Dispersion::default().variance() - USUAL).abs() < 1e-9);
+    }
+
+    /// So do few targets; of many that are chance alone nothing wide is likely any more.
+    #[test]
+    fn what_the_targets_leave_possible_is_the_most() {
+        let calm = |seed| half_an_hour(seed, [2000; 5], |_, _| 0.05);
+        let held = mean(calm);
+        assert!(held < 0.004, "{held}");
+        let drawn = mean(|seed| Dispersion { freedom: 0.0, ..calm(seed) });
+        assert!(drawn > 0.006, "{drawn}");
+        let apart = |seed| half_an_hour(seed, [2000; 5], |chance, _| 0.05 * (0.9 + 0.2 * chance.uniform()));
+        let least = (0..20).map(|seed| apart(seed).variance()).fold(f64::INFINITY, f64::min);
+        assert!(least > 0.04 / 12.0 * 0.9, "{least}");
+        let restless =
+            |seed| half_an_hour(seed, [2000; 5], |chance, _| if chance.uniform() < 0.5 { 0.035 } else { 0.065 });
+        let wider = mean(restless) / mean(|seed| Dispersion { freedom: 0.0, ..restless(seed) });
+        assert!((wider - 1.0).abs() < 0.01, "{wider}");
+        let kept = Dispersion::recalled(calm(1).learned()).map(|kept| kept.variance());
+        assert_eq!(kept, Some(calm(1).variance()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bursts::{Bursts, OwnBursts};
 use super::candidate;
-use super::dispersion::Dispersion;
+use super::dispersion::{Apart, Dispersion};
 use super::judge::Tally;
 use super::past::{Past, Sum};
 use super::quantile::{self, Bucket};
@@ -226,14 +226,18 @@ impl Followed {
         self.bursts.get(new)?.beside(self.bursts.get(old)?, now, interval)
     }
 
-    /// The variance of the logarithm of one release's share of errors over another's that their targets make by themselves, as a
-    /// minute of several counts, and the part of it that does not pass: of the release before is known what its kind is like.
-    pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> (f64, f64) {
+    /// How far the targets of two releases put their shares of errors apart: of the release before is known what its kind is
+    /// like.
+    pub(super) fn apart(&self, new: &RevisionId, old: &RevisionId) -> Apart {
         let targets = |release: &RevisionId| self.dispersions.get(release).map_or(1.0, Dispersion::targets);
         let usual = Dispersion::default();
         let kind = self.dispersions.get(old).unwrap_or(&usual);
         let parts = 1.0 / targets(new) + 1.0 / targets(old);
-        (kind.over_minutes() * parts, kind.lasting() * parts)
+        Apart {
+            over_minutes: kind.over_minutes() * parts,
+            lasting: kind.lasting() * parts,
+            known_targets: kind.known_targets(),
+        }
     }
 }
 

@@ -10,8 +10,10 @@
 //!   in relative entropy, onto the hypothesis. It is exact for any numbers of requests and any convex hypothesis, step by
 //!   step, whatever the shares do over time, and whatever was chosen before the step.
 //! - "Materially worse" takes two of them. One is against the release beside: that the new share is at most a fifth above
-//!   the old one's now, whatever hits both. The other is against a fixed bound: that it is not beyond what would be
-//!   materially worse than the old one's known share. Each alone is fooled by something; both must be refuted.
+//!   the old one's now, whatever hits both. The other is against a fixed bound: that it does not come near what would be
+//!   materially worse than the old one's known share. Each alone is fooled by something; both must be refuted. How much worse it
+//!   is its value says: to prove that half as many errors again are beyond what is materially worse takes several times as many
+//!   requests as that they are beyond what is alike.
 //! - How much worse is not known: a mixture over a grid of alternatives (Robbins 1970; Johari et al., "Always valid
 //!   inference", Operations Research 70, 2022).
 //! - When it begins is not known: a mixture over the step at which the process starts to bet (Shin, Ramdas, Rinaldo,
@@ -24,7 +26,7 @@
 //!   is away the higher the root, so that it stays a factor where targets' own factors are gamma distributed.
 
 /// How many times beyond the bound the alternatives are.
-const GRID: [f64; 8] = [1.25, 1.7, 2.5, 5.0, 12.0, 40.0, 150.0, 1000.0];
+const GRID: [f64; 9] = [1.1, 1.25, 1.7, 2.5, 5.0, 12.0, 40.0, 150.0, 1000.0];
 
 /// The largest share that is betted on: one that is never wrong would be ruined by a single good request.
 const HIGHEST: f64 = 0.98;

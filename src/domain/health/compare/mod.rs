@@ -6,12 +6,12 @@
 //! old release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
 //! stretch of the old one's last half hour, and hold it ([`life`]).
 
-use evidence::{ALIKE, Count, Process};
+use evidence::{Count, Process};
 use life::{Finding, Life};
-use statrs::distribution::{ContinuousCDF, Normal};
-use yardstick::{Step, Yardstick, yardsticks};
+use yardstick::{Step, Yardstick, alike, yardsticks};
 
 use super::bursts::OwnBursts;
+use super::dispersion::Apart;
 use super::follow::{Added, Followed};
 use super::judge::{self, Judgement, Tally};
 use super::past::Sum;
@@ -51,7 +51,7 @@ const FEW: f64 = 2.0;
 const LATENCY_PART: f64 = 0.3;
 
 /// What the mixtures cost at the start, over all alternatives, and being a part of one bet.
-const PRICE: f64 = 3.3;
+const PRICE: f64 = 3.4;
 
 /// Evidence is looked for in three places: beside the old release, in young processes, against the past. Each has its part
 /// of the bet, so that all of them together stay below what `confidence` says. Their sum is an e-process of what all of
@@ -201,11 +201,6 @@ impl Comparer {
         -(1.0 - self.comparison.confidence.get()).ln()
     }
 
-    /// Standard deviations that chance passes as seldom as the confidence says.
-    fn deviations(&self) -> f64 {
-        Normal::standard().inverse_cdf(self.comparison.confidence.get())
-    }
-
     /// What a look after `passed` may gain.
     fn cap(&self, passed: Span, interval: Span, part: f64) -> f64 {
         let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
@@ -253,10 +248,10 @@ impl Comparer {
             self.yardsticks = yardsticks(&new, &old, &past, margin, self.comparison.factor.get());
         }
         let cap = self.cap(passed, look.interval, if is_latency { LATENCY_PART } else { PART });
-        let (apart, for_good) = if is_latency { (0.0, 0.0) } else { look.followed.apart(look.release, look.baseline) };
-        let alike = ALIKE.max((self.deviations() * for_good.sqrt()).exp());
+        let apart = if is_latency { Apart::default() } else { look.followed.apart(look.release, look.baseline) };
+        let alike = alike(&apart, self.comparison.confidence.get());
         for yardstick in &mut self.yardsticks {
-            yardstick.weigh(&new, &old, &past, margin, &Step { cap, apart, alike, passed });
+            yardstick.weigh(&new, &old, &past, margin, &Step { cap, apart: apart.over_minutes, alike, passed });
         }
         let (beside, beyond) = self.evidence();
         self.risen = if beside.min(beyond) > 0.0 { self.risen.or(Some(look.now)) } else { None };

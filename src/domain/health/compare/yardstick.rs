@@ -1,7 +1,9 @@
 //! What is tested beside the other release: the share of errors, or a histogram's shares above its bounds.
 
-use super::evidence::{Count, Process};
-use crate::domain::health::dispersion::MINUTE;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::evidence::{ALIKE, Count, Process};
+use crate::domain::health::dispersion::{Apart, MINUTE};
 use crate::domain::health::past::Sum;
 use crate::domain::policy::Comparison;
 use crate::domain::time::Span;
@@ -11,6 +13,9 @@ const MAX_BOUNDS: usize = 12;
 
 /// What is left of the memory of the old release's share after each step, and the most requests that it starts with.
 const MEMORY: (f64, f64) = (0.95, 2000.0);
+
+/// What is beyond this part of what would be materially worse comes near it: two halves of one fleet are not so far apart.
+const NEAR: f64 = ALIKE / 1.3;
 
 /// One share that is tested: errors, or requests above a bound.
 #[derive(Clone, Debug)]
@@ -27,7 +32,7 @@ pub(super) struct Yardstick {
     /// Of a latency, the old release's share above the lower bound lately: were it materially slower, so many would be above
     /// the upper one. A bound in a flat or a steep part of the distribution says little by its share alone.
     slower: Count,
-    /// What would be materially worse than the old release's share over its past, at its upper end; before the
+    /// What would be materially worse than the old release's share over its past, at its upper end, or near it; before the
     /// step that it is used in.
     known: f64,
 }
@@ -99,9 +104,21 @@ impl Yardstick {
     fn learn(&mut self, past: &Sum, margin: Comparison) {
         if let Some((seen, slower)) = self.counts(past).filter(|(seen, _)| seen.all > 0.0) {
             let upper = |count: Count| ((count.bad + 0.5 + (count.bad + 0.5).sqrt()) / seen.all).min(1.0);
-            self.known = margin.bound(upper(seen)).max(if self.above.is_some() { upper(slower) } else { 0.0 });
+            let worse = margin.bound(upper(seen));
+            self.known = if self.above.is_some() { worse.max(upper(slower)) } else { worse * NEAR };
         }
     }
+}
+
+/// Up to so many times the old release's share is no worse: where targets differ for good, as far as one more of them is as
+/// seldom beyond as the confidence says. Of few targets that is known badly (Student, Biometrika 6, 1908).
+pub(super) fn alike(apart: &Apart, confidence: f64) -> f64 {
+    if apart.lasting <= 0.0 {
+        return ALIKE;
+    }
+    let known = StudentsT::new(0.0, 1.0, (apart.known_targets - 1.0).max(1.0));
+    let deviations = known.map_or(f64::INFINITY, |known| known.inverse_cdf(confidence));
+    ALIKE.max((deviations * apart.lasting.sqrt()).exp())
 }
 
 /// What is tested: errors, or a histogram's bounds that both sides have; `factor` times slower is materially slower.
@@ -119,8 +136,8 @@ pub(super) fn yardsticks(new: &Sum, old: &Sum, past: &Sum, margin: Comparison, f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::health::compare::BESIDE;
     use crate::domain::health::compare::chance::Chance;
-    use crate::domain::health::compare::evidence::ALIKE;
     use crate::domain::health::dispersion::Dispersion;
     use crate::domain::id::TargetId;
     use crate::domain::time::Timestamp;
@@ -128,23 +145,31 @@ mod tests {
 
     const STEP: u64 = 10;
 
-    /// A pod's own factor: the exponential of a first-order autoregression with so many seconds of memory, and mean 1.
+    /// A pod's own factor: the exponential of what it is like for good and of a first-order autoregression with so many seconds
+    /// of memory, and mean 1.
     struct Own {
         at: f64,
         spread: f64,
         memory: f64,
+        lasting: f64,
     }
 
     impl Own {
-        fn new((spread, memory): (f64, f64), chance: &mut Chance) -> Self {
-            Self { at: normal(chance), spread, memory }
+        fn new(fleet: &Fleet, chance: &mut Chance) -> Self {
+            let (spread, memory) = fleet.unrest;
+            let at = normal(chance);
+            Self { at, spread, memory, lasting: log_normal(fleet.lasting, normal(chance)) }
         }
 
         fn next(&mut self, chance: &mut Chance) -> f64 {
             let keep = (-(STEP as f64) / self.memory).exp();
             self.at = keep * self.at + (1.0 - keep * keep).sqrt() * normal(chance);
-            (self.spread * self.at - self.spread * self.spread / 2.0).exp()
+            self.lasting * log_normal(self.spread, self.at)
         }
+    }
+
+    fn log_normal(spread: f64, at: f64) -> f64 {
+        (spread * at - spread * spread / 2.0).exp()
     }
 
     fn normal(chance: &mut Chance) -> f64 {
@@ -155,36 +180,83 @@ mod tests {
         Sum { bad, all: f64::from(all), buckets: Vec::new() }
     }
 
-    /// One new pod with half of the requests beside five old ones, after a quarter of an hour of these, with 3 % errors but for
-    /// the factor of the new one: the step, of a quarter of an hour, at which the evidence at 99 % was there. `knows` is
+    /// New pods beside old ones.
+    #[derive(Clone, Copy)]
+    struct Fleet {
+        pods: (u32, u32),
+        /// Requests a step, of all; and which part of them the new pods have.
+        requests: u32,
+        part: f64,
+        errors: f64,
+        /// Of a pod's own factor, from step to step: standard deviation of the logarithm, and seconds of memory.
+        unrest: (f64, f64),
+        /// The same for good.
+        lasting: f64,
+        /// Steps of the old pods alone, and of both.
+        steps: (u64, u64),
+    }
+
+    /// Half an hour, after twenty minutes of the old pods alone.
+    const FLEET: Fleet = Fleet {
+        pods: (1, 4),
+        requests: 1000,
+        part: 0.5,
+        errors: 0.05,
+        unrest: (0.0, 40.0),
+        lasting: 0.0,
+        steps: (120, 180),
+    };
+
+    /// One new pod with half of the requests beside five old ones, for a quarter of an hour after such a one of these.
+    const FIVE: Fleet = Fleet { pods: (1, 5), requests: 2000, errors: 0.03, steps: (90, 90), ..FLEET };
+
+    /// The step at which the evidence at 99 %, as a part of the whole bet, was there where the new pods have so many times the old ones' errors. `knows` is
     /// whether what the pods do by themselves is taken into account.
-    fn canary(seed: u64, unrest: (f64, f64), factor: f64, knows: bool) -> Option<u64> {
+    fn canary(seed: u64, fleet: &Fleet, factor: f64, knows: bool) -> Option<u64> {
         let (mut chance, margin) = (Chance::new(seed), Comparison::usual(Unit::Ratio));
-        let mut own: Vec<Own> = (0..6).map(|_| Own::new(unrest, &mut chance)).collect();
-        let (mut past, mut dispersion) = (Sum::default(), Dispersion::default());
+        let (news, olds) = fleet.pods;
+        let mut own: Vec<Own> = (0..news + olds).map(|_| Own::new(fleet, &mut chance)).collect();
+        let (mut minutes, mut apart) = (Vec::<Sum>::new(), [Dispersion::default(), Dispersion::default()]);
         let mut yardstick = None;
-        for step in 0..180 {
-            let mut old = Sum::default();
-            for (pod, own) in own.iter_mut().skip(1).enumerate() {
-                let all = if step < 90 { 400 } else { 200 };
-                let share = 0.03 * own.next(&mut chance);
-                let served = sum(chance.binomial(all, share), all);
-                let at = Timestamp::from_millis((step * STEP * 1000).cast_signed());
-                dispersion.add(&TargetId::new(pod.to_string()), at, &served);
-                old.add(&served);
-            }
-            let share = 0.03 * (own[0].next(&mut chance) + factor - 1.0);
-            let new = sum(chance.binomial(1000, share.max(0.0)), 1000);
-            if step >= 90 {
-                let yardstick = yardstick.get_or_insert_with(|| Yardstick::new(None, &past, margin));
-                let apart = if knows { dispersion.over_minutes() * (1.0 + 1.0 / dispersion.targets()) } else { 0.0 };
-                let by = Step { cap: 4.0, apart, alike: ALIKE, passed: Span::from_secs(STEP) };
-                yardstick.weigh(&new, &old, &past, margin, &by);
-                if yardstick.beside.log_evidence().min(yardstick.beyond.log_evidence()) >= 100f64.ln() {
-                    return Some(step - 90);
+        let (alone, beside) = fleet.steps;
+        for step in 0..alone + beside {
+            let at = Timestamp::from_millis((step * STEP * 1000).cast_signed());
+            let part = if step < alone { 0.0 } else { fleet.part };
+            let mut sums = [Sum::default(), Sum::default()];
+            for (pod, own) in own.iter_mut().enumerate() {
+                let is_old = pod >= news as usize;
+                let (part, pods, times) = if is_old { (1.0 - part, olds, 0.0) } else { (part, news, factor - 1.0) };
+                let all = (f64::from(fleet.requests) * part / f64::from(pods)).round() as u32;
+                let share = fleet.errors * (own.next(&mut chance) + times);
+                if all > 0 {
+                    let served = sum(chance.binomial(all, share.clamp(0.0, 1.0)), all);
+                    apart[usize::from(is_old)].add(&TargetId::new(pod.to_string()), at, &served);
+                    sums[usize::from(is_old)].add(&served);
                 }
             }
-            past.add(&old);
+            if step >= alone {
+                let mut past = Sum::default();
+                minutes.iter().rev().take(10).for_each(|minute| past.add(minute));
+                let yardstick = yardstick.get_or_insert_with(|| Yardstick::new(None, &past, margin));
+                let parts = 1.0 / apart[0].targets() + 1.0 / apart[1].targets();
+                let known = Apart {
+                    over_minutes: apart[1].over_minutes() * parts,
+                    lasting: apart[1].lasting() * parts,
+                    known_targets: apart[1].known_targets(),
+                };
+                let known = if knows { known } else { Apart::default() };
+                let (apart, alike) = (known.over_minutes, alike(&known, 0.99));
+                let by = Step { cap: 4.0, apart, alike, passed: Span::from_secs(STEP) };
+                yardstick.weigh(&sums[0], &sums[1], &past, margin, &by);
+                let evidence = yardstick.beside.log_evidence().min(yardstick.beyond.log_evidence());
+                if evidence + BESIDE.ln() >= 100f64.ln() {
+                    return Some(step - alone);
+                }
+            }
+            if step % 6 == 0 {
+                minutes.push(Sum::default());
+            }
+            minutes.last_mut().unwrap().add(&sums[1]);
         }
         None
     }
@@ -192,7 +264,10 @@ mod tests {
     /// One in a hundred is what 99 % allow; where the pods' own minutes are taken for chance it is many more.
     #[test]
     fn bad_minutes_of_one_pod_are_no_proof() {
-        let alarms = |unrest, knows| (0..200).filter(|seed| canary(*seed, unrest, 1.0, knows).is_some()).count();
+        let alarms = |unrest, knows| {
+            let fleet = Fleet { unrest, ..FIVE };
+            (0..200).filter(|seed| canary(*seed, &fleet, 1.0, knows).is_some()).count()
+        };
         let (known, unknown) = (alarms((0.3, 40.0), true), alarms((0.3, 40.0), false));
         assert!(known <= 2, "{known} of 200");
         assert!(unknown > 6, "{unknown} of 200 say nothing of the difference");
@@ -200,18 +275,50 @@ mod tests {
         assert!(for_minutes <= 2, "{for_minutes} of 200");
     }
 
-    /// Steps of 10 s at the median of 25 canaries.
+    /// Over a whole probation, of few pods and of many, that are alike but for chance, restless, or different for good.
+    #[test]
+    fn false_alarms_of_a_probation_stay_below_what_the_confidence_says() {
+        let many = |pods, requests, part| Fleet { pods, requests, part, ..FLEET };
+        let (three, ten, fifty) = (many((1, 3), 1000, 0.3), many((2, 10), 2000, 0.2), many((5, 50), 5000, 0.1));
+        let busy = many((1, 4), 4000, 0.5);
+        for (name, fleet, factor) in [
+            ("three alike", three, 1.0),
+            ("four alike, a sixth more errors", busy, 1.15),
+            ("ten alike, on the edge of alike", ten, 1.2),
+            ("fifty alike", fifty, 1.0),
+            ("four hardly restless", Fleet { unrest: (0.1, 120.0), ..busy }, 1.0),
+            ("three restless", Fleet { unrest: (0.3, 40.0), ..three }, 1.0),
+            ("three restless with little traffic", Fleet { unrest: (0.3, 120.0), requests: 100, ..three }, 1.0),
+            ("ten restless for minutes", Fleet { unrest: (0.5, 120.0), ..ten }, 1.0),
+            ("fifty restless", Fleet { unrest: (0.5, 40.0), ..fifty }, 1.0),
+            ("three different", Fleet { lasting: 0.15, ..three }, 1.0),
+            ("four hardly different", Fleet { lasting: 0.1, ..busy }, 1.0),
+            ("four different", Fleet { lasting: 0.2, ..busy }, 1.0),
+            ("ten very different", Fleet { lasting: 0.3, ..ten }, 1.0),
+            ("fifty different", Fleet { lasting: 0.2, ..fifty }, 1.0),
+            ("ten different and restless", Fleet { lasting: 0.15, unrest: (0.2, 40.0), ..ten }, 1.0),
+        ] {
+            let alarms = (0..200).filter(|seed| canary(*seed, &fleet, factor, true).is_some()).count();
+            assert!(alarms <= 2, "{name}: {alarms} of 200");
+        }
+    }
+
+    /// Steps of 10 s, at the median of 25 canaries and of the third slowest.
     #[test]
     fn what_is_worse_is_found_all_the_same() {
-        for (name, spread, factor, most) in [
-            ("ten times, of restless pods", 0.3, 10.0, 3),
-            ("twice", 0.15, 2.0, 12),
-            ("half as many again, of calm pods", 0.05, 1.6, 24),
+        let (restless, usual) = (Fleet { unrest: (0.3, 40.0), ..FIVE }, Fleet { unrest: (0.15, 40.0), ..FIVE });
+        let calm = Fleet { unrest: (0.05, 40.0), ..FIVE };
+        for (name, fleet, factor, most) in [
+            ("ten times, of restless pods", restless, 10.0, (3, 4)),
+            ("twice", usual, 2.0, (12, 30)),
+            ("half as many again, of calm pods", calm, 1.6, (24, 40)),
+            ("half as many again, where chance is all", Fleet { requests: 3000, part: 0.2, ..FLEET }, 1.5, (15, 24)),
+            ("the same at a sixth of the traffic", Fleet { requests: 500, ..FLEET }, 1.5, (70, 130)),
         ] {
-            let mut steps: Vec<u64> =
-                (0..25).map(|seed| canary(seed, (spread, 40.0), factor, true).unwrap_or(90)).collect();
+            let steps = (0..25).map(|seed| canary(seed, &fleet, factor, true).unwrap_or(fleet.steps.1));
+            let mut steps: Vec<u64> = steps.collect();
             steps.sort_unstable();
-            assert!(steps[12] <= most, "{name}: {} steps", steps[12]);
+            assert!(steps[12] <= most.0 && steps[22] <= most.1, "{name}: {} and {} steps", steps[12], steps[22]);
         }
     }
 }
