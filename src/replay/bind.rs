@@ -111,6 +111,7 @@ pub(super) struct Target {
 pub(super) struct Spot {
     pub(super) name: String,
     pub(super) first: i64,
+    pub(super) last: i64,
     /// It stands for the workload as a whole: a probe of the service, a proxy before it.
     pub(super) is_service: bool,
     /// Pages were looked for here, rather than that exporters tell of it.
@@ -320,9 +321,9 @@ impl<'o> Builder<'o> {
             (ToldBy::Label(_) | ToldBy::PodNames, _, _)
             | (ToldBy::Schedule | ToldBy::Generations | ToldBy::Starts | ToldBy::Nothing, _, _) => None,
         };
-        let first = part.info.first;
+        let (first, last) = (part.info.first, part.info.last);
         let revision = told.map(|revision| self.revision(revision, first));
-        let spot = self.spot(name, first);
+        let spot = self.spot(name, (first, last));
         if let Some(at) = self.layout.spots.get_mut(spot as usize) {
             at.told.extend(revision);
             if part.tells == Some(Tells::ProcessStart) {
@@ -346,10 +347,10 @@ impl<'o> Builder<'o> {
         }
     }
 
-    fn spot(&mut self, name: &str, first: i64) -> u32 {
+    fn spot(&mut self, name: &str, (first, last): (i64, i64)) -> u32 {
         if let Some(known) = self.spots.get(name) {
             if let Some(spot) = self.layout.spots.get_mut(*known as usize) {
-                spot.first = spot.first.min(first);
+                (spot.first, spot.last) = (spot.first.min(first), spot.last.max(last));
             }
             return *known;
         }
@@ -357,6 +358,7 @@ impl<'o> Builder<'o> {
         let spot = Spot {
             name: name.to_owned(),
             first,
+            last,
             is_service: true,
             is_target: false,
             told: BTreeSet::new(),

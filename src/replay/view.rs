@@ -12,6 +12,9 @@ use crate::domain::time::{Span, Timestamp};
 /// Intervals without a word, while others speak, after which an instance is gone.
 const GONE_INTERVALS: i64 = 5;
 
+/// For so long an instance that will speak again, and is of one release only, is there without a word: it is looked at no more.
+const UNSEEN: i64 = 600_000;
+
 /// How long after its rollout was first seen an instance that tells no release may come and still belong to it.
 const GUESS_SLACK: i64 = 60_000;
 
@@ -151,7 +154,7 @@ impl Places {
         at: i64,
         replicas: &[(InstanceId, Option<u32>)],
     ) -> Option<ReleaseView> {
-        self.sweep(at);
+        self.sweep(layout, at);
         self.announce(layout, at);
         let mut numbers: BTreeMap<Option<u32>, usize> = BTreeMap::new();
         for (_, revision) in replicas {
@@ -227,8 +230,9 @@ impl Places {
         self.interval.saturating_mul(GONE_INTERVALS)
     }
 
-    /// Lets go of places that are silent while others speak. After a time in which nobody was heard all may speak first.
-    fn sweep(&mut self, at: i64) {
+    /// Lets go of places that are silent while others speak, but for those that will soon speak again. After a time in which
+    /// nobody was heard all may speak first.
+    fn sweep(&mut self, layout: &Layout, at: i64) {
         if at.saturating_sub(self.swept) < self.interval {
             return;
         }
@@ -237,9 +241,15 @@ impl Places {
         if self.resumed > edge {
             return;
         }
-        for place in self.places.values_mut().filter(|place| place.is_there && place.seen < edge) {
-            place.is_there = false;
-            self.is_changed = true;
+        let is_unseen = |spot: u32, place: &Place| {
+            let known = layout.spots.get(spot as usize).filter(|spot| spot.told.len() == 1);
+            known.is_some_and(|spot| spot.last > at) && at - place.seen <= UNSEEN
+        };
+        for ((spot, _), place) in &mut self.places {
+            if place.is_there && place.seen < edge && !is_unseen(*spot, place) {
+                place.is_there = false;
+                self.is_changed = true;
+            }
         }
     }
 

@@ -220,6 +220,24 @@ fn who_speaks_last_after_a_gap_over_the_deployment_has_not_come_back() {
     assert_eq!(releases, ["v1", "v2"]);
 }
 
+/// The old ones speak on meanwhile: it is the pod that was there all the time, and no new rollout after the fault.
+#[test]
+fn a_pod_that_is_not_looked_at_for_a_while_has_not_come_again() {
+    let mut scene = Scene::new(vec![pod("a", "v1", 0.0), pod("b", "v1", 0.0)]);
+    scene.run(600);
+    scene.pods.push(Pod { started: scene.now, ..pod("c", "v2", 0.0) });
+    scene.run(90);
+    for _ in 0..4 {
+        let new = scene.pods.pop().unwrap();
+        scene.run(150);
+        scene.pods.push(new);
+        scene.run(45);
+    }
+    let outcome = scene.play(&Options::default());
+    let releases: Vec<&str> = outcome.releases.iter().map(|(_, _, release)| release.as_str()).collect();
+    assert_eq!(releases, ["v1", "v2"]);
+}
+
 /// Its pages are read and have nothing of it any more: the policy says what that counts as.
 #[test]
 fn silence_takes_a_release_back_where_the_policy_says_that_it_is_bad() {

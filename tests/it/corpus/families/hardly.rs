@@ -5,6 +5,7 @@ use super::*;
 
 pub(super) const FAMILIES: &[Family] = &[
     ("half-again-the-errors-canary", half_again),
+    ("half-again-and-chance-is-all-canary", half_again_by_chance),
     ("a-few-errors-where-there-were-none-canary", few_where_none),
     ("some-errors-at-little-traffic-canary", some_at_little),
     ("many-errors-for-five-percent-canary", five_percent),
@@ -30,6 +31,17 @@ fn half_again(dice: &mut Dice) -> Case {
     story.errors = dice.between(0.015, 0.03);
     let (factor, from) = (dice.between(1.55, 1.9), story.deploy_at);
     story.happen(Who::New, from, What::ErrorsTimes(factor));
+    must(story, from)
+}
+
+/// The pods are alike, and stay so.
+fn half_again_by_chance(dice: &mut Dice) -> Case {
+    let mut story = long_canary(dice, 0.5);
+    story.rate = dice.between(120.0, 300.0);
+    story.errors = dice.between(0.03, 0.06);
+    story.unrest = [0.12, 0.0, 0.0, 0.06];
+    let from = story.deploy_at;
+    story.happen(Who::New, from, What::ErrorsTimes(1.5));
     must(story, from)
 }
 

@@ -6,6 +6,7 @@ use super::*;
 pub(super) const FAMILIES: &[Family] = &[
     ("gaps", gaps),
     ("gap-while-many-fail", gap_in_fault),
+    ("new-pods-now-and-then-unseen-many-errors-canary", now_and_then),
     ("frozen-pages", |dice| lost(dice, Who::All, Loss::Frozen)),
     ("frozen-pages-of-the-new", |dice| lost(dice, Who::New, Loss::Frozen)),
     ("nothing-but-nan", |dice| lost(dice, Who::All, Loss::Nan)),
@@ -45,6 +46,22 @@ fn gap_in_fault(dice: &mut Dice) -> Case {
     let (share, from) = (dice.between(0.25, 1.0), story.deploy_at);
     story.happen(Who::New, from, What::Errors(share));
     story.lose(Who::All, from + dice.between(60.0, 200.0), 2.5 * story.interval, Loss::Gap);
+    must(story, from)
+}
+
+/// For longer than what is gone is silent, and nothing else tells that they are there.
+fn now_and_then(dice: &mut Dice) -> Case {
+    let mut story = Story::draw(dice, Shape::Canary);
+    story.dialect.kube = false;
+    let (share, from) = (dice.between(0.1, 0.4), story.deploy_at);
+    story.happen(Who::New, from, What::Errors(share));
+    let unseen = 6.0 * story.interval + dice.between(5.0, 60.0);
+    let seen = dice.between(30.0, 60.0).max(3.0 * story.interval);
+    let mut at = from + dice.between(10.0, 60.0);
+    while at < story.end {
+        story.lose(Who::New, at, unseen, Loss::Gap);
+        at += unseen + seen;
+    }
     must(story, from)
 }
 
