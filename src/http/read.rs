@@ -103,7 +103,8 @@ fn warnings(view: &WorkloadView) -> impl Iterator<Item = String> + '_ {
     let goal = view.no_goal.as_ref().map(|hold| format!("{}: no goal: {hold}", view.workload));
     let lacks = readiness::lacks(&view.readiness);
     let lacks = lacks.map(|(need, why)| format!("{}: could not be rolled back now: {need}: {why}", view.workload));
-    blind.into_iter().chain(goal).chain(lacks)
+    let left = readiness::left_over(&view.readiness).map(|why| format!("{}: {why}", view.workload));
+    blind.into_iter().chain(goal).chain(lacks).chain(left)
 }
 
 /// All workloads, with what was found last of what a rollback needs.

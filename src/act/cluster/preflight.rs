@@ -84,7 +84,9 @@ pub(in crate::act) async fn survey(
             }
             for name in names {
                 let missing = granted.missing(&client, (context, namespace, name), &[right]).await;
-                findings.extend(told((namespace, name), missing));
+                let missing = told((namespace, name), missing);
+                findings
+                    .extend(missing.into_iter().map(|found| if is_tidying(right) { tidying(found) } else { found }));
             }
         }
         // None of its pods may be in the way now: one of the next bad release may be.
@@ -410,6 +412,16 @@ fn ungranted(namespace: &str, missing: Result<Vec<Right>, kube::Error>) -> Looke
         }
         missing => Ok(told((namespace, None), missing)),
     }
+}
+
+/// Whether it takes that right only to delete a canary once the good release is back.
+fn is_tidying(right: Right) -> bool {
+    right.resource == "deployments" && right.verb == "delete"
+}
+
+fn tidying(found: Finding) -> Finding {
+    let problem = format!("the canary stays after a rollback: {}", found.problem);
+    Finding { aspect: Aspect::Cleanup, problem, ..found }
 }
 
 fn told((namespace, name): (&str, Option<&str>), missing: Result<Vec<Right>, kube::Error>) -> Vec<Finding> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload::InForce;
 use crate::clock::Turns;
 use crate::domain::id::WorkloadId;
-use crate::domain::response::readiness::{Met, Need, Readiness};
+use crate::domain::response::readiness::{self, Met, Need, Readiness};
 use crate::engine::{Handle, Unavailable};
 use crate::telemetry::Metrics;
 
@@ -124,6 +124,10 @@ fn tell(workload: &WorkloadId, before: &[Readiness], now: &[Readiness]) {
             }
             Met::Yes | Met::No(_) | Met::Unknown(_) => {}
         }
+    }
+    let known: Vec<&str> = readiness::left_over(before).collect();
+    for why in readiness::left_over(now).filter(|why| !known.contains(why)) {
+        tracing::warn!(%workload, why, "something would be left after a rollback");
     }
 }
 

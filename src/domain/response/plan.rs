@@ -236,6 +236,8 @@ pub enum Aspect {
     Settings,
     /// The daemon's own rights.
     Rights,
+    /// A right that only what is tidied up after a rollback needs: without it something stays.
+    Cleanup,
     /// Room for what is started.
     Quota,
     /// Who else writes the workload, and would undo it.

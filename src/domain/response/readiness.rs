@@ -58,7 +58,7 @@ impl Need {
             Aspect::Place => Need::Rehearsal,
             Aspect::Kept => Need::Kept,
             Aspect::Settings => Need::Settings,
-            Aspect::Rights => Need::Rights,
+            Aspect::Rights | Aspect::Cleanup => Need::Rights,
             Aspect::Quota => Need::Quota,
             Aspect::Owner => Need::Owner,
         }
@@ -135,13 +135,18 @@ pub fn readiness(
 
 /// Adds what a look at the place found.
 pub fn refine(readiness: &mut [Readiness], findings: &[Finding]) {
-    let problems = |need: Need| {
-        let about = findings.iter().filter(|finding| Need::of(finding.aspect) == need);
+    let told = |about: &dyn Fn(&Finding) -> bool| {
+        let about = findings.iter().filter(|finding| about(finding));
         let problems: Vec<&str> = about.map(|finding| finding.problem.as_str()).collect();
         (!problems.is_empty()).then(|| problems.join("; "))
     };
+    let problems = |need: Need| told(&|finding| finding.aspect != Aspect::Cleanup && Need::of(finding.aspect) == need);
+    let untidied = told(&|finding| finding.aspect == Aspect::Cleanup);
     let lacks_rights = problems(Need::Rights).is_some();
     for one in readiness {
+        if one.need == Need::Rights {
+            one.note = untidied.clone();
+        }
         match problems(one.need) {
             Some(problems) => one.met = Met::No(problems),
             // Nobody tries what is not allowed.
@@ -159,6 +164,11 @@ pub fn lacks(all: &[Readiness]) -> impl Iterator<Item = (Need, &str)> {
         Met::No(why) if one.need != Need::KnownGood => Some((one.need, why.as_str())),
         Met::Yes | Met::No(_) | Met::Unknown(_) => None,
     })
+}
+
+/// What is to be known beforehand though nothing is missing for a rollback: what would be left after it.
+pub fn left_over(all: &[Readiness]) -> impl Iterator<Item = &str> {
+    all.iter().filter(|one| one.need == Need::Rights).filter_map(|one| one.note.as_deref())
 }
 
 /// An owner that would undo a rollback stands in the way of each.
@@ -356,6 +366,20 @@ mod tests {
         assert_eq!(told(&all), expected);
         let missing: Vec<Need> = lacks(&all).map(|(need, _)| need).collect();
         assert_eq!(missing, [Need::Rights, Need::Quota], "what can't be told is not known to be missing");
+    }
+
+    /// By then the good release is back.
+    #[test]
+    fn what_only_tidying_up_needs_is_told_and_makes_nothing_unready() {
+        let mut all = readiness(Some(&plan()), &[], &Ledger::default(), None);
+        refine(&mut all, &[finding(Aspect::Cleanup, "the canary stays: may not delete it")]);
+        assert!(all.iter().all(|one| one.met == Met::Yes) && lacks(&all).next().is_none(), "{all:?}");
+        assert_eq!(left_over(&all).collect::<Vec<_>>(), ["the canary stays: may not delete it"]);
+        let both = [finding(Aspect::Cleanup, "it stays"), finding(Aspect::Rights, "may not patch")];
+        refine(&mut all, &both);
+        assert_eq!(lacks(&all).collect::<Vec<_>>(), [(Need::Rights, "may not patch")]);
+        refine(&mut all, &[]);
+        assert!(left_over(&all).next().is_none());
     }
 
     /// A daemon that is not root can't ask beforehand: polkit tells whoever asks on another's behalf only what no unit is named in.
