@@ -21,7 +21,7 @@ use crate::domain::response::goal;
 use crate::domain::response::guard::{FleetView, Guard, Ruling};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
-use crate::domain::response::plan::{Finding, Plan, Purpose, Step};
+use crate::domain::response::plan::{Aspect, Finding, Plan, Purpose, Step};
 use crate::domain::response::readiness::{self, Readiness, readiness};
 use crate::domain::time::{Span, Timestamp};
 
@@ -269,7 +269,12 @@ impl Preview {
     /// Adds what a look at the place found in the plan's way, and what is missing beside that.
     pub fn note(&mut self, findings: Vec<Finding>, missing: &[Finding]) {
         let mut all = findings.clone();
-        all.extend(missing.iter().filter(|finding| !findings.contains(finding)).cloned());
+        // What a whole rollout takes is no news where its first pod finds no room.
+        let is_told = |finding: &Finding| {
+            let is_same = |found: &Finding| found.aspect == Aspect::Quota && finding.aspect == Aspect::Quota;
+            findings.contains(finding) || findings.iter().any(is_same)
+        };
+        all.extend(missing.iter().filter(|finding| !is_told(finding)).cloned());
         readiness::refine(&mut self.readiness, &all);
         self.findings = findings;
     }
@@ -520,4 +525,40 @@ fn to_confirm(trigger: &TriggerStatus) -> Option<String> {
 
 fn available_names(view: &ReleaseView) -> Vec<RevisionId> {
     view.available.iter().map(|release| release.revision.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::response::readiness::{Met, Need};
+
+    #[test]
+    fn what_finds_no_room_is_told_once() {
+        let finding = |aspect, problem: &str| Finding {
+            aspect,
+            check: "quota".to_owned(),
+            problem: problem.to_owned(),
+            passing: false,
+        };
+        let first = finding(Aspect::Quota, "no room for the first pod");
+        let missing = [finding(Aspect::Quota, "no room for a rollout"), finding(Aspect::Rights, "may not patch")];
+        let noted = |findings: &[Finding]| {
+            let mut preview = Preview {
+                workload: "app".into(),
+                plan: None,
+                steps: Vec::new(),
+                guards: Vec::new(),
+                owners: Vec::new(),
+                sources: Vec::new(),
+                findings: Vec::new(),
+                readiness: [Need::Rights, Need::Quota].map(|need| Readiness { need, met: Met::Yes, note: None }).into(),
+                standby: None,
+            };
+            preview.note(findings.to_vec(), &missing);
+            preview.readiness.into_iter().map(|one| one.met).collect::<Vec<_>>()
+        };
+        let no = |why: &str| Met::No(why.to_owned());
+        assert_eq!(noted(&[first]), [no("may not patch"), no("no room for the first pod")]);
+        assert_eq!(noted(&[]), [no("may not patch"), no("no room for a rollout")]);
+    }
 }
