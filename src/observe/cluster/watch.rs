@@ -58,6 +58,8 @@ struct Reached {
     has_bookmarks: bool,
     /// Since when the present one is open: what asks in vain shows nothing, however long it asks.
     opened_at: Option<Instant>,
+    /// When it was last seen how things are: as the last list or stream ended.
+    seen_at: Option<Instant>,
 }
 
 impl Reached {
@@ -99,7 +101,7 @@ where
             }
             Ok((facts, listed)) => {
                 kept.replace(facts, number(&listed));
-                (reached.version, stale) = (listed, 0);
+                (reached.version, reached.seen_at, stale) = (listed, Some(Instant::now()), 0);
                 // Where no watch can go on from a list, each list is one more in vain.
                 if go_on(&source, &seat, &mut reached, &kept, &read).await {
                     pause.reset();
@@ -164,7 +166,8 @@ where
 }
 
 /// Watches on and on from what was reached; returns when only a new list will do, and whether any watch was open for long
-/// until then. Once broken is a connection that was cut; twice without a sign of life in between is lost sight.
+/// until then. Once broken is a connection that was cut; twice without a sign of life in between is lost sight, and so is
+/// none that is open for [`GRACE`].
 async fn go_on<K, F, R>(source: &Source<K>, seat: &Seat, reached: &mut Reached, kept: &Kept<F>, read: &R) -> bool
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
@@ -175,6 +178,9 @@ where
     let mut was_any_open = false;
     loop {
         let end = watch(source, seat, reached, kept, read).await;
+        if reached.opened_at.is_some() {
+            reached.seen_at = Some(Instant::now());
+        }
         let was_open = reached.was_open();
         was_any_open |= was_open;
         if was_open {
@@ -207,7 +213,20 @@ where
     // In whole seconds, and none is no limit.
     let seconds = u32::try_from(turn.as_secs()).unwrap_or(u32::MAX).max(1);
     let params = WatchParams { label_selector: source.selector.clone(), ..WatchParams::default() }.timeout(seconds);
-    let events = match timeout(PATIENCE, source.api.watch(&params, &reached.version)).await {
+    let opened = {
+        let opening = timeout(PATIENCE, source.api.watch(&params, &reached.version));
+        pin_mut!(opening);
+        let blind_at = reached.seen_at.unwrap_or(began) + GRACE;
+        match timeout_at(blind_at, &mut opening).await {
+            Ok(opened) => opened,
+            // Meanwhile nothing is seen, whatever comes of it.
+            Err(_) => {
+                kept.lose(fault(&format!("no watch could be opened for {} s", GRACE.as_secs())));
+                opening.await
+            }
+        }
+    };
+    let events = match opened {
         Err(_) => return End::Broken(late()),
         Ok(Err(error)) => return broken(error),
         Ok(Ok(events)) => events,

@@ -41,6 +41,8 @@ enum Says {
     Answer(u16, Value),
     /// That it can't, and only after a while.
     Late,
+    /// Nothing, and nothing after it either.
+    Silence,
 }
 
 /// How late: later than a watch has to be open.
@@ -82,6 +84,7 @@ impl Server {
                 *answer.status_mut() = hyper::StatusCode::GATEWAY_TIMEOUT;
                 return (LATE, answer);
             }
+            Some(Says::Silence) => return (Duration::from_secs(3_600), Response::new(axum::body::Body::empty())),
             Some(Says::Answer(code, body)) => {
                 let mut answer = Response::new(body.to_string().into());
                 *answer.status_mut() = code.try_into().unwrap();
@@ -224,6 +227,20 @@ async fn a_watch_that_fails_slowly_each_time_that_it_is_begun_is_lost_sight() {
     until("lost", || matches!(collection.sight(), Sight::Lost(_))).await;
     assert_eq!((colours(&collection), server.lists()), (vec!["green".to_owned()], 1));
     until("answered again", || collection.sight() == Sight::Clear).await;
+}
+
+/// However long the first try takes: it counts from when the stream ended.
+#[tokio::test]
+async fn a_watch_that_is_slow_to_open_again_is_lost_sight_before_it_has_failed() {
+    let server = Server::default();
+    server.there.lock().unwrap().push_back((5, vec!["green"]));
+    server.says.lock().unwrap().extend([Says::Events(Vec::new()), Says::Silence]);
+    let (collection, _others, _watch) = watched(&server, 0);
+    until("seen", || collection.sight() == Sight::Clear).await;
+    let begun = Instant::now();
+    until("lost", || matches!(collection.sight(), Sight::Lost(_))).await;
+    assert!(begun.elapsed() >= GRACE && begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    until("opened again", || collection.sight() == Sight::Clear).await;
 }
 
 #[tokio::test]
