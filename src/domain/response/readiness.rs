@@ -222,7 +222,9 @@ fn settings(ledger: &Ledger, orchestrated: &Orchestrated, plan: &Plan) -> Met {
         match (kept, there) {
             _ if !seen.watched.contains(&setting.kind) => {
                 unknown.push(format!(
-                    "{setting} is not looked at: the policy's `keep` leaves it out, or it can't be seen"
+                    "{setting} is not looked at: the policy's `keep` leaves it out, or it can't be seen; whether it says what \
+                     it said with {} is not known",
+                    plan.to
                 ));
             }
             (None, None) => wrong.push(format!("{setting} is not there, and nothing is kept of it")),
@@ -380,6 +382,25 @@ mod tests {
         assert_eq!(lacks(&all).collect::<Vec<_>>(), [(Need::Rights, "may not patch")]);
         refine(&mut all, &[]);
         assert!(left_over(&all).next().is_none());
+    }
+
+    /// The record says the same of both, which is no news of how it is now.
+    #[test]
+    fn a_setting_of_both_releases_that_can_not_be_seen_is_not_known_to_be_the_same() {
+        let map = Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() };
+        let mut orchestrated = testing::orchestrated("v2", 1);
+        let mut ledger = Ledger::default();
+        for release in ["v1", "v2"] {
+            orchestrated.settings.named.insert(release.into(), [map.clone()].into());
+            ledger.became_current(&release.into(), None, Timestamp::default());
+            let (setting, content) = (map.clone(), Some(ContentId::new("1")));
+            let kept = KeptSetting { setting, content, changed: None, unkept: None, changed_unseen: None };
+            ledger.settings_kept(&release.into(), vec![kept]);
+        }
+        let Met::Unknown(why) = readiness(Some(&plan()), &[], &ledger, Some(&orchestrated)).swap_remove(2).met else {
+            panic!("it is known")
+        };
+        assert!(why.ends_with("whether it says what it said with v1 is not known"), "{why}");
     }
 
     /// A daemon that is not root can't ask beforehand: polkit tells whoever asks on another's behalf only what no unit is named in.
