@@ -14,6 +14,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
+use super::IsHeld;
 use super::object::FIELD_MANAGER;
 use crate::cluster::describe;
 
@@ -24,32 +25,45 @@ const ATTEMPTS: u32 = 5;
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Hands what was written under `paths` back to the one who applied it, by `before`, which says who managed what until it was
-/// written. That it can't be done is logged, and takes nothing from what was written.
-pub(super) async fn hand_back(api: &Api<DynamicObject>, name: &str, before: &[ManagedFieldsEntry], paths: &[&[&str]]) {
+/// written, unless the workload is held by then: that is a write like any other. That it can't be done is logged, and takes
+/// nothing from what was written.
+pub(super) async fn hand_back(
+    api: &Api<DynamicObject>,
+    name: &str,
+    before: &[ManagedFieldsEntry],
+    paths: &[&[&str]],
+    is_held: IsHeld<'_>,
+) {
     // Nobody asks the API server where nobody applies.
     if !before.iter().any(applies) {
         return;
     }
-    let handed = timeout(LIMIT, attempt(api, name, before, paths)).await;
+    let handed = timeout(LIMIT, attempt(api, name, before, paths, is_held)).await;
     let why = match handed {
-        Ok(Ok(())) => return,
+        Ok(Ok(true)) => return,
+        Ok(Ok(false)) => "somebody holds the workload".to_owned(),
         Ok(Err(error)) => describe(&error),
         Err(_) => "the API server did not answer in time".to_owned(),
     };
     tracing::warn!(name, why, "who applies it does not manage again what was put back: their next apply may conflict");
 }
 
+/// Whether all is as it is to be; not where somebody holds the workload.
 async fn attempt(
     api: &Api<DynamicObject>,
     name: &str,
     before: &[ManagedFieldsEntry],
     paths: &[&[&str]],
-) -> Result<(), kube::Error> {
+    is_held: IsHeld<'_>,
+) -> Result<bool, kube::Error> {
     let mut left = ATTEMPTS;
     loop {
-        let Some(found) = api.get_opt(name).await? else { return Ok(()) };
+        let Some(found) = api.get_opt(name).await? else { return Ok(true) };
         let entries = found.metadata.managed_fields.as_deref().unwrap_or_default();
-        let Some(entries) = handed_back(entries, before, paths) else { return Ok(()) };
+        let Some(entries) = handed_back(entries, before, paths) else { return Ok(true) };
+        if is_held() {
+            return Ok(false);
+        }
         let patch = json!([
             { "op": "test", "path": "/metadata/uid", "value": found.uid() },
             { "op": "test", "path": "/metadata/resourceVersion", "value": found.resource_version() },
@@ -61,7 +75,7 @@ async fn attempt(
         match api.patch(name, &params, &Patch::Json::<DynamicObject>(patch)).await {
             // It was not as it was read any more.
             Err(kube::Error::Api(status)) if left > 0 && matches!(status.code, 409 | 422) => {}
-            written => return written.map(drop),
+            written => return written.map(|_| true),
         }
     }
 }

@@ -8,8 +8,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use super::ask::answer;
-use super::fields;
 use super::remembered::{LAST_APPLIED, carried, changed};
+use super::{IsHeld, fields};
 use crate::cluster::rights::plurals;
 use crate::cluster::{describe, template};
 use crate::domain::id::RevisionId;
@@ -164,12 +164,12 @@ impl<'a> Place<'a> {
     }
 
     /// Hands what was written back to whoever applied it; `before` is how the workload was read.
-    pub(super) async fn hand_back(&self, change: &Change, before: &Read) {
+    pub(super) async fn hand_back(&self, change: &Change, before: &Read, is_held: IsHeld<'_>) {
         let field = match change {
             Change::Template { .. } => "f:template",
             Change::Replicas { .. } => "f:replicas",
         };
-        fields::hand_back(&self.workloads, &self.object.name, &before.managers, &[&["f:spec", field]]).await;
+        fields::hand_back(&self.workloads, &self.object.name, &before.managers, &[&["f:spec", field]], is_held).await;
     }
 
     /// Writes, or has the API server look at the write: only this object, only as it was read.

@@ -11,8 +11,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::ask::answer;
-use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, Place};
+use super::{IsHeld, fields};
 use crate::cluster::describe;
 use crate::cluster::facts::Pod;
 use crate::domain::id::RevisionId;
@@ -89,9 +89,9 @@ impl<'a> Front<'a> {
     }
 
     /// Hands the selector, now that it was written, back to whoever applied it before.
-    pub(super) async fn hand_back(&self, before: &ReadService) {
+    pub(super) async fn hand_back(&self, before: &ReadService, is_held: IsHeld<'_>) {
         let selector: &[&str] = &["f:spec", "f:selector"];
-        fields::hand_back(&self.services(), &self.service.name, &before.managers, &[selector]).await;
+        fields::hand_back(&self.services(), &self.service.name, &before.managers, &[selector], is_held).await;
     }
 
     /// The EndpointSlices, each as its data.

@@ -128,7 +128,7 @@ pub(super) async fn restore(
     if let (true, Some(before)) = (outcome.is_done(), &*before) {
         let api = api(client, &what.object.namespace, what.setting.kind);
         let parts: [&[&str]; 2] = [&["f:data"], &["f:binaryData"]];
-        fields::hand_back(&api, &what.setting.name, before, &parts).await;
+        fields::hand_back(&api, &what.setting.name, before, &parts, is_held).await;
     }
     outcome
 }

@@ -42,7 +42,7 @@ pub(super) async fn carry_out(
         Ok(outcome) | Err(outcome) => outcome,
     };
     if let (true, Some(before)) = (outcome.is_done(), &*before) {
-        front.hand_back(before).await;
+        front.hand_back(before, is_held).await;
     }
     outcome
 }

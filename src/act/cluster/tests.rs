@@ -364,6 +364,19 @@ async fn what_misses_is_handed_back_at_once_and_what_is_refused_is_left() {
     assert_eq!(manager(|answers| answers.push((Method::PATCH, 403))).await, "rollbackd");
 }
 
+/// The one write was sent before that.
+#[tokio::test]
+async fn nothing_is_handed_back_once_somebody_holds_the_workload() {
+    let server = applied_by_ci(|_| {});
+    let (clients, is_held) = (Clients::of(server.client()), || !server.writes().is_empty());
+    let way = Way { clients: &clients, is_held: &is_held };
+    let source = Pin { name: "app-v1".to_owned(), uid: "uid-app-v1".to_owned() };
+    let object = object(ObjectKind::Deployment);
+    assert_eq!(restore_template(way, &object, &"v2".into(), &source, LIMIT).await, Outcome::Applied);
+    assert_eq!(server.writes().len(), 1, "{:?}", server.writes());
+    assert_eq!(server.at(DEPLOYMENT, "/metadata/managedFields/0/manager"), "rollbackd");
+}
+
 #[tokio::test]
 async fn what_was_not_answered_may_still_come() {
     let late = ask::answer(std::future::pending::<Result<(), _>>()).await.unwrap_err();

@@ -42,7 +42,7 @@ pub(super) async fn carry_out(
     };
     // Who managed it before a process that died wrote it is not known.
     if let (true, Some(before)) = (outcome.is_done(), &*before) {
-        place.hand_back(change, before).await;
+        place.hand_back(change, before, is_held).await;
     }
     outcome
 }
