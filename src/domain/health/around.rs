@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::builtin::{self, Instances};
+use super::bursts::OwnBursts;
 use super::follow::Followed;
 use super::past::{Minute, Past, Stretch, Sum};
 use super::quantile;
@@ -186,7 +187,11 @@ impl Health {
         around.beside = views.old.as_ref().and_then(|old| beside(signal, old));
         if around.beside.is_some() {
             let since = onset.max(views.all.scope.now - SINCE_ONSET);
-            around.since_onset = sum(&past.since(&subject.revision, since)).zip(sum(&past.since(baseline, since)));
+            // A burst of a single target of the old release makes a stretch alike, and is known not to be what this is.
+            let own = evidence.compared.as_ref().and_then(|compared| compared.bursts.as_ref());
+            if own.is_none_or(OwnBursts::explain) {
+                around.since_onset = sum(&past.since(&subject.revision, since)).zip(sum(&past.since(baseline, since)));
+            }
         } else {
             // Latency grows with the load, and with it the evidence: there all the time until now counts.
             let is_by_past = evidence.compared.as_ref().is_some_and(|compared| !compared.beside);

@@ -1,4 +1,4 @@
-//! Bursts of errors that single targets of a release have by themselves.
+//! Bursts of errors, or of slow requests, that single targets of a release have by themselves.
 //!
 //! Where one target fails for half a minute now and then, at a hundred times its usual share, a canary's target does so as
 //! well, and side by side that is proof within seconds: how far targets lie apart from minute to minute (`dispersion`) knows
@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::past::Sum;
 use super::verdict::UnknownReason;
 use crate::domain::id::TargetId;
 use crate::domain::time::{Span, Timestamp};
@@ -58,8 +57,34 @@ pub(super) struct Burst {
     /// When it was over.
     pub(super) at: Timestamp,
     pub(super) lasted: Span,
-    /// Share of errors while it lasted.
+    /// Share of errors, or of requests above a bound, while it lasted.
     pub(super) share: f64,
+    /// That bound, in the exporter's unit, and the share of requests above one so far below it as the next burst may be slower;
+    /// none for errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) above: Option<(f64, f64)>,
+}
+
+impl Burst {
+    /// The share that it explains.
+    fn explains(&self) -> f64 {
+        self.above.map_or(self.share, |(_, share)| share.max(self.share))
+    }
+
+    fn is_sound(&self) -> bool {
+        let is_share = |share: f64| (0.0..=1.0).contains(&share);
+        is_share(self.share) && self.above.is_none_or(|(bound, share)| bound.is_finite() && is_share(share))
+    }
+}
+
+/// What one look at a target added.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Served {
+    /// Errors, or requests above a bound.
+    pub(super) bad: f64,
+    pub(super) all: f64,
+    /// That bound, and the requests above the one below it.
+    pub(super) above: Option<(f64, f64)>,
 }
 
 /// What the new release's targets do, beside the bursts that single targets of the release before had.
@@ -67,8 +92,11 @@ pub(super) struct Burst {
 pub struct OwnBursts {
     /// The target whose burst is the longest.
     pub target: TargetId,
-    /// Its share of errors in it.
+    /// Its share of errors in it, or of requests above a bound.
     pub value: Finite,
+    /// That bound, in the signal's base unit; none for errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<Finite>,
     /// How long it has lasted.
     pub held: Span,
     /// Bursts of single targets of the release before that are known.
@@ -91,16 +119,23 @@ impl OwnBursts {
     /// What was seen and what is known.
     #[must_use]
     pub fn in_words(&self, unit: Unit) -> String {
-        let Self { target, value, held, known, highest, longest, needed } = self;
-        let [value, highest] = [value, highest].map(|share| unit.format(share.get()));
+        let Self { target, value, above, held, known, highest, longest, needed } = self;
+        let [value, highest] = [value, highest].map(|share| Unit::Ratio.format(share.get()));
+        let above = above.map(|above| format!(" above {}", unit.format(above.get()))).unwrap_or_default();
         let s = if *known == 1 { "" } else { "s" };
         let proof = match needed {
             Some(needed) => format!("about as high for up to {longest}, so that it is proof from {needed} on"),
             None => "none of them about as high".to_owned(),
         };
         format!(
-            "a burst of {target}, {value} for {held}: single targets had {known} burst{s} before, up to {highest}, {proof}"
+            "a burst of {target}, {value}{above} for {held}: single targets had {known} burst{s} before, up to {highest}, {proof}"
         )
+    }
+
+    /// What speaks first: what is not explained, then what has lasted the longest, then what is the highest.
+    pub(super) fn telling(of: impl Iterator<Item = Self>) -> Option<Self> {
+        let key = |own: &Self| (!own.explain(), own.held);
+        of.max_by(|a, b| key(a).cmp(&key(b)).then(a.value.get().total_cmp(&b.value.get())))
     }
 
     /// Why it proves nothing, where they explain it.
@@ -112,16 +147,17 @@ impl OwnBursts {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
-    bad: f64,
-    all: f64,
+    served: Served,
     /// Logarithm of the likelihood ratio.
     told: f64,
 }
 
 impl Count {
     fn take(&mut self, other: &mut Count) {
-        let Count { bad, all, told } = std::mem::take(other);
-        (self.bad, self.all, self.told) = (self.bad + bad, self.all + all, self.told + told);
+        let Count { served, told } = std::mem::take(other);
+        let Served { bad, all, above } = &mut self.served;
+        (*bad, *all, self.told) = (*bad + served.bad, *all + served.all, self.told + told);
+        *above = served.above.map(|(bound, lower)| (bound, lower + above.map_or(0.0, |(_, lower)| lower)));
     }
 }
 
@@ -151,15 +187,15 @@ impl Target {
     }
 
     /// One look. `usual` is the share of errors outside of bursts.
-    fn look(&mut self, now: Timestamp, sum: &Sum, usual: f64) {
+    fn look(&mut self, now: Timestamp, served: Served, usual: f64) {
         let calm = usual * CALM.0 + CALM.1;
         let high = (calm * BURST.0).max(BURST.1);
         if high >= 1.0 {
             return;
         }
-        let told = sum.bad * (high / calm).ln() + (sum.all - sum.bad) * ((1.0 - high) / (1.0 - calm)).ln();
+        let told = served.bad * (high / calm).ln() + (served.all - served.bad) * ((1.0 - high) / (1.0 - calm)).ln();
         let passed = now.since(self.counted).as_secs_f64();
-        self.open.take(&mut Count { bad: sum.bad, all: sum.all, told });
+        self.open.take(&mut Count { served, told });
         self.sum = if self.is_up { (self.sum + told).min(0.0) } else { (self.sum + told).max(0.0) };
         let turns = self.sum.abs() >= TOLD;
         if self.is_up != turns {
@@ -184,20 +220,21 @@ impl Target {
     }
 
     fn share(&self) -> f64 {
-        self.burst.bad / self.burst.all
+        self.burst.served.bad / self.burst.served.all
     }
 
     /// Its burst so far, or that which is just over, where it is sure and its own.
     fn own(&self, at: Timestamp) -> Option<Burst> {
         let (told, bad) = SURE;
-        let is_sure = self.burst.told >= told && self.burst.bad >= bad && !self.is_common;
+        let is_sure = self.burst.told >= told && self.burst.served.bad >= bad && !self.is_common;
         let lasted = Span::from_millis((self.longest * 1000.0).round() as u64);
-        is_sure.then(|| Burst { at, lasted, share: self.share() })
+        let above = self.burst.served.above.map(|(bound, lower)| (bound, lower / self.burst.served.all));
+        is_sure.then(|| Burst { at, lasted, share: self.share(), above })
     }
 
     /// Whether there is a burst, or one was there a short while ago.
     fn is_in_burst(&self) -> bool {
-        self.burst.all > 0.0
+        self.burst.served.all > 0.0
     }
 }
 
@@ -206,7 +243,7 @@ impl Target {
 pub(super) struct Bursts {
     targets: BTreeMap<TargetId, Target>,
     known: VecDeque<Burst>,
-    /// Errors and requests outside of bursts.
+    /// Errors, or requests above the bound, and all outside of bursts.
     calm: (f64, f64),
 }
 
@@ -218,7 +255,7 @@ impl Bursts {
 
     /// From what was kept; what can't be is left out.
     pub(super) fn recalled(known: impl Iterator<Item = Burst>) -> Self {
-        let known = known.filter(|burst| (0.0..=1.0).contains(&burst.share)).take(MAX_KNOWN).collect();
+        let known = known.filter(Burst::is_sound).take(MAX_KNOWN).collect();
         Self { known, ..Self::default() }
     }
 
@@ -229,13 +266,13 @@ impl Bursts {
     }
 
     /// What one target added; `usual` is what is usual for the release before, where there is one.
-    pub(super) fn add(&mut self, id: &TargetId, now: Timestamp, sum: &Sum, usual: Option<f64>) {
-        let Some(usual) = usual.or_else(|| self.usual()) else { return self.learn(sum) };
+    pub(super) fn add(&mut self, id: &TargetId, now: Timestamp, served: Served, usual: Option<f64>) {
+        let Some(usual) = usual.or_else(|| self.usual()) else { return self.learn(served) };
         if !self.targets.contains_key(id) {
             self.targets.insert(id.clone(), Target::new(now));
         }
         let Some(target) = self.targets.get_mut(id) else { return };
-        target.look(now, sum, usual);
+        target.look(now, served, usual);
         let (is_up, is_over) = (target.is_up, target.clock <= 0.0 && !target.is_up && target.is_in_burst());
         if is_over {
             let burst = target.own(now);
@@ -249,21 +286,21 @@ impl Bursts {
             self.mark_common();
         }
         if !is_up || self.targets.get(id).is_some_and(|target| target.is_common) {
-            self.learn(sum);
+            self.learn(served);
         }
     }
 
-    fn learn(&mut self, sum: &Sum) {
-        let (bad, all) = (self.calm.0 + sum.bad, self.calm.1 + sum.all);
+    fn learn(&mut self, served: Served) {
+        let (bad, all) = (self.calm.0 + served.bad, self.calm.1 + served.all);
         let (_, most) = LEARNED;
         let keep = if all > most { most / all } else { 1.0 };
         self.calm = (bad * keep, all * keep);
     }
 
-    /// What half of all targets have together is none's own.
+    /// What half of all targets have together is none's own; two of more may be so by chance.
     fn mark_common(&mut self) {
         let up = self.targets.values().filter(|target| target.is_up).count();
-        if up >= 2 && 2 * up >= self.targets.len() {
+        if up >= TOGETHER.min(self.targets.len()).max(2) && 2 * up >= self.targets.len() {
             self.targets.values_mut().filter(|target| target.is_up).for_each(|target| target.is_common = true);
         }
     }
@@ -284,9 +321,7 @@ impl Bursts {
             return None;
         }
         let bursts = self.targets.iter().filter(|(_, target)| target.is_in_burst());
-        let beside = bursts.filter_map(|(id, target)| target.beside(id, &known, interval));
-        // What is not explained speaks first.
-        beside.max_by_key(|own| (!own.explain(), own.held))
+        OwnBursts::telling(bursts.filter_map(|(id, target)| target.beside(id, &known, interval)))
     }
 }
 
@@ -294,7 +329,7 @@ impl Target {
     fn beside(&self, id: &TargetId, known: &[Burst], interval: Span) -> Option<OwnBursts> {
         let few = FEW / known.len() as f64;
         let (higher, longer) = (HIGHER + few, LONGER + few);
-        let alike = known.iter().filter(|burst| self.share() <= higher * burst.share);
+        let alike = known.iter().filter(|burst| self.share() <= higher * burst.explains());
         let longest = alike.map(|burst| burst.lasted).max();
         let needed = longest.map(|longest| {
             let millis = longest.as_secs_f64() * longer * 1000.0;
@@ -303,6 +338,7 @@ impl Target {
         Some(OwnBursts {
             target: id.clone(),
             value: Finite::new(self.share())?,
+            above: None,
             held: Span::from_millis((self.longest * 1000.0).round() as u64),
             known: u32::try_from(known.len()).ok()?,
             highest: Finite::new(known.iter().map(|burst| burst.share).fold(0.0, f64::max))?,
@@ -339,8 +375,8 @@ mod tests {
                 } else {
                     f64::from(u8::from((second / INTERVAL).is_multiple_of(3)))
                 };
-                let sum = Sum { bad, all: 200.0, buckets: Vec::new() };
-                bursts.add(&TargetId::new(format!("pod-{target}")), at(second), &sum, usual);
+                let served = Served { bad, all: 200.0, above: None };
+                bursts.add(&TargetId::new(format!("pod-{target}")), at(second), served, usual);
             }
         }
     }
@@ -389,6 +425,8 @@ mod tests {
         assert_eq!(canary(&old(&[]), 0.1, 20), None);
         let all: Vec<Drawn> = (0..4).map(|target| (target, 900, 60, 0.15)).collect();
         assert_eq!(canary(&old(&all), 0.1, 20), None);
+        let two: Vec<Drawn> = (0..2).map(|target| (target, 900, 60, 0.15)).collect();
+        assert!(canary(&old(&two), 0.1, 20).is_some_and(|own| own.explain()), "two of four may be so by chance");
         let restless = old(&[(2, 900, 60, 0.15)]);
         assert!(canary(&restless, 0.1, 20).is_some_and(|own| own.explain()));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::bursts::{Bursts, OwnBursts};
+use super::bursts::OwnBursts;
 use super::candidate;
 use super::dispersion::{Apart, Dispersion};
 use super::judge::Tally;
@@ -10,6 +10,7 @@ use super::past::{Past, Sum};
 use super::quantile::{self, Bucket};
 use super::ring::{Ring, Start};
 use super::rules::Rules;
+use super::single::Single;
 use super::target::Scraped;
 use super::verdict::Subject;
 use crate::domain::id::{RevisionId, TargetId};
@@ -104,8 +105,8 @@ pub(super) struct Followed {
     pub(super) past: Past,
     /// How far the targets of each release that is remembered lie apart in their errors.
     dispersions: BTreeMap<RevisionId, Dispersion>,
-    /// Bursts of errors that single targets of each of them had.
-    bursts: BTreeMap<RevisionId, Bursts>,
+    /// Bursts that single targets of each of them had.
+    bursts: BTreeMap<RevisionId, Single>,
     /// Of the release in question.
     pub(super) latest: Latest,
     /// How the signal was computed last.
@@ -160,13 +161,15 @@ impl Followed {
                     &mut all[last]
                 }
             };
-            if sum.buckets.is_empty() {
+            let is_young = target.is_young(rollout, rules, YOUNG, now);
+            // A cold start is no pause: of a latency nothing young is weighed.
+            if sum.buckets.is_empty() || !is_young {
                 let before = subject.filter(|subject| subject.revision == *release);
-                let before = before.and_then(|subject| self.bursts.get(subject.baseline.as_ref()?));
-                let usual = before.and_then(Bursts::usual);
-                self.bursts.entry(release.clone()).or_default().add(id, now, &sum, usual);
+                let mut own = self.bursts.remove(release).unwrap_or_default();
+                own.add(id, now, &sum, before.and_then(|subject| self.bursts.get(subject.baseline.as_ref()?)));
+                self.bursts.insert(release.clone(), own);
             }
-            if target.is_young(rollout, rules, YOUNG, now) {
+            if is_young {
                 added.young.add(&sum);
                 continue;
             }
@@ -205,12 +208,12 @@ impl Followed {
     }
 
     /// The bursts of single targets of each release that is remembered.
-    pub(super) fn bursts(&self) -> impl Iterator<Item = (&RevisionId, &Bursts)> {
+    pub(super) fn bursts(&self) -> impl Iterator<Item = (&RevisionId, &Single)> {
         self.bursts.iter()
     }
 
     /// Takes up what was known of a release of which there is a past.
-    pub(super) fn recall_bursts(&mut self, release: RevisionId, bursts: Bursts) {
+    pub(super) fn recall_bursts(&mut self, release: RevisionId, bursts: Single) {
         if self.past.minutes(&release).next().is_some() {
             self.bursts.entry(release).or_insert(bursts);
         }
@@ -223,7 +226,8 @@ impl Followed {
         old: &RevisionId,
         (now, interval): (Timestamp, Span),
     ) -> Option<OwnBursts> {
-        self.bursts.get(new)?.beside(self.bursts.get(old)?, now, interval)
+        let scale = self.candidate.as_ref()?.scale;
+        self.bursts.get(new)?.beside(self.bursts.get(old)?, now, interval, scale)
     }
 
     /// How far the targets of two releases put their shares of errors apart: of the release before is known what its kind is

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::bursts::{Burst, Bursts};
+use super::bursts::Burst;
 use super::dispersion::{Dispersion, Learned};
 use super::follow;
 use super::past::{Minute, Past, Sum};
 use super::quantile::Bucket;
+use super::single::Single;
 use super::survey;
 use super::{Health, MAX_EVENTS, MAX_RELEASES};
 use crate::domain::id::{RevisionId, SignalName};
@@ -104,7 +105,7 @@ impl Health {
                 }
             }
             for (release, known) in bursts.into_iter().take(MAX_RELEASES) {
-                followed.recall_bursts(release, Bursts::recalled(known.into_iter()));
+                followed.recall_bursts(release, Single::recalled(&known));
             }
         }
         for (release, events) in memory.events.into_iter().take(MAX_RELEASES) {
@@ -224,7 +225,7 @@ mod tests {
     fn bursts_of_single_targets_are_kept_as_well() {
         let mut memory = served().health.memory();
         assert!(memory.signals.iter().all(|signal| signal.bursts.is_empty()));
-        let burst = Burst { at: at(300), lasted: Span::from_secs(40), share: 0.15 };
+        let burst = Burst { at: at(300), lasted: Span::from_secs(40), share: 0.15, above: None };
         memory.signals[0].bursts = vec![(RevisionId::from("v1"), vec![burst])];
         let written = serde_json::to_string(&memory).unwrap();
         let mut health = Scene::new(policy()).health;

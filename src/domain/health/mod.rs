@@ -59,6 +59,7 @@ mod rules;
 pub mod selector;
 mod series;
 mod service;
+mod single;
 pub mod survey;
 mod target;
 mod terms;

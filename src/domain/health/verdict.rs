@@ -396,7 +396,7 @@ pub struct Compared {
     /// The evidence that it is: an e-value, which reaches 1 / (1 - confidence) in a release that is not materially worse
     /// with a chance of at most 1 - confidence, however often one looks. Side by side only; capped at 1e300.
     pub evidence: Option<Finite>,
-    /// What single targets do, where those of the release before are known to have bursts of errors by themselves. Side by
+    /// What single targets do, where those of the release before are known to have bursts by themselves. Side by
     /// side only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bursts: Option<OwnBursts>,

@@ -343,13 +343,12 @@ impl Comparer {
         (finding, judgement, Some(compared))
     }
 
-    /// What single targets do by themselves; none where it was proven before that they do more.
+    /// What single targets do by themselves; where it was proven before that they do more, only what says so.
     fn own_bursts(&self, look: &Look<'_>) -> Option<OwnBursts> {
+        let own = look.followed.own_bursts(look.release, look.baseline, (look.now, look.interval));
         match self.life.state() {
-            TriggerState::Firing { .. } => None,
-            TriggerState::Inactive | TriggerState::Pending { .. } => {
-                look.followed.own_bursts(look.release, look.baseline, (look.now, look.interval))
-            }
+            TriggerState::Firing { .. } => own.filter(|own| !own.explain()),
+            TriggerState::Inactive | TriggerState::Pending { .. } => own,
         }
     }
 

@@ -437,3 +437,40 @@ fn a_burst_of_one_pod_as_others_had_before_is_no_proof_until_it_lasts_for_longer
     let (higher, _) = first_of_many(true, 0.6, 600);
     assert!(higher.is_some_and(|after| after <= 20), "{higher:?}");
 }
+
+/// When the comparison of latencies fires on a rollout whose second pod comes late, and whether it said that a pause is no
+/// proof; single pods of the old release have paused or not, and the first new one, slow while it is cold, answers so slowly for
+/// so long.
+fn first_pauses(is_restless: bool, median: f64, lasts: i64) -> (Option<i64>, bool) {
+    let (slow, begins) = (Like { median, ..Like::WELL }, ROLLOUT + 150);
+    let mut is_own = false;
+    let like = |_: &str, pod: i64, now: i64| match pod {
+        0..6 if is_restless && restless(pod, now) => Like { median: 0.4, ..Like::WELL },
+        6 if now < ROLLOUT + 95 || (begins..begins + lasts).contains(&now) => slow,
+        _ => Like::WELL,
+    };
+    let fired = Rollout::new(6, 900, 2).watch(triggers(), ROLLOUT + 800, like, |status| {
+        assert_eq!(status.evidence.contradiction(), None);
+        if matches!(status.evidence.verdict, Verdict::Unknown(UnknownReason::OwnBurst { .. })) {
+            is_own = true;
+            let otherwise = Evidence { verdict: Verdict::Breach, ..status.evidence.clone() };
+            let why = otherwise.contradiction().unwrap_or_default();
+            assert!(why.contains("a burst of new-0") && why.contains(" above "), "{why}");
+        }
+        // What single pods do is no like of what outlasts it.
+        let own = status.evidence.compared.as_ref().and_then(|compared| compared.bursts.as_ref());
+        if let Some((own, around)) = own.zip(status.evidence.around.as_ref()) {
+            assert_eq!(around.since_onset.is_some(), own.explain());
+        }
+    });
+    (fired[1].map(|at| at + ROLLOUT - begins), is_own)
+}
+
+#[test]
+fn a_pause_of_one_pod_as_others_had_before_is_no_proof_until_it_lasts_for_longer() {
+    let (calm, is_own) = first_pauses(false, 0.4, 45);
+    assert!(calm.is_some_and(|after| after <= 40) && !is_own, "{calm:?}");
+    assert_eq!(first_pauses(true, 0.4, 45), (None, true));
+    let (lasting, _) = first_pauses(true, 0.4, 600);
+    assert!(lasting.is_some_and(|after| (60..=120).contains(&after)), "{lasting:?}");
+}
