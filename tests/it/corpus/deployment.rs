@@ -34,12 +34,12 @@ pub(super) struct Life {
     pub(super) end: f64,
 }
 
-/// A share of a pod's requests fails for a while, whatever its version.
+/// What a pod does by itself for a while, whatever its version: some of its requests fail, or they are slow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
     pub(super) from: f64,
     pub(super) until: f64,
-    pub(super) share: f64,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Debug)]

@@ -98,12 +98,30 @@ impl<'s> Nature<'s> {
     /// How far a pod's own errors are from those of its like: a factor on the usual ones only, and bursts.
     pub(super) fn own_errors(&self, index: usize, t: f64) -> f64 {
         let pod = &self.story.pods[index];
-        let bursts = pod.bursts.iter().filter(|burst| burst.from <= t && t < burst.until);
-        let burst: f64 = bursts.map(|burst| burst.share).sum();
+        let burst: f64 =
+            self.bursts(index, t).map(|what| if let What::Errors(share) = what { share } else { 0.0 }).sum();
         self.story.errors * self.errors.at(t) * (pod.proneness * self.own[index].at(t) - 1.0) + burst
     }
 
-    /// How long a pod's requests take; a pod of the old version where none is given.
+    fn bursts(&self, index: usize, t: f64) -> impl Iterator<Item = What> {
+        let bursts = self.story.pods[index].bursts.iter();
+        bursts.filter(move |burst| burst.from <= t && t < burst.until).map(|burst| burst.what)
+    }
+
+    /// How long a pod's requests take with its own pauses, which no one can know.
+    pub(super) fn own_latency(&self, index: usize, t: f64) -> Latency {
+        let mut latency = self.latency(Some(&self.story.pods[index]), t);
+        for what in self.bursts(index, t) {
+            match what {
+                What::Slower(times) => latency.slow_down(times),
+                What::Diverted { share, median } => latency.divert(share, median, 0.3),
+                What::Errors(_) | What::ErrorsTimes(_) | What::ErrorsEachSecond(_) | What::Traffic(_) => {}
+            }
+        }
+        latency
+    }
+
+    /// How long a pod's requests take, its own pauses left out; a pod of the old version where none is given.
     pub(super) fn latency(&self, pod: Option<&Pod>, t: f64) -> Latency {
         let story = self.story;
         let mut latency = story.latency.clone();

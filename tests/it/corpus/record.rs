@@ -166,8 +166,9 @@ impl<'a> Camera<'a> {
         let shares = latency.shares(page.bounds);
         let requests = self.dice.poisson(expected);
         let failed = self.dice.binomial(requests, errors + nature.own_errors(self.index, t) * (1.0 - errors));
-        let buckets = self.dice.multinomial(requests, &shares);
-        page.add(requests, failed, &buckets, latency.mean());
+        let drawn = nature.own_latency(self.index, t);
+        let buckets = self.dice.multinomial(requests, &drawn.shares(page.bounds));
+        page.add(requests, failed, &buckets, drawn.mean());
         if pod.version == Version::Old {
             return;
         }

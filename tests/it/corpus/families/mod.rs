@@ -9,6 +9,7 @@ mod hardly;
 mod latency;
 mod odd;
 mod overlap;
+mod pausing;
 mod quiet;
 mod restless;
 mod rising;
@@ -51,6 +52,7 @@ pub(super) fn all() -> Vec<Family> {
         edge::FAMILIES,
         rising::FAMILIES,
         restless::FAMILIES,
+        pausing::FAMILIES,
     ]
     .concat()
 }

@@ -21,7 +21,7 @@ fn burst(dice: &mut Dice, story: &mut Story) {
         let mut next = pod.created.max(0.0) + every * dice.between(0.0, 1.0);
         while next < end {
             let (lasts, share) = (dice.between(20.0, 60.0), dice.between(0.05, 0.2));
-            pod.bursts.push(Burst { from: next, until: next + lasts, share });
+            pod.bursts.push(Burst { from: next, until: next + lasts, what: What::Errors(share) });
             next += lasts + every * dice.between(0.6, 1.4);
         }
     }
