@@ -6,13 +6,14 @@ use std::fmt;
 use std::ops::Range;
 
 use super::exporters::Tells;
+use super::late::Late;
 use super::part::{Known, Part};
 use super::recording::Recording;
 use super::rollouts::{Schedule, by_generations, by_starts, template_hash};
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
 use crate::domain::observation::SeriesId;
 use crate::domain::policy::WorkloadPolicy;
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Span;
 use crate::observe::exposition::{Want, Wanted};
 
 /// The label that tells a series' release, where the command line names none.
@@ -126,7 +127,7 @@ pub(super) struct Spot {
 
 impl Spot {
     /// When within `stretch` it appeared or its process was started, if it did; what was there at the `begin` did not.
-    fn came_within(&self, stretch: Range<i64>, begin: i64) -> Option<i64> {
+    pub(super) fn came_within(&self, stretch: Range<i64>, begin: i64) -> Option<i64> {
         let starts = self.starts.iter().map(|(_, start)| *start);
         starts.chain([self.first]).filter(|came| *came > begin && stretch.contains(came)).min()
     }
@@ -140,41 +141,6 @@ pub(super) struct Revision {
     pub(super) first: i64,
 }
 
-/// A rollout after whose time nothing new came, though something did shortly before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Late {
-    at: Timestamp,
-    revision: RevisionId,
-    spot: String,
-    before: Span,
-}
-
-impl Late {
-    /// Of a rollout at `time` after which nothing was seen to come; what comes before `early` does not count for it.
-    fn of<'s>(
-        time: i64,
-        revision: &Revision,
-        (early, begin): (i64, i64),
-        spots: impl Iterator<Item = &'s Spot>,
-    ) -> Option<Self> {
-        let came = spots.filter_map(|spot| Some((spot.came_within(time.saturating_sub(LATE)..early, begin)?, spot)));
-        let (came, spot) = came.min_by_key(|(came, _)| *came)?;
-        let at = Timestamp::from_millis(time);
-        let before = at.since(Timestamp::from_millis(came));
-        Some(Self { at, revision: revision.id.clone(), spot: spot.name.clone(), before })
-    }
-}
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Late { at, revision, spot, before } = self;
-        write!(
-            f,
-            "{at}, when {revision} comes, may be late: {spot} appeared or was started {before} before it, and nothing after"
-        )
-    }
-}
-
 /// What everything is to the workload.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -183,7 +149,8 @@ pub(super) struct Layout {
     pub(super) targets: Vec<Target>,
     pub(super) spots: Vec<Spot>,
     pub(super) revisions: Vec<Revision>,
-    /// Releases of the schedule, by time, that of the beginning first.
+    /// Releases that are in place from a time on though no series tells it, by time: those of the schedule, or, where no
+    /// series tells what is in place, all of them.
     pub(super) schedule: Vec<(i64, u32)>,
     /// The release before the first rollout, where it is known besides. Nothing of it may be recorded.
     pub(super) before: Option<u32>,
@@ -383,10 +350,14 @@ impl<'o> Builder<'o> {
 
     fn finish(mut self, parts: &[Part<'_>], options: &Options) -> Layout {
         let begin = parts.iter().map(|part| part.info.first).min().unwrap_or_default();
-        if self.layout.told_by.is_by_series() {
+        let known = if self.layout.told_by.is_by_series() {
             self.announce(&options.schedule, begin);
+            self.by_first_words()
         } else {
-            self.schedule(parts, &options.schedule, begin);
+            self.schedule(parts, &options.schedule, begin)
+        };
+        if !self.is_any_in_place() {
+            self.layout.schedule = known;
         }
         self.tell_targets_apart();
         let looked = cadence(parts, |part| part.is_own()).or_else(|| cadence(parts, |_| true));
@@ -395,6 +366,25 @@ impl<'o> Builder<'o> {
         self.layout.counting = cadence(parts, |part| part.is_about_pods() || part.is_about_replicas());
         self.layout.begin = begin;
         self.layout
+    }
+
+    /// Whether any series tells that a release is in place: that of an instance, or of a release's own Deployment.
+    fn is_any_in_place(&self) -> bool {
+        self.layout.bounds.iter().flatten().any(|bound| match bound.revision {
+            Some(_) => !bound.is_of_whole() || bound.tells.is_some_and(Tells::is_about_replicas),
+            None => {
+                let is_service = self.layout.spots.get(bound.spot as usize).is_some_and(|spot| spot.is_service);
+                !bound.is_of_whole() && !is_service
+            }
+        })
+    }
+
+    /// The releases by the time at which a series first tells them, after the one that is known to have been before.
+    fn by_first_words(&self) -> Vec<(i64, u32)> {
+        let firsts = self.layout.revisions.iter().map(|revision| revision.first).zip(0..);
+        let mut known: Vec<(i64, u32)> = firsts.collect();
+        known.sort_by_key(|(first, revision)| (*first, Some(*revision) != self.layout.before));
+        known
     }
 
     /// Several pods may have had one address, one after another.
@@ -438,8 +428,8 @@ impl<'o> Builder<'o> {
         })
     }
 
-    /// Works out from when on each place is at which release.
-    fn schedule(&mut self, parts: &[Part<'_>], given: &Schedule, begin: i64) {
+    /// Works out from when on each place is at which release. Gives the releases by the time of their rollout.
+    fn schedule(&mut self, parts: &[Part<'_>], given: &Schedule, begin: i64) -> Vec<(i64, u32)> {
         let found = match self.layout.told_by {
             ToldBy::Generations => by_generations(parts),
             ToldBy::Starts => by_starts(parts),
@@ -488,6 +478,7 @@ impl<'o> Builder<'o> {
             // A series that stands for the whole follows the schedule like any other.
             spot.is_service = false;
         }
+        schedule
     }
 }
 
@@ -504,6 +495,3 @@ fn cadence(parts: &[Part<'_>], of: impl Fn(&Part<'_>) -> bool) -> Option<Span> {
 
 /// How long after its first pod a rollout may be told to have begun.
 const TOLD_LATE: i64 = 60_000;
-
-/// What comes by so much before the time of a rollout after which nothing comes is most likely the rollout's own.
-const LATE: i64 = 600_000;

@@ -274,6 +274,10 @@ impl<'o> Stage<'o> {
 
     fn finish(mut self, recording: &Recording) -> Outcome {
         for (id, part) in self.parts {
+            if !part.started && !part.lane.is_empty() {
+                self.outcome.notes.push(format!("{id}: nothing of it is seen, and nothing was judged"));
+                self.outcome.unseen.push(id.clone());
+            }
             let releases = part.lane.releases().iter().map(|(at, revision)| (id.clone(), *at, revision.clone()));
             self.outcome.releases.extend(releases);
             self.outcome.near.extend(part.near);

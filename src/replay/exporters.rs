@@ -24,6 +24,11 @@ pub(super) enum Tells {
 }
 
 impl Tells {
+    /// Whether it is a number of replicas that are there.
+    pub(super) const fn is_about_replicas(self) -> bool {
+        matches!(self, Tells::Replicas | Tells::Available)
+    }
+
     /// Whether it is about the workload as a whole, and comes from an instance that is none of its own.
     pub(super) const fn is_of_whole(self) -> bool {
         match self {

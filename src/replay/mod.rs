@@ -34,6 +34,7 @@ mod curves;
 mod drive;
 mod exporters;
 mod lane;
+mod late;
 mod merge;
 mod notation;
 mod offer;

@@ -102,7 +102,7 @@ pub struct Outcome {
     pub doubts: Vec<String>,
     /// Judgements made.
     pub judgements: u64,
-    /// Workloads that no series is about.
+    /// Workloads of which nothing was seen, and so nothing judged.
     #[serde(skip)]
     pub unseen: Vec<WorkloadId>,
 }

@@ -60,7 +60,7 @@ impl<'r> Part<'r> {
     }
 
     pub(super) fn is_about_replicas(&self) -> bool {
-        matches!(self.tells, Some(Tells::Replicas | Tells::Available))
+        self.tells.is_some_and(Tells::is_about_replicas)
     }
 
     pub(super) fn is_about_pods(&self) -> bool {

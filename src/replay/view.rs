@@ -255,7 +255,7 @@ impl Places {
 
     /// A release that was deployed and of which no place tells yet.
     fn announce(&mut self, layout: &Layout, at: i64) {
-        // A schedule that places follow is not in the layout.
+        // A schedule that places follow is not among these.
         let due = layout.schedule.iter().rev().find(|(time, _)| *time <= at);
         // Once it has spoken, its silence is its own.
         let announced = due.map(|(_, revision)| *revision).filter(|revision| !self.spoke.contains(revision));

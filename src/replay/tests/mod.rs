@@ -1,3 +1,4 @@
+mod asked;
 mod live;
 mod odd;
 mod rollouts;
