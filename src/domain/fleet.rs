@@ -175,6 +175,14 @@ impl Fleet {
         reply
     }
 
+    /// Takes the rollback of a workload's open incident for begun and over, though nothing was done: what comes after it in a
+    /// replay is held as it would have been.
+    pub fn suppose_begun(&mut self, id: &WorkloadId, now: Timestamp) {
+        if self.controllers.get_mut(id).is_some_and(|controller| controller.suppose_begun(now)) {
+            self.starts.push_back((now, id.clone()));
+        }
+    }
+
     /// Only remembers what was seen.
     pub fn observe_only(&mut self, observation: &Observation) {
         if let Some(controller) = self.controllers.get_mut(&observation.workload) {

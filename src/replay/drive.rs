@@ -2,8 +2,9 @@
 //!
 //! Each workload's [`Controller`] stands in a fleet as in the daemon, sees what
 //! its edges would have seen, and is asked for its judgement when the daemon would ask. Its mode is `observe`: that is the
-//! last of the guards but one, so that where it alone holds nothing else stands in the way of a rollback; and as nothing
-//! is done, the recording goes on as it was and later firings are seen as well.
+//! last of the guards but one, so that where it alone holds nothing else stands in the way of a rollback. As nothing
+//! is done, the recording goes on as it was and later firings are seen as well; but a rollback that would have been begun
+//! counts as begun for the guards of what comes after it, and as over at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -253,6 +254,9 @@ impl<'o> Stage<'o> {
         }
         part.told.insert(TriggerName::new(&decision.trigger));
         part.ruled = Some(decision.clone());
+        if decision.decision == Kind::Rollback {
+            self.fleet.suppose_begun(id, at);
+        }
         self.outcome.decisions.push(decision);
     }
 
@@ -297,10 +301,11 @@ impl Part {
                 self.told.remove(&trigger.name);
                 continue;
             };
-            if self.told.contains(&trigger.name) {
+            let Some(ruled) = &self.ruled else { continue };
+            // What fires again after it ebbed is not beside itself.
+            if self.told.contains(&trigger.name) || ruled.trigger == trigger.name.as_str() {
                 continue;
             }
-            let Some(ruled) = &self.ruled else { continue };
             self.told.insert(trigger.name.clone());
             let reason = format!("{}; \"{}\" fired first: {}", describe(trigger), ruled.trigger, ruled.reason);
             decisions.push(Decision {

@@ -225,6 +225,11 @@ impl Controller {
         self.state
     }
 
+    /// Takes the rollback of the open incident for begun, as [`WorkloadState::suppose_begun`] has it.
+    pub fn suppose_begun(&mut self, at: Timestamp) -> bool {
+        self.state.suppose_begun(at)
+    }
+
     /// The latest judgement.
     #[must_use]
     pub const fn assessment(&self) -> &Assessment {

@@ -1,4 +1,5 @@
 mod asked;
+mod begun;
 mod live;
 mod odd;
 mod rollouts;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Incident, REPORTS_REMEMBERED, ROLLBACKS_REMEMBERED, Rejection, WorkloadState};
-use crate::domain::id::RevisionId;
+use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event, Record};
 use crate::domain::response::hold::Hold;
@@ -36,11 +36,7 @@ impl WorkloadState {
         match &record.event {
             // A retry is the same rollback: the brakes count it once.
             Event::Planned { plan, .. } if plan.purpose == Purpose::First => {
-                self.ledger.taken_back(&plan.from, record.at, &incident.id);
-                self.rollbacks.push(record.at);
-                if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
-                    self.rollbacks.remove(0);
-                }
+                self.note_begun(&plan.from, &incident.id, record.at);
             }
             Event::Detected { cause: Cause::External { key: Some(key), .. }, .. } => {
                 self.reported.push(key.clone());
@@ -101,6 +97,25 @@ impl WorkloadState {
             | Event::SmokeFinished { .. }
             | Event::Restored { .. }
             | Event::Escalated { .. } => {}
+        }
+    }
+
+    /// Takes the rollback of the open incident for begun, for the guards of whatever comes after it: in a replay, in which
+    /// nothing is done. Whether one is open, with a release in question.
+    pub fn suppose_begun(&mut self, at: Timestamp) -> bool {
+        let Some(incident) = &mut self.incident else { return false };
+        let Some(from) = incident.from.as_ref().map(|from| from.revision.clone()) else { return false };
+        incident.times.decided.get_or_insert(at);
+        let id = incident.id.clone();
+        self.note_begun(&from, &id, at);
+        true
+    }
+
+    fn note_begun(&mut self, from: &RevisionId, incident: &IncidentId, at: Timestamp) {
+        self.ledger.taken_back(from, at, incident);
+        self.rollbacks.push(at);
+        if self.rollbacks.len() > ROLLBACKS_REMEMBERED {
+            self.rollbacks.remove(0);
         }
     }
 
