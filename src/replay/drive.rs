@@ -105,12 +105,13 @@ struct Stage<'o> {
 impl<'o> Stage<'o> {
     fn new(recording: &Recording, subjects: &[Subject], options: &'o Options) -> Self {
         let mut parts = BTreeMap::new();
-        let mut outcome = Outcome { range: recording.range(), series: recording.len(), ..Outcome::default() };
+        let (range, notes) = (recording.range(), recording.notes.clone());
+        let mut outcome = Outcome { range, series: recording.len(), notes, ..Outcome::default() };
         for Subject { id, policy } in subjects {
             let mode = policy.mode;
             let policy = Arc::new(WorkloadPolicy { id: id.clone(), mode: Mode::Observe, ..(**policy).clone() });
             let lane = Lane::new(id.clone(), Arc::clone(&policy), recording, options);
-            outcome.notes.extend(notes(&lane, &policy));
+            outcome.notes.extend(notes_of(&lane, &policy));
             outcome.doubts.extend(lane.doubts().map(|doubt| format!("{id}: {doubt}")));
             outcome.unseen.extend(lane.is_empty().then(|| id.clone()));
             let near = lane.policy.triggers.iter().map(|trigger| nothing_near(id, &lane.policy, trigger)).collect();
@@ -375,7 +376,7 @@ pub(super) fn known_good(id: &WorkloadId, revision: &RevisionId, at: Timestamp) 
     [record(1, observed), record(2, good)]
 }
 
-fn notes(lane: &Lane, policy: &WorkloadPolicy) -> Vec<String> {
+fn notes_of(lane: &Lane, policy: &WorkloadPolicy) -> Vec<String> {
     let id = &policy.id;
     let asked = policy.signals.values().filter(|signal| is_asked_for(signal)).map(|signal| &signal.name);
     let unanswered = asked.filter(|signal| !lane.has_answers(signal)).map(|signal| {

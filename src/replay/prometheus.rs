@@ -2,7 +2,8 @@
 //!
 //! Samples are asked for as range selectors at the end of each stretch, which gives each at its own time; an evaluation
 //! in steps would repeat old values over gaps. Expressions of the policy have no samples of their own and are evaluated in
-//! steps (`query_range`), into a series `rollbackd:query{signal="…"}`.
+//! steps (`query_range`), into a series `rollbackd:query{signal="…"}`. A value of which the server warns is none, as it is
+//! none for the daemon: it may lack a part of what it is computed from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Points of one evaluation in steps: Prometheus refuses more than 11,000.
 const MAX_STEPS: u64 = 10_000;
+
+/// Characters of a server's warning.
+const MAX_WARNING: usize = 200;
 
 /// A server did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,38 @@ struct Envelope {
     data: Option<Data>,
     error_type: Option<String>,
     error: Option<String>,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+/// What a server gave, and the first of its warnings: it may not be all.
+struct Given {
+    series: Vec<Matrix>,
+    warning: Option<String>,
+}
+
+/// Stretches that a server warned of.
+#[derive(Default)]
+struct Warned {
+    stretches: u64,
+    /// Begin and end of the first one, and the warning.
+    first: Option<(Timestamp, Timestamp, String)>,
+}
+
+impl Warned {
+    fn add(&mut self, from: Timestamp, until: Timestamp, warning: String) {
+        self.stretches += 1;
+        self.first.get_or_insert((from, until, warning));
+    }
+
+    fn note(self, what: &str, recorder: &mut Recorder) {
+        let Some((from, until, warning)) = self.first else { return };
+        let more = match self.stretches - 1 {
+            0 => String::new(),
+            more => format!(" and in {more} more answers"),
+        };
+        recorder.note(format!("{what} from {from} to {until}{more}, as the server warned: {warning}"));
+    }
 }
 
 #[derive(Deserialize)]
@@ -138,15 +174,16 @@ impl Fetch<'_> {
 
     async fn selected(&self, selector: &str, recorder: &mut Recorder) -> Result<(), FetchError> {
         let (mut at, end) = self.range;
-        let mut stretch = STRETCH;
+        let (mut stretch, mut warned) = (STRETCH, Warned::default());
         while at < end {
             let until = (at + stretch).min(end);
             // A range reaches back to but without its beginning.
             let query = format!("{selector}[{}ms]", until.since(at).as_millis() + 1);
             let time = seconds(until);
             match self.ask("query", &[("query", &query), ("time", &time)]).await {
-                Ok(series) => {
+                Ok(Given { series, warning }) => {
                     keep(&query, &series, recorder)?;
+                    warning.into_iter().for_each(|warning| warned.add(at, until, warning));
                     at = until;
                 }
                 Err(FetchError::TooLarge { .. }) if stretch > SHORTEST => {
@@ -155,34 +192,40 @@ impl Fetch<'_> {
                 Err(error) => return Err(error),
             }
         }
+        warned.note(&format!("some of {selector} may be missing"), recorder);
         Ok(())
     }
 
-    /// Adds the values of an expression.
+    /// Adds the values of an expression, but for stretches of which the server warns.
     ///
     /// # Errors
     /// [`FetchError`].
     pub async fn expression(&self, query: &Query, recorder: &mut Recorder) -> Result<(), FetchError> {
         let Some(key) = recorder.series(QUERY, &[("signal", query.signal.as_str())]) else { return Ok(()) };
         let (mut at, end) = self.range;
+        let stretch = self.step.times((STRETCH.as_millis() / self.step.as_millis().max(1)).min(MAX_STEPS));
+        let mut warned = Warned::default();
         while at <= end {
-            let until = (at + self.step.times(MAX_STEPS)).min(end);
+            let until = (at + stretch).min(end);
             let (from, to, step) = (seconds(at), seconds(until), self.step.as_secs_f64().to_string());
             let asked = [("query", query.expression.as_str()), ("start", &from), ("end", &to), ("step", &step)];
-            let series = self.ask("query_range", &asked).await?;
+            let Given { series, warning } = self.ask("query_range", &asked).await?;
             if series.len() > 1 {
                 return Err(FetchError::Several { query: query.expression.clone(), series: series.len() });
             }
-            for (time, value) in series.iter().flat_map(|series| &series.values) {
+            let is_whole = warning.is_none();
+            warning.into_iter().for_each(|warning| warned.add(at, until, warning));
+            for (time, value) in series.iter().filter(|_| is_whole).flat_map(|series| &series.values) {
                 let value = number(&query.expression, value)?;
                 recorder.point(key, moment(*time), value)?;
             }
             at = until + self.step;
         }
+        warned.note(&format!("nothing is known of {}", query.signal), recorder);
         Ok(())
     }
 
-    async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Result<Vec<Matrix>, FetchError> {
+    async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Result<Given, FetchError> {
         let query = form.first().map_or_else(String::new, |(_, query)| (*query).to_owned());
         let mut url = self.server.clone();
         url.set_path(&format!("{}/api/v1/{path}", url.path().trim_end_matches('/')));
@@ -203,7 +246,10 @@ impl Fetch<'_> {
             why: if status.is_success() { error.to_string() } else { format!("it answered {status}") },
         })?;
         match (envelope.status.as_str(), envelope.data) {
-            ("success", Some(data)) => Ok(data.result),
+            ("success", Some(data)) => {
+                let warning = envelope.warnings.first().map(|warning| warning.chars().take(MAX_WARNING).collect());
+                Ok(Given { series: data.result, warning })
+            }
             (_, _) => {
                 let kind = envelope.error_type.unwrap_or_else(|| "error".to_owned());
                 let why = format!("{kind}: {}", envelope.error.unwrap_or_default());
@@ -273,6 +319,8 @@ fn number(query: &str, text: &str) -> Result<f64, FetchError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
     use crate::domain::health::selector::Selector;
 
@@ -286,5 +334,104 @@ mod tests {
         assert_eq!(narrowed("a", "x=\"1\""), "a{x=\"1\"}");
         assert_eq!(narrowed("a{y=\"2\"}", "x=\"1\""), "a{y=\"2\",x=\"1\"}");
         assert_eq!(narrowed("a", ""), "a");
+    }
+
+    /// A server that answers with a value a quarter of an hour, and warns where `is_partial` of the time asked for.
+    fn server(is_partial: fn(i64) -> bool) -> Url {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let mut reader = BufReader::new(&stream);
+                let (mut asked, mut line) = (String::new(), String::new());
+                reader.read_line(&mut asked).unwrap();
+                while reader.read_line(&mut line).unwrap() > 2 {
+                    line.clear();
+                }
+                let time = |name: &str| {
+                    let (_, rest) = asked.split_once(name).unwrap();
+                    rest.split(['.', '&', ' ']).next().unwrap().parse::<i64>().unwrap()
+                };
+                let (name, metric, from, until) = match asked.contains("query_range") {
+                    true => ("start=", "{}", time("start="), time("end=")),
+                    false => ("time=", r#"{"__name__":"up","instance":"a"}"#, time("time=") - 3_600, time("time=")),
+                };
+                let times = (from..=until).filter(|second| second % 900 == 0);
+                let values: Vec<String> = times.map(|second| format!(r#"[{second},"0.5"]"#)).collect();
+                let values = values.join(",");
+                let warning = if is_partial(time(name)) { r#","warnings":["store 7 is down"]"# } else { "" };
+                let data = format!(r#"{{"result":[{{"metric":{metric},"values":[{values}]}}]}}"#);
+                let body = format!(r#"{{"status":"success","data":{data}{warning}}}"#);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                (&stream).write_all(format!("{head}{body}").as_bytes()).unwrap();
+            }
+        });
+        url
+    }
+
+    async fn asked(step: Span, is_partial: fn(i64) -> bool) -> (Vec<i64>, Vec<String>) {
+        crate::net::tls::install();
+        let caller = Caller::new(std::sync::Arc::default());
+        let server = server(is_partial);
+        let range = (Timestamp::from_millis(0), Timestamp::from_millis(3 * 3_600_000));
+        let query = Query {
+            signal: "busy".into(),
+            expression: "busy".to_owned(),
+            server: server.clone(),
+            http: std::sync::Arc::default(),
+        };
+        let fetch = Fetch { server, caller: &caller, range, matchers: String::new(), step };
+        let mut recorder = Recorder::new();
+        fetch.expression(&query, &mut recorder).await.unwrap();
+        let recording = recorder.finish();
+        let (mut times, mut cursor) = (Vec::new(), recording.cursor());
+        while let Some(point) = cursor.next().unwrap() {
+            times.push(point.at / 60_000);
+        }
+        (times, recording.notes)
+    }
+
+    /// What a server could not read everything for is no value, as it is none for the daemon.
+    #[tokio::test]
+    async fn an_expression_of_which_the_server_warns_is_not_known() {
+        let step = Span::from_secs(900);
+        let all: Vec<i64> = (0..=12).map(|quarter| quarter * 15).collect();
+        assert_eq!(asked(step, |_| false).await, (all, Vec::new()));
+        assert_eq!(
+            asked(step, |start| start == 4_500).await,
+            (
+                vec![0, 15, 30, 45, 60, 150, 165, 180],
+                vec![
+                    "nothing is known of busy from 1970-01-01T01:15:00.000Z to 1970-01-01T02:15:00.000Z, as the server \
+                     warned: store 7 is down"
+                        .to_owned()
+                ]
+            )
+        );
+        let (times, notes) = asked(step, |_| true).await;
+        assert_eq!(times, [0; 0]);
+        assert!(notes[0].contains("01:00:00.000Z and in 2 more answers, as"), "{notes:?}");
+        let (times, _) = asked(Span::from_secs(7_200), |_| false).await;
+        assert_eq!(times, [0, 120], "a step may be longer than what is asked for at once");
+    }
+
+    /// Each series that is there is whole: it is kept, and the reader told.
+    #[tokio::test]
+    async fn samples_of_which_the_server_warns_are_kept_and_told() {
+        crate::net::tls::install();
+        let caller = Caller::new(std::sync::Arc::default());
+        let range = (Timestamp::from_millis(0), Timestamp::from_millis(3 * 3_600_000));
+        let step = Span::from_secs(900);
+        let fetch =
+            Fetch { server: server(|time| time == 7_200), caller: &caller, range, matchers: String::new(), step };
+        let mut recorder = Recorder::new();
+        fetch.selected("up", &mut recorder).await.unwrap();
+        let recording = recorder.finish();
+        assert_eq!(recording.range(), Some(range));
+        assert_eq!(
+            recording.notes,
+            ["some of up may be missing from 1970-01-01T01:00:00.000Z to 1970-01-01T02:00:00.000Z, as the server \
+                 warned: store 7 is down"]
+        );
     }
 }

@@ -114,6 +114,7 @@ pub struct Recorder {
     known: HashMap<(Arc<str>, Labels), u32>,
     names: HashMap<Box<str>, Arc<str>>,
     families: BTreeMap<String, Option<(i64, i64)>>,
+    notes: Vec<String>,
     points: Vec<Point>,
     runs: Runs,
     in_memory: usize,
@@ -139,6 +140,7 @@ impl Recorder {
             known: HashMap::new(),
             names: HashMap::new(),
             families: BTreeMap::new(),
+            notes: Vec::new(),
             points: Vec::new(),
             runs: Runs::default(),
             in_memory: points.max(1),
@@ -211,6 +213,11 @@ impl Recorder {
         widen(known, times.map(|(first, last)| (first.as_millis(), last.as_millis())));
     }
 
+    /// Notes what the reader of an outcome should know of how this was recorded.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// Every family and when it is recorded; of series that no family announces, under their own name. None where nothing
     /// was ever told of families: then only what is asked for is recorded.
     fn all_families(&mut self) -> Vec<(String, i64, i64)> {
@@ -231,7 +238,8 @@ impl Recorder {
         self.points.sort_by_key(Point::order);
         self.points.shrink_to_fit();
         let families = self.all_families().into();
-        let mut recording = Recording { series: self.series, families, points: self.points, runs: self.runs };
+        let Self { series, notes, points, runs, .. } = self;
+        let mut recording = Recording { series, families, notes, points, runs };
         // Points that can't be read back stop the replay as well, which says so.
         let _ = recording.put_in_order();
         recording
@@ -258,6 +266,8 @@ pub struct Recording {
     pub(super) series: Vec<SeriesInfo>,
     /// By name, with first and last time.
     pub(super) families: Arc<[(String, i64, i64)]>,
+    /// What is to be known of how it was recorded.
+    pub(super) notes: Vec<String>,
     points: Vec<Point>,
     runs: Runs,
 }
