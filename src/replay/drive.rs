@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::bind::Options;
 use super::exporters::QUERY;
 use super::lane::Lane;
+use super::moments::Moments;
 use super::outcome::{Decision, Kind, Near, Outcome};
 use super::recording::{Point, Recording};
 use crate::domain::controller::{Controller, Explanation, FAST_FACTOR, Input, Output};
@@ -97,6 +98,8 @@ struct Stage<'o> {
     options: &'o Options,
     fleet: Fleet,
     parts: BTreeMap<WorkloadId, Part>,
+    /// The shortest time between two looks.
+    cadence: Span,
     seen: Vec<Observation>,
     last: Option<i64>,
     outcome: Outcome,
@@ -104,7 +107,7 @@ struct Stage<'o> {
 
 impl<'o> Stage<'o> {
     fn new(recording: &Recording, subjects: &[Subject], options: &'o Options) -> Self {
-        let mut parts = BTreeMap::new();
+        let (mut parts, mut cadence) = (BTreeMap::new(), LONGEST_GAP);
         let (range, notes) = (recording.range(), recording.notes.clone());
         let mut outcome = Outcome { range, series: recording.len(), notes, ..Outcome::default() };
         for Subject { id, policy } in subjects {
@@ -115,31 +118,25 @@ impl<'o> Stage<'o> {
             outcome.doubts.extend(lane.doubts().map(|doubt| format!("{id}: {doubt}")));
             outcome.unseen.extend(lane.is_empty().then(|| id.clone()));
             let near = lane.policy.triggers.iter().map(|trigger| nothing_near(id, &lane.policy, trigger)).collect();
+            cadence = cadence.min(policy.interval).min(lane.cadence().unwrap_or(cadence));
             let pace = Span::from_millis(lane.policy.interval.as_millis() / FAST_FACTOR);
             let part = Part { lane, mode, started: false, pace, ruled: None, told: BTreeSet::new(), near };
             parts.insert(id.clone(), part);
         }
-        Self { options, fleet: Fleet::default(), parts, seen: Vec::new(), last: None, outcome }
+        Self { options, fleet: Fleet::default(), parts, cadence, seen: Vec::new(), last: None, outcome }
     }
 
     /// Everything that was recorded by `until`, moment by moment.
     fn play(&mut self, recording: &Recording, until: i64, watcher: &mut dyn Watcher) -> io::Result<()> {
-        let mut cursor = recording.cursor();
-        let mut moment: Vec<Point> = Vec::new();
-        while let Some(point) = cursor.next()?.filter(|point| point.at <= until) {
-            if moment.first().is_some_and(|first| first.at != point.at) {
-                self.moment(&moment, watcher);
-                moment.clear();
-            }
-            moment.push(point);
+        let mut moments = Moments::new(recording, self.cadence);
+        while let Some((at, points)) = moments.next()?.filter(|(at, _)| *at <= until) {
+            self.moment(at, &points, watcher);
         }
-        self.moment(&moment, watcher);
         Ok(())
     }
 
     /// Everything that was recorded at one moment.
-    fn moment(&mut self, points: &[Point], watcher: &mut dyn Watcher) {
-        let Some(at) = points.first().map(|point| point.at) else { return };
+    fn moment(&mut self, at: i64, points: &[Point], watcher: &mut dyn Watcher) {
         let now = Timestamp::from_millis(at);
         self.pass_time(now, watcher);
         self.last = Some(at);

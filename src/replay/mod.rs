@@ -27,7 +27,8 @@
 //! series are to the policy (`bind`), what its edges would have seen of them (`lane`, `view`), and the time at which
 //! the daemon would have judged (`drive`).
 //!
-//! A target is a distinct `instance` (or `pod`) at one release. Points of one target and time are one page.
+//! A target is a distinct `instance` (or `pod`) at one release. Points of one target and time are one page, and so are those
+//! within a twentieth of the time between two looks.
 
 mod bind;
 mod curves;
@@ -36,6 +37,7 @@ mod exporters;
 mod lane;
 mod late;
 mod merge;
+mod moments;
 mod notation;
 mod offer;
 mod outcome;

@@ -4,3 +4,4 @@ mod live;
 mod odd;
 mod rollouts;
 mod scene;
+mod scraped;
