@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::exporters::Tells;
 use super::late::Late;
-use super::part::{Known, Part};
+use super::part::{Counted, Known, Part};
 use super::recording::Recording;
 use super::rollouts::{Schedule, by_generations, by_starts, template_hash};
 use crate::domain::id::{RevisionId, SignalName, WorkloadId};
@@ -89,6 +89,8 @@ pub(super) struct Bound {
     pub(super) series: SeriesId,
     pub(super) wants: Box<[Want]>,
     pub(super) tells: Option<Tells>,
+    /// What an exporter counts by it, by number: series of one are the same thing, counted by several exporters.
+    pub(super) counted: u32,
     /// The signal of which it is the value.
     pub(super) query: Option<SignalName>,
 }
@@ -224,6 +226,7 @@ struct Builder<'o> {
     spots: HashMap<String, u32>,
     targets: HashMap<(String, u32), u32>,
     revisions: HashMap<String, u32>,
+    counted: HashMap<Counted, u32>,
 }
 
 impl<'o> Builder<'o> {
@@ -242,7 +245,7 @@ impl<'o> Builder<'o> {
             begin: 0,
         };
         let (spots, targets, revisions) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { options, revision_label, layout, spots, targets, revisions }
+        Self { options, revision_label, layout, spots, targets, revisions, counted: HashMap::new() }
     }
 
     /// Settles by what releases are told: by the label, else by the schedule, else by the pods' names.
@@ -300,7 +303,10 @@ impl<'o> Builder<'o> {
             at.is_target |= part.is_own() || matches!(part.tells, Some(Tells::Up | Tells::ProcessStart));
         }
         let target = self.target(instance.or(pod).unwrap_or(id.as_str()), spot);
+        let number = next(self.counted.len());
+        let counted = *self.counted.entry(Counted::of(part, spot)).or_insert(number);
         let bound = Bound {
+            counted,
             spot,
             target,
             revision,

@@ -32,8 +32,7 @@ struct Gathered {
     /// By target and release.
     looks: BTreeMap<(u32, Option<u32>), Look>,
     counts: BTreeMap<u32, Counts>,
-    /// Counted events by series: the value before.
-    before: BTreeMap<u32, f64>,
+    events: Events,
     replicas: Replicas,
     /// Values of expressions.
     answers: Vec<(SignalName, f64)>,
@@ -57,6 +56,17 @@ struct Counts {
     told: Told,
 }
 
+/// Events that exporters count.
+#[derive(Debug, Default)]
+struct Events {
+    /// By series: the value before.
+    before: BTreeMap<u32, f64>,
+    /// By series: how many of what it counts were seen by it, or before it.
+    seen: BTreeMap<u32, u64>,
+    /// By what is counted: the most that any series saw.
+    most: BTreeMap<u32, u64>,
+}
+
 /// Replicas of which only the number is recorded: by the release that their Deployment's series tell, where they do.
 #[derive(Debug, Default)]
 struct Replicas {
@@ -64,11 +74,14 @@ struct Replicas {
     told: Told,
 }
 
-/// The numbers that Deployments have, by series, each with its time.
+/// A number that Deployments have: by what is counted and by series, each with its time.
+type Number = BTreeMap<(u32, u32), (f64, i64)>;
+
+/// The numbers that Deployments have.
 #[derive(Debug, Default)]
 struct Numbers {
-    all: BTreeMap<u32, (f64, i64)>,
-    available: BTreeMap<u32, (f64, i64)>,
+    all: Number,
+    available: Number,
     names: Vec<InstanceId>,
 }
 
@@ -142,7 +155,7 @@ impl Lane {
             let Some(bound) = self.layout.bounds.get(point.series as usize).and_then(Option::as_ref) else { continue };
             any = true;
             if is_stale(point.value) {
-                self.moment.before.remove(&point.series);
+                self.moment.events.forget(point.series);
                 self.moment.replicas.forget(point.series);
                 continue;
             }
@@ -265,16 +278,16 @@ impl Gathered {
                 (look.process_start, look.real) = (Some(point.value), true);
             }
             Tells::Probe => self.looks.entry(key).or_default().probe = Some(is_one),
-            Tells::OomKills | Tells::Restarts => self.count(bound.spot, tells, point),
-            Tells::Replicas => self.replicas.set(revision, point, |numbers| &mut numbers.all),
-            Tells::Available => self.replicas.set(revision, point, |numbers| &mut numbers.available),
+            Tells::OomKills | Tells::Restarts => self.count(bound, tells, point),
+            Tells::Replicas => self.replicas.set(bound, revision, point, |numbers| &mut numbers.all),
+            Tells::Available => self.replicas.set(bound, revision, point, |numbers| &mut numbers.available),
             Tells::Generation | Tells::Wanted => {}
         }
     }
 
-    fn count(&mut self, spot: u32, tells: Tells, point: &Point) {
-        let growth = growth(&mut self.before, point);
-        let counts = self.counts.entry(spot).or_default();
+    fn count(&mut self, bound: &Bound, tells: Tells, point: &Point) {
+        let growth = self.events.growth(bound.counted, point);
+        let counts = self.counts.entry(bound.spot).or_default();
         counts.told.seen = Some(point.at);
         let reading = &mut counts.reading;
         let count = if tells == Tells::OomKills { &mut reading.oom_kills } else { &mut reading.restarts };
@@ -312,36 +325,57 @@ impl Replicas {
 
     fn set(
         &mut self,
+        bound: &Bound,
         revision: Option<u32>,
         point: &Point,
-        field: impl Fn(&mut Numbers) -> &mut BTreeMap<u32, (f64, i64)>,
+        field: impl Fn(&mut Numbers) -> &mut Number,
     ) {
         if point.value.is_finite() {
-            field(self.of.entry(revision).or_default()).insert(point.series, (point.value, point.at));
+            let key = (bound.counted, point.series);
+            field(self.of.entry(revision).or_default()).insert(key, (point.value, point.at));
             self.told.seen = Some(point.at);
         }
     }
 
     fn forget(&mut self, series: u32) {
         for numbers in self.of.values_mut() {
-            numbers.all.remove(&series);
-            numbers.available.remove(&series);
+            numbers.all.retain(|(_, other), _| *other != series);
+            numbers.available.retain(|(_, other), _| *other != series);
         }
     }
 }
 
-fn sum(numbers: &BTreeMap<u32, (f64, i64)>) -> f64 {
-    numbers.values().map(|(value, _)| value).sum()
+/// Of all Deployments together; of each the most that any exporter tells.
+fn sum(numbers: &Number) -> f64 {
+    let mut most: BTreeMap<u32, f64> = BTreeMap::new();
+    for ((counted, _), (value, _)) in numbers {
+        let known = most.entry(*counted).or_insert(*value);
+        *known = known.max(*value);
+    }
+    most.values().sum()
 }
 
-/// What a counter of events grew by. One that is first seen grew by nothing, whatever it says.
-fn growth(before: &mut BTreeMap<u32, f64>, point: &Point) -> u64 {
-    let growth = match before.insert(point.series, point.value) {
-        None => 0.0,
-        Some(before) if point.value >= before => point.value - before,
-        Some(_) => point.value,
-    };
-    growth.max(0.0).round() as u64
+impl Events {
+    /// What a counter of events grew by beyond what is known from other series of what it counts. One that is first seen
+    /// grew by nothing, whatever it says.
+    fn growth(&mut self, counted: u32, point: &Point) -> u64 {
+        let growth = match self.before.insert(point.series, point.value) {
+            None => 0.0,
+            Some(before) if point.value >= before => point.value - before,
+            Some(_) => point.value,
+        };
+        let most = self.most.entry(counted).or_default();
+        let seen = self.seen.entry(point.series).or_insert(*most);
+        *seen += growth.max(0.0).round() as u64;
+        let more = seen.saturating_sub(*most);
+        *most += more;
+        more
+    }
+
+    fn forget(&mut self, series: u32) {
+        self.before.remove(&series);
+        self.seen.remove(&series);
+    }
 }
 
 /// The target's name where it serves one release, and with the release where it serves several.

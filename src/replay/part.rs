@@ -68,6 +68,38 @@ impl<'r> Part<'r> {
     }
 }
 
+/// What an exporter counts: series of which this is the same differ by who counts it at most.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Counted {
+    tells: Option<Tells>,
+    /// Where its events happen.
+    spot: Option<u32>,
+    revision: Option<String>,
+    labels: [Option<Box<str>>; COUNTED.len()],
+}
+
+/// The labels that tell what is counted, however it was scraped.
+const COUNTED: [&str; 10] = [
+    "cluster",
+    "namespace",
+    "exported_namespace",
+    "deployment",
+    "exported_deployment",
+    "container",
+    "exported_container",
+    "uid",
+    "id",
+    "name",
+];
+
+impl Counted {
+    pub(super) fn of(part: &Part<'_>, spot: u32) -> Self {
+        let labels = COUNTED.map(|label| part.info.label(label).map(Into::into));
+        let spot = part.is_about_pods().then_some(spot);
+        Self { tells: part.tells, spot, revision: part.revision.map(str::to_owned), labels }
+    }
+}
+
 fn series_of(info: &SeriesInfo) -> Series<'_> {
     let labels = info.labels.iter().map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
     Series { name: Cow::Borrowed(&info.name), labels: labels.collect(), len: 0 }
