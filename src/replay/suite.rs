@@ -25,6 +25,9 @@ use crate::domain::time::{Span, Timestamp};
 /// When a test begins, on no clock in particular: 2026-01-01T00:00:00Z.
 const BEGIN: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
+/// What lost sight is called in place of a trigger.
+const BLIND: &str = "blind";
+
 /// A file of tests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +58,7 @@ struct Test {
     #[serde(default)]
     rollout: Vec<Rollout>,
     #[serde(default)]
-    expect: Vec<Expect>,
+    expect: Vec<Spanned<Expect>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -234,6 +237,8 @@ fn run_one(suite: &Suite, written: &Spanned<Test>, subject: &Subject) -> Result<
     }
     let interval = test.interval.or(suite.interval).unwrap_or(subject.policy.interval);
     let recording = record(test, interval)?;
+    let end = recording.range().map_or(Span::ZERO, |(_, last)| last.since(BEGIN));
+    test.expect.iter().try_for_each(|expect| could_fail(expect, subject, end))?;
     let rollouts = test.rollout.iter();
     let options = Options {
         revision_label: suite.revision_label.clone().unwrap_or_else(|| REVISION_LABEL.to_owned()),
@@ -251,9 +256,27 @@ fn run_one(suite: &Suite, written: &Spanned<Test>, subject: &Subject) -> Result<
         .expect
         .iter()
         .enumerate()
-        .flat_map(|(index, expect)| mismatches(expect, found.get(&index), &outcome.decisions))
+        .flat_map(|(index, expect)| mismatches(expect.get_ref(), found.get(&index), &outcome.decisions))
         .collect();
     Ok(TestResult { name: test.name.clone(), wrong })
+}
+
+/// Refuses what would pass whatever the policy does: what is expected of a trigger that it has not, and of a time that
+/// nothing is recorded of.
+fn could_fail(expect: &Spanned<Expect>, subject: &Subject, end: Span) -> Result<(), Odd> {
+    let odd = |why| Err(Odd { place: Some(expect.span().start), why });
+    let Expect { at, trigger, .. } = expect.get_ref();
+    if *at > end {
+        return odd(format!("nothing is judged at {at}: the series end at {end}"));
+    }
+    let names: Vec<&str> = subject.policy.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
+    match trigger.as_deref() {
+        Some(name) if name != BLIND && !names.contains(&name) => {
+            let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            odd(format!("the policy has no trigger {name:?}: it has {}", names.join(", ")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn record(test: &Test, interval: Span) -> Result<Recording, Odd> {
@@ -299,7 +322,7 @@ fn as_series(selector: &Selector) -> Option<(String, Vec<(String, String)>)> {
 
 /// What was so at each moment at which something is expected: the last judgement until then.
 struct Moments<'t> {
-    expected: &'t [Expect],
+    expected: &'t [Spanned<Expect>],
     found: BTreeMap<usize, Moment>,
 }
 
@@ -312,7 +335,7 @@ struct Moment {
 impl Watcher for Moments<'_> {
     fn judged(&mut self, controller: &Controller, now: Timestamp) {
         for (index, expect) in self.expected.iter().enumerate() {
-            if now > BEGIN + expect.at {
+            if now > BEGIN + expect.get_ref().at {
                 continue;
             }
             let triggers = controller.assessment().triggers.clone();

@@ -445,6 +445,19 @@ fn a_file_of_tests_that_makes_no_sense_is_a_wrong_use() {
             "odd.toml:5:22: \"a\": series \"a{x=\\\"1\\\",y=\\\"1\\\",x=\\\"2\\\"}\": it has the label \"x\" twice",
         ),
         ("policy_file = \"policy.toml\"\n\n[[test]]\nname = \"a\"\n", "odd.toml:3:1: \"a\": it expects nothing"),
+        (
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\n\
+             series = [{ series = 'a', values = '1x9' }]\n\
+             expect = [{ at = '30s', trigger = 'blind', decision = 'none' },\n\
+             { at = '30s', trigger = 'eror rate', decision = 'none' }]\n",
+            "odd.toml:6:1: \"a\": the policy has no trigger \"eror rate\": it has \"error rate\", ",
+        ),
+        (
+            "policy_file = \"policy.toml\"\ninterval = \"10s\"\n[[test]]\nname = \"a\"\n\
+             series = [{ series = 'a', values = '1x6' }]\n\
+             expect = [{ at = '1m' }, { at = '2m', decision = 'none' }]\n",
+            "odd.toml:6:26: \"a\": nothing is judged at 2m: the series end at 1m",
+        ),
     ] {
         write(&dir.path().join("odd.toml"), text);
         let (code, _, err) = run(dir.path(), &["test", "odd.toml"]);
