@@ -223,6 +223,16 @@ fn other_settings_and_plots_are_of_the_same_points() {
     assert!(dir.path().join("plots/good.html").exists());
 }
 
+/// A line a decision has no place for them.
+#[test]
+fn other_settings_are_no_lines_of_decisions() {
+    let dir = stage();
+    let base = ["backtest", "--config", "policy.toml", "--input", "cases", "--csv", "--sweep", "for=1m..10m"];
+    let (code, out, err) = run(dir.path(), &base);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("'--csv' cannot be used with '--sweep <KEY=FROM..TO>'"), "{err}");
+}
+
 /// A comparison that decides first hides no effect of the setting on the triggers that it fits.
 #[test]
 fn a_sweep_tells_each_trigger_that_its_setting_fits() {

@@ -47,7 +47,7 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_enum, default_value_t = KnownGood::First)]
     known_good: KnownGood,
     /// Judge the same points again with ten settings from end to end: for=1m..10m or threshold=5%..20%
-    #[arg(long, value_name = "KEY=FROM..TO")]
+    #[arg(long, value_name = "KEY=FROM..TO", conflicts_with = "csv")]
     sweep: Option<Sweep>,
     /// Draw each signal with threshold, breaches and firings: a directory, or a .html file for one recording
     #[arg(long, value_name = "PATH")]
