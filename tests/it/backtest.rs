@@ -223,6 +223,24 @@ fn other_settings_and_plots_are_of_the_same_points() {
     assert!(dir.path().join("plots/good.html").exists());
 }
 
+#[test]
+fn recordings_of_one_name_are_told_apart() {
+    let dir = stage();
+    write(&dir.path().join("more/bad/metrics.om"), &recording(0));
+    let base = ["backtest", "--config", "policy.toml", "--input", "cases", "more", "--plot", "plots", "--csv"];
+    let (code, out, err) = run(dir.path(), &base);
+    assert_eq!((code, err.as_str()), (1, ""));
+    let names: Vec<&str> = out.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(names, ["cases/bad", "good", "more/bad"]);
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("plots").join(name)).unwrap();
+    assert!(page("cases_bad.html").contains(">rollback<") && page("more_bad.html").contains("Nothing fired."));
+    assert!(page("good.html").contains("Nothing fired."));
+    let twice = ["backtest", "--config", "policy.toml", "--input", "cases", "cases", "--plot", "plots"];
+    let (code, out, err) = run(dir.path(), &twice);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("--plot: two recordings would be drawn as plots/cases_bad.html"), "{err}");
+}
+
 /// A line a decision has no place for them.
 #[test]
 fn other_settings_are_no_lines_of_decisions() {

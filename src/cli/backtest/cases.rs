@@ -1,6 +1,6 @@
 //! Which recordings are replayed, and their replay, several at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,7 +67,22 @@ pub(super) fn find(inputs: &[PathBuf]) -> anyhow::Result<Vec<Case>> {
     if let Some(first) = files.first() {
         cases.push(Case { scenario: name_of(first), meta: beside(first), files });
     }
+    tell_apart(&mut cases);
     Ok(cases)
+}
+
+/// Recordings that have their folder's name in common are called by their paths.
+fn tell_apart(cases: &mut [Case]) {
+    let mut named: BTreeMap<String, usize> = BTreeMap::new();
+    for case in cases.iter() {
+        *named.entry(case.scenario.clone()).or_default() += 1;
+    }
+    for case in cases.iter_mut().filter(|case| named.get(&case.scenario).is_some_and(|cases| *cases > 1)) {
+        let Some(file) = case.files.first() else { continue };
+        let is_usual = file.file_name().is_some_and(|name| name == RECORDING);
+        let path = file.parent().filter(|_| is_usual).unwrap_or(file);
+        case.scenario = path.display().to_string();
+    }
 }
 
 /// The folders of a directory that hold a recording; the directory itself where it is one.

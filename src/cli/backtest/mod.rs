@@ -117,6 +117,9 @@ fn run(args: &BacktestArgs) -> anyhow::Result<u8> {
     let config = config::load(&args.config, Overrides::default()).map_err(|error| anyhow!(error))?;
     anyhow::ensure!(!config.workloads.is_empty(), "{} has no workload", args.config.display());
     let cases = cases::find(&args.input)?;
+    if let Some(path) = &args.plot {
+        plot::each_has_its_page(path, &cases)?;
+    }
     let work = Work {
         config: &config,
         options: options(args)?,

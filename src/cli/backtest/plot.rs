@@ -1,11 +1,12 @@
 //! Each case's signals as one page with plots: values, threshold, breaches, firings, releases.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::cases::CaseResult;
+use super::cases::{Case, CaseResult};
 use crate::domain::policy::Condition;
 use crate::markup;
 use crate::replay::{Curve, Curves, Kind, Outcome};
@@ -19,9 +20,23 @@ pub(super) fn page_of(path: &Path, scenario: &str, cases: usize) -> anyhow::Resu
         return Ok(path.to_owned());
     }
     std::fs::create_dir_all(path).with_context(|| format!("{} can't be made", path.display()))?;
+    Ok(path.join(file_name(scenario)))
+}
+
+fn file_name(scenario: &str) -> String {
     let name: String =
         scenario.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-    Ok(path.join(format!("{name}.html")))
+    format!("{name}.html")
+}
+
+/// Refuses recordings of which one's page would lie over another's.
+pub(super) fn each_has_its_page(path: &Path, cases: &[Case]) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    for name in cases.iter().map(|case| file_name(&case.scenario)) {
+        let page = path.join(&name);
+        anyhow::ensure!(names.insert(name), "--plot: two recordings would be drawn as {}", page.display());
+    }
+    Ok(())
 }
 
 /// Writes a case's page.
