@@ -345,7 +345,10 @@ impl Evidence {
         let bound = compared.bound.map_or_else(|| "unknown".to_owned(), |bound| self.unit.format(bound.get()));
         let evidence = match (compared.evidence, self.condition) {
             (Some(evidence), Some(Condition::WorseThanBaseline(comparison))) => {
-                format!(", evidence {:.3} of {:.0} needed", evidence.get(), comparison.evidence_needed())
+                let evidence = evidence.get();
+                // It grows without an end.
+                let evidence = if evidence < 1e6 { format!("{evidence:.3}") } else { format!("{evidence:.3e}") };
+                format!(", evidence {evidence} of {:.0} needed", comparison.evidence_needed())
             }
             (Some(_) | None, _) => String::new(),
         };
