@@ -76,20 +76,10 @@ impl Controller {
 
     /// Escalated: over once the service has been well, by other means, for as long as a release must be to count as good.
     /// Where the smoke test did not pass, that it would pass now only a human can find out.
-    pub(super) fn watch_escalated(&mut self, now: Timestamp, out: &mut Output) -> bool {
+    /// Lost sight is over once it is back: what there is to see by then is judged.
+    pub(super) fn watch_escalated(&mut self, now: Timestamp, fleet: &FleetView, out: &mut Output) -> bool {
         let Some(incident) = &self.state.incident else { return false };
-        let is_of_another = || self.state.current.as_ref().is_some_and(|current| !incident.knows(&current.revision));
-        // A human has another release's fault: one of the release in question is news. So is one of a release that came since.
-        let news = match incident.cause.aside() {
-            Some(_) => self.graver_fault(),
-            None if is_of_another() => self.gravest_firing(),
-            // What was reported stays a human's; what is seen besides is told.
-            None if matches!(incident.cause, Cause::External { .. }) => {
-                self.gravest_firing().filter(|(cause, _)| cause.severity() == Severity::Critical)
-            }
-            None => None,
-        };
-        if let Some(news) = news {
+        if let Some(news) = self.news(incident, fleet) {
             return self.detect(news, now, out);
         }
         if let Some(cause) = self.untold_aside(incident) {
@@ -98,6 +88,9 @@ impl Controller {
         // No signal will ever show that what was reported is over.
         if self.is_reported() {
             return false;
+        }
+        if matches!(incident.cause, Cause::Blind { .. }) && self.has_subsided(incident) {
+            return self.close(Closing::Subsided, now, out);
         }
         let is_quiet = !self.is_anything_breached() && self.assessment.asides.is_empty();
         let since = self.healthy_since.filter(|_| is_quiet && !incident.smoke_owed);
@@ -113,15 +106,8 @@ impl Controller {
         if incident.plan.is_some() {
             return self.climb(now, fleet, out);
         }
-        if let Some(graver) = self.graver_fault() {
-            return self.detect(graver, now, out);
-        }
-        // People are told of both, one after the other.
-        if let (Some(blind), Some(_), false) = (&self.assessment.blind, incident.cause.aside(), fleet.is_late)
-            && !incident.was_blind
-        {
-            let cause = (Cause::Blind { reason: blind.reason.clone() }, blind.since);
-            return self.detect(cause, now, out);
+        if let Some(news) = self.news(incident, fleet) {
+            return self.detect(news, now, out);
         }
         if self.has_subsided(incident) {
             return self.close(Closing::Subsided, now, out);
@@ -406,22 +392,38 @@ impl Controller {
         }
     }
 
-    /// What fires and is graver than what the incident is about, or as grave and the release's own where that is an older
-    /// fault: the older one must not hide it.
-    fn graver_fault(&self) -> Option<(Cause, Timestamp)> {
-        let incident = self.state.incident.as_ref()?;
-        let (cause, onset) = self.gravest_fault()?;
+    /// What is another matter than what the open incident is about, and is judged as such.
+    fn news(&self, incident: &Incident, fleet: &FleetView) -> Option<(Cause, Timestamp)> {
+        let is_aside = incident.cause.aside().is_some();
+        let is_of_another = || self.state.current.as_ref().is_some_and(|current| !incident.knows(&current.revision));
+        if incident.phase == Phase::Escalated && !is_aside && is_of_another() {
+            return self.gravest_firing();
+        }
+        // What was gone back from in vain is a human's.
+        if incident.plan.is_some() && !matches!(incident.cause, Cause::External { .. }) {
+            return None;
+        }
+        // People are told of both, one after the other.
+        let blind = self.assessment.blind.as_ref().filter(|_| is_aside && !incident.was_blind && !fleet.is_late);
+        let blind = blind.map(|blind| (Cause::Blind { reason: blind.reason.clone() }, blind.since));
+        self.gravest_fault().filter(|fault| self.is_graver(fault, incident)).or(blind)
+    }
+
+    /// Whether a fault is graver than what the incident is about, or as grave and the release's own where that is an older
+    /// fault: the older one must not hide it. What was reported stays what it is until a human has it.
+    fn is_graver(&self, (cause, onset): &(Cause, Timestamp), incident: &Incident) -> bool {
+        let is_critical = cause.aside().is_none() && cause.severity() == Severity::Critical;
         let is_ours = |onset: Option<Timestamp>| onset.is_some_and(|onset| self.is_of_the_release(onset));
-        let graver = match &incident.cause {
+        match &incident.cause {
             Cause::Blind { .. } => true,
-            Cause::Trigger { aside: Some(_), .. } => cause.aside().is_none() && cause.severity() == Severity::Critical,
+            Cause::Trigger { aside: Some(_), .. } => is_critical,
             Cause::Trigger { severity, aside: None, .. } => {
                 let theirs = (*severity, is_ours(incident.times.onset));
-                (cause.severity(), cause.aside().is_none() && self.is_of_the_release(onset)) > theirs
+                (cause.severity(), cause.aside().is_none() && is_ours(Some(*onset))) > theirs
             }
-            Cause::Manual { .. } | Cause::External { .. } => false,
-        };
-        graver.then_some((cause, onset))
+            Cause::External { .. } => is_critical && incident.phase == Phase::Escalated,
+            Cause::Manual { .. } => false,
+        }
     }
 
     /// What fires on a release that serves beside the one in question: of several that which began first.

@@ -372,7 +372,7 @@ impl Controller {
             Phase::Started => self.drive(now, out),
             Phase::Verifying => self.prove(now, out),
             Phase::Failed => self.climb(now, fleet, out),
-            Phase::Escalated => self.watch_escalated(now, out),
+            Phase::Escalated => self.watch_escalated(now, fleet, out),
             Phase::Restored | Phase::Closed => false,
         }
     }
