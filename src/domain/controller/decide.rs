@@ -400,7 +400,7 @@ impl Controller {
             return self.gravest_firing();
         }
         // What was gone back from in vain is a human's.
-        if incident.plan.is_some() && !matches!(incident.cause, Cause::External { .. }) {
+        if incident.plan.is_some() {
             return None;
         }
         // People are told of both, one after the other.
