@@ -266,18 +266,22 @@ fn paused(situation: &Situation<'_>) -> Option<Hold> {
 fn rejected(situation: &Situation<'_>) -> Option<Hold> {
     let current = current(situation).map(|current| &current.revision);
     let no = situation.state.rejection.as_ref().filter(|no| Some(&no.release) == current);
+    let status = |trigger: &str| situation.assessment.triggers.iter().find(|status| status.name.as_str() == trigger);
     // A fault that was over and came anew is another one.
-    let goes_on = |no: &&Rejection| {
-        let status = situation.assessment.triggers.iter().find(|status| status.name.as_str() == no.trigger);
-        status.is_some_and(|status| match status.state {
+    let goes_on = |no: &Rejection, trigger: &str| {
+        status(trigger).is_some_and(|status| match status.state {
             TriggerState::Firing { since, .. } | TriggerState::Pending { since, .. } => since <= no.at,
             TriggerState::Inactive => false,
         })
     };
-    let stands = no.filter(goes_on).filter(|no| match &situation.incident.cause {
-        Cause::Trigger { name, .. } => name.as_str() == no.trigger,
+    let stands = no.filter(|no| match &situation.incident.cause {
+        // What was there by then, and is no graver, was not worth a rollback either.
+        Cause::Trigger { name, severity, .. } => {
+            let is_no_graver = || status(&no.trigger).is_some_and(|rejected| *severity <= rejected.severity);
+            (name.as_str() == no.trigger || is_no_graver()) && goes_on(no, name.as_str())
+        }
         // A program that reports what it sees knows of no word.
-        Cause::External { key, .. } => key.is_some(),
+        Cause::External { key, .. } => key.is_some() && goes_on(no, &no.trigger),
         Cause::Blind { .. } | Cause::Manual { .. } => false,
     });
     let by = situation.incident.rejected.as_ref().or_else(|| stands.map(|no| &no.by))?;

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Incident, REPORTS_REMEMBERED, ROLLBACKS_REMEMBERED, Rejection, WorkloadState};
 use crate::domain::id::{IncidentId, RevisionId};
-use crate::domain::incident::alert::Phase;
 use crate::domain::incident::record::{Cause, Closing, Event, Record};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::Purpose;
@@ -44,11 +43,8 @@ impl WorkloadState {
                     self.reported.remove(0);
                 }
             }
-            Event::Rejected { by, .. } => self.note_rejection(incident, by, record.at),
-            // Left where it stands, it is not begun anew.
-            Event::Closed { how: Closing::ByOperator { by, .. } }
-                if incident.phase == Phase::Held && incident.plan.is_some() =>
-            {
+            // What was closed while it goes on is not begun anew.
+            Event::Rejected { by, .. } | Event::Closed { how: Closing::ByOperator { by, .. } } => {
                 self.note_rejection(incident, by, record.at);
             }
             Event::Closed { how: Closing::Subsided } => {
@@ -71,9 +67,7 @@ impl WorkloadState {
                     self.ledger.left_bad(&bad.revision, record.at, &incident.id);
                 }
             }
-            Event::Closed {
-                how: Closing::Unseen { .. } | Closing::ByOperator { .. } | Closing::Refused | Closing::Forgotten { .. },
-            } => {}
+            Event::Closed { how: Closing::Unseen { .. } | Closing::Refused | Closing::Forgotten { .. } } => {}
             Event::ReleaseObserved { .. }
             | Event::KnownGood { .. }
             | Event::SettingsKept { .. }
@@ -119,9 +113,10 @@ impl WorkloadState {
         }
     }
 
+    /// Of the release in place: the one in question may have been taken back in vain.
     fn note_rejection(&mut self, incident: &Incident, by: &str, at: Timestamp) {
-        if let (Cause::Trigger { name, .. }, Some(from)) = (&incident.cause, &incident.from) {
-            let (trigger, release) = (name.as_str().to_owned(), from.revision.clone());
+        if let (Cause::Trigger { name, aside: None, .. }, Some(current)) = (&incident.cause, &self.current) {
+            let (trigger, release) = (name.as_str().to_owned(), current.revision.clone());
             self.rejection = Some(Rejection { by: by.to_owned(), at, trigger, release });
         }
     }
