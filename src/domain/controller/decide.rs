@@ -1,7 +1,7 @@
 //! From judgement to decision: opening an incident, watching it, and asking the guards.
 
 use super::{Controller, Output};
-use crate::domain::health::verdict::{TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{TriggerState, TriggerStatus, UnknownReason, Verdict};
 use crate::domain::id::{InstanceId, RevisionId, TriggerName};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::{Grounds, Question};
@@ -344,7 +344,11 @@ impl Controller {
                 let goes_on = asides.any(|aside| aside.release == *release && aside.trigger.name == *name);
                 !goes_on && self.view().is_ok()
             }
-            Cause::Trigger { name, aside: None, .. } => !self.is_breached(name),
+            // What was rejected before it fired is pending no more as well where nobody can tell.
+            Cause::Trigger { name, aside: None, .. } => {
+                let is_unseen = || incident.times.detected.is_none() && self.why_unknown(name.as_str()).is_some();
+                !self.is_breached(name) && !is_unseen()
+            }
             Cause::Blind { .. } => self.assessment.blind.is_none() && self.health.has_sight() && self.view().is_ok(),
             Cause::Manual { .. } | Cause::External { .. } => false,
         }
@@ -353,10 +357,17 @@ impl Controller {
     /// That a trigger is no longer pending may be because nobody can tell.
     fn how_the_suspect_went(&self) -> Closing {
         let cause = self.state.incident.as_ref().map(|incident| incident.cause.name());
-        let status = self.assessment.triggers.iter().find(|status| Some(status.name.as_str()) == cause);
-        match status.map(|status| &status.evidence.verdict) {
-            Some(Verdict::Unknown(why)) => Closing::Unseen { why: why.to_string() },
-            Some(Verdict::Ok | Verdict::Breach) | None => Closing::Subsided,
+        match cause.and_then(|cause| self.why_unknown(cause)) {
+            Some(why) => Closing::Unseen { why: why.to_string() },
+            None => Closing::Subsided,
+        }
+    }
+
+    fn why_unknown(&self, trigger: &str) -> Option<&UnknownReason> {
+        let status = self.assessment.triggers.iter().find(|status| status.name.as_str() == trigger)?;
+        match &status.evidence.verdict {
+            Verdict::Unknown(why) => Some(why),
+            Verdict::Ok | Verdict::Breach => None,
         }
     }
 
