@@ -134,3 +134,30 @@ fn what_goes_bad_beside_while_a_human_has_the_incident_is_told_once() {
     );
     assert!(alert.summary.starts_with("app (v3 → v1) needs a human now: beside it, "), "{}", alert.summary);
 }
+
+/// v2 is bad while the policy observes; an hour later it asks.
+fn asked_after_an_hour() -> World {
+    let policy = WorkloadPolicy { mode: Mode::Observe, ..policy(Strategy::Direct, &["a"]) };
+    let mut world = World::new(policy, v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Held);
+    world.run(Span::from_secs(3_700));
+    world.adopt(WorkloadPolicy { mode: Mode::Approve, ..WorkloadPolicy::clone(&world.policy) });
+    until(&mut world, Phase::AwaitingApproval);
+    world
+}
+
+#[test]
+fn whoever_may_approve_has_an_hour_from_when_they_are_asked() {
+    let mut world = asked_after_an_hour();
+    world.run(Span::from_secs(3_590));
+    assert_eq!(world.phases().last(), Some(&Phase::AwaitingApproval), "{}", world.last_alert().reason);
+    until(&mut world, Phase::Escalated);
+    assert_eq!(world.last_alert().reason, "held for 1h: waiting for approval: the mode is approve");
+    let mut world = asked_after_an_hour();
+    world.run(Span::from_secs(3_000));
+    let incident = world.incident().unwrap();
+    world.ask(RequestKind::Approve { incident }).unwrap();
+    until(&mut world, Phase::Restored);
+}

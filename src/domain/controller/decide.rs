@@ -131,18 +131,24 @@ impl Controller {
         self.ruling = Some(ruling);
         match (hold, goal) {
             // Proof comes and goes where there is little traffic: that is no news of what is held anyway.
-            (Some(Hold::EvidenceUnknown { .. }), _) if self.is_held_by_others() => false,
+            (Some(Hold::EvidenceUnknown { .. }), _) if self.is_held_by_others(now) => false,
             // Nor is it that after a restart nothing was seen yet.
-            (Some(Hold::StaleEvidence { .. }), _) if self.is_held_by_others() && self.has_just_begun(now) => false,
+            (Some(Hold::StaleEvidence { .. }), _) if self.is_held_by_others(now) && self.has_just_begun(now) => false,
             (Some(hold), goal) => self.hold(hold, goal, now, out),
             (None, Some(goal)) => self.plan(Purpose::First, 1, goal, forced, now, out),
             (None, None) => false,
         }
     }
 
-    fn is_held_by_others(&self) -> bool {
+    /// An operator's word holds for as long as it stands, and what is seen right after it.
+    fn is_held_by_others(&self, now: Timestamp) -> bool {
         let hold = self.state.incident.as_ref().and_then(|incident| incident.hold.as_ref());
-        hold.is_some_and(|hold| !matches!(hold, Hold::Paused { .. } | Hold::EvidenceUnknown { .. }))
+        let guards = || self.ruling.iter().flat_map(|ruling| &ruling.guards);
+        let stands = |hold: &Hold| guards().any(|guard| guard.name == hold.as_str() && guard.hold.is_some());
+        hold.is_some_and(|hold| match hold {
+            Hold::Paused { .. } | Hold::EvidenceUnknown { .. } => false,
+            hold => !ladder::is_an_operators(hold) || stands(hold) || self.has_just_begun(now),
+        })
     }
 
     pub(super) fn has_just_begun(&self, now: Timestamp) -> bool {

@@ -123,6 +123,9 @@ pub struct Incident {
     /// Whether it was about lost sight at some time, so that people know of that.
     #[serde(default)]
     pub was_blind: bool,
+    /// When it was last held by an operator's word, or by a policy that only observes, and is not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word_until: Option<Timestamp>,
     /// Who approved.
     pub approved: Option<String>,
     /// Who rejected.

@@ -114,16 +114,23 @@ fn rung(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
 }
 
 /// What holds for an hour is for a human: nothing is waited for without an end. What an operator's own word holds while a
-/// signal shows when it is over is left to that signal.
+/// signal shows when it is over is left to that signal, and what holds once the word is lifted has an hour of its own.
 #[must_use]
 pub fn held_for_too_long(incident: &Incident, hold: Option<&Hold>, now: Timestamp) -> Option<String> {
     let hold = hold?;
     let is_reported = matches!(incident.cause, Cause::Manual { .. } | Cause::External { .. });
-    let is_by_word = matches!(hold, Hold::ObserveMode | Hold::AlertOnly | Hold::Paused { .. } | Hold::Rejected { .. });
-    let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval);
-    let is_long = now.since(incident.times.detected.unwrap_or(incident.phase_since)) > HELD_LIMIT;
-    let is_due = is_held && is_long && (is_reported || !is_by_word);
+    let is_by_word = is_an_operators(hold) || matches!(hold, Hold::AlertOnly);
+    // Told first, so that its hour begins.
+    let is_just_lifted = !is_by_word && incident.hold.as_ref().is_some_and(is_an_operators);
+    let is_held = matches!(incident.phase, Phase::Held | Phase::AwaitingApproval) && !is_just_lifted;
+    let is_due = is_held && now > held_until(incident) && (is_reported || !is_by_word);
     is_due.then(|| with_difference(format!("held for {HELD_LIMIT}: {hold}"), incident))
+}
+
+/// Until when an incident is held, or waits for approval, before it is a human's.
+#[must_use]
+pub fn held_until(incident: &Incident) -> Timestamp {
+    incident.waits_since() + HELD_LIMIT
 }
 
 /// Why a human must judge a release whose proof was not there by the deadline; none where a check says that it is bad.

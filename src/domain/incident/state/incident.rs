@@ -8,6 +8,7 @@ use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::record::{Cause, Event, Goal, Record, Running};
 use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use crate::domain::time::Timestamp;
 
@@ -26,6 +27,7 @@ impl Incident {
             hold: None,
             attributed: None,
             was_blind: false,
+            word_until: None,
             approved: None,
             rejected: None,
             plan: None,
@@ -142,6 +144,9 @@ impl Incident {
             }
             Event::FoundBeside { cause } => self.found_beside.extend(beside(cause)),
             Event::Held { hold, goal, .. } | Event::Refused { hold, goal, .. } => {
+                if self.hold.as_ref().is_some_and(ladder::is_an_operators) {
+                    self.word_until = Some(at);
+                }
                 if hold.is_attribution() {
                     self.attributed = Some(hold.clone());
                 }
@@ -228,6 +233,7 @@ impl Incident {
     fn detected(&mut self, cause: &Cause, onset: Timestamp, at: Timestamp) {
         self.cause = cause.clone();
         self.pending = None;
+        self.word_until = None;
         self.rejected = None;
         self.approved = None;
         self.plan = None;
@@ -256,6 +262,14 @@ impl Incident {
         self.restarted_by_others.clear();
         self.goal = Some(goal.clone());
         self.progress = Progress::Next { step: 0 };
+    }
+
+    /// Since when it is held by what passes, or waits for approval: the time in which an operator's word held it is none of
+    /// that.
+    #[must_use]
+    pub fn waits_since(&self) -> Timestamp {
+        let detected = self.times.detected.unwrap_or(self.phase_since);
+        self.word_until.map_or(detected, |until| until.max(detected))
     }
 
     /// When what was begun must be done, as it is by then: the time in which it is halted is none of it.
