@@ -79,6 +79,28 @@ fn what_stands_in_the_way_of_the_next_attempt_for_long_is_a_humans_to_judge() {
 }
 
 #[test]
+fn what_stands_in_the_way_of_the_first_attempt_for_an_hour_is_a_humans_to_judge() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    let finding = Finding {
+        aspect: Aspect::Place,
+        check: "release v1".to_owned(),
+        problem: "it is gone".to_owned(),
+        passing: false,
+    };
+    world.findings = vec![finding];
+    until(&mut world, Phase::Held);
+    world.run(Span::from_secs(3_500));
+    assert_eq!(world.phases().last(), Some(&Phase::Held));
+    until(&mut world, Phase::Escalated);
+    let reason = &world.last_alert().reason;
+    assert!(reason.starts_with("held for 1h: the plan does not pass its preflight: "), "{reason}");
+    world.findings.clear();
+    world.run(Span::from_secs(300));
+    assert_eq!((world.switches.len(), world.phases().last()), (0, Some(&Phase::Escalated)), "a human has it");
+    assert_eq!(crate::again::other_decision(&world.journal), None);
+}
+
+#[test]
 fn a_rollout_that_is_half_way_is_followed_once() {
     let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
     world.run(Span::from_secs(60));

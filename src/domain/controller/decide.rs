@@ -220,9 +220,17 @@ impl Controller {
             Some(preflight)
                 if !preflight.findings.is_empty() && now.since(preflight.at) < pause(&preflight.findings) =>
             {
-                let findings = preflight.findings.clone();
+                let hold = Hold::Preflight { findings: preflight.findings.clone() };
                 self.preflight = Some(preflight);
-                self.hold(Hold::Preflight { findings }, Some(goal), now, out)
+                // The guards know nothing of it, and the ladder has a limit of its own.
+                let first = self.state.incident.as_ref().filter(|incident| incident.plan.is_none());
+                match first.and_then(|incident| ladder::held_for_too_long(incident, Some(&hold), now)) {
+                    Some(reason) => {
+                        self.preflight_asked = None;
+                        self.record(Event::Escalated { reason, grounds: None }, now, out)
+                    }
+                    None => self.hold(hold, Some(goal), now, out),
+                }
             }
             Some(_) | None => {
                 if self.preflight_asked.as_ref().is_none_or(|asked| !asked.is_same_but_for_time(&plan)) {
