@@ -161,3 +161,14 @@ fn whoever_may_approve_has_an_hour_from_when_they_are_asked() {
     world.ask(RequestKind::Approve { incident }).unwrap();
     until(&mut world, Phase::Restored);
 }
+
+#[test]
+fn whoever_may_approve_is_told_until_when() {
+    let mut world = asked_after_an_hour();
+    let (deadline, asked) = (world.last_alert().next.deadline, *world.alert_times.last().unwrap());
+    assert_eq!(deadline, Some(asked + Span::from_secs(3_600)));
+    world.run(Span::from_secs(3_590));
+    until(&mut world, Phase::Escalated);
+    let late = world.alert_times.last().unwrap().since(deadline.unwrap());
+    assert!(late <= Span::from_secs(2), "{late} after it");
+}

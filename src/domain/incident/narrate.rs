@@ -10,6 +10,7 @@ use crate::domain::health::verdict::{Combined, Evidence};
 use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
+use crate::domain::response::ladder;
 use crate::domain::response::plan::{Outcome, StepKind};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::Finite;
@@ -409,7 +410,7 @@ fn next(incident: &Incident) -> Next {
         }
         Phase::Detected => ("decide", None),
         Phase::Held => ("nothing, until the hold is lifted or the fault is gone", hold_deadline(incident)),
-        Phase::AwaitingApproval => ("wait for approval", None),
+        Phase::AwaitingApproval => ("wait for approval", Some(ladder::held_until(incident))),
         Phase::Started => ("roll back, then verify", plan_deadline),
         Phase::Verifying => ("verify", plan_deadline),
         Phase::Restored => ("watch", None),
