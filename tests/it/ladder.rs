@@ -10,6 +10,7 @@ use rollbackd::domain::incident::record::{Closing, Event};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Answer, Observation, ReleaseView, Seen};
 use rollbackd::domain::policy::{Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
+use rollbackd::domain::response::hold::Hold;
 use rollbackd::domain::response::plan::{Aspect, Finding, Purpose};
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -680,4 +681,21 @@ fn an_instance_that_leaves_between_its_switch_and_its_restart_is_said_to_have_le
     assert_eq!(steps(&mut world), [Done, Done, UnderWay, PassedOver, ToDo]);
     until(&mut world, Phase::Verifying);
     assert_eq!(steps(&mut world), [Done, Done, Done, PassedOver, Done]);
+}
+
+#[test]
+fn time_in_which_nothing_is_judged_proves_nothing() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Verifying);
+    world.run(Span::from_secs(3));
+    let began = world.now;
+    world.unwritten = true;
+    world.run(Span::from_secs(600));
+    world.unwritten = false;
+    world.feed(Input::StoodStill(began, Hold::JournalBroken { reason: "full".to_owned() }));
+    world.run(Span::from_secs(3));
+    assert_ne!(world.phases().last(), Some(&Phase::Restored), "{:?}", world.phases());
+    until(&mut world, Phase::Restored);
 }

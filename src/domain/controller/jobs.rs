@@ -176,6 +176,8 @@ impl Controller {
     pub(super) fn note_stood_still(&mut self, since: Timestamp, hold: Hold, out: &mut Output) {
         let Some(incident) = &self.state.incident else { return };
         let is_under_way = matches!(incident.phase, Phase::Started | Phase::Verifying);
+        // What was well before may have been bad meanwhile: nobody judged it.
+        self.stable_since = None;
         if is_under_way && incident.progress != Progress::Idle {
             let (goal, since) = (incident.goal.clone(), since.max(incident.phase_since));
             self.record(Event::Held { hold, goal, grounds: None }, since, out);
