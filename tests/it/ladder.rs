@@ -699,3 +699,16 @@ fn time_in_which_nothing_is_judged_proves_nothing() {
     assert_ne!(world.phases().last(), Some(&Phase::Restored), "{:?}", world.phases());
     until(&mut world, Phase::Restored);
 }
+
+#[test]
+fn what_was_asked_for_by_hand_is_tried_again_under_a_policy_that_observes_by_then() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.smoke_passes = false;
+    world.run(Span::from_secs(1));
+    world.ask(RequestKind::Rollback { reason: "by hand".to_owned(), to: None, force: Vec::new() }).unwrap();
+    until(&mut world, Phase::Failed);
+    world.adopt(WorkloadPolicy { mode: Mode::Observe, ..WorkloadPolicy::clone(&world.policy) });
+    world.smoke_passes = true;
+    until(&mut world, Phase::Restored);
+    assert_eq!(world.purposes(), [Purpose::First, Purpose::Retry]);
+}

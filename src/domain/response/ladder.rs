@@ -94,7 +94,7 @@ fn rung(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
     if let Some(held) = incident.hold.as_ref().filter(|hold| has_waited && !is_an_operators(hold)) {
         return Rung::Escalate(format!("{trouble}; the next attempt can't be made: {held}"));
     }
-    if let Some(hold) = still_holds(ruling) {
+    if let Some(hold) = still_holds(ruling, incident) {
         return Rung::Hold(hold.clone());
     }
     // What has no instance does not wait for an attempt that can't be made, nor for one that somebody made needless.
@@ -194,9 +194,11 @@ pub fn asks(name: &str) -> bool {
 }
 
 /// On the ladder only what an operator says, and lost sight of the release, hold: the brakes were passed by the first plan.
-fn still_holds(ruling: &Ruling) -> Option<&Hold> {
+/// As while a step is under way, what a human asked for goes on under a policy that only observes by now.
+fn still_holds<'a>(ruling: &'a Ruling, incident: &Incident) -> Option<&'a Hold> {
+    let is_manual = matches!(incident.cause, Cause::Manual { .. });
     let guards = ruling.guards.iter().filter(|guard| asks(&guard.name) && !guard.forced);
-    guards.filter_map(|guard| guard.hold.as_ref()).next()
+    guards.filter_map(|guard| guard.hold.as_ref()).find(|hold| !(is_manual && matches!(hold, Hold::ObserveMode)))
 }
 
 /// Whether it is down, and the next attempt does not pass its preflight or somebody put another release there.
