@@ -27,6 +27,7 @@ use super::health::verdict::{Assessment, TriggerState};
 use super::id::{IncidentId, InstanceId, RevisionId, SignalName, TriggerName, WorkloadId};
 use super::incident::alert::{Alert, Phase};
 use super::incident::grounds::Question;
+use super::incident::ledger::Standing;
 use super::incident::narrate;
 use super::incident::record::{Cause, Closing, Event, Record};
 use super::incident::state::{Applied, Illegal, Incident, Progress, WorkloadState};
@@ -424,7 +425,12 @@ impl Controller {
         let current = current.filter(|(current, since)| *since >= current.since);
         let current = current.map(|(current, since)| (current.revision.clone(), since));
         let is_due = |(revision, since): &(RevisionId, Timestamp)| {
-            let known = self.state.ledger.get(revision).is_some_and(|standing| standing.known_good_since.is_some());
+            // Well for long enough since it was gone back to in vain, it is known anew.
+            let is_known = |standing: &Standing| {
+                let failed = standing.failed_as_goal;
+                standing.known_good_since.is_some() && failed.is_none_or(|failed| *since < failed)
+            };
+            let known = self.state.ledger.get(revision).is_some_and(is_known);
             !known && now.since(*since) >= self.policy.known_good_after
         };
         // What is wrong with a canary says nothing of what serves beside it.

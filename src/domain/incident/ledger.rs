@@ -108,6 +108,13 @@ impl Ledger {
         }
     }
 
+    /// Notes that going back to a release brought the service back after all.
+    pub fn restored_to(&mut self, revision: &RevisionId) {
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.failed_as_goal = None;
+        }
+    }
+
     /// Notes what a release names, and what of it was kept. Of the releases that served longest ago that is forgotten.
     pub fn settings_kept(&mut self, revision: &RevisionId, settings: Vec<KeptSetting>) {
         if let Some(standing) = self.0.get_mut(revision) {

@@ -62,6 +62,12 @@ impl WorkloadState {
                     self.ledger.failed_as_goal(&plan.to, record.at);
                 }
             }
+            // What an attempt before this one came to is told by this one.
+            Event::Restored { .. } => {
+                if let Some(plan) = &incident.plan {
+                    self.ledger.restored_to(&plan.to);
+                }
+            }
             Event::Closed { how: Closing::Superseded { .. } } => {
                 if let Some(bad) = incident.from.as_ref().filter(|_| incident.is_its_own_fault()) {
                     self.ledger.left_bad(&bad.revision, record.at, &incident.id);
@@ -89,7 +95,6 @@ impl WorkloadState {
             | Event::Recorded { .. }
             | Event::SmokeStarted
             | Event::SmokeFinished { .. }
-            | Event::Restored { .. }
             | Event::Escalated { .. } => {}
         }
     }
