@@ -11,7 +11,7 @@ use crate::domain::response::guard::{self, FleetView, Limits, Situation};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
 use crate::domain::response::plan::{Plan, Purpose};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 /// Releases that could be gone back to, kept with a decision. Where there are more it is not made again.
 const MOST_RELEASES: usize = 256;
@@ -81,6 +81,12 @@ impl Grounds {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.limits.mode
+    }
+
+    /// How long after a rollout a fault was put down to it.
+    #[must_use]
+    pub fn probation(&self) -> Span {
+        self.limits.probation
     }
 
     /// Decides again. None where no incident was open.

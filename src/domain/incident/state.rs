@@ -120,6 +120,9 @@ pub struct Incident {
     /// The last reason for which its present cause was not put down to the release.
     #[serde(default)]
     pub attributed: Option<Hold>,
+    /// Whether its present cause was held as none that a release in place for so long, or never seen to come, has brought.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_doubted: bool,
     /// Whether it was about lost sight at some time, so that people know of that.
     #[serde(default)]
     pub was_blind: bool,

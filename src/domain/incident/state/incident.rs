@@ -10,7 +10,7 @@ use crate::domain::policy::{Mode, OwnerObject, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
 use crate::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Span, Timestamp};
 
 impl Incident {
     /// An incident that is not recorded: for asking the guards what they would say.
@@ -26,6 +26,7 @@ impl Incident {
             strategy,
             hold: None,
             attributed: None,
+            is_doubted: false,
             was_blind: false,
             word_until: None,
             approved: None,
@@ -69,8 +70,14 @@ impl Incident {
     pub(super) fn is_its_own_fault(&self) -> bool {
         let is_critical = matches!(&self.cause, Cause::Trigger { severity: Severity::Critical, aside: None, .. });
         let began = self.times.onset.zip(self.from.as_ref()).is_some_and(|(onset, from)| onset >= from.since);
-        let is_doubted = self.attributed.is_some() || self.hold.as_ref().is_some_and(Hold::doubts_the_cause);
+        let is_doubted =
+            self.is_doubted || self.attributed.is_some() || self.hold.as_ref().is_some_and(Hold::doubts_the_cause);
         is_critical && began && self.times.detected.is_some() && !is_doubted
+    }
+
+    /// Whether it set in later than a fault is put down to the release.
+    fn set_in_past(&self, probation: Span) -> bool {
+        self.times.onset.zip(self.from.as_ref()).is_some_and(|(onset, from)| onset > from.since + probation)
     }
 
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
@@ -131,6 +138,7 @@ impl Incident {
             &record.event
         {
             self.mode = grounds.as_ref().map_or(self.mode, |grounds| grounds.mode());
+            self.is_doubted |= grounds.as_ref().is_some_and(|grounds| self.set_in_past(grounds.probation()));
         }
         match &record.event {
             Event::Suspected { goal, .. } => self.goal.clone_from(goal),
@@ -139,6 +147,7 @@ impl Incident {
                 self.from.clone_from(from);
                 self.goal.clone_from(goal);
                 self.attributed = None;
+                self.is_doubted = false;
                 self.was_blind |= matches!(cause, Cause::Blind { .. });
                 self.detected(cause, *onset, at);
             }
@@ -150,6 +159,8 @@ impl Incident {
                 if hold.is_attribution() {
                     self.attributed = Some(hold.clone());
                 }
+                // Whatever else holds it later.
+                self.is_doubted |= matches!(hold, Hold::PastProbation { .. } | Hold::NoRollout);
                 self.was_halted(at);
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
