@@ -166,7 +166,7 @@ impl Fleet {
         note_since(&mut self.suspected, id, suspected);
         note_since(&mut self.breached, id, breached);
         if out.records.len() > already {
-            let acting = self.controllers.get(id).filter(|controller| controller.is_acting());
+            let acting = self.controllers.get(id).filter(|controller| controller.is_under_way());
             match acting.map(|controller| controller.policy().namespace.clone()) {
                 Some(namespace) => self.acting.insert(id.clone(), namespace),
                 None => self.acting.remove(id),
@@ -222,7 +222,7 @@ impl Fleet {
         self.starts = starts.into();
         let detected = |state: &WorkloadState| state.incident.as_ref().and_then(detected_by_trigger);
         self.turned_bad = states.filter_map(|(id, state)| Some((id.clone(), detected(state)?))).collect();
-        let acting = self.controllers.values().filter(|controller| controller.is_acting());
+        let acting = self.controllers.values().filter(|controller| controller.is_under_way());
         self.acting = acting.map(|it| (it.policy().id.clone(), it.policy().namespace.clone())).collect();
     }
 
@@ -300,7 +300,7 @@ impl Fleet {
     }
 
     fn note_acting(&mut self, controller: &Controller) {
-        if controller.is_acting() {
+        if controller.is_under_way() {
             let policy = controller.policy();
             self.acting.insert(policy.id.clone(), policy.namespace.clone());
         }

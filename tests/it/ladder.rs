@@ -712,3 +712,21 @@ fn what_was_asked_for_by_hand_is_tried_again_under_a_policy_that_observes_by_the
     until(&mut world, Phase::Restored);
     assert_eq!(world.purposes(), [Purpose::First, Purpose::Retry]);
 }
+
+#[test]
+fn a_rollback_that_is_held_between_two_attempts_is_under_way_to_others() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    let (mut beside, id) = (WorkloadPolicy::clone(&world.policy), world.policy.id.clone());
+    beside.id = WorkloadId::new("beside");
+    world.fleet.add(Arc::new(beside), WorkloadState::default());
+    let in_flight = |world: &mut World| world.fleet.view_for(&WorkloadId::new("beside"), world.now).in_flight;
+    world.smoke_passes = false;
+    until(&mut world, Phase::Failed);
+    world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+    until(&mut world, Phase::Held);
+    world.run(Span::from_secs(5));
+    assert_eq!(in_flight(&mut world), Some(id.clone()));
+    let incident = world.incident().unwrap();
+    world.ask(RequestKind::Reject { incident, reason: "mine".to_owned() }).unwrap();
+    assert_eq!(in_flight(&mut world), None);
+}

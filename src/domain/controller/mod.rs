@@ -274,6 +274,14 @@ impl Controller {
         })
     }
 
+    /// Whether a rollback was begun here and is not over: another attempt may follow, though nothing is done now.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        let incident = self.state.incident.as_ref();
+        let is_between = incident.is_some_and(|incident| incident.phase == Phase::Held && incident.plan.is_some());
+        self.is_acting() || is_between
+    }
+
     /// Whether looks and judgements should be denser than usual.
     #[must_use]
     pub fn is_tense(&self) -> bool {
