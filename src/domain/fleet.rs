@@ -7,8 +7,8 @@ use super::controller::{Controller, Explanation, Input, Output, Preview, Refusal
 use super::health::memory::Memory;
 use super::id::WorkloadId;
 use super::incident::alert::Phase;
-use super::incident::record::{Cause, Event};
-use super::incident::state::{Incident, WorkloadState};
+use super::incident::record::Event;
+use super::incident::state::WorkloadState;
 use super::observation::Observation;
 use super::policy::WorkloadPolicy;
 use super::response::guard::FleetView;
@@ -45,10 +45,10 @@ impl Fleet {
     pub fn add(&mut self, policy: Arc<WorkloadPolicy>, state: WorkloadState) {
         let id = policy.id.clone();
         self.count(&id, &state);
-        if let Some(detected) = state.incident.as_ref().and_then(detected_by_trigger) {
+        let controller = Controller::new(policy, state);
+        if let Some(detected) = detected_by_trigger(&controller) {
             self.turned_bad.insert(id.clone(), detected);
         }
-        let controller = Controller::new(policy, state);
         self.note_acting(&controller);
         self.controllers.insert(id, controller);
     }
@@ -132,7 +132,7 @@ impl Fleet {
                 Event::Planned { plan, .. } if plan.purpose == Purpose::First => {
                     self.starts.push_back((now, id.clone()));
                 }
-                Event::Detected { cause: Cause::Trigger { aside: None, .. }, .. } => {
+                Event::Detected { cause, .. } if controller.is_witness(cause) => {
                     self.turned_bad.insert(id.clone(), now);
                 }
                 Event::ReleaseObserved { .. }
@@ -217,11 +217,11 @@ impl Fleet {
             state.rollbacks.iter().map(|start| (*start, id.clone())).collect()
         };
         let departed = self.starts.iter().filter(|(_, id)| !self.controllers.contains_key(id)).cloned();
-        let mut starts: Vec<(Timestamp, WorkloadId)> = states.clone().flat_map(of).chain(departed).collect();
+        let mut starts: Vec<(Timestamp, WorkloadId)> = states.flat_map(of).chain(departed).collect();
         starts.sort_unstable();
         self.starts = starts.into();
-        let detected = |state: &WorkloadState| state.incident.as_ref().and_then(detected_by_trigger);
-        self.turned_bad = states.filter_map(|(id, state)| Some((id.clone(), detected(state)?))).collect();
+        let detected = self.controllers.iter();
+        self.turned_bad = detected.filter_map(|(id, it)| Some((id.clone(), detected_by_trigger(it)?))).collect();
         let acting = self.controllers.values().filter(|controller| controller.is_under_way());
         self.acting = acting.map(|it| (it.policy().id.clone(), it.policy().namespace.clone())).collect();
     }
@@ -307,8 +307,9 @@ impl Fleet {
     }
 }
 
-fn detected_by_trigger(incident: &Incident) -> Option<Timestamp> {
-    let by_trigger = matches!(incident.cause, Cause::Trigger { aside: None, .. }) && incident.phase != Phase::Suspected;
+fn detected_by_trigger(controller: &Controller) -> Option<Timestamp> {
+    let incident = controller.state().incident.as_ref()?;
+    let by_trigger = controller.is_witness(&incident.cause) && incident.phase != Phase::Suspected;
     incident.times.detected.filter(|_| by_trigger)
 }
 

@@ -9,7 +9,7 @@ use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::record::{Closing, Event};
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::observation::{Answer, Observation, ReleaseView, Seen};
-use rollbackd::domain::policy::{Mode, Release, SmokeTest, Strategy, WorkloadPolicy};
+use rollbackd::domain::policy::{Mode, Release, Severity, SmokeTest, Strategy, WorkloadPolicy};
 use rollbackd::domain::response::hold::Hold;
 use rollbackd::domain::response::plan::{Aspect, Finding, Purpose};
 use rollbackd::domain::time::{Span, Timestamp};
@@ -729,4 +729,38 @@ fn a_rollback_that_is_held_between_two_attempts_is_under_way_to_others() {
     let incident = world.incident().unwrap();
     world.ask(RequestKind::Reject { incident, reason: "mine".to_owned() }).unwrap();
     assert_eq!(in_flight(&mut world), None);
+}
+
+#[test]
+fn what_is_only_for_people_to_know_brakes_no_other_workload() {
+    let mut fleet = Fleet::default();
+    let names = ["a1", "a2", "a3"].map(WorkloadId::new);
+    for name in &names {
+        let mut policy = policy(Strategy::Direct, &["a"]);
+        (policy.id, policy.namespace) = (name.clone(), name.as_str().to_owned());
+        policy.triggers.retain(|trigger| ["health", "error_rate"].contains(&trigger.name.as_str()));
+        for trigger in policy.triggers.iter_mut().filter(|trigger| trigger.name.as_str() == "health") {
+            trigger.severity = Severity::Alert;
+        }
+        fleet.add(Arc::new(policy), WorkloadState::default());
+    }
+    for second in 0..120 {
+        let now = DAWN + Span::from_secs(second);
+        for name in &names[..2] {
+            let view = ReleaseView {
+                instances: vec![(InstanceId::new("a"), "v1".into())],
+                available: vec![Release { revision: "v1".into(), image: None }],
+                ..ReleaseView::default()
+            };
+            let answer = Answer { healthy: second < 70, detail: String::new(), revision: None };
+            let (target, instance) = (TargetId::new("a:80"), Some(InstanceId::new("a")));
+            for seen in [Seen::Releases(Ok(view)), Seen::Probe { target, instance, result: Ok(answer) }] {
+                let observation = Observation { workload: name.clone(), at: now, seen };
+                fleet.handle(name, Input::Observed(observation), now, &mut Output::default());
+            }
+        }
+        let view = fleet.view_for(&names[2], now);
+        assert_eq!((view.turned_bad, view.bad_without_rollout), (0, Vec::new()), "{second}");
+    }
+    assert!(names[..2].iter().all(|name| fleet.get(name).unwrap().is_tense()), "it fires");
 }

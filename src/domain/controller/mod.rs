@@ -254,14 +254,26 @@ impl Controller {
         self.health.recall(memory);
     }
 
-    /// Since when some trigger is in breach.
+    /// Since when some trigger is in breach that says of the workload that it is bad.
     #[must_use]
     pub fn breached_since(&self) -> Option<Timestamp> {
-        let since = self.assessment.triggers.iter().filter_map(|trigger| match trigger.state {
+        let counted = self.assessment.triggers.iter().filter(|trigger| self.counts(trigger.severity));
+        let since = counted.filter_map(|trigger| match trigger.state {
             TriggerState::Inactive => None,
             TriggerState::Pending { since, .. } | TriggerState::Firing { since, .. } => Some(since),
         });
         since.min()
+    }
+
+    /// Whether a cause says of the workload that it is bad.
+    #[must_use]
+    pub fn is_witness(&self, cause: &Cause) -> bool {
+        matches!(cause, Cause::Trigger { severity, aside: None, .. } if self.counts(*severity))
+    }
+
+    /// What is only for people to know says nothing, unless nothing else is judged.
+    fn counts(&self, severity: Severity) -> bool {
+        severity > Severity::Alert || self.policy.triggers.iter().all(|trigger| trigger.severity == Severity::Alert)
     }
 
     /// Whether a rollback of this workload is under way.
