@@ -764,3 +764,23 @@ fn what_is_only_for_people_to_know_brakes_no_other_workload() {
     }
     assert!(names[..2].iter().all(|name| fleet.get(name).unwrap().is_tense()), "it fires");
 }
+
+#[test]
+fn what_stands_in_a_plans_way_now_is_told_where_it_was_something_else_before() {
+    let finding = |check: &str, passing| Finding {
+        aspect: Aspect::Quota,
+        check: check.to_owned(),
+        problem: "it does not do".to_owned(),
+        passing,
+    };
+    let mut world = world(Strategy::Direct, &["a"]);
+    world.findings = vec![finding("API", true)];
+    until(&mut world, Phase::Held);
+    world.findings = vec![finding("quota", false)];
+    world.run(Span::from_secs(60));
+    assert!(world.last_alert().reason.contains("quota"), "{}", world.last_alert().reason);
+    let told = world.alerts.len();
+    world.findings = vec![finding("API", true)];
+    world.run(Span::from_secs(60));
+    assert_eq!(world.alerts.len(), told, "that it could not be looked at is no news");
+}

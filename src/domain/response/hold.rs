@@ -1,5 +1,6 @@
 //! Why nothing is done. Each inaction has its typed reason.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -279,14 +280,18 @@ impl Hold {
     }
 
     /// Whether people who know of this hold are told nothing new by the other one: numbers in it may have moved, but what a
-    /// human wrote to a release's settings is news, whatever else the look at the place found before.
+    /// human wrote to a release's settings is news, and so is anything else that stands in the way by then. That nobody could
+    /// look is none of what was found before.
     #[must_use]
     pub fn is_same_reason(&self, other: &Self) -> bool {
-        fn settings(hold: &Hold) -> impl Iterator<Item = &str> {
+        fn found(hold: &Hold, which: fn(&Finding) -> bool) -> BTreeSet<&str> {
             let findings = if let Hold::Preflight { findings } = hold { findings.as_slice() } else { &[] };
-            findings.iter().filter(|finding| finding.aspect == Aspect::Settings).map(|finding| finding.check.as_str())
+            findings.iter().filter(|finding| which(finding)).map(|finding| finding.check.as_str()).collect()
         }
-        self.as_str() == other.as_str() && settings(self).eq(settings(other))
+        let settings = |hold| found(hold, |finding| finding.aspect == Aspect::Settings);
+        let lasting = |hold| found(hold, |finding| !finding.passing);
+        let is_same = lasting(other).is_empty() || lasting(self) == lasting(other);
+        self.as_str() == other.as_str() && settings(self) == settings(other) && is_same
     }
 
     /// The reason's name: a label value in metrics, the word that `--force` takes, and what makes two holds the same.
