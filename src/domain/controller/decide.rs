@@ -162,6 +162,7 @@ impl Controller {
         let same = self.state.incident.as_ref().is_some_and(|incident| {
             matches!(incident.phase, Phase::Held | Phase::AwaitingApproval)
                 && incident.hold.as_ref().is_some_and(|before| before.is_same_reason(&hold))
+                && !incident.is_another_to_approve(&hold, goal.as_ref())
         });
         let is_told_again = self.state.incident.as_ref().is_some_and(|incident| {
             incident.plan.is_some()

@@ -131,6 +131,9 @@ pub struct Incident {
     pub word_until: Option<Timestamp>,
     /// Who approved.
     pub approved: Option<String>,
+    /// The release to go back to that was approved; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_for: Option<RevisionId>,
     /// Who rejected.
     pub rejected: Option<String>,
     /// The plan being carried out, or the last one.
@@ -277,7 +280,9 @@ fn transition(open: Option<&Incident>, event: &Event) -> Result<Phase, String> {
         Event::FoundBeside { .. } => (&[Escalated], Escalated),
         // It may come a little late; it says when each of its parts was.
         Event::Recorded { .. } => (&[Detected, Held, AwaitingApproval, Started], phase.unwrap_or(Detected)),
-        Event::Held { hold: Hold::NeedsApproval { .. }, .. } => (&[Detected, Held, Failed], AwaitingApproval),
+        Event::Held { hold: Hold::NeedsApproval { .. }, .. } => {
+            (&[Detected, Held, AwaitingApproval, Failed], AwaitingApproval)
+        }
         Event::Held { .. } => (&[Detected, Held, AwaitingApproval, Started, Verifying, Failed], Held),
         Event::Approved { .. } => (&[AwaitingApproval], AwaitingApproval),
         Event::Rejected { .. } => (&[Suspected, Detected, Held, AwaitingApproval], Held),
@@ -500,6 +505,7 @@ impl WorkloadState {
             None => Incident::begin(id.clone(), record, self.current.as_ref())?,
         };
         let before = (incident.notices > 0).then(|| (incident.phase, incident.hold.clone()));
+        let asks_for_another = incident.asks_for_another(&record.event);
         incident.take_in(record);
         if matches!(record.event, Event::Suspected { .. } | Event::Detected { .. }) {
             incident.attributed = self.left_of_others(&incident, record.at);
@@ -521,7 +527,7 @@ impl WorkloadState {
         };
         let is_long_ago = record.at.since(incident.phase_since) >= HELD_TOLD_AGAIN;
         let is_told_anew = matches!(record.event, Event::Detected { .. } | Event::FoundBeside { .. })
-            || (matches!(record.event, Event::Held { .. }) && is_long_ago);
+            || (matches!(record.event, Event::Held { .. }) && (is_long_ago || asks_for_another));
         let told = is_told_anew || !before.as_ref().is_some_and(is_same);
         if told {
             incident.notices += 1;

@@ -208,7 +208,7 @@ pub fn rule(situation: &Situation<'_>) -> Ruling {
         ("fleet-budget", fleet_budget(situation)),
         ("in-flight", in_flight(situation)),
         ("observe-mode", observe_mode(situation)),
-        ("needs-approval", needs_approval(situation)),
+        ("needs-approval", needs_approval(situation, goal.as_ref().ok())),
     ];
     let attributed = holds.iter().any(|(_, hold)| hold.as_ref().is_some_and(Hold::is_attribution));
     let guards = holds.into_iter().map(|(name, hold)| {
@@ -436,9 +436,12 @@ fn observe_mode(situation: &Situation<'_>) -> Option<Hold> {
     (situation.limits.mode == Mode::Observe).then_some(Hold::ObserveMode)
 }
 
-/// A rollback asked for by hand is approved by whoever asked.
-fn needs_approval(situation: &Situation<'_>) -> Option<Hold> {
-    if situation.incident.approved.is_some() || is_manual(situation) {
+/// A rollback asked for by hand is approved by whoever asked. Who said yes said it to one goal.
+fn needs_approval(situation: &Situation<'_>, goal: Option<&Goal>) -> Option<Hold> {
+    let incident = situation.incident;
+    let is_its = |to: &RevisionId| goal.is_none_or(|goal| goal.revision == *to);
+    let is_approved = incident.approved.is_some() && incident.approved_for.as_ref().is_none_or(is_its);
+    if is_approved || is_manual(situation) {
         return None;
     }
     let because = match (situation.limits.mode, situation.incident.cause.severity()) {

@@ -30,6 +30,7 @@ impl Incident {
             was_blind: false,
             word_until: None,
             approved: None,
+            approved_for: None,
             rejected: None,
             plan: None,
             progress: Progress::Idle,
@@ -78,6 +79,18 @@ impl Incident {
     /// Whether it set in later than a fault is put down to the release.
     fn set_in_past(&self, probation: Span) -> bool {
         self.times.onset.zip(self.from.as_ref()).is_some_and(|(onset, from)| onset > from.since + probation)
+    }
+
+    /// Whether a hold waits for approval of another goal than people were told of.
+    #[must_use]
+    pub fn is_another_to_approve(&self, hold: &Hold, goal: Option<&Goal>) -> bool {
+        let revision = |goal: Option<&Goal>| goal.map(|goal| goal.revision.clone());
+        let is_asked = self.phase == Phase::AwaitingApproval && matches!(hold, Hold::NeedsApproval { .. });
+        is_asked && revision(self.goal.as_ref()) != revision(goal)
+    }
+
+    pub(super) fn asks_for_another(&self, event: &Event) -> bool {
+        matches!(event, Event::Held { hold, goal, .. } if self.is_another_to_approve(hold, goal.as_ref()))
     }
 
     pub(super) fn begin(id: IncidentId, record: &Record, current: Option<&Running>) -> Result<Self, String> {
@@ -162,11 +175,19 @@ impl Incident {
                 // Whatever else holds it later.
                 self.is_doubted |= matches!(hold, Hold::PastProbation { .. } | Hold::NoRollout);
                 self.was_halted(at);
+                // Another goal is asked for anew.
+                if matches!(hold, Hold::NeedsApproval { .. }) {
+                    self.approved = None;
+                    self.approved_for = None;
+                }
                 self.hold = Some(hold.clone());
                 self.goal.clone_from(goal);
             }
             Event::Recorded { recording } => self.recorded = Some(recording.brief()),
-            Event::Approved { by } => self.approved = Some(by.clone()),
+            Event::Approved { by } => {
+                self.approved = Some(by.clone());
+                self.approved_for = self.goal.as_ref().map(|goal| goal.revision.clone());
+            }
             Event::Rejected { by, .. } => {
                 self.rejected = Some(by.clone());
                 self.hold = Some(Hold::Rejected { by: by.clone() });
@@ -247,6 +268,7 @@ impl Incident {
         self.word_until = None;
         self.rejected = None;
         self.approved = None;
+        self.approved_for = None;
         self.plan = None;
         self.tried.clear();
         self.unspent.clear();
