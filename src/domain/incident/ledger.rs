@@ -24,6 +24,9 @@ pub struct Standing {
     pub image: Option<String>,
     /// When it last became the current one.
     pub last_current: Timestamp,
+    /// When it was rolled out, where it was known good by the time a rollback put it in place again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_out: Option<Timestamp>,
     /// Since when it is known good; none from when it is taken back until it is seen healthy again.
     pub known_good_since: Option<Timestamp>,
     /// When it was last taken back, and by which incident.
@@ -59,13 +62,25 @@ impl Ledger {
         let standing = self.standing(revision, at);
         standing.last_current = at;
         standing.image = image;
+        standing.rolled_out = None;
         self.forget_oldest();
+    }
+
+    /// Notes that a rollback made a release current: known good before, it is not on probation anew.
+    pub fn gone_back_to(&mut self, revision: &RevisionId, image: Option<String>, at: Timestamp) {
+        let known = self.0.get(revision).filter(|standing| standing.known_good_since.is_some());
+        let rolled_out = known.map(|standing| standing.rolled_out.unwrap_or(standing.last_current));
+        self.became_current(revision, image, at);
+        if let Some(standing) = self.0.get_mut(revision) {
+            standing.rolled_out = rolled_out;
+        }
     }
 
     fn standing(&mut self, revision: &RevisionId, at: Timestamp) -> &mut Standing {
         self.0.entry(revision.clone()).or_insert(Standing {
             image: None,
             last_current: at,
+            rolled_out: None,
             known_good_since: None,
             taken_back: None,
             left_bad: None,

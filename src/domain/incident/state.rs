@@ -454,11 +454,15 @@ impl WorkloadState {
 
     fn apply_to_workload(&mut self, record: &Record) {
         match &record.event {
-            Event::ReleaseObserved { revision, image, previous, older_faults, instances, by_rollback: _ } => {
+            Event::ReleaseObserved { revision, image, previous, older_faults, instances, by_rollback } => {
                 self.placed.clone_from(instances);
                 self.rejection = None;
                 self.older_faults.clone_from(older_faults);
-                self.ledger.became_current(revision, image.clone(), record.at);
+                if *by_rollback {
+                    self.ledger.gone_back_to(revision, image.clone(), record.at);
+                } else {
+                    self.ledger.became_current(revision, image.clone(), record.at);
+                }
                 self.previous.clone_from(previous);
                 self.current = Some(Running { revision: revision.clone(), image: image.clone(), since: record.at });
             }

@@ -353,9 +353,12 @@ fn fault_before_rollout(situation: &Situation<'_>) -> Option<Hold> {
     (is_by_trigger(situation) && onset < rollout).then_some(Hold::FaultBeforeRollout { onset, rollout })
 }
 
-/// Judged by the onset: a fault that began within probation stays the release's own, however long it was held.
+/// Judged by the onset: a fault that began within probation stays the release's own, however long it was held. A good release
+/// that was gone back to has been on probation before.
 fn past_probation(situation: &Situation<'_>) -> Option<Hold> {
-    let rollout = current(situation)?.since;
+    let current = current(situation)?;
+    let standing = situation.state.ledger.get(&current.revision);
+    let rollout = standing.and_then(|standing| standing.rolled_out).unwrap_or(current.since);
     let probation = situation.limits.probation;
     let onset = situation.incident.times.onset?;
     (is_by_trigger(situation) && onset > rollout + probation).then_some(Hold::PastProbation { rollout, probation })
