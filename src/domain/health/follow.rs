@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::bursts::OwnBursts;
 use super::candidate;
+use super::compare;
 use super::dispersion::{Apart, Dispersion};
 use super::judge::Tally;
 use super::past::{Past, Sum};
@@ -183,7 +184,13 @@ impl Followed {
         if let Some(added) = all.iter().find(is_judged) {
             self.latest.take_in(added, now, interval);
         }
-        for added in all.iter().filter(|added| added.grown.all > 0.0) {
+        // What still comes to a release that is out of service is no past of one in service, and would take its place.
+        let judged = all.iter().find(is_judged).map_or(0.0, |added| added.young.all + added.grown.all);
+        let is_out = |added: &&Added| {
+            let is_baseline = subject.is_some_and(|subject| subject.baseline.as_ref() == Some(&added.release));
+            is_baseline && compare::is_trickle(added.young.all + added.grown.all, judged, signal.min_requests)
+        };
+        for added in all.iter().filter(|added| added.grown.all > 0.0 && !is_out(added)) {
             self.past.add(&added.release, now, &added.grown);
         }
         self.dispersions.retain(|release, _| self.past.minutes(release).next().is_some());

@@ -174,6 +174,8 @@ pub(super) struct Story {
     pub(super) errors: f64,
     pub(super) latency: Latency,
     pub(super) split: Split,
+    /// Requests a second that still come to the old version after a switch.
+    pub(super) trickle: f64,
     pub(super) effects: Vec<Effect>,
     pub(super) sights: Vec<Sight>,
     /// Latency grows with this power of the traffic.
@@ -254,6 +256,7 @@ impl Story {
             errors: dice.log_between(0.0005, 0.008),
             latency: Latency::one(dice.log_between(0.02, 0.08), dice.between(0.5, 0.8)),
             split,
+            trickle: 0.0,
             effects: Vec::new(),
             sights: Vec::new(),
             load: 0.0,

@@ -63,6 +63,14 @@ impl<'s> Nature<'s> {
         }
     }
 
+    /// Requests a second of whoever asks a pod of the old version after the switch whether it is up.
+    fn asked(&self, pod: &Pod, t: f64) -> f64 {
+        match self.story.split {
+            Split::Switch(at) if t >= at && pod.index == 0 => self.story.trickle,
+            Split::Switch(_) | Split::ByPods | Split::Canary { .. } | Split::Steps { .. } => 0.0,
+        }
+    }
+
     /// Requests a second that reach each pod.
     pub(super) fn rates(&self, t: f64) -> Vec<f64> {
         let serving = |version| self.story.pods.iter().filter(move |pod| pod.version == version && pod.serves(t));
@@ -72,7 +80,7 @@ impl<'s> Nature<'s> {
         let demand = self.demand(t);
         let rate = |pod: &Pod| match pod.version {
             _ if !pod.serves(t) => 0.0,
-            Version::Old => demand * (1.0 - share) * pod.weight / old,
+            Version::Old => demand * (1.0 - share) * pod.weight / old + self.asked(pod, t),
             Version::New => demand * share * pod.weight / new,
         };
         self.story.pods.iter().map(rate).collect()
@@ -153,7 +161,8 @@ impl<'s> Nature<'s> {
         }
         let rates = self.rates(t);
         let old = self.story.pods.iter().zip(rates).filter(|(pod, _)| pod.version == Version::Old);
-        self.story.shape != Shape::Direct && old.map(|(_, rate)| rate).sum::<f64>() > 0.0
+        let asked = old.map(|(pod, rate)| rate - self.asked(pod, t)).sum::<f64>();
+        self.story.shape != Shape::Direct && asked > 0.0
     }
 
     /// Times at which something changes abruptly.

@@ -87,6 +87,8 @@ impl Life {
                 let since = *self.since.get_or_insert(onset);
                 self.state = TriggerState::Pending { since, held: now.since(since) };
             }
+            // What held against the past is no evidence beside the other release, and takes as long to be undone.
+            Finding::Alike if self.held > Span::ZERO => self.leak(passed),
             Finding::Alike => self.end(),
             Finding::Worse | Finding::Unproven => {
                 let since = *self.since.get_or_insert(now);
@@ -180,7 +182,7 @@ mod tests {
     #[test]
     fn against_the_past_it_must_hold_and_breaks_only_turn_back() {
         type Case = (&'static str, &'static [(char, i64)], Option<i64>);
-        let cases: [Case; 9] = [
+        let cases: [Case; 10] = [
             ("five minutes of it", &[('b', 400)], Some(300)),
             ("shorter", &[('b', 299), ('g', 700)], None),
             (
@@ -197,6 +199,7 @@ mod tests {
             ("proof may come late", &[('u', 400), ('b', 1)], Some(400)),
             ("unknown pauses", &[('b', 200), ('?', 4), ('b', 200)], Some(305)),
             ("long unknown ends it", &[('b', 299), ('?', 60), ('b', 200)], None),
+            ("a look beside the other turns back as well", &[('b', 200), ('a', 20), ('b', 130)], Some(331)),
             ("evidence needs no time", &[('a', 10), ('P', 1)], Some(10)),
         ];
         for (name, runs, expected) in cases {

@@ -61,6 +61,10 @@ const BESIDE: f64 = 0.6;
 const EARLY: f64 = 0.25;
 const AGAINST_PAST: f64 = 0.15;
 
+/// A release that has less than the second share of the other one's requests is out of service, and so is one with too few to
+/// be judged that has less than the first: what still comes to it may be nothing but somebody who asks whether it is up.
+const TRICKLE: (f64, f64) = (0.1, 0.02);
+
 /// Minutes of the old release's past that say what its share of errors is now.
 const LATELY_MINUTES: usize = 10;
 
@@ -158,7 +162,7 @@ impl Comparer {
     pub(super) fn look(&mut self, trigger: &Trigger, look: &Look<'_>) -> Outcome {
         self.take_in(look);
         let was_firing = matches!(self.life.state(), TriggerState::Firing { .. });
-        let (finding, judgement, compared) = if look.old.value.is_ok() { self.beside(look) } else { self.past(look) };
+        let (finding, judgement, compared) = if serves_beside(look) { self.beside(look) } else { self.past(look) };
         let onset = self.risen.unwrap_or(look.now);
         self.life.advance(look.now, finding, onset, trigger.hold_for, look.interval);
         match self.life.state() {
@@ -219,10 +223,14 @@ impl Comparer {
             self.early_open.old.add(&old.grown);
             self.early_open.old.add(&old.young);
         }
-        if self.open.new.all > 0.0 && self.open.old.all > 0.0 {
+        let are_beside = |open: &Open| {
+            let (new, old) = (open.new.all, open.old.all);
+            new > 0.0 && old > 0.0 && !is_trickle(old, new, look.signal.min_requests)
+        };
+        if are_beside(&self.open) {
             self.weigh(look);
         }
-        let is_beside = self.early_open.new.all > 0.0 && self.early_open.old.all > 0.0;
+        let is_beside = are_beside(&self.early_open);
         if let Some(threshold) = look.threshold.filter(|_| is_beside) {
             self.weigh_early(threshold, look);
         }
@@ -495,6 +503,18 @@ impl Comparer {
     }
 }
 
+/// Whether the old release serves beside the new one, with enough requests to tell what hits both.
+fn serves_beside(look: &Look<'_>) -> bool {
+    let (old, new) = (look.old.samples as f64, look.all.samples as f64);
+    look.old.value.is_ok() && !is_trickle(old, new, look.signal.min_requests)
+}
+
+/// Whether so many requests of the old release, beside so many of the new one, are none of a release in service.
+pub(super) fn is_trickle(old: f64, new: f64, least: u64) -> bool {
+    let (few, hardly_any) = TRICKLE;
+    old < new * hardly_any || (old < least as f64 && old < new * few)
+}
+
 /// Evidence from its logarithm, at most what a number holds.
 fn of_log(evidence: f64) -> Option<Finite> {
     Finite::new(evidence.exp().min(1e300))
@@ -548,6 +568,22 @@ fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_requests_beside_many_are_none_of_a_release_in_service() {
+        let cases = [
+            (1.0, 3_000.0, true),
+            (19.0, 200.0, true),
+            (20.0, 200.0, false),
+            (20.0, 3_000.0, true),
+            (60.0, 3_000.0, false),
+            (1.0, 10.0, false),
+            (6.0, 0.0, false),
+        ];
+        for (old, new, expected) in cases {
+            assert_eq!(is_trickle(old, new, 20), expected, "{old} beside {new}");
+        }
+    }
 
     /// One request of a hundred lies above 100 ms, or a few more do; hardly one above 250 ms.
     #[test]

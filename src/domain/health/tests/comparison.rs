@@ -336,6 +336,30 @@ fn once_the_old_release_is_gone_its_past_is_the_measure_and_a_fault_must_hold() 
     }
 }
 
+/// When the comparison of errors fires where all traffic goes to the new release at once, and the old one is still asked every
+/// five seconds whether it is up.
+fn asked_whether_it_is_up(seed: u64, until: i64, new: impl Fn(i64) -> f64) -> Option<i64> {
+    let mut rollout = Rollout::new(6, 0, seed);
+    rollout.pods.iter_mut().for_each(|pod| pod.ends = i64::MAX);
+    let like = |release: &str, pod: i64, now: i64| match (release, pod) {
+        ("new", _) => Like { errors: new(now), ..Like::WELL },
+        _ if now <= ROLLOUT + 10 => Like::WELL,
+        (_, 0) => Like { rate: 0.2, errors: 0.0, ..Like::WELL },
+        _ => Like { rate: 0.0, ..Like::WELL },
+    };
+    rollout.run(triggers(), ROLLOUT + until, like)[0]
+}
+
+#[test]
+fn an_old_release_that_is_only_asked_whether_it_is_up_serves_no_more() {
+    for seed in 0..3 {
+        let outage = asked_whether_it_is_up(seed, 300, |now| if now < ROLLOUT + 50 { 0.6 } else { 0.002 });
+        assert_eq!(outage, None, "seed {seed}");
+        let bad = asked_whether_it_is_up(seed, 900, |_| 0.04);
+        assert!(bad.is_some_and(|at| (300..=540).contains(&at)), "seed {seed}: {bad:?}");
+    }
+}
+
 /// Little traffic, of which a third fails for 120 s every 520 s, and a single request now and then between.
 #[test]
 fn a_request_that_fails_by_itself_keeps_no_earlier_burst_alive() {

@@ -16,6 +16,7 @@ mod rising;
 mod sight;
 mod targets;
 mod time;
+mod trickle;
 
 pub(super) use quiet::at_random;
 
@@ -53,6 +54,7 @@ pub(super) fn all() -> Vec<Family> {
         rising::FAMILIES,
         restless::FAMILIES,
         pausing::FAMILIES,
+        trickle::FAMILIES,
     ]
     .concat()
 }
