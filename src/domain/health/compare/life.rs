@@ -79,6 +79,10 @@ impl Life {
         interval: Span,
     ) {
         let (last, before) = self.before.replace((now, finding)).unwrap_or((now, Finding::Unknown));
+        let patience = interval.times(MAX_UNKNOWN_INTERVALS);
+        if now.since(last) > patience {
+            self.give_up();
+        }
         let passed = now.since(last).min(interval.times(VOUCHED_INTERVALS));
         let unknown_since = self.unknown_since.take();
         match finding {
@@ -105,9 +109,8 @@ impl Life {
             Finding::Unknown => {
                 let since = unknown_since.unwrap_or(now);
                 self.unknown_since = Some(since);
-                let is_building_up = !matches!(self.state, TriggerState::Firing { .. });
-                if is_building_up && now.since(since) > interval.times(MAX_UNKNOWN_INTERVALS) {
-                    self.end();
+                if now.since(since) > patience {
+                    self.give_up();
                 }
             }
         }
@@ -135,6 +138,14 @@ impl Life {
         match self.since {
             Some(since) if self.held > Span::ZERO => self.state = TriggerState::Pending { since, held: self.held },
             Some(_) | None => self.end(),
+        }
+    }
+
+    /// Too long without knowledge: what was only building up is void, what fires goes on.
+    fn give_up(&mut self) {
+        match self.state {
+            TriggerState::Firing { .. } => {}
+            TriggerState::Inactive | TriggerState::Pending { .. } => self.end(),
         }
     }
 
@@ -204,6 +215,27 @@ mod tests {
         ];
         for (name, runs, expected) in cases {
             assert_eq!(live(runs, 300).1, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_looked_at_for_long_begins_anew() {
+        let (since, held) = (at(-60), Span::from_secs(37));
+        let (pending, firing) =
+            (TriggerState::Pending { since, held }, TriggerState::Firing { since, at: at(-10) });
+        let anew = TriggerState::Pending { since: at(50), held: Span::ZERO };
+        let cases = [
+            (pending, 5, Finding::Worse, pending),
+            (pending, 50, Finding::Worse, anew),
+            (pending, 50, Finding::Unknown, TriggerState::Inactive),
+            (firing, 50, Finding::Worse, firing),
+            (firing, 50, Finding::Unknown, firing),
+        ];
+        for (state, later, finding, expected) in cases {
+            let mut life = Life::new();
+            life.restore(state, at(0));
+            life.advance(at(later), finding, at(later), Span::from_secs(60), Span::from_secs(1));
+            assert_eq!(life.state(), expected, "{state:?} after {later} s: {finding:?}");
         }
     }
 
