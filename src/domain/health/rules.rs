@@ -33,16 +33,18 @@ impl Rules {
         let operands = policy.operands.as_slice();
         let mut roles: Vec<Role> =
             operands.iter().map(|operand| Role { kind: operand.kind, counter: false, level: false }).collect();
-        let mut windows = vec![Span::ZERO; operands.len()];
+        // The shortest and the longest that each is read over.
+        let mut windows: Vec<Option<(Span, Span)>> = vec![None; operands.len()];
         for signal in policy.signals.values() {
             let window = reach(policy, signal);
             for (operand, part) in signal.candidates.iter().flat_map(|candidate| reads(candidate.formula)).flatten() {
                 let index = usize::from(operand.0);
-                let (Some(role), Some(longest)) = (roles.get_mut(index), windows.get_mut(index)) else { continue };
+                let (Some(role), Some(windows)) = (roles.get_mut(index), windows.get_mut(index)) else { continue };
                 match part {
                     Use::Increase => {
                         role.counter = true;
-                        *longest = (*longest).max(window);
+                        let (shortest, longest) = windows.unwrap_or((signal.window, window));
+                        *windows = Some((shortest.min(signal.window), longest.max(window)));
                     }
                     Use::Latest => role.level = true,
                 }
@@ -51,7 +53,11 @@ impl Rules {
         let longest = policy.signals.values().map(|signal| reach(policy, signal)).max().unwrap_or(Span::ZERO);
         Self {
             roles,
-            keep: windows.into_iter().map(|window| Keep::new(window + slack)).collect(),
+            keep: windows
+                .into_iter()
+                .map(|windows| windows.unwrap_or_default())
+                .map(|(shortest, longest)| Keep::new(longest + slack).exact_for(shortest + slack))
+                .collect(),
             keep_events: Keep::new(longest + slack),
             gap: policy.interval.times(MAX_UNKNOWN_INTERVALS),
             slack: policy.interval.times(FRESH_INTERVALS) + Span::from_secs(1),
