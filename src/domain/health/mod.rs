@@ -92,6 +92,8 @@ pub struct Health {
     /// The endpoint that speaks for an instance's other addresses.
     endpoints: BTreeMap<InstanceId, TargetId>,
     attribution: Attribution,
+    /// When each instance that is there was first looked at, whether it has been in service since or not.
+    met: BTreeMap<InstanceId, Timestamp>,
     /// What an orchestrator said last of the way to the desired release.
     rollout: Option<rollout::Seen>,
     /// Families of the newest page that told them.
@@ -130,6 +132,7 @@ impl Health {
             is_well_noted: false,
             endpoints: BTreeMap::new(),
             attribution: Attribution::default(),
+            met: BTreeMap::new(),
             rollout: None,
             families: Arc::from([]),
             offered: Offered::default(),
@@ -181,6 +184,7 @@ impl Health {
             Seen::Query { signal, result } => self.queried.entry(signal.clone()).or_default().take_in(result, at),
             Seen::Releases(Ok(view)) => {
                 self.attribution.take_in(view, at);
+                self.met.retain(|instance, _| self.attribution.of_instance(instance).is_some());
                 self.orchestrated(view, at);
                 self.attribute(at);
             }
@@ -190,6 +194,9 @@ impl Health {
                 let hosted = self.hosted.entry(instance.clone()).or_default();
                 hosted.turn(self.attribution.of_instance(instance));
                 let (kills, restarts) = hosted.take_in(result, at, self.rules.keep_events);
+                if kills + restarts > 0 {
+                    self.met.remove(instance);
+                }
                 if kills + restarts > 0
                     && let Some(release) = self.attribution.of_instance(instance).cloned()
                 {
@@ -240,6 +247,14 @@ impl Health {
             return;
         }
         target.instance = instance.cloned();
+        if let Some(instance) = instance {
+            // One that was out of service for a while is no younger for that.
+            let met = self.met.get(instance).copied();
+            let first = target.first_seen_by(met.unwrap_or(at));
+            if met.is_none() && self.attribution.of_instance(instance).is_some() {
+                self.met.insert(instance.clone(), first);
+            }
+        }
         let page = match result {
             Ok(page) => page,
             Err(fault) => {

@@ -34,7 +34,7 @@ pub(super) struct Scraped {
     pub(super) instance: Option<InstanceId>,
     pub(super) era: Era,
     pub(super) looks: Looks,
-    /// The first look of all, whatever came of it.
+    /// The first look of all at it or at its instance, whatever came of it.
     first_seen: Option<Timestamp>,
     /// The newest good page of the release that is served now.
     pub(super) page: Option<Timestamp>,
@@ -81,6 +81,11 @@ impl Scraped {
             self.start_anew();
         }
         self.era.waiting = self.is_old_process(rules);
+    }
+
+    /// The first look of all, where it was not before `at`.
+    pub(super) fn first_seen_by(&mut self, at: Timestamp) -> Timestamp {
+        *self.first_seen.get_or_insert(at)
     }
 
     /// A fault instead of a page.

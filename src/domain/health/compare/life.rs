@@ -221,8 +221,7 @@ mod tests {
     #[test]
     fn what_nobody_looked_at_for_long_begins_anew() {
         let (since, held) = (at(-60), Span::from_secs(37));
-        let (pending, firing) =
-            (TriggerState::Pending { since, held }, TriggerState::Firing { since, at: at(-10) });
+        let (pending, firing) = (TriggerState::Pending { since, held }, TriggerState::Firing { since, at: at(-10) });
         let anew = TriggerState::Pending { since: at(50), held: Span::ZERO };
         let cases = [
             (pending, 5, Finding::Worse, pending),

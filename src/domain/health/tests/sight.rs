@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{TriggerState, UnknownReason, Verdict};
-use crate::domain::observation::{Answer, FaultKind, HostReading, Page, Teller};
+use crate::domain::observation::{
+    Answer, FaultKind, HostReading, Observation, Orchestrated, Page, ReleaseView, Seen, Teller,
+};
 use crate::domain::policy::{Candidate, Condition, Formula, Habitat, OperandId, Severity, WorkloadPolicy};
+use crate::domain::testing::orchestrated;
 use crate::domain::time::Span;
 
 fn errors() -> WorkloadPolicy {
@@ -70,6 +73,51 @@ fn under_another_policy_the_old_process_is_still_the_old_one() {
         place.root = "/srv/other".into();
     });
     assert_eq!(old, Verdict::Ok);
+}
+
+/// Pages that don't say when their process began, of pods that answer too slowly to stay ready.
+#[test]
+fn a_pod_that_leaves_and_returns_is_warm_all_the_same() {
+    let mut scene = Scene::new(policy_with(vec![trigger("p99_latency", Condition::Above(finite(1.0)), 0)]));
+    let view = |scene: &mut Scene, second: i64, is_ready: bool| {
+        let serving = if is_ready { vec!["a".into()] } else { Vec::new() };
+        let orchestrated = Some(Box::new(Orchestrated { serving, ..orchestrated("v2", 1) }));
+        let view = ReleaseView { instances: vec![("a".into(), "v2".into())], orchestrated, ..ReleaseView::default() };
+        let seen = Seen::Releases(Ok(view));
+        scene.health.observe(&Observation { workload: "api".into(), at: at(second), seen });
+    };
+    let slow = |second: i64| {
+        let count = 10.0 * second as f64;
+        page(vec![
+            sample(BUCKETS, 1, 1.0, 0.0),
+            sample(BUCKETS, 2, 10.0, count),
+            sample(BUCKETS, 3, f64::INFINITY, count),
+        ])
+    };
+    let look = |scene: &mut Scene, from: i64, until: i64| {
+        for second in (from..=until).step_by(5) {
+            scene.scrape_result(second, "a:1", Some("a"), Ok(slow(second)));
+        }
+        scene.trigger(until).evidence.verdict
+    };
+    scene.about("v2", 100);
+    view(&mut scene, 100, true);
+    assert_eq!(look(&mut scene, 105, 130), Verdict::Unknown(UnknownReason::WarmingUp));
+    assert_eq!(look(&mut scene, 135, 190), Verdict::Breach);
+    view(&mut scene, 191, false);
+    view(&mut scene, 206, true);
+    assert_eq!(look(&mut scene, 210, 230), Verdict::Breach);
+    // What its host saw start again is cold again.
+    view(&mut scene, 231, false);
+    for restarts in [0, 1] {
+        scene.host(
+            232 + restarts,
+            "a",
+            HostReading { restarts: Some(restarts.cast_unsigned()), ..HostReading::default() },
+        );
+    }
+    view(&mut scene, 246, true);
+    assert_eq!(look(&mut scene, 250, 270), Verdict::Unknown(UnknownReason::WarmingUp));
 }
 
 #[test]
