@@ -168,6 +168,7 @@ impl Health {
         self.endpoints = before.endpoints;
         self.attribution = before.attribution;
         self.rollout = before.rollout;
+        self.met = before.met;
     }
 
     /// Takes in one observation. Those of one target must come in the order of their time; an older one is left out.
