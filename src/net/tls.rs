@@ -73,7 +73,8 @@ pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
         (None, Some(_)) => return Err(TlsError::HalfAnIdentity("cert_file")),
         (Some(_), None) => return Err(TlsError::HalfAnIdentity("key_file")),
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Over HTTP/2 nobody could ask for a connection of its own, by which it is told where new clients are led.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 

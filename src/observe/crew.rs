@@ -192,7 +192,7 @@ fn start(site: &Site, key: &Key, spec: Spec, end: End) {
                 instance: endpoint.instance,
                 outlook: Outlook::new(&site.workload, what.clone()),
                 shared: Arc::clone(shared),
-                reader: Reader::new(peer, Arc::clone(&site.table), limit),
+                reader: Reader::new(peer, Arc::clone(&site.table), limit, !site.is_led),
                 deadline: limit,
             };
             spawn(site, end, what, at_address(interval), limit, duty);

@@ -239,7 +239,8 @@ mod tests {
         let shared =
             Arc::new(Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default()));
         let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
-        let site = Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone(), table };
+        let site =
+            Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone(), table, is_led: false };
         let pace = Span::from_millis(10);
         let rhythm = Rhythm::new(Grid::new(pace, &1), Paces { usual: pace, fast: pace }, beat, shared.clock.now());
         let pulse = Pulses::new().register("shop".into(), "three".to_owned(), Duration::from_secs(60));

@@ -32,6 +32,7 @@ pub struct Observers {
 struct Watched {
     beat: watch::Sender<Beat>,
     operands: Operands,
+    is_led: bool,
     crew: Crew,
 }
 
@@ -61,9 +62,10 @@ impl Observers {
         watched.retain(|id, _| config.workloads.contains_key(id));
         for (id, workload) in &config.workloads {
             let (operands, duties) = (&workload.policy.operands, duties(workload));
+            let is_led = matches!(workload.policy.habitat, Habitat::Command(_));
             // Other operands give samples another meaning: whoever reads pages begins anew.
-            if watched.get(id).is_none_or(|known| known.operands != *operands) {
-                let before = watched.insert(id.clone(), self.watch(id, operands.clone()));
+            if watched.get(id).is_none_or(|known| known.operands != *operands || known.is_led != is_led) {
+                let before = watched.insert(id.clone(), self.watch(id, operands.clone(), is_led));
                 before.iter().for_each(|before| before.crew.give_way(&duties));
             }
             if let Some(known) = watched.get_mut(id) {
@@ -91,11 +93,11 @@ impl Observers {
         self.shared.tasks.wait().await;
     }
 
-    fn watch(&self, id: &WorkloadId, operands: Operands) -> Watched {
+    fn watch(&self, id: &WorkloadId, operands: Operands, is_led: bool) -> Watched {
         let (beat, receiver) = watch::channel(Beat::default());
         let table = Arc::new(Mutex::new(SeriesTable::new(&operands)));
-        let site = Site { shared: Arc::clone(&self.shared), workload: id.clone(), beat: receiver, table };
-        Watched { beat, operands, crew: Crew::new(site) }
+        let site = Site { shared: Arc::clone(&self.shared), workload: id.clone(), beat: receiver, table, is_led };
+        Watched { beat, operands, is_led, crew: Crew::new(site) }
     }
 
     fn tell(&self, id: &WorkloadId, change: impl FnOnce(&mut Beat) -> bool) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -54,7 +54,11 @@ impl Duty for Probe {
 
 impl Probe {
     async fn ask(&mut self) -> Result<Answer, Fault> {
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"))]);
+        // As a new client is served: a kept connection stays where a switch point led it before.
+        let headers = HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5")),
+            (CONNECTION, HeaderValue::from_static("close")),
+        ]);
         let mut reply = self.peer.get(headers, &self.shared.stats).await?;
         if refuses_credentials(reply.status()) {
             return Err(status_fault(reply.status()));

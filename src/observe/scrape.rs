@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout};
 
 use super::change::Outlook;
@@ -59,8 +59,12 @@ impl Duty for Scrape {
 }
 
 impl Reader {
-    pub(super) fn new(peer: Peer, table: SharedTable, deadline: Duration) -> Self {
+    /// `keeps` tells whether the address leads where it led before, so that a kept connection does.
+    pub(super) fn new(peer: Peer, table: SharedTable, deadline: Duration, keeps: bool) -> Self {
         let mut headers = HeaderMap::new();
+        if !keeps {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert(ACCEPT, HeaderValue::from_static(exposition::ACCEPT));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if let Ok(seconds) = HeaderValue::try_from(deadline.as_secs_f64().to_string()) {

@@ -82,6 +82,11 @@ impl Hosted {
         more
     }
 
+    /// The next reading only sets where to count from.
+    pub(super) fn count_anew(&mut self) {
+        self.rebase = true;
+    }
+
     /// Notes the configured release; counts start anew when it changes.
     pub(super) fn turn(&mut self, revision: Option<&RevisionId>) {
         if self.revision.as_ref() == revision {

@@ -163,7 +163,9 @@ impl Health {
         self.scraped = before.scraped;
         self.scraped.values_mut().for_each(Scraped::forget_series);
         self.probed = before.probed;
+        // Whoever reads a host may be another by now, whose counts begin elsewhere.
         self.hosted = before.hosted;
+        self.hosted.values_mut().for_each(Hosted::count_anew);
         self.is_well_noted = before.is_well_noted;
         self.endpoints = before.endpoints;
         self.attribution = before.attribution;

@@ -135,7 +135,7 @@ mod tests {
         let (pace, beat) = watch::channel(Beat::default());
         let shared = Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default());
         let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
-        (Site { shared: Arc::new(shared), workload: "shop".into(), beat, table }, pace)
+        (Site { shared: Arc::new(shared), workload: "shop".into(), beat, table, is_led: false }, pace)
     }
 
     fn sight() -> Sight {

@@ -43,6 +43,19 @@ async fn one_connection_serves_all_scrapes_of_a_target() {
     assert!(eyes.stats.scrapes.good() >= 5 && eyes.stats.connections() == 1);
 }
 
+/// A balancer leads each new connection to what serves now, and a kept one to what served when it was made.
+#[tokio::test]
+async fn each_question_about_health_comes_as_a_new_client_does() {
+    let server = Server::start(ok(b"{}")).await;
+    let url = server.url("/health");
+    let mut eyes = Eyes::on(&format!("interval = \"200ms\"\nhealth = {{ url = \"{url}\" }}"));
+    for _ in 0..4 {
+        assert!(eyes.probe().await.1.is_ok());
+    }
+    assert!(server.connections() >= 4, "{}", server.connections());
+    assert!(server.heads().iter().all(|head| head.to_ascii_lowercase().contains("connection: close")));
+}
+
 #[tokio::test]
 async fn a_peer_that_closes_between_two_scrapes_is_not_at_fault() {
     let server = Server::start(Act::SayAndClose(answer("200 OK", &["connection: keep-alive"], PAGE))).await;

