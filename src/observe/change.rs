@@ -1,5 +1,6 @@
 //! One log line where something that was seen is seen no longer, and one where it is back.
 
+use super::room::Lane;
 use crate::domain::id::WorkloadId;
 use crate::domain::observation::{Fault, FaultKind};
 
@@ -15,6 +16,15 @@ pub(super) struct Outlook {
 impl Outlook {
     pub(super) fn new(workload: &WorkloadId, what: String) -> Self {
         Self { workload: workload.clone(), what, last: None }
+    }
+
+    /// Where the next look finds its room. A peer that drops packets, or a name that nobody resolves, uses up its time as
+    /// one does that never answers.
+    pub(super) const fn lane(&self) -> Lane {
+        match self.last {
+            Some(FaultKind::Timeout | FaultKind::Unreachable) => Lane::Slow,
+            _ => Lane::Usual,
+        }
     }
 
     /// Notes how a look ended; says so where that is another end than the last time.

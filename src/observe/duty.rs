@@ -7,12 +7,18 @@ use tokio::sync::watch;
 
 use super::grid::{Grid, SHORTEST_PACE};
 use super::pulse::Pulse;
+use super::room::Lane;
 use super::shared::Site;
 use crate::domain::observation::{Observation, Seen};
 use crate::domain::time::{Span, Timestamp};
 
 /// Something that is looked at again and again.
 pub(super) trait Duty: Send + 'static {
+    /// Where it waits for room to look; `None` where it asks no address.
+    fn lane(&self) -> Option<Lane> {
+        None
+    }
+
     /// Looks once. Takes no longer than a bound of its own.
     fn look(&mut self, due: Due) -> impl Future<Output = Vec<Seen>> + Send;
 }
@@ -55,7 +61,12 @@ pub(super) async fn keep(mut duty: impl Duty, mut rhythm: Rhythm, site: Site, pu
             site.shared.stats.skip(1);
             continue;
         }
+        let place = match duty.lane() {
+            Some(lane) => pulse.through(site.shared.room.place(lane)).await,
+            None => None,
+        };
         let seen = duty.look(due).await;
+        drop(place);
         for seen in seen {
             let at = site.shared.clock.now();
             let observation = Observation { workload: site.workload.clone(), at, seen };

@@ -21,6 +21,7 @@ mod probe;
 mod promql;
 mod pulse;
 mod releases;
+mod room;
 mod scrape;
 mod shared;
 mod stats;

@@ -13,6 +13,7 @@ use super::duty::{Due, Duty};
 use super::expect::{Said, judge};
 use super::exposition::Encoding;
 use super::peer::{Peer, Reply, refuses_credentials, status_fault};
+use super::room::Lane;
 use super::scrape::late;
 use super::shared::Shared;
 use crate::config::model::RevisionFrom;
@@ -36,9 +37,12 @@ pub(super) struct Probe {
 }
 
 impl Duty for Probe {
+    fn lane(&self) -> Option<Lane> {
+        Some(self.outlook.lane())
+    }
+
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
         let shared = Arc::clone(&self.shared);
-        let Ok(_permit) = shared.room.acquire().await else { return Vec::new() };
         let began = Instant::now();
         let result = match timeout(self.deadline, self.ask()).await {
             Ok(result) => result,

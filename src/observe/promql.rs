@@ -16,6 +16,7 @@ use super::duty::{Due, Duty};
 use super::exposition::Encoding;
 use super::peer::{Peer, refuses_credentials, status_fault};
 use super::probe::body;
+use super::room::Lane;
 use super::scrape::late;
 use super::shared::Shared;
 use crate::config::model;
@@ -68,9 +69,12 @@ impl Query {
 }
 
 impl Duty for Query {
+    fn lane(&self) -> Option<Lane> {
+        Some(self.outlook.lane())
+    }
+
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
         let shared = Arc::clone(&self.shared);
-        let Ok(_permit) = shared.room.acquire().await else { return Vec::new() };
         let began = Instant::now();
         let result = match timeout(self.deadline, self.ask()).await {
             Ok(result) => result.map(|mut answer| {

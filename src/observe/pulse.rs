@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::id::WorkloadId;
 
@@ -99,6 +100,18 @@ impl Pulse {
         self.beat_at(millis(self.began));
     }
 
+    /// Waits for what comes once others are done, and shows signs of life meanwhile: those others have signs of their own.
+    pub(super) async fn through<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        loop {
+            let done = timeout(self.sign.limit / 2, wait.as_mut()).await;
+            self.beat();
+            if let Ok(done) = done {
+                return done;
+            }
+        }
+    }
+
     fn beat_at(&self, now: u64) {
         self.sign.last.store(now, Ordering::Relaxed);
     }
@@ -125,5 +138,19 @@ mod tests {
         lively.beat_at(30_000);
         silent.beat_at(30_000);
         assert_eq!(pulses.stalled_at(30_001), None);
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_others_is_not_silent() {
+        let pulse = Pulses::new().register(WorkloadId::new("shop"), "a".to_owned(), Duration::from_millis(20));
+        let signs = async {
+            while pulse.sign.last.load(Ordering::Relaxed) < 100 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = pulse.through(std::future::pending()) => {}
+            seen = timeout(Duration::from_secs(60), signs) => seen.expect("signs of life"),
+        }
     }
 }

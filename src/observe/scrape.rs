@@ -11,6 +11,7 @@ use super::change::Outlook;
 use super::duty::{Due, Duty};
 use super::exposition::{self, Decoder, Encoding, Format, Limits, Over, ScanError, Scanner};
 use super::peer::{Peer, Reply, status_fault};
+use super::room::Lane;
 use super::shared::{Shared, SharedTable};
 use crate::domain::id::{InstanceId, TargetId};
 use crate::domain::observation::{Fault, FaultKind, Page, Seen};
@@ -43,8 +44,11 @@ pub(super) struct Reader {
 }
 
 impl Duty for Scrape {
+    fn lane(&self) -> Option<Lane> {
+        Some(self.outlook.lane())
+    }
+
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
-        let Ok(_permit) = self.shared.room.acquire().await else { return Vec::new() };
         let began = Instant::now();
         let result = match timeout(self.deadline, self.reader.page(&self.shared)).await {
             Ok(result) => result,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::cluster::{Clusters, Crowd};
 use super::duty::Beat;
 use super::exposition::SeriesTable;
 use super::pulse::Pulses;
+use super::room::Room;
 use super::stats::ObserveStats;
 use crate::clock::Clock;
 use crate::cluster::settings::Keyring;
@@ -20,9 +21,6 @@ use crate::domain::id::WorkloadId;
 use crate::domain::observation::Observation;
 use crate::domain::time::Span;
 use crate::net::Caller;
-
-/// Requests under way at once, over all workloads.
-const MAX_UNDER_WAY: usize = 256;
 
 /// Longest time for one look at an address, however long its interval.
 const LONGEST_LOOK: Span = Span::from_secs(10);
@@ -33,8 +31,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) out: mpsc::Sender<Observation>,
     pub(super) stats: Arc<ObserveStats>,
-    /// A permit is held while an address is asked.
-    pub(super) room: Semaphore,
+    pub(super) room: Room,
     pub(super) tasks: TaskTracker,
     pub(super) pulses: Pulses,
     /// The program that asks the service manager.
@@ -72,7 +69,7 @@ impl Shared {
             clock,
             out,
             stats,
-            room: Semaphore::new(MAX_UNDER_WAY),
+            room: Room::new(),
             tasks: TaskTracker::new(),
             pulses: Pulses::new(),
             systemctl: "systemctl".to_owned(),

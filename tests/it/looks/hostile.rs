@@ -220,3 +220,32 @@ async fn health_answers_are_judged_and_bad_ones_told_apart() {
         assert_eq!(ends[&format!("127.0.0.1:{}", server.port)], *expected);
     }
 }
+
+/// More than find room at once, none of which ever answers, and one that does.
+#[tokio::test]
+async fn pages_that_hang_hold_up_none_that_answers() {
+    const HUNG: usize = 1_500;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let good = Server::start(ok(PAGE)).await;
+    let urls = (0..HUNG).map(|page| format!("http://{address}/{page}")).chain([good.url("/metrics")]);
+    let mut eyes = Eyes::new(1_024);
+    eyes.apply(&pages("500ms", &Vec::from_iter(urls)));
+    // Each is found out by being asked once.
+    let mut found_out = std::collections::BTreeSet::new();
+    while found_out.len() < HUNG {
+        if let (target, Err(_)) = eyes.scrape().await {
+            found_out.insert(target);
+        }
+    }
+    let (mut hung, mut answered) = (0, 0);
+    while hung < 2 * HUNG {
+        match eyes.scrape().await.1 {
+            Ok(_) => answered += 1,
+            Err(_) => hung += 1,
+        }
+    }
+    // Each of those that hang had two turns in this time, 3 s apart or more. The one that answers was due 11 times.
+    assert!(answered >= 6, "{answered} looks at the page that answers");
+    assert_eq!(eyes.observers.stalled(), None);
+}
