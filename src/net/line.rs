@@ -7,10 +7,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
@@ -18,12 +21,15 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::caller::CONNECT_TIMEOUT;
 use super::fault::classify_answer;
 use super::resolve::{Unresolved, lookup};
 use crate::domain::observation::{Fault, FaultKind};
+
+/// How long an address may keep silent before the next one is asked as well.
+const NEXT_AFTER: Duration = Duration::from_millis(300);
 
 /// Read buffer of an answer, in bytes: a page of usual size comes in a few pieces, and they stay in the processor's cache.
 const READ_BUFFER: usize = 64 * 1024;
@@ -128,18 +134,27 @@ impl Line {
             Ok(found) => found.map_err(|error| classify_answer(&error))?,
             Err(_) => return Err(late(FaultKind::Unreachable, "the name was not resolved")),
         };
-        let mut last = None;
-        for address in addresses {
-            match timeout_at(deadline, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = Some(error),
-                Err(_) => return Err(late(FaultKind::Timeout, "no connection")),
-            }
+        match timeout_at(deadline, first_of(addresses)).await {
+            Ok(first) => first,
+            Err(_) => Err(late(FaultKind::Timeout, "no connection")),
         }
-        Err(match last {
-            Some(error) => classify_answer(&error),
-            None => classify_answer(&Unresolved(io::ErrorKind::NotFound.into())),
-        })
+    }
+}
+
+/// The first connection that one of the addresses takes, asked in this order: each as soon as those before it have failed,
+/// or have kept silent for a while, as other clients do (RFC 8305).
+pub(super) async fn first_of(addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
+    let mut left = addresses.into_iter();
+    let mut asked = FuturesUnordered::new();
+    let mut fault = classify_answer(&Unresolved(io::ErrorKind::NotFound.into()));
+    loop {
+        asked.extend(left.next().map(TcpStream::connect));
+        match timeout(NEXT_AFTER, asked.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => fault = classify_answer(&error),
+            Ok(None) => return Err(fault),
+            Err(_) => {}
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use secrecy::ExposeSecret;
 
-use super::Caller;
+use super::line::first_of;
+use super::{CONNECT_TIMEOUT, Caller};
 use crate::config::model::{Authorization, BasicAuth, HttpOptions, TlsOptions};
 use crate::domain::observation::FaultKind;
 
@@ -164,4 +165,31 @@ fn options_of_no_use_are_faults_of_this_side() {
         let fault = caller(options).request(Method::GET, url).unwrap_err();
         assert_eq!((fault.kind, fault.detail), (FaultKind::Local, expected));
     }
+}
+
+/// An address that drops what would open a connection, and what makes it do so.
+fn dropping() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // A queue of the shortest length, and it is full.
+    rustix::net::listen(&listener, 0).unwrap();
+    let attempts = std::iter::from_fn(|| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok());
+    let queue = attempts.collect();
+    (address, listener, queue)
+}
+
+#[tokio::test]
+async fn an_address_that_keeps_silent_holds_up_none_of_the_others() {
+    let good = TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = (good.local_addr().unwrap(), good);
+    let silent = [dropping(), dropping()];
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for before in [vec![silent[0].0], vec![silent[0].0, silent[1].0, closed], vec![closed]] {
+        let addresses = before.iter().copied().chain([good.0]).collect();
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, first_of(addresses)).await.expect("in time").unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good.0, "{before:?}");
+    }
+    let none = first_of(vec![closed, closed]).await.unwrap_err();
+    assert_eq!(none.kind, FaultKind::Refused, "{none}");
+    assert_eq!(first_of(Vec::new()).await.unwrap_err().kind, FaultKind::Unreachable);
 }
