@@ -34,7 +34,7 @@ fn what_a_rollback_needs_is_told_while_all_is_well() {
         cluster.create::<ResourceQuota>(quota).await;
         let tight = async |watch: &Watch| {
             let plan = watch.ask("/api/v1/workloads/shop/plan").await;
-            plan.contains("quota tight leaves 0 of pods, and a rollout of the goal takes 1")
+            plan.contains("quota tight leaves 0 of pods, and the first pod of the goal takes 1")
         };
         watch.until("short of room", tight).await;
         let metric = "rollbackd_workload_readiness{workload=\"shop\",need=\"rights\"} 1";
