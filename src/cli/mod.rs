@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::policy::Mode;
+use crate::http::MOST_INCIDENTS;
 
 /// Yes, or done.
 pub(crate) const YES: u8 = 0;
@@ -113,7 +114,7 @@ enum Command {
         /// Only of this workload
         workload: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_INCIDENTS)))]
         limit: u32,
         #[command(flatten)]
         daemon: DaemonArgs,

@@ -77,7 +77,7 @@ pub(super) async fn webhook(State(state): State<Arc<AppState>>, request: Request
         tracing::warn!(
             left,
             limit = ALERT_LIMIT,
-            "alerts of one message from Alertmanager are left out: set max_alerts"
+            "alerts of one message from Alertmanager are left out: group them by workload"
         );
     }
     Ok(Json(AllTaken { alerts: taken }))

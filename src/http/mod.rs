@@ -42,6 +42,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Listeners to events at one time.
 pub const LISTENER_LIMIT: usize = 64;
 
+/// Incidents of a list at most.
+pub const MOST_INCIDENTS: u16 = 500;
+
 /// What the server needs to answer.
 pub struct AppState {
     /// The one that knows and decides.

@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::AppState;
 use super::history::IncidentEntry;
 use super::problem::Problem;
+use super::{AppState, MOST_INCIDENTS};
 use crate::config::model::NO_TOKEN;
 use crate::domain::controller::{Explanation, Preview, WorkloadView};
 use crate::domain::health::verdict::{UnknownReason, Verdict};
@@ -35,9 +35,6 @@ const DEFAULT_LIMIT: usize = 50;
 
 /// Messages that were given up, of which the outbox tells.
 const GIVEN_UP_SHOWN: usize = 20;
-
-/// Incidents of a list at most.
-const MOST_INCIDENTS: usize = 500;
 
 type Name = Result<Path<String>, PathRejection>;
 
@@ -238,7 +235,7 @@ pub(super) async fn incidents(
 ) -> Result<Json<Vec<IncidentEntry>>, Problem> {
     let Query(which) = which?;
     let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MOST_INCIDENTS).contains(&limit) {
+    if !(1..=usize::from(MOST_INCIDENTS)).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit` must be 1 to {MOST_INCIDENTS}")));
     }
     let (workload, before) = (which.workload.map(WorkloadId::new), which.before.map(IncidentId::new));
