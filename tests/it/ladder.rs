@@ -16,6 +16,7 @@ use rollbackd::domain::time::{Span, Timestamp};
 use crate::world::{Behaviour, DAWN, Script, WELL, World, policy};
 
 mod between;
+mod sight;
 
 fn v2_is_bad() -> Script {
     Box::new(|revision: &str, _: Timestamp| if revision == "v2" { Behaviour { errors: 0.4, ..WELL } } else { WELL })
@@ -661,7 +662,10 @@ fn a_goal_is_not_condemned_for_the_outage_that_its_own_restart_was() {
 fn what_left_the_policy_half_way_while_no_daemon_ran_is_told_with_its_places() {
     let mut world = World::new(policy(Strategy::Rolling, &["a", "b", "c"]), v2_is_bad());
     world.run(Span::from_secs(60));
-    world.deploy("v2");
+    for instance in ["a", "b", "c"] {
+        world.deploy_to(instance, "v2");
+        world.run(Span::from_secs(2));
+    }
     assert!(world.run_until(Span::from_secs(300), |world| world.switches.len() == 1), "{:?}", world.phases());
     world.run(Span::from_secs(1));
     world.start_without_it();

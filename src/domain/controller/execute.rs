@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::cause_of;
 use super::found::Found;
 use super::view::{at_others, by_release};
 use super::{Controller, Output};
-use crate::domain::health::verdict::{CheckStatus, TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{CheckStatus, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::Question;
@@ -14,7 +13,7 @@ use crate::domain::incident::narrate::{self, LEFT};
 use crate::domain::incident::record::Event;
 use crate::domain::incident::state::{Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
-use crate::domain::policy::{ClusterObject, Habitat, Mode, Severity};
+use crate::domain::policy::{ClusterObject, Habitat, Mode};
 use crate::domain::response::guard::{self, FleetView};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder::{self, Footing, Rung};
@@ -40,10 +39,12 @@ pub(super) fn unseen_settles(timeout: Span) -> Span {
 }
 
 /// What a step that is waited for has come to.
-enum Wait {
+pub(super) enum Wait {
     Over,
     /// What is still to come, where that can be told.
     For(String),
+    /// Nothing that was seen says how it is: checks without a proof, and without anything against it.
+    Unseen(Vec<CheckStatus>),
     /// It will not come, and why.
     Vain(String),
     /// Somebody else undid what was done for it.
@@ -165,7 +166,7 @@ impl Controller {
                 self.at_capacity(release, *at_least, *answers, since, now)
             }
             StepKind::AwaitGone { release } => self.at_gone(release, current.timeout, since, now),
-            StepKind::AwaitWell { release } => self.at_well(release, since, now),
+            StepKind::AwaitWell { .. } => self.at_well(plan, since, now),
             StepKind::SwitchLink { .. }
             | StepKind::Restart { .. }
             | StepKind::Command { .. }
@@ -186,9 +187,16 @@ impl Controller {
                 let left = if left.is_empty() { left } else { format!(": {left}") };
                 Outcome::TimedOut(format!("{}: not within {}{left}", current.kind.title(), now.since(since).rounded()))
             }
+            // What nobody sees is not bad: nothing is tried again for it, and no other release.
+            Wait::Unseen(checks) if is_late => {
+                return match ladder::unproven(&plan.to, &checks, &Smoke::Waiting) {
+                    Some(reason) => self.leave_unproven(reason, checks, now, out),
+                    None => false,
+                };
+            }
             Wait::Vain(why) => Outcome::Denied(why),
             Wait::Undone(why) => Outcome::Conflict(why),
-            Wait::For(_) => return false,
+            Wait::For(_) | Wait::Unseen(_) => return false,
         };
         self.record(Event::StepFinished { step, outcome }, now, out)
     }
@@ -210,7 +218,14 @@ impl Controller {
                 Some(why) => Wait::Vain(format!("{release} does not come up healthy either: {why}")),
                 None => Wait::For(self.health.what_keeps(instances, release, since)),
             },
-            Verdict::Unknown(_) => Wait::For(self.health.what_keeps(instances, release, since)),
+            Verdict::Unknown(reason) => {
+                let left = self.health.what_keeps(instances, release, since);
+                let detail = if left.is_empty() { reason.to_string() } else { left };
+                if self.health.is_seen(instances, release, &reason) {
+                    return Wait::For(detail);
+                }
+                Wait::Unseen(vec![CheckStatus { name: "gate".to_owned(), verdict: Verdict::Unknown(reason), detail }])
+            }
         }
     }
 
@@ -301,15 +316,6 @@ impl Controller {
         }
     }
 
-    fn at_well(&self, release: &RevisionId, since: Timestamp, now: Timestamp) -> Wait {
-        if let Some(why) = self.why_the_goal_is_bad(now) {
-            return Wait::Vain(format!("{release} is bad as well: {why}"));
-        }
-        let checks = self.health.verify(release, since, now);
-        let open = with_verdict(&checks, |verdict| *verdict != Verdict::Ok);
-        if open.is_empty() { Wait::Over } else { Wait::For(open.join("; ")) }
-    }
-
     /// Someone else wrote. Where the next look shows a third release, the incident ends as superseded (see `releases`);
     /// where it shows ours, the step is done; where it shows nothing new in time, the attempt fails.
     fn settle_conflict(
@@ -327,52 +333,6 @@ impl Controller {
             return self.record(Event::StepFinished { step, outcome: Outcome::AlreadyInEffect }, now, out);
         }
         now.since(at) > CONFLICT_SETTLES && self.fail(format!("somebody else writes: {detail}"), Vec::new(), now, out)
-    }
-
-    /// Verifying: every check must hold on new observations for the stable time, then the smoke test must pass.
-    pub(super) fn prove(&mut self, now: Timestamp, out: &mut Output) -> bool {
-        let Some((plan, Progress::Proving { since, smoke })) = self.plan_in_force() else { return false };
-        let checks = self.health.verify(&plan.to, since, now);
-        let good = checks.iter().all(|check| check.verdict == Verdict::Ok);
-        self.stable_since = if good { self.stable_since.or(Some(now)) } else { None };
-        if let Smoke::Failed { detail } = smoke {
-            return self.fail(format!("the smoke test failed: {detail}"), checks, now, out);
-        }
-        if let Some(why) = self.why_the_goal_is_bad(now) {
-            return self.fail(format!("{} is bad as well: {why}", plan.to), checks, now, out);
-        }
-        let stable = self.stable_since.is_some_and(|stable| now.since(stable) >= self.policy.verify.stable_for);
-        match (stable, smoke) {
-            (true, Smoke::Waiting) if self.policy.verify.smoke.is_some() => match self.halt() {
-                Some(hold) => {
-                    self.stable_since = None;
-                    self.halted(hold, now, out)
-                }
-                None => self.record(Event::SmokeStarted, now, out),
-            },
-            (true, Smoke::Waiting | Smoke::Passed) => self.record(Event::Restored { checks }, now, out),
-            (true | false, smoke) if now > plan.deadline => self.give_up_proof(&plan, &smoke, checks, now, out),
-            (false, Smoke::Waiting | Smoke::Running | Smoke::Passed | Smoke::Failed { .. })
-            | (true, Smoke::Running | Smoke::Failed { .. }) => false,
-        }
-    }
-
-    /// At the deadline a failed check is a failure; a check without proof is for a human to judge.
-    fn give_up_proof(
-        &mut self,
-        plan: &Plan,
-        smoke: &Smoke,
-        checks: Vec<CheckStatus>,
-        now: Timestamp,
-        out: &mut Output,
-    ) -> bool {
-        if let Some(reason) = ladder::unproven(&plan.to, &checks, smoke) {
-            self.asked.1 = Question::Proof(checks);
-            return self.escalate(reason, now, out);
-        }
-        let bad = with_verdict(&checks, |verdict| *verdict == Verdict::Breach);
-        let reason = format!("not well by {}: {}", plan.deadline, bad.join("; "));
-        self.fail(reason, checks, now, out)
     }
 
     /// Failed: the next rung of the ladder.
@@ -446,46 +406,15 @@ impl Controller {
         ladder::halted(&self.state, mode)
     }
 
-    fn halted(&mut self, hold: Hold, now: Timestamp, out: &mut Output) -> bool {
+    pub(super) fn halted(&mut self, hold: Hold, now: Timestamp, out: &mut Output) -> bool {
         let goal = self.state.incident.as_ref().and_then(|incident| incident.goal.clone());
         self.asked.1 = Question::Operator;
         self.hold(hold, goal, now, out)
     }
 
-    fn plan_in_force(&self) -> Option<(Plan, Progress)> {
+    pub(super) fn plan_in_force(&self) -> Option<(Plan, Progress)> {
         let incident = self.state.incident.as_ref()?;
         Some((incident.plan.clone()?, incident.progress.clone()))
-    }
-
-    /// A critical trigger fires on the release that was gone back to, and not on a fault that is older than the rollback.
-    /// What began before this attempt counts only after another `for` and another window. That nobody answers counts once a
-    /// process had its time to come up, and what fires on while nothing is known of it does not count.
-    fn why_the_goal_is_bad(&self, now: Timestamp) -> Option<String> {
-        self.why_the_goal_is_bad_since(Timestamp::default(), now)
-    }
-
-    /// The same of what was brought by a step that ended at `came`: what was seen while it ran says nothing of the goal.
-    fn why_the_goal_is_bad_since(&self, came: Timestamp, now: Timestamp) -> Option<String> {
-        let incident = self.state.incident.as_ref()?;
-        let came = came.max(incident.attempt_since);
-        incident.plan.as_ref().filter(|plan| self.assessment.revision.as_ref() == Some(&plan.to))?;
-        let fires_in_this_attempt = |trigger: &TriggerStatus| match trigger.state {
-            TriggerState::Firing { since, .. } => {
-                let anew = if since < came { trigger.hold_for.max(trigger.evidence.window) } else { Span::ZERO };
-                let start = if trigger.evidence.unanswered { self.policy.warmup } else { Span::ZERO };
-                let patience = anew.max(start);
-                patience == Span::ZERO || now.since(came) > patience
-            }
-            TriggerState::Inactive | TriggerState::Pending { .. } => false,
-        };
-        let is_bad = |trigger: &&TriggerStatus| {
-            trigger.severity == Severity::Critical
-                && trigger.evidence.verdict == Verdict::Breach
-                && fires_in_this_attempt(trigger)
-                && self.older_fault(&trigger.name).is_none()
-        };
-        let bad = self.assessment.triggers.iter().find(is_bad)?;
-        Some(narrate::describe(&cause_of(bad, None)))
     }
 }
 
@@ -494,8 +423,4 @@ fn is_untouched(view: &ReleaseView, plan: &Plan) -> bool {
     let least = |object: &ClusterObject| if plan.scales_down(object) { plan.most_replicas().unwrap_or(1) } else { 1 };
     view.is_bound_for(&plan.from)
         && view.orchestrated.as_ref().is_none_or(|there| there.replicas >= least(&there.object))
-}
-
-fn with_verdict(checks: &[CheckStatus], pick: impl Fn(&Verdict) -> bool) -> Vec<&str> {
-    checks.iter().filter(|check| pick(&check.verdict)).map(|check| check.detail.as_str()).collect()
 }

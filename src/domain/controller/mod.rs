@@ -10,6 +10,7 @@ mod jobs;
 mod leaving;
 mod operator;
 mod owners;
+mod proof;
 mod recorder;
 mod releases;
 mod room;

@@ -190,6 +190,10 @@ impl Scene {
         self.see(seconds, Seen::PageGone { target: TargetId::from(target) });
     }
 
+    pub(super) fn endpoint_gone(&mut self, seconds: i64, target: &str) {
+        self.see(seconds, Seen::EndpointGone { target: TargetId::from(target) });
+    }
+
     pub(super) fn probe(&mut self, seconds: i64, target: &str, healthy: bool, revision: Option<&str>) {
         let revision = revision.map(RevisionId::from);
         self.probe_result(seconds, target, None, Ok(Answer { healthy, detail: "status 503".to_owned(), revision }));

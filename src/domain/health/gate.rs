@@ -52,6 +52,17 @@ impl Health {
         }
     }
 
+    /// Whether a gate is not passed because of what was seen; none of it was where there is nothing to look at, where this side
+    /// could not look, or has not lately.
+    #[must_use]
+    pub fn is_seen(&self, instances: &[InstanceId], release: &RevisionId, reason: &UnknownReason) -> bool {
+        match reason {
+            UnknownReason::NoTarget | UnknownReason::Blind { .. } | UnknownReason::Stale { .. } => false,
+            UnknownReason::NoReading => self.kept_by_old_process(instances, release).is_some(),
+            _ => true,
+        }
+    }
+
     /// What a gate that is not passed waits for, in words; empty where nothing is known of it.
     #[must_use]
     pub fn what_keeps(&self, instances: &[InstanceId], release: &RevisionId, since: Timestamp) -> String {
@@ -68,14 +79,20 @@ impl Health {
                 (None, Some(Outcome::Good)) => None,
             }
         });
-        lacks.next().or_else(|| self.kept_by_old_process(instances, release)).unwrap_or_default()
+        let pages =
+            self.scraped.iter().filter(|(id, page)| is_asked(page.instance.as_ref()) && !self.is_probed(id, page));
+        let mut dark = pages.filter_map(|(id, page)| match &page.looks.newest_since(since)?.outcome {
+            Outcome::Bad(what) | Outcome::Unseen(what) => Some(format!("{id}: {what}")),
+            Outcome::Good => None,
+        });
+        let first = lacks.next().or_else(|| dark.next());
+        first.or_else(|| self.kept_by_old_process(instances, release)).unwrap_or_default()
     }
 
     /// The old process answers as well as the new one will.
     fn kept_by_old_process(&self, instances: &[InstanceId], release: &RevisionId) -> Option<String> {
         let of_gate = |instance: &InstanceId| instances.is_empty() || instances.contains(instance);
-        let kept = self.not_replaced(release, of_gate)?;
-        Some(format!("{kept}: its restart had no effect"))
+        self.not_replaced(release, of_gate)
     }
 
     /// Notes which addresses answer well, before anything is done: a gate asks no less of them.

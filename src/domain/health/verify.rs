@@ -9,6 +9,7 @@ use super::judge::{self, Judgement};
 use super::looks::{Look, Outcome};
 use super::reading::{Reading, Sight};
 use super::ring::Start;
+use super::target::Scraped;
 use super::verdict::{CheckStatus, UnknownReason, Verdict};
 use super::{Health, Instances};
 use crate::domain::id::{InstanceId, RevisionId, TargetId};
@@ -35,24 +36,44 @@ impl Health {
         if self.policy.verify.health && !self.probed.is_empty() {
             checks.push(self.check_health(since, now));
         }
+        if self.policy.is_asked && self.scraped.is_empty() && self.probed.is_empty() {
+            let detail = "no page and no health endpoint is looked at".to_owned();
+            checks.push(CheckStatus {
+                name: "sight".to_owned(),
+                verdict: Verdict::Unknown(UnknownReason::NoTarget),
+                detail,
+            });
+        }
         checks.push(self.check_release(release, since));
         checks
     }
 
-    /// That an instance among these is configured to run `release` while all that is scraped of it is from the process before:
-    /// its restart had no effect. Where the pages name no instance, they are one.
+    /// That an instance among these is configured to run `release` while no page of it is from a process that began since:
+    /// either the one before still answers, or nothing does. Where the pages name no instance, they are one.
     pub(super) fn not_replaced(&self, release: &RevisionId, among: impl Fn(&InstanceId) -> bool) -> Option<String> {
-        let mut all: BTreeMap<Option<&InstanceId>, (&TargetId, bool)> = BTreeMap::new();
+        let mut all: BTreeMap<Option<&InstanceId>, Vec<(&TargetId, &Scraped)>> = BTreeMap::new();
         for (id, target) in &self.scraped {
-            let instance = target.instance.as_ref();
-            let is_old = target.era.waiting && target.era.serves.revision.as_ref() == Some(release);
-            all.entry(instance).and_modify(|(_, all_old)| *all_old &= is_old).or_insert((id, is_old));
+            all.entry(target.instance.as_ref()).or_default().push((id, target));
         }
+        let is_old = |page: &Scraped| page.era.waiting && page.era.serves.revision.as_ref() == Some(release);
         let is_asked =
             |instance: Option<&InstanceId>| instance.is_none_or(&among) && !self.attribution.is_idle(instance);
-        let old = all.into_iter().find(|(instance, (_, is_old))| *is_old && is_asked(*instance));
-        let which = old.map(|(instance, (id, _))| instance.map_or(id.as_str(), InstanceId::as_str))?;
-        Some(format!("{which} still runs the process from before {release} was put in its place"))
+        let (instance, pages) = all
+            .into_iter()
+            .find(|(instance, pages)| is_asked(*instance) && pages.iter().all(|(_, page)| is_old(page)))?;
+        let answers = |(_, page): &&(&TargetId, &Scraped)| {
+            let came = page.era.changed.unwrap_or_default();
+            page.looks.newest_since(came).is_some_and(|look| look.outcome == Outcome::Good)
+        };
+        let (id, _) = pages.iter().find(answers).or(pages.first())?;
+        let which = instance.map_or(id.as_str(), InstanceId::as_str);
+        Some(if pages.iter().any(|page| answers(&page)) {
+            format!(
+                "{which} still runs the process from before {release} was put in its place: its restart had no effect"
+            )
+        } else {
+            format!("{which} has shown no page since {release} was put in its place")
+        })
     }
 
     /// A server's answers against the bounds of the triggers that go by them and may act. They reach back, before the end of the
@@ -88,7 +109,7 @@ impl Health {
         }
         let is_absent = |reason: &UnknownReason| {
             matches!(reason, UnknownReason::NoSuchSeries { .. } | UnknownReason::NotOffered)
-                || (*reason == UnknownReason::NoReading && self.scraped.is_empty())
+                || (*reason == UnknownReason::NoReading && self.policy.operands.as_slice().is_empty())
         };
         if !check.explicit && reading.value.as_ref().is_err_and(|lack| is_absent(&lack.reason)) {
             return None;
@@ -134,6 +155,9 @@ impl Health {
         }
         let (verdict, detail) = match unknown {
             Some((reason, detail)) => (Verdict::Unknown(reason), detail),
+            None if probed.is_empty() => {
+                (Verdict::Unknown(UnknownReason::NoTarget), "no endpoint that gets traffic is asked".to_owned())
+            }
             None => (Verdict::Ok, format!("{good} of {} endpoints healthy", probed.len())),
         };
         CheckStatus { name: "health".to_owned(), verdict, detail }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::narrate::LEFT;
 use super::record::{Cause, Event, Goal, Record};
-use super::state::{Incident, Progress, WorkloadState};
+use super::state::{Incident, Progress, Smoke, WorkloadState};
 use crate::domain::health::verdict::{Assessment, CheckStatus, TriggerState, TriggerStatus};
 use crate::domain::policy::{Mode, Owner, Release};
 use crate::domain::response::guard::{self, FleetView, Limits, Situation};
@@ -144,10 +144,16 @@ fn by_ladder(situation: &Situation<'_>, footing: &Footing) -> Decision {
 }
 
 fn by_proof(incident: &Incident, checks: &[CheckStatus]) -> Decision {
-    let (Some(plan), Progress::Proving { smoke, .. }) = (&incident.plan, &incident.progress) else {
-        return Decision::Nothing;
+    let smoke = match &incident.progress {
+        Progress::Proving { smoke, .. } => smoke,
+        // A step that waits for what answers.
+        Progress::Running { .. } => &Smoke::Waiting,
+        Progress::Idle | Progress::Next { .. } | Progress::Conflicted { .. } | Progress::Broken { .. } => {
+            return Decision::Nothing;
+        }
     };
-    ladder::unproven(&plan.to, checks, smoke).map_or(Decision::Nothing, Decision::Escalate)
+    let reason = incident.plan.as_ref().and_then(|plan| ladder::unproven(&plan.to, checks, smoke));
+    reason.map_or(Decision::Nothing, Decision::Escalate)
 }
 
 impl Decision {

@@ -45,7 +45,7 @@ pub struct WorkloadState {
     pub current: Option<Running>,
     /// The release before it, where its rollout was seen.
     pub previous: Option<RevisionId>,
-    /// What each instance of a host was at when that came, or was brought to since.
+    /// What each instance of a host was at when that came or a rollback was planned, or was brought to since.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub placed: BTreeMap<InstanceId, RevisionId>,
     /// What is known of each release.
@@ -515,6 +515,9 @@ impl WorkloadState {
             incident.attributed = self.left_of_others(&incident, record.at);
         }
         self.note_in_ledger(&incident, record);
+        if let Event::Planned { plan, .. } = &record.event {
+            self.placed.extend(plan.expected());
+        }
         if matches!(record.event, Event::StepFinished { .. }) {
             self.placed.extend(incident.brought.iter().map(|(instance, (to, _))| (instance.clone(), to.clone())));
         }

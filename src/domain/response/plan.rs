@@ -105,6 +105,14 @@ impl Plan {
         self.steps.get(usize::try_from(index).ok()?)
     }
 
+    /// What each instance whose link it switches is at before.
+    pub fn expected(&self) -> impl Iterator<Item = (InstanceId, RevisionId)> {
+        self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::SwitchLink { instance, expect, .. } => Some((instance.clone(), expect.clone())),
+            _ => None,
+        })
+    }
+
     /// What is done, in order.
     #[must_use]
     pub fn kinds(&self) -> Vec<&StepKind> {

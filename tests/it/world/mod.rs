@@ -114,6 +114,8 @@ pub(crate) struct World {
     releases: Vec<RevisionId>,
     script: Script,
     pending: VecDeque<Pending>,
+    /// No address is named any more.
+    unlisted: bool,
     /// No record can be written.
     pub(crate) unwritten: bool,
     /// Crash points still to pass until the daemon dies at one; then again after the next number.
@@ -161,6 +163,7 @@ impl World {
             policy,
             script,
             pending: VecDeque::new(),
+            unlisted: false,
             unwritten: false,
             crashes: VecDeque::new(),
             crash_points: 0,
@@ -215,6 +218,16 @@ impl World {
         let Habitat::ReleaseDir(dir) = &mut policy.habitat else { panic!("{:?}", policy.habitat) };
         dir.instances.retain(|known| known.id.as_str() != instance);
         self.adopt(policy);
+    }
+
+    /// What names the addresses names none any more.
+    pub(crate) fn unlist(&mut self) {
+        self.unlisted = true;
+        let targets: Vec<TargetId> = self.instances.keys().map(|id| TargetId::new(format!("{id}:80"))).collect();
+        for target in targets {
+            self.observe(Seen::PageGone { target: target.clone() });
+            self.observe(Seen::EndpointGone { target });
+        }
     }
 
     /// Every process ends and is started again.
@@ -359,7 +372,7 @@ impl World {
         let millis = self.now.as_millis();
         let interval = i64::try_from(self.policy.interval.as_millis()).expect("short");
         self.look_at_releases();
-        if millis % interval == 0 {
+        if millis % interval == 0 && !self.unlisted {
             self.look_at_instances();
         }
         let (_, due) = self.fleet.due(self.now);

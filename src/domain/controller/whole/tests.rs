@@ -1,4 +1,5 @@
 mod halted;
+mod proof;
 mod room;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use crate::domain::health::fixtures::*;
 use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
 use crate::domain::id::{InstanceId, RevisionId};
-use crate::domain::observation::{Answer, FaultKind, Sample};
+use crate::domain::observation::{Answer, Fault, FaultKind, Sample};
 use crate::domain::policy::{Condition, Formula, WorkloadPolicy};
 use crate::domain::units::Unit;
 
@@ -41,6 +41,18 @@ fn nothing_seen_is_no_pass() {
     assert_eq!(one(&scene, 100, 101, "health").0, no_reading());
     assert_eq!(one(&scene, 100, 101, "release").0, no_reading());
     assert_eq!(one(&scene, 100, 101, "error_rate").0, Verdict::Unknown(UnknownReason::NoTarget));
+}
+
+#[test]
+fn with_nothing_to_look_at_nothing_passes() {
+    let mut scene = rolled_back(policy());
+    scene.releases(101, &[("api", "v1")]);
+    assert!(verify(&scene, 100, 102).iter().all(|(name, _, _)| name != "sight"));
+    scene.page_gone(102, "a:1");
+    scene.endpoint_gone(102, "a:1");
+    let sight = (Verdict::Unknown(UnknownReason::NoTarget), "no page and no health endpoint is looked at".to_owned());
+    assert_eq!(one(&scene, 100, 103, "sight"), sight);
+    assert_ne!(one(&scene, 100, 103, "error_rate").0, Verdict::Ok, "the release may well offer it");
 }
 
 /// What it answers reaches back to before the rollback.
@@ -317,14 +329,18 @@ fn an_instance_whose_process_was_not_replaced_does_not_serve_the_release() {
     let mut scene = half_restarted();
     let (verdict, detail) = one(&scene, 102, 131, "release");
     assert_eq!(verdict, no_reading());
-    assert_eq!(detail, "two still runs the process from before v1 was put in its place");
+    assert_eq!(detail, "two still runs the process from before v1 was put in its place: its restart had no effect");
     assert_eq!(gate(&scene, &["one"], 1, 102, 131), Verdict::Ok);
     for instances in [&["two"][..], &[]] {
         assert_eq!(gate(&scene, instances, 1, 102, 131), no_reading(), "{instances:?}");
     }
     let keeps = |of: &str| scene.health.what_keeps(&[of.into()], &RevisionId::from("v1"), at(102));
-    assert_eq!(keeps("two"), format!("{detail}: its restart had no effect"));
+    assert_eq!(keeps("two"), detail);
     assert_eq!(keeps("one"), "");
+    let dark = Err(Fault { kind: FaultKind::Refused, detail: "no listener".to_owned() });
+    scene.scrape_result(132, "b:1", Some("two"), dark);
+    let keeps = scene.health.what_keeps(&["two".into()], &RevisionId::from("v1"), at(102));
+    assert_eq!(keeps, "b:1: refused: no listener", "nobody says that the old process answers");
     scene.about("v1", 101);
     assert!(!scene.assess(131).healthy, "half of it is another release");
     for seconds in [135, 140, 145, 150] {
