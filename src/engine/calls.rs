@@ -313,8 +313,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let actuator = Arc::clone(&self.edges.actuator);
         self.looks.spawn(async move {
             if let Some((policy, settings)) = known {
-                let missing = actuator.survey(&policy, preview.plan.as_ref(), &preview.owners, &settings).await;
-                let findings = match &preview.plan {
+                let missing = actuator.survey(&policy, preview.tried(), &preview.owners, &settings).await;
+                let findings = match preview.tried() {
                     Some(plan) => {
                         let looked = timeout(PREVIEW_LIMIT, actuator.preflight(&policy, plan)).await;
                         looked.unwrap_or_else(|_| vec![too_slow(&policy)])

@@ -155,7 +155,7 @@ pub trait Outbox: Send + Sync + 'static {
 
 /// Whatever changes the world. Every call is compare-and-set, or safe to repeat.
 pub trait Actuator: Send + Sync + 'static {
-    /// Looks whether a plan could be carried out, changing nothing.
+    /// Looks whether a plan could be carried out, changing nothing. One that is a trial puts back what is in place.
     fn preflight(&self, policy: &WorkloadPolicy, plan: &Plan) -> impl Future<Output = Vec<Finding>> + Send;
 
     /// Looks, changing nothing, at what may be missing while all is well: each right that the policy needs, whatever the

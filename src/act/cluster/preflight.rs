@@ -208,8 +208,13 @@ async fn of_owner(clients: &Clients, owner: &OwnerObject) -> Looked {
 /// What of a step the namespace has no room for. A number that takes the place of another one is that of pods that have just
 /// gone.
 async fn room(client: &Client, all: &[&StepKind], step: &StepKind) -> Result<Vec<Finding>, String> {
-    let (object, start) = if let StepKind::RestoreTemplate { object, source, .. } = step {
-        (object, if is_emptied(all, object) { Start::Anew(source) } else { Start::Goal(source) })
+    let (object, start) = if let StepKind::RestoreTemplate { object, expect, to, source } = step {
+        let start = match is_emptied(all, object) {
+            true => Start::Anew(source),
+            false if expect == to => Start::InPlace,
+            false => Start::Goal(source),
+        };
+        (object, start)
     } else if let StepKind::Scale { object, replicas: replicas @ 1.., only_from: None, .. } = step {
         (object, Start::Pods(*replicas))
     } else {
@@ -248,9 +253,10 @@ async fn of_step(
     step: &StepKind,
 ) -> Looked {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
-        StepKind::RestoreTemplate { object, expect, source, to: _ } => {
+        StepKind::RestoreTemplate { object, expect, source, to } => {
             let change = Change::Template { expect: expect.clone(), source: source.clone() };
-            (object, Rehearsal::Write(change), rights::to_restore(object.kind).into())
+            let rehearsal = if expect == to { Rehearsal::Again(change) } else { Rehearsal::Write(change) };
+            (object, rehearsal, rights::to_restore(object.kind).into())
         }
         StepKind::RestoreSetting { object, setting, expect, content, release, unless_at: _ } => {
             let what = Restored { workload, object, setting, expect: expect.as_ref(), content, release };
@@ -283,14 +289,17 @@ async fn of_step(
         | StepKind::Gate { .. } => return Ok(Vec::new()),
     };
     let findings = look(clients, store, object, rehearsal, &needed).await?;
-    if let StepKind::RestoreTemplate { object, to, source, .. } = step
+    if let StepKind::RestoreTemplate { object, expect, to, source } = step
         && findings.is_empty()
     {
-        let kept_back = of_partition(clients, object, to).await?;
+        let is_in_place = expect == to;
+        // What a partition keeps from going back is known of a goal alone.
+        let kept_back = if is_in_place { Vec::new() } else { of_partition(clients, object, to).await? };
+        let start = if is_in_place { Start::InPlace } else { Start::First(source) };
         return match clients.get(object.context.as_deref()).await {
             // Who begins that where it can't move waits in vain.
             Ok(client) if kept_back.is_empty() && !is_emptied(all, object) => {
-                Ok(if_known(object, lacking(&client, object, Start::First(source)).await))
+                Ok(if_known(object, lacking(&client, object, start).await))
             }
             Ok(_) | Err(_) => Ok(kept_back),
         };
@@ -343,6 +352,8 @@ async fn of_stuck(clients: &Clients, object: &ClusterObject, release: &RevisionI
 enum Rehearsal<'a> {
     None,
     Write(Change),
+    /// Of what is in effect already.
+    Again(Change),
     Switch(Box<Switch>),
     /// With the owners that are paused before it.
     Setting(Restored<'a>, Vec<&'a OwnerObject>),
@@ -359,16 +370,22 @@ async fn look(
         Ok(client) => client,
         Err(error) => return Ok(vec![nobody(Aspect::Place, error.line())]),
     };
+    let place = Place::new(client.clone(), object);
     // A template that would be taken shows by itself that it may be written: rights are asked for only where it would not.
-    if let Rehearsal::Write(change @ Change::Template { .. }) = &rehearsal
-        && write::rehearse(&Place::new(client.clone(), object), change).await.is_ok()
-    {
+    let is_taken = match &rehearsal {
+        Rehearsal::Write(change @ Change::Template { .. }) => write::rehearse(&place, change).await.is_ok(),
+        Rehearsal::Again(change) => write::rehearse_again(&place, change).await.is_ok(),
+        Rehearsal::Write(Change::Replicas { .. }) | Rehearsal::None | Rehearsal::Switch(_) | Rehearsal::Setting(..) => {
+            false
+        }
+    };
+    if is_taken {
         return Ok(Vec::new());
     }
     let name = match &rehearsal {
         Rehearsal::Switch(switch) => &switch.service.name,
         Rehearsal::Setting(what, _) => &what.setting.name,
-        Rehearsal::None | Rehearsal::Write(_) => &object.name,
+        Rehearsal::None | Rehearsal::Write(_) | Rehearsal::Again(_) => &object.name,
     };
     let missing = rights::missing(&client, &object.namespace, Some(name), needed).await;
     let findings = ungranted(&object.namespace, missing)?;
@@ -377,9 +394,8 @@ async fn look(
     }
     match &rehearsal {
         Rehearsal::None => Ok(findings),
-        Rehearsal::Write(change) => {
-            rehearsed(Aspect::Place, object, write::rehearse(&Place::new(client, object), change).await)
-        }
+        Rehearsal::Write(change) => rehearsed(Aspect::Place, object, write::rehearse(&place, change).await),
+        Rehearsal::Again(change) => rehearsed(Aspect::Place, object, write::rehearse_again(&place, change).await),
         Rehearsal::Switch(switch) => {
             let what = format!("Service {}", switch.service.name);
             rehearsed(Aspect::Place, what, switch::rehearse(&client, object, switch).await)

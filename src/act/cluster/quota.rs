@@ -33,6 +33,8 @@ pub(super) enum Start<'a> {
     Anew(&'a Pin),
     /// The first pod of it, without which it never moves.
     First(&'a Pin),
+    /// Another rollout of the template in place.
+    InPlace,
     /// That there are so many of the template in place.
     Pods(u32),
 }
@@ -65,9 +67,12 @@ pub(super) async fn lacking(client: &Client, place: &Place<'_>, start: Start<'_>
                 Start::First(_) if place.runs(&source.name).await => return Ok(Vec::new()),
                 Start::First(_) => (need_of_first(&read, &goal), "the first pod of the goal".to_owned()),
                 Start::Anew(_) => (need(&read, &goal, false), "a rollout of the goal".to_owned()),
-                Start::Goal(_) | Start::Pods(_) => (need(&read, &goal, true), "a rollout of the goal".to_owned()),
+                Start::Goal(_) | Start::InPlace | Start::Pods(_) => {
+                    (need(&read, &goal, true), "a rollout of the goal".to_owned())
+                }
             }
         }
+        Start::InPlace => (need(&read, &read.template, true), "a rollout of what is in place".to_owned()),
         Start::Pods(replicas) => (need_of_more(&read, replicas), format!("scaling {} to {replicas}", place.object)),
     };
     Ok(quotas.iter().flat_map(|quota| beyond(quota, &need, &what)).collect())

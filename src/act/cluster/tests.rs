@@ -427,6 +427,47 @@ async fn more_pods_than_there_is_room_for_are_not_begun() {
     }
 }
 
+/// Puts the template of v1 back where it is in place.
+fn again() -> StepKind {
+    let source = Pin { name: "app-v1".to_owned(), uid: "uid-app-v1".to_owned() };
+    StepKind::RestoreTemplate { object: object(ObjectKind::Deployment), expect: "v1".into(), to: "v1".into(), source }
+}
+
+#[tokio::test]
+async fn what_is_in_place_is_put_back_as_a_trial_and_nothing_is_written() {
+    let tried = async |server: &Server| {
+        let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&again()]).await;
+        assert_eq!(server.writes().iter().filter(|write| !write.contains(REVIEWS)).count(), 0);
+        found.into_iter().map(|found| (found.aspect, found.problem)).collect::<Vec<_>>()
+    };
+    let allowed = || (REVIEWS, json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } }));
+    assert_eq!(tried(&Server::with(deployment("v1"))).await, []);
+    // Before and after it is asked for rights.
+    let refusing = Server::with(deployment("v1").into_iter().chain([allowed()]));
+    refusing.fail(Method::PATCH, 422);
+    refusing.fail(Method::PATCH, 422);
+    let found = tried(&refusing).await;
+    assert!(matches!(&found[..], [(Aspect::Place, why)] if why.contains("as told")), "{found:?}");
+    let found = tried(&Server::with(deployment("v2").into_iter().chain([allowed()]))).await;
+    assert!(matches!(&found[..], [(Aspect::Place, why)] if why.contains("has another template")), "{found:?}");
+}
+
+#[tokio::test]
+async fn for_another_rollout_of_what_is_in_place_one_pod_more_must_find_room() {
+    let found = async |used: &str| {
+        let quota = json!({ "metadata": { "name": "tight" }, "spec": { "hard": { "pods": "3" } },
+                            "status": { "hard": { "pods": "3" }, "used": { "pods": used } } });
+        let mut all = deployment("v1");
+        all[0].1["spec"]["strategy"] = json!({ "type": "RollingUpdate" });
+        let server = Server::with(all.into_iter().chain([("/api/v1/namespaces/prod/resourcequotas/tight", quota)]));
+        let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&again()]).await;
+        found.into_iter().map(|found| (found.aspect, found.problem)).collect::<Vec<_>>()
+    };
+    assert_eq!(found("2").await, []);
+    let lack = "quota tight leaves 0 of pods, and a rollout of what is in place takes 1";
+    assert_eq!(found("3").await, [(Aspect::Quota, lack.to_owned())]);
+}
+
 #[tokio::test]
 async fn a_quota_that_can_not_be_read_holds_nothing_up() {
     let allowed = json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } });

@@ -161,11 +161,23 @@ pub(super) async fn is_at(place: &Place<'_>, release: &RevisionId) -> Result<boo
 /// # Errors
 /// Why it could not be made.
 pub(super) async fn rehearse(place: &Place<'_>, change: &Change) -> Result<(), Outcome> {
+    look(place, change, false).await
+}
+
+/// The same of what is in effect already, made once more as it is.
+///
+/// # Errors
+/// Why it could not be made.
+pub(super) async fn rehearse_again(place: &Place<'_>, change: &Change) -> Result<(), Outcome> {
+    look(place, change, true).await
+}
+
+async fn look(place: &Place<'_>, change: &Change, is_again: bool) -> Result<(), Outcome> {
     let mut read = place.read().await?;
     let goal = goal(place, change, &read).await?;
     let mut last = Outcome::AlreadyInEffect;
     for _ in 0..ATTEMPTS {
-        if let Standing::There = standing(&read, change, &goal) {
+        if let (Standing::There, false) = (standing(&read, change, &goal), is_again) {
             return Ok(());
         }
         may_be_written(place, &read, change, &goal)?;

@@ -21,9 +21,9 @@ const ROUND: Duration = Duration::from_secs(300);
 const APART: Duration = Duration::from_secs(15);
 /// A workload that is new is looked at at once, and once more when it has been seen for a while.
 const SETTLES: Duration = Duration::from_secs(10);
-/// Time between two looks where there is no plan yet, for which next to nothing is asked of the cluster.
+/// Time between two looks where nothing can be tried yet, for which next to nothing is asked of the cluster.
 const CHEAP_APART: Duration = Duration::from_millis(50);
-/// Time between two looks at which workloads there are, and between two looks with a plan in any case.
+/// Time between two looks at which workloads there are, and between two looks that try something in any case.
 const TURN: Duration = Duration::from_secs(1);
 
 /// A workload as it was last looked at.
@@ -77,6 +77,7 @@ async fn turn(
             known.insert(id, Known { readiness, next: now + SETTLES, looks });
             continue;
         }
+        let is_tried = preview.tried().is_some();
         let looks = before.as_ref().map_or(0, |before| before.looks);
         let last = before.map(|before| before.readiness).unwrap_or_default();
         tell(&id, &last, &preview.readiness);
@@ -84,7 +85,7 @@ async fn turn(
         let readiness = preview.readiness.into_iter().map(|one| still_told(&last, one)).collect();
         let next = now + pause(looks, round, (place, count));
         known.insert(id, Known { readiness, next, looks: looks.saturating_add(1) });
-        sleep(if preview.plan.is_some() { TURN } else { CHEAP_APART }).await;
+        sleep(if is_tried { TURN } else { CHEAP_APART }).await;
     }
     Ok(())
 }

@@ -277,6 +277,17 @@ impl Controller {
         Some(plan)
     }
 
+    /// What would put the release back that an orchestrator has in place: where there is no other to go back to, it shows whether
+    /// a rollback's writes would be taken, and its instances found room. Nothing where nothing is known to keep it.
+    pub(super) fn trial(&self, now: Timestamp) -> Option<Plan> {
+        let view = self.view().ok()?;
+        let revision = view.orchestrated.as_ref()?.desired.clone();
+        let goal = Goal { revision, image: None, known_good_since: None };
+        let ground = Ground { from: &goal.revision, goal: &goal, view, well: &[], capacity: None, served: None };
+        let plan = strategy::build(&self.policy, Purpose::First, 1, ground, now);
+        (!plan.steps.is_empty()).then_some(plan)
+    }
+
     /// The instances that the attempt before brought to this release, and that answer well from there.
     fn brought_back(&self, goal: &RevisionId, now: Timestamp) -> Vec<InstanceId> {
         let Some(incident) = &self.state.incident else { return Vec::new() };

@@ -196,6 +196,9 @@ pub struct Preview {
     pub workload: WorkloadId,
     /// The plan; none where there is no goal. Of a rollback under way its own, with the deadline as it is by now.
     pub plan: Option<Plan>,
+    /// Where there is none, and an orchestrator has a release in place: what would put that back, to be tried and never done.
+    #[serde(skip)]
+    pub trial: Option<Plan>,
     /// Where each step of a rollback under way is; empty where none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepStanding>,
@@ -266,8 +269,17 @@ impl Preview {
             && self.guards.iter().all(|guard| guard.hold.is_none())
     }
 
-    /// Adds what a look at the place found in the plan's way, and what is missing beside that.
+    /// What a look at the place tries.
+    #[must_use]
+    pub fn tried(&self) -> Option<&Plan> {
+        self.plan.as_ref().or(self.trial.as_ref())
+    }
+
+    /// Adds what a look at the place found in the way of what was tried, and what is missing beside that.
     pub fn note(&mut self, findings: Vec<Finding>, missing: &[Finding]) {
+        if self.tried().is_some_and(Plan::is_trial) {
+            readiness::tried_in_place(&mut self.readiness);
+        }
         let mut all = findings.clone();
         // What a whole rollout takes is no news where its first pod finds no room.
         let is_told = |finding: &Finding| {
@@ -276,7 +288,8 @@ impl Preview {
         };
         all.extend(missing.iter().filter(|finding| !is_told(finding)).cloned());
         readiness::refine(&mut self.readiness, &all);
-        self.findings = findings;
+        // What nothing leads to has nothing in its way.
+        self.findings = if self.plan.is_some() { findings } else { Vec::new() };
     }
 }
 
@@ -312,6 +325,7 @@ impl Controller {
         Preview {
             workload: self.policy.id.clone(),
             readiness: readiness(plan.as_ref(), &ruling.guards, &self.state.ledger, orchestrated),
+            trial: if plan.is_none() { self.trial(now) } else { None },
             plan,
             steps,
             guards: ruling.guards,
@@ -529,8 +543,69 @@ fn available_names(view: &ReleaseView) -> Vec<RevisionId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::controller::{Input, Output};
+    use crate::domain::incident::state::WorkloadState;
+    use crate::domain::observation::{Observation, Orchestrated, Seen};
+    use crate::domain::policy::{Habitat, Keep, Kubernetes, KubernetesSubject, ObjectKind, Pin, Release};
     use crate::domain::response::readiness::{Met, Need};
+    use crate::domain::testing;
+
+    /// A Deployment that was never at another release.
+    fn newcomer(strategy: Strategy) -> Controller {
+        let place = Kubernetes {
+            context: None,
+            namespace: Some("prod".to_owned()),
+            subject: KubernetesSubject::Object { kind: ObjectKind::Deployment, name: "app".to_owned() },
+            argocd_namespace: "argocd".to_owned(),
+            keep: Keep::default(),
+        };
+        let policy = testing::policy(strategy, Habitat::Kubernetes(place));
+        let kept = [("v1".into(), Pin { name: "app-v1".to_owned(), uid: "r1".to_owned() })];
+        let view = ReleaseView {
+            available: vec![Release { revision: "v1".into(), image: None }],
+            orchestrated: Some(Box::new(Orchestrated { kept: kept.into(), ..testing::orchestrated("v1", 2) })),
+            ..ReleaseView::default()
+        };
+        let mut controller = Controller::new(Arc::new(policy), WorkloadState::default());
+        let (at, seen) = (Timestamp::from_millis(1_000), Seen::Releases(Ok(view)));
+        let seen = Input::Observed(Observation { workload: "app".into(), at, seen });
+        controller.handle(seen, at, &FleetView::default(), &mut Output::default());
+        controller
+    }
+
+    #[test]
+    fn without_a_goal_it_is_tried_with_the_release_in_place() {
+        let look = |strategy| newcomer(strategy).preview(Timestamp::from_millis(2_000), &FleetView::default());
+        let titles = |preview: &Preview| {
+            let tried = preview.tried().filter(|plan| plan.is_trial()).expect("a trial");
+            tried.steps.iter().map(|step| step.kind.title()).collect::<Vec<_>>()
+        };
+        let rolling = titles(&look(Strategy::Rolling));
+        assert!(rolling.len() == 2 && rolling[0].contains("v1"), "{rolling:?}");
+        assert_eq!(titles(&look(Strategy::Direct)).len(), 5);
+        let mut preview = look(Strategy::Rolling);
+        let met = |preview: &Preview, wanted: Need| {
+            let one = preview.readiness.iter().find(|one| one.need == wanted).expect("every need");
+            (one.met.clone(), one.note.clone())
+        };
+        let none = "there is no release to go back to".to_owned();
+        assert_eq!(met(&preview, Need::Quota), (Met::Unknown(none.clone()), None), "nobody looked yet");
+        let refused = Finding {
+            aspect: Aspect::Place,
+            check: "deployment prod/app".to_owned(),
+            problem: "denied".to_owned(),
+            passing: false,
+        };
+        preview.note(vec![refused], &[]);
+        let note = Some(format!("{none}: looked at with the one in place"));
+        assert_eq!(met(&preview, Need::Quota), (Met::Yes, note));
+        assert_eq!(met(&preview, Need::Rehearsal).0, Met::No("denied".to_owned()));
+        assert_eq!(met(&preview, Need::Kept).0, Met::Unknown(none));
+        assert!(preview.plan.is_none() && preview.findings.is_empty() && !preview.is_clear(), "{preview:?}");
+    }
 
     #[test]
     fn what_finds_no_room_is_told_once() {
@@ -546,6 +621,7 @@ mod tests {
             let mut preview = Preview {
                 workload: "app".into(),
                 plan: None,
+                trial: None,
                 steps: Vec::new(),
                 guards: Vec::new(),
                 owners: Vec::new(),

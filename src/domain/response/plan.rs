@@ -44,6 +44,12 @@ impl Plan {
         })
     }
 
+    /// Whether it puts a release back that is in place already, which is only ever tried.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.from == self.to
+    }
+
     /// Whether both do the same; their deadlines move with the time at which they are made.
     #[must_use]
     pub fn is_same_but_for_time(&self, other: &Self) -> bool {

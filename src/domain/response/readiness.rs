@@ -133,6 +133,16 @@ pub fn readiness(
     NEEDS.iter().map(|need| Readiness { need: *need, met: met(*need), note: note(*need) }).collect()
 }
 
+/// Without a goal, the look at the place was for the release in place, put back as it is.
+pub fn tried_in_place(readiness: &mut [Readiness]) {
+    for one in readiness {
+        if let (Need::Rehearsal | Need::Quota, Met::Unknown(why)) = (one.need, &one.met) {
+            one.note = Some(format!("{why}: looked at with the one in place"));
+            one.met = Met::Yes;
+        }
+    }
+}
+
 /// Adds what a look at the place found.
 pub fn refine(readiness: &mut [Readiness], findings: &[Finding]) {
     let told = |about: &dyn Fn(&Finding) -> bool| {
