@@ -112,7 +112,8 @@ fn need_of_more(read: &Read, replicas: u32) -> Amounts {
 }
 
 /// How many pods may go before another one is in service. Of a Deployment those that are asked for and were not made count as
-/// gone already: its controller leaves as many in place as its `maxUnavailable` lets it, whether they ever were or not.
+/// gone already: its controller leaves as many in place as its `maxUnavailable` lets it, whether they ever were or not. Those
+/// that were made beyond what is asked for may go as well.
 fn may_go(read: &Read) -> f64 {
     let Some(strategy) = &read.strategy else { return 1.0 };
     let pods = read.replicas.unwrap_or(0) as f64;
@@ -130,10 +131,11 @@ fn may_go(read: &Read) -> f64 {
         (0.0, 0.0) => 1.0,
         (unavailable, _) => unavailable,
     };
-    (unavailable - (pods - made).max(0.0)).max(0.0)
+    (unavailable - (pods - made)).max(0.0)
 }
 
-/// What one pod of a template takes. Init containers run before the others: the larger counts.
+/// What one pod of a template takes. Init containers run before the others, one after another: the larger counts. One that is
+/// always started again stays beside all that come after it.
 fn pod(template: &Value) -> Amounts {
     let all = |path: &str| template.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
     let mut sum = Amounts::new();
@@ -142,11 +144,23 @@ fn pod(template: &Value) -> Amounts {
             *sum.entry(name).or_default() += amount;
         }
     }
+    let (mut staying, mut most) = (Amounts::new(), Amounts::new());
     for container in all("/spec/initContainers") {
+        let stays = container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
         for (name, amount) in asked(&container) {
-            let known = sum.entry(name).or_default();
-            *known = known.max(amount);
+            let beside = staying.entry(name.clone()).or_default();
+            let with = *beside + amount;
+            let known = most.entry(name).or_default();
+            *known = known.max(with);
+            *beside = if stays { with } else { *beside };
         }
+    }
+    for (name, amount) in staying {
+        *sum.entry(name).or_default() += amount;
+    }
+    for (name, amount) in most {
+        let known = sum.entry(name).or_default();
+        *known = known.max(amount);
     }
     sum.extend(PODS.map(|name| (name.to_owned(), 1.0)));
     sum
@@ -252,10 +266,31 @@ mod tests {
         };
         assert_eq!([first(6, 6), first(6, 5), first(6, 8)], [None, Some(1.0), None]);
         assert_eq!([first(8, 7), first(8, 6), first(12, 5), first(0, 0)], [None, Some(1.0), Some(1.0), None]);
+        assert_eq!([first(3, 3), first(3, 4)], [Some(1.0), None], "one was made beside them for another rollout");
         let neither = json!({"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}});
         assert_eq!(need_of_first(&read(neither, 3), &goal), Amounts::new());
         let emptied = Read { made: Some(5), ..read(json!({}), 6) };
         assert_eq!(need(&emptied, &goal, false), Amounts::new());
+    }
+
+    #[test]
+    fn what_begins_before_the_others_counts_beside_them_only_where_it_stays() {
+        let asks = |cpu: &str, stays: bool| {
+            let mut container = json!({"resources": {"requests": {"cpu": cpu}}});
+            if stays {
+                container["restartPolicy"] = json!("Always");
+            }
+            container
+        };
+        let cpu = |before: &[Value]| {
+            let mut template = template("500m");
+            template["spec"]["initContainers"] = json!(before);
+            pod(&template)["cpu"]
+        };
+        assert_eq!([cpu(&[asks("400m", false)]), cpu(&[asks("2", false)])], [0.5, 2.0]);
+        assert_eq!(cpu(&[asks("250m", true)]), 0.75);
+        assert_eq!(cpu(&[asks("250m", true), asks("2", false)]), 2.25);
+        assert_eq!(cpu(&[asks("2", false), asks("250m", true)]), 2.0, "it is over before the other begins");
     }
 
     #[test]
