@@ -85,7 +85,11 @@ impl TryFrom<v1::Pod> for Pod {
         let has_ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let statuses =
             status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-        let ports = object.spec.iter().flat_map(|spec| &spec.containers).flat_map(|c| c.ports.iter().flatten());
+        // An init container that is always started again runs beside the others for as long as the pod does.
+        let before = object.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let sidecars = before.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let running = object.spec.iter().flat_map(|spec| &spec.containers).chain(sidecars);
+        let ports = running.flat_map(|container| container.ports.iter().flatten());
         let ports = ports.filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)));
         Ok(Self {
             hash: short.unwrap_or(hash).to_owned(),

@@ -239,6 +239,28 @@ fn what_a_rollout_could_not_bring_about_is_absent_and_what_ends_is_leaving() {
     assert_eq!(seen(held_back, &both).0, 0, "none is to be at the new release");
 }
 
+/// It runs beside the others for as long as the pod does; what only runs before them serves nobody.
+#[test]
+fn a_sidecar_that_begins_before_the_others_names_ports_as_they_do() {
+    let pod: Pod = fact::<v1::Pod, _>(json!({
+        "metadata": {
+            "name": "a-1", "uid": "p-a-1", "labels": {"pod-template-hash": "h1"},
+            "ownerReferences": owner("ReplicaSet", "a-h1", "rs-h1"),
+        },
+        "spec": {
+            "initContainers": [
+                {"name": "migrate", "ports": [{"name": "debug", "containerPort": 4000}]},
+                {"name": "proxy", "restartPolicy": "Always", "ports": [
+                    {"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 9091},
+                ]},
+            ],
+            "containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 8080}]}],
+        },
+        "status": {},
+    }));
+    assert_eq!(["metrics", "http", "debug"].map(|name| pod.port(name)), [Some(9090), Some(8080), None]);
+}
+
 #[test]
 fn kills_for_memory_are_counted_as_they_come() {
     let status = |restarts: u32, state: Value, last: Value| {
