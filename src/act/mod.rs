@@ -151,6 +151,7 @@ impl Actuator for Hands {
         let limit = deadline.saturating_duration_since(Instant::now());
         let is_held = || self.held().contains(workload);
         let way = cluster::Way { clients: &self.clients, is_held: &is_held };
+        let by = cluster::By { home: self.home.as_ref(), workload };
         match step {
             StepKind::SwitchLink { .. } => switch_link(lane, step.clone(), limit).await,
             StepKind::Restart { instance, how, pointed } => match led_elsewhere(pointed.as_ref(), limit).await {
@@ -189,10 +190,10 @@ impl Actuator for Hands {
             StepKind::DeleteCanary { object, expect } => cluster::delete_canary(way, object, expect, limit).await,
             StepKind::PauseOwner { owner, is_paused, limit: _ } => {
                 let wish = cluster::Wish::Paused { anew: !*is_paused };
-                cluster::settle_owner(way, workload, owner, wish, limit).await
+                cluster::settle_owner(way, by, owner, wish, limit).await
             }
             StepKind::PutBackOwner { owner } => {
-                cluster::settle_owner(way, workload, owner, cluster::Wish::GoingOn, limit).await
+                cluster::settle_owner(way, by, owner, cluster::Wish::GoingOn, limit).await
             }
             StepKind::SwitchService { object, to, switch } => {
                 cluster::switch_service(way, object, to, switch, limit).await

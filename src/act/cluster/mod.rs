@@ -27,7 +27,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub(super) use owner::Wish;
+pub(super) use owner::{By, Wish};
 pub use preflight::Home;
 pub(super) use preflight::{findings, survey, survey_home, survey_owners};
 pub(super) use record::record;
@@ -161,14 +161,14 @@ pub(super) async fn delete_stuck(
 /// Pauses an owner for a workload, or lets it go on.
 pub(super) async fn settle_owner(
     way: Way<'_>,
-    workload: &WorkloadId,
+    by: By<'_>,
     owner: &OwnerObject,
     wish: Wish,
     limit: Duration,
 ) -> Outcome {
     let deadline = Instant::now() + limit;
     let work = |client: Client| async move {
-        owner::settle(&owner::Place::new(client, owner), workload, wish, way.is_held, deadline).await
+        owner::settle(&owner::Place::new(client, owner), by, wish, way.is_held, deadline).await
     };
     // The owner's mark tells whose doing it is.
     persist(way, (owner.context.as_deref(), owner.to_string()), limit, work).await.outcome

@@ -3,7 +3,7 @@
 //!
 //! What is paused here says so in a mark of its own, which names the workloads that it is paused for and keeps what was
 //! there before. So it is told from somebody else's pause, of which nothing is touched, and of several workloads the last
-//! one lets it go on.
+//! one lets it go on, be they of one daemon or of several that hold Leases of their own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::ask::answer;
 use super::object::{Earnest, FIELD_MANAGER};
 use super::write::{refused, unsettled};
-use super::{IsHeld, held};
+use super::{Home, IsHeld, held};
 use crate::cluster::facts::restorers;
 use crate::cluster::{describe, rights};
 use crate::domain::id::WorkloadId;
@@ -53,6 +53,23 @@ pub(in crate::act) enum Wish {
     Paused { anew: bool },
     /// It goes on, as far as this workload is concerned.
     GoingOn,
+}
+
+/// For whom an owner is paused.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::act) struct By<'a> {
+    /// Where the daemon holds its Lease, if it does: another one may have a workload of that name.
+    pub(in crate::act) home: Option<&'a Home>,
+    pub(in crate::act) workload: &'a WorkloadId,
+}
+
+impl By<'_> {
+    /// Its name in marks.
+    fn name(self) -> String {
+        let workload = self.workload.as_str();
+        let of = |home: &Home| format!("{}/{}/{workload}", home.namespace, home.lease);
+        self.home.map_or_else(|| workload.to_owned(), of)
+    }
 }
 
 /// An owner, and the way to it.
@@ -171,6 +188,17 @@ impl Read {
             || matches!(phase, Some("Running" | "Terminating"))
     }
 
+    /// The name in the mark by which this pause is known. Before the daemon had a Lease, it was the workload's alone.
+    fn name(&self, by: By<'_>, wish: Wish) -> String {
+        let (name, alone) = (by.name(), by.workload.as_str());
+        let is_known = |name: &str| self.mark.as_ref().is_some_and(|mark| mark.workloads.contains(name));
+        match wish {
+            Wish::Paused { anew: true } => name,
+            Wish::Paused { anew: false } | Wish::GoingOn if !is_known(&name) && is_known(alone) => alone.to_owned(),
+            Wish::Paused { anew: false } | Wish::GoingOn => name,
+        }
+    }
+
     fn next(&self, tool: GitopsTool, workload: &str, wish: Wish) -> Next {
         let known = self.mark.clone().filter(|mark| mark.workloads.contains(workload));
         match (wish, self.is_paused(tool), known) {
@@ -263,12 +291,12 @@ fn path_of_mark() -> String {
 /// somebody else's. A sync that is under way is waited for until `deadline`. Nothing is written once the workload is held.
 pub(super) async fn settle(
     place: &Place<'_>,
-    workload: &WorkloadId,
+    by: By<'_>,
     wish: Wish,
     is_held: IsHeld<'_>,
     deadline: Instant,
 ) -> Outcome {
-    let outcome = match attempt(place, workload.as_str(), wish, is_held).await {
+    let outcome = match attempt(place, by, wish, is_held).await {
         Ok(outcome) | Err(outcome) => outcome,
     };
     match wish {
@@ -280,11 +308,11 @@ pub(super) async fn settle(
     }
 }
 
-async fn attempt(place: &Place<'_>, workload: &str, wish: Wish, is_held: IsHeld<'_>) -> Result<Outcome, Outcome> {
+async fn attempt(place: &Place<'_>, by: By<'_>, wish: Wish, is_held: IsHeld<'_>) -> Result<Outcome, Outcome> {
     let owner = place.owner;
     let Some(mut read) = place.read().await? else { return Ok(gone(owner, wish)) };
     for _ in 0..ATTEMPTS {
-        let (change, done) = match read.next(owner.tool, workload, wish) {
+        let (change, done) = match read.next(owner.tool, &read.name(by, wish), wish) {
             Next::Ours => return Ok(Outcome::Applied),
             Next::Others => return Ok(Outcome::AlreadyInEffect),
             Next::Fought => return Ok(Outcome::Conflict(format!("{owner} was let go on by someone else"))),
@@ -307,7 +335,7 @@ async fn attempt(place: &Place<'_>, workload: &str, wish: Wish, is_held: IsHeld<
             return Ok(refused(&error));
         }
         // The write may have arrived, though its answer did not.
-        if matches!((wish, read.next(owner.tool, workload, wish)), (Wish::GoingOn, Next::Others)) {
+        if matches!((wish, read.next(owner.tool, &read.name(by, wish), wish)), (Wish::GoingOn, Next::Others)) {
             return Ok(done);
         }
     }
@@ -469,6 +497,33 @@ mod tests {
         assert_eq!(paths(one), ["add /metadata/annotations/rollbackd.dev~1paused"]);
         let last = suspended(true, mark(&["shop"])).next(FLUX, "shop", Wish::GoingOn);
         assert_eq!(paths(last), ["remove /metadata/annotations/rollbackd.dev~1paused", "add /spec/suspend"]);
+    }
+
+    #[test]
+    fn another_daemon_with_a_workload_of_that_name_lets_nothing_go_on() {
+        let home = |namespace: &str| Home { namespace: namespace.to_owned(), lease: "rollbackd".to_owned() };
+        let (ours, theirs, shop) = (home("a"), home("b"), WorkloadId::new("shop"));
+        let by = |home| By { home, workload: &shop };
+        let next = |by: By<'_>, marked: &[&str], wish| {
+            let read = suspended(true, mark(marked));
+            read.next(FLUX, &read.name(by, wish), wish)
+        };
+        let kept = |next: Next| {
+            let (Next::Write(change) | Next::Tidy(change)) = next else { panic!("{next:?}") };
+            let kept = change[0]["value"].as_str().map(|text| serde_json::from_str::<Mark>(text).expect("a mark"));
+            kept.map(|mark| mark.workloads.into_iter().collect::<Vec<_>>())
+        };
+        let both = ["a/rollbackd/shop", "b/rollbackd/shop"].map(str::to_owned).to_vec();
+        assert_eq!(kept(next(by(Some(&theirs)), &["a/rollbackd/shop"], PAUSE)), Some(both));
+        let [ours, theirs] = [Some(&ours), Some(&theirs)].map(by);
+        let left = kept(next(ours, &["a/rollbackd/shop", "b/rollbackd/shop"], Wish::GoingOn));
+        assert_eq!(left, Some(vec!["b/rollbackd/shop".to_owned()]));
+        assert_eq!(next(theirs, &["a/rollbackd/shop"], Wish::GoingOn), Next::Others);
+        // As it was written before it had a Lease.
+        assert_eq!(kept(next(ours, &["shop"], Wish::GoingOn)), None);
+        assert_eq!(next(ours, &["shop"], Wish::Paused { anew: false }), Next::Ours);
+        let beside = ["a/rollbackd/shop", "shop"].map(str::to_owned).to_vec();
+        assert_eq!(kept(next(ours, &["shop"], PAUSE)), Some(beside), "it may be of a daemon without one");
     }
 
     #[test]

@@ -258,7 +258,8 @@ async fn written(which: usize, server: &Server, is_held: bool) -> Outcome {
         0 => {
             let (tool, namespace, name) = (GitopsTool::FluxKustomization, "prod".to_owned(), "shop".to_owned());
             let owner = OwnerObject { context: None, tool, namespace, name };
-            settle_owner(way, &"app".into(), &owner, Wish::Paused { anew: true }, LIMIT).await
+            settle_owner(way, By { home: None, workload: &"app".into() }, &owner, Wish::Paused { anew: true }, LIMIT)
+                .await
         }
         1 => put_back_by(way, &Kept::default()).await,
         2 => {
