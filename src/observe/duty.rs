@@ -147,8 +147,8 @@ enum Next {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Mutex};
 
     use tokio::sync::mpsc;
     use tokio_util::task::AbortOnDropHandle;
@@ -158,9 +158,7 @@ mod tests {
     use crate::cluster::settings::Keyring;
     use crate::domain::id::InstanceId;
     use crate::domain::observation::HostReading;
-    use crate::domain::policy::Operands;
     use crate::observe::cluster::Crowd;
-    use crate::observe::exposition::SeriesTable;
     use crate::observe::pulse::Pulses;
     use crate::observe::shared::Shared;
 
@@ -249,9 +247,7 @@ mod tests {
         let (_pace, beat) = watch::channel(Beat::default());
         let shared =
             Arc::new(Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default()));
-        let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
-        let site =
-            Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone(), table, is_led: false };
+        let site = Site { shared: Arc::clone(&shared), workload: "shop".into(), beat: beat.clone() };
         let pace = Span::from_millis(10);
         let rhythm = Rhythm::new(Grid::new(pace, &1), Paces { usual: pace, fast: pace }, beat, shared.clock.now());
         let pulse = Pulses::new().register("shop".into(), "three".to_owned(), Duration::from_secs(60));

@@ -9,13 +9,13 @@ use std::path::Path;
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::addresses::Addresses;
 use super::change::Outlook;
-use super::crew::{Crew, Key, Spec, pages};
+use super::crew::List;
 use super::duty::{Due, Duty};
 use crate::config::model::{Endpoint, FileTargets};
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Fault, FaultKind, Seen};
-use crate::domain::time::Span;
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -41,24 +41,17 @@ struct Stamp {
 /// Keeps a workload's looks in step with a file.
 #[derive(Debug)]
 pub(super) struct Files {
-    pub(super) source: FileTargets,
-    pub(super) interval: Span,
+    source: FileTargets,
     /// The workload's instances: a target labelled `instance` with one of these names belongs to it.
-    pub(super) instances: Vec<InstanceId>,
-    pub(super) crew: Crew,
-    pub(super) outlook: Outlook,
+    instances: Vec<InstanceId>,
+    list: List,
+    outlook: Outlook,
     read: Option<Stamp>,
 }
 
 impl Files {
-    pub(super) fn new(
-        source: FileTargets,
-        interval: Span,
-        instances: Vec<InstanceId>,
-        crew: Crew,
-        outlook: Outlook,
-    ) -> Self {
-        Self { source, interval, instances, crew, outlook, read: None }
+    pub(super) fn new(source: FileTargets, instances: Vec<InstanceId>, list: List, outlook: Outlook) -> Self {
+        Self { source, instances, list, outlook, read: None }
     }
 }
 
@@ -71,8 +64,8 @@ impl Duty for Files {
                 self.read = Some(stamp);
                 let result = endpoints(&self.source, &self.instances);
                 self.outlook.note(result.as_ref().err());
-                if let Ok(endpoints) = result {
-                    self.crew.reconcile(self.specs(&endpoints));
+                if let Ok(pages) = result {
+                    self.list.set(Addresses { pages, probes: Vec::new() });
                 }
             }
             Err(fault) => {
@@ -81,12 +74,6 @@ impl Duty for Files {
             }
         }
         Vec::new()
-    }
-}
-
-impl Files {
-    fn specs(&self, endpoints: &[Endpoint]) -> BTreeMap<Key, Spec> {
-        pages(endpoints, self.interval).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`Observation`](crate::domain::observation::Observation). Nothing here judges: a failed look is classified where it
 //! happened and passed on like any other.
 
+mod addresses;
 mod cgroup;
 mod change;
 mod cluster;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::addresses::Addresses;
 use super::cluster::{Beside, Crowd, Offer, Subject};
-use super::crew::{Crew, Key, Spec, pages, probes};
+use super::crew::{Crew, Key, Spec, Wanted};
 use super::duty::Beat;
-use super::exposition::SeriesTable;
 use super::pulse::Stalled;
 use super::shared::{Shared, Site};
 use super::stats::ObserveStats;
@@ -17,7 +17,7 @@ use crate::cluster::settings::Keyring;
 use crate::config::model::{Config, Sources, Workload};
 use crate::domain::id::{InstanceId, WorkloadId};
 use crate::domain::observation::Observation;
-use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind, Operands};
+use crate::domain::policy::{Habitat, Kubernetes, KubernetesSubject, ObjectKind};
 use crate::domain::time::Span;
 use crate::engine::ports::Looks;
 
@@ -31,9 +31,7 @@ pub struct Observers {
 #[derive(Debug)]
 struct Watched {
     beat: watch::Sender<Beat>,
-    operands: Operands,
-    is_led: bool,
-    crew: Crew,
+    crew: Arc<Mutex<Crew>>,
 }
 
 impl Observers {
@@ -61,15 +59,10 @@ impl Observers {
         let mut watched = self.watched();
         watched.retain(|id, _| config.workloads.contains_key(id));
         for (id, workload) in &config.workloads {
-            let (operands, duties) = (&workload.policy.operands, duties(workload));
-            let is_led = matches!(workload.policy.habitat, Habitat::Command(_));
-            // Other operands give samples another meaning: whoever reads pages begins anew.
-            if watched.get(id).is_none_or(|known| known.operands != *operands || known.is_led != is_led) {
-                let before = watched.insert(id.clone(), self.watch(id, operands.clone(), is_led));
-                before.iter().for_each(|before| before.crew.give_way(&duties));
-            }
-            if let Some(known) = watched.get_mut(id) {
-                known.crew.reconcile(duties);
+            let wanted = wanted(workload);
+            match watched.get(id) {
+                Some(known) => known.crew.lock().unwrap_or_else(PoisonError::into_inner).want(wanted),
+                None => drop(watched.insert(id.clone(), self.watch(id, wanted))),
             }
         }
     }
@@ -93,11 +86,10 @@ impl Observers {
         self.shared.tasks.wait().await;
     }
 
-    fn watch(&self, id: &WorkloadId, operands: Operands, is_led: bool) -> Watched {
+    fn watch(&self, id: &WorkloadId, wanted: Wanted) -> Watched {
         let (beat, receiver) = watch::channel(Beat::default());
-        let table = Arc::new(Mutex::new(SeriesTable::new(&operands)));
-        let site = Site { shared: Arc::clone(&self.shared), workload: id.clone(), beat: receiver, table, is_led };
-        Watched { beat, operands, is_led, crew: Crew::new(site) }
+        let site = Site { shared: Arc::clone(&self.shared), workload: id.clone(), beat: receiver };
+        Watched { beat, crew: Crew::new(site, wanted) }
     }
 
     fn tell(&self, id: &WorkloadId, change: impl FnOnce(&mut Beat) -> bool) {
@@ -128,17 +120,28 @@ impl Looks for Observers {
     }
 }
 
-/// All duties of a workload.
+/// All that is to be looked at of a workload.
+fn wanted(workload: &Workload) -> Wanted {
+    let (policy, sources) = (&workload.policy, &workload.sources);
+    Wanted {
+        interval: policy.interval,
+        operands: policy.operands.clone(),
+        is_led: matches!(policy.habitat, Habitat::Command(_)),
+        addresses: Addresses { pages: sources.scrape.clone(), probes: sources.health.clone() },
+        duties: duties(workload),
+    }
+}
+
 fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
     let (policy, sources) = (&workload.policy, &workload.sources);
     let interval = policy.interval;
     let instances = instances(&policy.habitat);
-    let mut duties: BTreeMap<Key, Spec> = pages(&sources.scrape, interval).collect();
-    duties.extend(probes(&sources.health, interval));
-    duties.extend(sources.scrape_files.iter().enumerate().map(|(place, source)| {
+    let mut duties = BTreeMap::new();
+    for (place, source) in sources.scrape_files.iter().enumerate() {
+        let same = sources.scrape_files[..place].iter().filter(|before| before.path == source.path).count();
         let spec = Spec::Files { source: source.clone(), instances: instances.clone(), interval };
-        (Key::Files(place, source.path.clone()), spec)
-    }));
+        duties.insert(Key::Files(source.path.clone(), same), spec);
+    }
     duties.extend(
         sources
             .queries
@@ -162,7 +165,7 @@ fn duties(workload: &Workload) -> BTreeMap<Key, Spec> {
 /// What is followed in a cluster, where this daemon can.
 fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(Key, Spec)> {
     if let Some(why) = &sources.unseen {
-        return Some((Key::Cluster, Spec::Unseen { why: why.clone(), interval }));
+        return Some((Key::Unseen, Spec::Unseen { why: why.clone(), interval }));
     }
     let namespace = cluster.namespace.as_ref()?;
     let (kind, name, beside) = match &cluster.subject {
@@ -186,7 +189,8 @@ fn watched(cluster: &Kubernetes, sources: &Sources, interval: Span) -> Option<(K
         offer: Offer { scrape: sources.pod_scrape.clone(), health: sources.pod_health.clone() },
         interval,
     };
-    Some((Key::Cluster, Spec::Cluster(Box::new(subject))))
+    let Subject { context, namespace, kind, name, .. } = subject.clone();
+    Some((Key::Cluster { context, namespace, kind, name }, Spec::Cluster(Box::new(subject))))
 }
 
 fn instances(habitat: &Habitat) -> Vec<InstanceId> {

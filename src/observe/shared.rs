@@ -52,9 +52,6 @@ pub(super) struct Site {
     pub(super) shared: Arc<Shared>,
     pub(super) workload: WorkloadId,
     pub(super) beat: watch::Receiver<Beat>,
-    pub(super) table: SharedTable,
-    /// Whether programs of the operator's switch it, who may lead its addresses to another release.
-    pub(super) is_led: bool,
 }
 
 impl Shared {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::collection::{Collection, Sight, Stamp};
-use super::pods::{Offer, duties};
+use super::pods::{Offer, addresses};
 use super::wake::{Waker, Why};
 use super::{Besides, Sight as Collections};
 use crate::cluster::colours::{Colour, with_colours};
@@ -20,7 +20,7 @@ use crate::domain::policy::{Keep, ObjectKind};
 use crate::domain::settings::{Present, Setting, SettingKind, Settings};
 use crate::domain::time::{Span, Timestamp};
 use crate::observe::change::Outlook;
-use crate::observe::crew::Crew;
+use crate::observe::crew::List;
 use crate::observe::pulse::Pulse;
 use crate::observe::shared::Site;
 
@@ -70,7 +70,7 @@ pub(in crate::observe) struct Follower {
     /// The daemon's own pod, where it is in this namespace.
     own: Option<String>,
     site: Site,
-    crew: Crew,
+    list: List,
     kills: BTreeMap<String, Kills>,
     told: Option<Result<ReleaseView, Fault>>,
     readings: BTreeMap<InstanceId, HostReading>,
@@ -140,15 +140,14 @@ impl Picture {
 struct Unheard;
 
 impl Follower {
-    pub(in crate::observe) fn new(subject: Subject, site: Site) -> Self {
-        let crew = Crew::new(site.clone());
+    pub(in crate::observe) fn new(subject: Subject, list: List, site: Site) -> Self {
         let outlook = Outlook::new(&site.workload, format!("{} {}", subject.kind.as_str(), subject.name));
         let own = OwnPod::told().filter(|own| own.namespace == subject.namespace).map(|own| own.name);
         Self {
             subject,
             own,
             site,
-            crew,
+            list,
             kills: BTreeMap::new(),
             told: None,
             readings: BTreeMap::new(),
@@ -374,12 +373,11 @@ impl Follower {
         let serving = view.orchestrated.iter().flat_map(|orchestrated| &orchestrated.serving);
         let (waiting, serving): (Vec<&InstanceId>, Vec<_>) = serving.partition(|instance| idle.contains(instance));
         let pod_of = |instance: &&InstanceId| pods.iter().find(|pod| pod.name == instance.as_str());
-        let (offer, interval) = (&self.subject.offer, self.subject.interval);
-        let own = self.own.as_deref();
-        let mut wanted = duties(serving.iter().filter_map(pod_of), offer, interval, own);
+        let (offer, own) = (&self.subject.offer, self.own.as_deref());
+        let mut found = addresses(serving.iter().filter_map(pod_of), offer, own);
         let offer = Offer { scrape: None, health: offer.health.clone() };
-        wanted.extend(duties(waiting.iter().filter_map(pod_of), &offer, interval, own));
-        self.crew.reconcile(wanted);
+        found.probes.extend(addresses(waiting.iter().filter_map(pod_of), &offer, own).probes);
+        self.list.set(found);
     }
 
     async fn tell_readings(&mut self, view: &ReleaseView, pods: &[Pod], is_due: bool) -> Result<(), Unheard> {

@@ -1,6 +1,5 @@
 //! Pods in service as addresses to look at.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
@@ -8,8 +7,7 @@ use reqwest::Url;
 use crate::cluster::facts::Pod;
 use crate::config::model::{Endpoint, HealthEndpoint, PodEndpoint, PodHealth, PodPort};
 use crate::domain::id::InstanceId;
-use crate::domain::time::Span;
-use crate::observe::crew::{Key, Spec, pages, probes};
+use crate::observe::addresses::Addresses;
 
 /// What every pod of a workload offers.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -20,18 +18,17 @@ pub(in crate::observe) struct Offer {
 
 /// The looks at these pods; at the daemon's own, where it is one of them, over loopback: what it shares its pod with may
 /// listen nowhere else.
-pub(super) fn duties<'a>(
+pub(super) fn addresses<'a>(
     pods: impl Iterator<Item = &'a Pod> + Clone,
     offer: &Offer,
-    interval: Span,
     own: Option<&str>,
-) -> BTreeMap<Key, Spec> {
+) -> Addresses {
     let each = |offered: &PodEndpoint| -> Vec<Endpoint> {
         let address = |pod: &Pod| if own == Some(&*pod.name) { pod.ip.map(loopback) } else { pod.ip };
         pods.clone().filter_map(|pod| endpoint(pod, address(pod)?, offered)).collect()
     };
-    let scraped = offer.scrape.as_ref().map(each).unwrap_or_default();
-    let probed: Vec<HealthEndpoint> = offer
+    let pages = offer.scrape.as_ref().map(each).unwrap_or_default();
+    let probes = offer
         .health
         .iter()
         .flat_map(|health| {
@@ -43,7 +40,7 @@ pub(super) fn duties<'a>(
             })
         })
         .collect();
-    pages(&scraped, interval).chain(probes(&probed, interval)).collect()
+    Addresses { pages, probes }
 }
 
 /// Loopback in the family of an address; one that is loopback stays.
@@ -70,6 +67,7 @@ fn endpoint(pod: &Pod, ip: IpAddr, offered: &PodEndpoint) -> Option<Endpoint> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
@@ -104,19 +102,11 @@ mod tests {
         let offer = Offer { scrape: Some(at(PodPort::Name("http".to_owned()), "/metrics")), health: Some(health) };
         let pods = [pod("a", "10.42.0.7"), pod("b", "fd00::7"), pod("c", "")];
         let told = |own: Option<&str>| -> Vec<String> {
-            let told = duties(pods.iter(), &offer, Span::from_secs(5), own);
-            told.values()
-                .map(|spec| match spec {
-                    Spec::Scrape { endpoint, .. } => {
-                        format!("{} {}", endpoint.instance.as_ref().unwrap(), endpoint.url)
-                    }
-                    Spec::Probe { health, .. } => {
-                        assert_eq!(health.revision, None);
-                        format!("{} {}", health.endpoint.instance.as_ref().unwrap(), health.endpoint.url)
-                    }
-                    other => panic!("{other:?}"),
-                })
-                .collect()
+            let found = addresses(pods.iter(), &offer, own);
+            assert!(found.probes.iter().all(|health| health.revision.is_none()));
+            let probed = found.probes.iter().map(|health| &health.endpoint);
+            let all = found.pages.iter().chain(probed);
+            all.map(|endpoint| format!("{} {}", endpoint.instance.as_ref().unwrap(), endpoint.url)).collect()
         };
         assert_eq!(told(Some("b"))[..2], ["a http://10.42.0.7:8080/metrics", "b http://[::1]:8080/metrics"]);
         assert_eq!(told(Some("a"))[2..], ["a http://127.0.0.1:81/health", "b http://[fd00::7]:81/health"]);

@@ -116,7 +116,7 @@ async fn changed(changes: Option<&mut watch::Receiver<u64>>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use tokio::sync::mpsc;
     use tokio_util::task::AbortOnDropHandle;
@@ -124,18 +124,15 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::cluster::settings::Keyring;
-    use crate::domain::policy::Operands;
     use crate::observe::cluster::collection::Collection;
     use crate::observe::cluster::crowd::Crowd;
-    use crate::observe::exposition::SeriesTable;
     use crate::observe::shared::Shared;
 
     fn site() -> (Site, watch::Sender<Beat>) {
         let (out, _observations) = mpsc::channel(1);
         let (pace, beat) = watch::channel(Beat::default());
         let shared = Shared::new(Clock::start(None), out, Arc::default(), Keyring::default(), Crowd::default());
-        let table = Arc::new(Mutex::new(SeriesTable::new(&Operands::default())));
-        (Site { shared: Arc::new(shared), workload: "shop".into(), beat, table, is_led: false }, pace)
+        (Site { shared: Arc::new(shared), workload: "shop".into(), beat }, pace)
     }
 
     fn sight() -> Sight {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rollbackd::domain::id::WorkloadId;
@@ -150,6 +151,64 @@ async fn targets_follow_their_file_and_a_broken_one_changes_nothing() {
     for _ in 0..3 {
         assert_eq!(eyes.scrape().await.0, format!("127.0.0.1:{}", second.port));
     }
+}
+
+#[tokio::test]
+async fn what_a_file_names_goes_on_over_another_interval_and_other_operands() {
+    let [kept, gone] = [Server::start(ok(PAGE)).await, Server::start(ok(PAGE)).await];
+    let mut eyes = Eyes::new(64);
+    let file = eyes.place.path().join("targets.json");
+    list(&file, &[kept.port, gone.port]);
+    let by_file = |interval: &str, more: &str| {
+        format!("interval = \"{interval}\"\nscrape = {{ sd_file = \"{}\" }}\n{more}", file.display())
+    };
+    eyes.apply(&by_file("200ms", ""));
+    eyes.scrapes(2).await;
+    let other = "signal.depth.gauge = \"queue_depth\"";
+    for lines in [by_file("300ms", ""), by_file("300ms", other)] {
+        eyes.apply(&lines);
+        let mut looks = 0;
+        while looks < 6 {
+            match eyes.next().await.seen {
+                Seen::Scrape { result, .. } => looks += u32::from(result.is_ok()),
+                Seen::PageGone { target } => panic!("{target} is looked at on and on"),
+                _ => {}
+            }
+        }
+    }
+    list(&file, &[kept.port]);
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", gone.port));
+    eyes.apply(&pages("300ms", &[gone.url("/metrics")]));
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", kept.port));
+}
+
+#[tokio::test]
+async fn what_two_files_name_is_looked_at_once_until_neither_does() {
+    let [both, second] = [Server::start(ok(PAGE)).await, Server::start(ok(PAGE)).await];
+    let mut eyes = Eyes::new(64);
+    let files = ["a.json", "b.json"].map(|name| eyes.place.path().join(name));
+    list(&files[0], &[both.port]);
+    list(&files[1], &[both.port, second.port]);
+    let entries = files.each_ref().map(|file| format!("{{ sd_file = \"{}\" }}", file.display()));
+    eyes.apply(&format!("interval = \"200ms\"\nscrape = [{}]", entries.join(", ")));
+    eyes.scrapes(2).await;
+    list(&files[0], &[]);
+    list(&files[1], &[both.port]);
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", second.port));
+    for _ in 0..6 {
+        assert_eq!(eyes.scrape().await.0, format!("127.0.0.1:{}", both.port));
+    }
+    assert_eq!(both.connections(), 1);
+    list(&files[1], &[]);
+    assert_eq!(until_gone(&mut eyes).await, format!("127.0.0.1:{}", both.port));
+}
+
+/// Has a file name these ports of this host.
+fn list(file: &Path, ports: &[u16]) {
+    let targets: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let next = file.with_extension("next");
+    fs::write(&next, format!("[{{\"targets\": [{}]}}]", targets.join(", "))).unwrap();
+    fs::rename(next, file).unwrap();
 }
 
 #[tokio::test]
