@@ -10,7 +10,7 @@ use super::{DaemonArgs, NO, ReportFormat, YES, print, table};
 use crate::config::suggest;
 use crate::domain::controller::{Explanation, Standby, WorkloadView};
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Unseen, Verdict};
+use crate::domain::health::verdict::{Assessment, Evidence, TriggerState, Verdict};
 use crate::domain::incident::recording::Brief;
 use crate::domain::incident::state::Pause;
 use crate::domain::response::readiness::{self, Met, Readiness};
@@ -112,6 +112,7 @@ fn state(view: &WorkloadView) -> String {
     let state = match (&view.incident, &view.assessment.blind) {
         (Some(incident), _) => incident.phase.to_string(),
         (None, Some(_)) => "blind".to_owned(),
+        (None, None) if view.is_release_unread() => "release unknown".to_owned(),
         (None, None) if view.assessment.healthy && view.current.is_some() => "healthy".to_owned(),
         (None, None) => "not judged yet".to_owned(),
     };
@@ -137,7 +138,6 @@ fn in_detail(view: &WorkloadView) {
         recorded(incident.recorded.as_ref());
     }
     let mut table = table::new(&["RELEASE", "LAST CURRENT", "KNOWN GOOD SINCE", "TAKEN BACK", "ON DISK"]);
-    let is_unread = view.assessment.blind.as_ref().is_some_and(|blind| blind.unseen == Unseen::Releases);
     for release in &view.releases {
         let standing = &release.standing;
         table.add_row([
@@ -145,7 +145,7 @@ fn in_detail(view: &WorkloadView) {
             standing.last_current.to_string(),
             standing.known_good_since.map_or_else(|| "-".to_owned(), |at| at.to_string()),
             standing.taken_back.as_ref().map_or_else(|| "-".to_owned(), |(at, _)| at.to_string()),
-            if is_unread {
+            if view.is_release_unread() {
                 "unknown"
             } else if release.available {
                 "yes"

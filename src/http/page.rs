@@ -166,6 +166,7 @@ fn state(view: &WorkloadView) -> (String, &'static str) {
         _ if view.standstill.is_some() => ("nothing is done".to_owned(), "bad"),
         (Some(incident), _) => (incident.phase.to_string(), report::tone(incident.phase.as_str())),
         (None, Some(_)) => ("blind".to_owned(), "bad"),
+        (None, None) if view.is_release_unread() => ("release unknown".to_owned(), "bad"),
         (None, None) if view.paused.is_some() => ("paused".to_owned(), "busy"),
         (None, None) if view.assessment.healthy && view.current.is_some() => ("healthy".to_owned(), "good"),
         (None, None) => ("not judged yet".to_owned(), "calm"),

@@ -602,6 +602,25 @@ fn what_release_serves_must_be_known_for_the_service_to_be_well() {
     assert!(world.run_until(PATIENCE, |world| world.phases().last() == Some(&Closed)), "{:?}", world.phases());
 }
 
+/// What can't be read is not told as if it were so, long before it is an incident.
+#[test]
+fn a_release_that_can_not_be_read_is_told_to_be_unknown_at_once() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), only_bad("v9", ERRORS));
+    world.run(SETTLE);
+    let view = |world: &World| world.fleet.view_of(&world.policy.id, world.now).expect("it is watched");
+    let told = |world: &World| (view(world).is_release_unread(), view(world).release_in_words());
+    assert_eq!(told(&world), (false, Some("v1".to_owned())));
+    world.releases_hidden = true;
+    world.run(Span::from_secs(3));
+    assert_eq!(told(&world), (true, Some("unknown, last v1".to_owned())));
+    let why = view(&world).no_goal.expect("it goes nowhere").to_string();
+    assert_eq!(why, "the current release is not known: local: /srv/app: Permission denied (os error 13)");
+    assert_eq!((world.phases(), world.switches.len()), (Vec::new(), 0));
+    world.releases_hidden = false;
+    world.run(Span::from_secs(3));
+    assert_eq!(told(&world), (false, Some("v1".to_owned())));
+}
+
 /// A held incident is held after a restart as before it: that nothing was seen yet is no news.
 #[test]
 fn a_restart_says_nothing_new_of_what_is_held() {

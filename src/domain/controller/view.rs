@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use crate::domain::health::survey::SignalSource;
-use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerState, TriggerStatus, Verdict};
+use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerState, TriggerStatus, Unseen, Verdict};
 use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::incident::alert::{Phase, Times};
 use crate::domain::incident::ledger::Standing;
@@ -82,10 +82,20 @@ impl WorkloadView {
         self.goal.is_some() && readiness::lacks(readiness).next().is_none()
     }
 
+    /// Whether it can't be read by now which release is in service: the one that is told was the last to be seen.
+    #[must_use]
+    pub fn is_release_unread(&self) -> bool {
+        let is_blind = self.assessment.blind.as_ref().is_some_and(|blind| blind.unseen == Unseen::Releases);
+        self.current.is_some() && (is_blind || matches!(self.no_goal, Some(Hold::RevisionUnknown { .. })))
+    }
+
     /// The release in service, and those beside it with the instances that are at them.
     #[must_use]
     pub fn release_in_words(&self) -> Option<String> {
         let mut words = self.current.as_ref()?.revision.to_string();
+        if self.is_release_unread() {
+            return Some(format!("unknown, last {words}"));
+        }
         for (release, instances) in &self.beside {
             let instances: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
             let _infallible = write!(words, ", {release} on {}", instances.join(", "));

@@ -242,6 +242,21 @@ async fn a_goal_that_could_not_be_gone_to_is_told_with_what_is_missing() {
     assert!(page.contains(&format!("{ready}1")), "{page}");
 }
 
+/// Nobody is told that all is well with a release whose link is not there.
+#[tokio::test]
+async fn a_release_whose_link_is_gone_is_told_to_be_unknown() {
+    let daemon = Daemon::start("").await;
+    let says = async |daemon: &Daemon, what: &str| daemon.asked(&["status"]).await.out.contains(what);
+    daemon.until("healthy", async |daemon| says(daemon, " healthy ").await).await;
+    std::fs::remove_file(daemon.host.path("current-a")).unwrap();
+    daemon.until("told", async |daemon| says(daemon, "unknown, last v1").await).await;
+    let status = daemon.asked(&["status", "app"]).await.out;
+    assert!(!status.contains(" healthy "), "{status}");
+    let page = reqwest::get(&daemon.url).await.unwrap().text().await.unwrap();
+    assert!(page.contains("unknown, last v1") && page.contains("current-a: No such file or directory"), "{page}");
+    assert!(daemon.host.alerts().is_empty() || says(&daemon, "blind").await, "{:?}", daemon.host.alerts());
+}
+
 #[tokio::test]
 async fn who_was_not_told_is_told() {
     let daemon = Daemon::start("mode = \"observe\"").await;
