@@ -1,16 +1,21 @@
 //! The operator's smoke test: whether it passes, and what it said.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::domain::id::WorkloadId;
 use crate::domain::observation::Fault;
 use crate::domain::policy::{Habitat, SmokeTest};
 use crate::host::command::variables;
+use crate::host::disk::Disk;
 use crate::host::process::{self, Invocation, Leftovers};
 use crate::host::{release_dir, text};
 
 /// How much of the end of its output is kept, in bytes.
 const MAX_TAIL: usize = 2 * 1024;
+
+/// How long the disk may take to say which release is in effect.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the test in the directory of the release that is in effect, so that each release is tested by the script that it
 /// came with; at the root directory where there are no release directories. Exit status 0 is a pass.
@@ -46,8 +51,6 @@ async fn working_directory(habitat: &Habitat) -> Result<Option<PathBuf>, Fault> 
     };
     let (root, link, releases) = (host.root.clone(), instance.current.clone(), host.releases.clone());
     let directory = host.root.join(&host.releases);
-    let read = tokio::task::spawn_blocking(move || release_dir::current(&root, &link, &releases)).await;
-    let release =
-        read.map_err(|error| Fault { kind: crate::domain::observation::FaultKind::Local, detail: error.to_string() })??;
+    let release = Disk::default().ask(DISK_PATIENCE, move || release_dir::current(&root, &link, &releases)).await??;
     Ok(Some(directory.join(release.as_str())))
 }

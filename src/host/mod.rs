@@ -4,6 +4,7 @@
 //! without knowing each other.
 
 pub mod command;
+pub mod disk;
 pub mod process;
 pub mod release_dir;
 pub mod text;

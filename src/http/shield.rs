@@ -121,7 +121,7 @@ pub(super) async fn permit(
     next: Next,
 ) -> Result<Response, Problem> {
     let peer = peer(request.extensions()).ip();
-    let checked = state.token.check(request.headers());
+    let checked = state.token.check(request.headers()).await;
     let limiter = if checked.is_ok() { &state.internal.rate } else { &state.internal.refused };
     limiter.take(peer, (state.now)()).map_err(|seconds| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "more than 10 requests a second from one source")

@@ -43,13 +43,13 @@ impl Token {
     ///
     /// # Errors
     /// The problem to answer with where they don't: 403 where no token is set up, 401 where it is missing or wrong.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(file) = self.file() else {
             let detail = "calls that change something are refused, because no token is set up: write a secret to a file \
                           that only the daemon and its operators can read, and name it as `token_file` in [daemon]";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         };
-        let expected = file.read().map_err(|error| {
+        let expected = file.read().await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "the token file can't be used");
             Problem::unavailable("the token file can't be used; the log says why")
         })?;

@@ -11,10 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::classify;
 use super::resolve::System;
-use super::secret::{SecretFile, SecretFileError, Stamp};
+use super::secret::{FILE_PATIENCE, SecretFile, SecretFileError, Stamp};
 use super::tls::{self, TlsError};
 use crate::config::model::{HttpOptions, TlsOptions};
 use crate::domain::observation::{Fault, FaultKind};
+use crate::host::disk::{Disk, Unanswered};
 
 /// Longest time until a connection stands, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,6 +38,9 @@ pub enum ClientError {
     /// The TLS options are of no use.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file system of the TLS files hangs.
+    #[error("the TLS files can't be read: {0}")]
+    Unanswered(#[from] Unanswered),
     /// `proxy_url` is no address.
     #[error("proxy_url is not a valid address")]
     Proxy,
@@ -100,7 +104,8 @@ fn fixed_headers(options: &HttpOptions) -> Result<HeaderMap, ClientError> {
 pub struct Caller {
     options: Arc<HttpOptions>,
     credentials: Option<Credentials>,
-    built: Mutex<Option<(Vec<Stamp>, Client)>>,
+    built: Arc<Mutex<Option<(Vec<Stamp>, Client)>>>,
+    disk: Disk,
 }
 
 #[derive(Debug)]
@@ -124,16 +129,16 @@ impl Caller {
             }),
             (None, None) => None,
         };
-        Self { options, credentials, built: Mutex::new(None) }
+        Self { options, credentials, built: Arc::default(), disk: Disk::default() }
     }
 
     /// A request with the options' headers and credentials. The deadline is for the one who sends it to set.
     ///
     /// # Errors
     /// A [`FaultKind::Local`] fault where a file or an option is of no use.
-    pub fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Fault> {
-        let request = self.client()?.request(method, url);
-        Ok(match self.authorization()? {
+    pub async fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Fault> {
+        let request = self.client().await?.request(method, url);
+        Ok(match self.authorization().await? {
             Some(value) => request.header(AUTHORIZATION, value),
             None => request,
         })
@@ -144,14 +149,14 @@ impl Caller {
     ///
     /// # Errors
     /// A [`FaultKind::Local`] fault where a file or an option is of no use.
-    pub fn plain_headers(&self) -> Result<Option<HeaderMap>, Fault> {
+    pub async fn plain_headers(&self) -> Result<Option<HeaderMap>, Fault> {
         if self.options.proxy_url.is_some() {
             return Ok(None);
         }
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(fixed_headers(&self.options)?);
-        if let Some(value) = self.authorization()? {
+        if let Some(value) = self.authorization().await? {
             headers.insert(AUTHORIZATION, value);
         }
         Ok(Some(headers))
@@ -167,48 +172,57 @@ impl Caller {
     ///
     /// # Errors
     /// [`SecretFileError`] where its file can't be read.
-    pub fn secrets(&self) -> Result<Vec<SecretString>, SecretFileError> {
+    pub async fn secrets(&self) -> Result<Vec<SecretString>, SecretFileError> {
         Ok(match &self.credentials {
             None => Vec::new(),
-            Some(Credentials::Scheme { file, .. }) => vec![file.read()?],
+            Some(Credentials::Scheme { file, .. }) => vec![file.read().await?],
             Some(Credentials::Basic { username, file }) => {
-                let password = file.read()?;
+                let password = file.read().await?;
                 vec![basic(username, &password).into(), password]
             }
         })
     }
 
-    fn client(&self) -> Result<Client, ClientError> {
-        let stamps = self.tls_stamps()?;
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, client)) = &*built
-            && *known == stamps
-        {
-            return Ok(client.clone());
+    async fn client(&self) -> Result<Client, ClientError> {
+        let (options, built) = (Arc::clone(&self.options), Arc::clone(&self.built));
+        let work = move || up_to_date(&options, &mut built.lock().unwrap_or_else(PoisonError::into_inner));
+        match self.options.tls {
+            Some(_) => self.disk.ask(FILE_PATIENCE, work).await?,
+            None => work(),
         }
-        let fresh = client(&self.options)?;
-        *built = Some((stamps, fresh.clone()));
-        Ok(fresh)
     }
 
-    fn tls_stamps(&self) -> Result<Vec<Stamp>, SecretFileError> {
-        let Some(tls) = &self.options.tls else { return Ok(Vec::new()) };
-        let files = [&tls.ca_file, &tls.cert_file, &tls.key_file];
-        files.into_iter().flatten().map(|path| Stamp::of(path)).collect()
-    }
-
-    fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
+    async fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
         let text = match &self.credentials {
             None => return Ok(None),
-            Some(Credentials::Scheme { scheme, file }) => format!("{scheme} {}", file.read()?.expose_secret()),
+            Some(Credentials::Scheme { scheme, file }) => format!("{scheme} {}", file.read().await?.expose_secret()),
             Some(Credentials::Basic { username, file }) => {
-                format!("Basic {}", basic(username, &file.read()?))
+                format!("Basic {}", basic(username, &file.read().await?))
             }
         };
         let mut value = HeaderValue::try_from(text).map_err(|_| ClientError::Credentials)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
+}
+
+/// The client that was built last, or another one where its files are others by now.
+fn up_to_date(options: &HttpOptions, built: &mut Option<(Vec<Stamp>, Client)>) -> Result<Client, ClientError> {
+    let stamps = tls_stamps(options)?;
+    if let Some((known, client)) = built
+        && *known == stamps
+    {
+        return Ok(client.clone());
+    }
+    let fresh = client(options)?;
+    *built = Some((stamps, fresh.clone()));
+    Ok(fresh)
+}
+
+fn tls_stamps(options: &HttpOptions) -> Result<Vec<Stamp>, SecretFileError> {
+    let Some(tls) = &options.tls else { return Ok(Vec::new()) };
+    let files = [&tls.ca_file, &tls.cert_file, &tls.key_file];
+    files.into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
 /// A user and a password as HTTP's basic authentication has them (RFC 7617).

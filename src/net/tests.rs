@@ -38,7 +38,7 @@ fn caller(options: HttpOptions) -> Caller {
 
 async fn fault_of(options: HttpOptions, url: Url) -> (FaultKind, String) {
     let caller = caller(options);
-    let request = caller.request(Method::GET, url).unwrap().timeout(Duration::from_secs(5));
+    let request = caller.request(Method::GET, url).await.unwrap().timeout(Duration::from_secs(5));
     let error = async { request.send().await?.bytes().await }.await.unwrap_err();
     let fault = caller.fault(error);
     (fault.kind, fault.detail)
@@ -59,7 +59,7 @@ async fn headers_and_credentials_are_sent_and_read_anew() {
     for expected in ["s3cret", "changed"] {
         fs::write(&file, expected).unwrap();
         let (url, server) = serve_once(OK);
-        caller.request(Method::GET, url).unwrap().send().await.unwrap();
+        caller.request(Method::GET, url).await.unwrap().send().await.unwrap();
         let head = server.join().unwrap();
         assert!(head.contains(&format!("authorization: Bearer {expected}\r\n")), "{head}");
         assert!(head.contains("x-scope: prod\r\n"), "{head}");
@@ -77,9 +77,9 @@ async fn basic_auth_is_encoded() {
     let caller = caller(HttpOptions { basic_auth: Some(basic), ..HttpOptions::default() });
     let (url, server) = serve_once(OK);
     let secrets: Vec<String> =
-        caller.secrets().unwrap().iter().map(|secret| secret.expose_secret().to_owned()).collect();
+        caller.secrets().await.unwrap().iter().map(|secret| secret.expose_secret().to_owned()).collect();
     assert_eq!(secrets, ["QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "open sesame"], "as it is sent and as it is kept");
-    caller.request(Method::GET, url).unwrap().send().await.unwrap();
+    caller.request(Method::GET, url).await.unwrap().send().await.unwrap();
     // The example of RFC 7617.
     assert!(server.join().unwrap().contains("authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"));
 }
@@ -87,7 +87,7 @@ async fn basic_auth_is_encoded() {
 #[tokio::test]
 async fn redirects_are_answers_not_orders() {
     let (url, server) = serve_once(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n");
-    let response = caller(HttpOptions::default()).request(Method::GET, url).unwrap().send().await.unwrap();
+    let response = caller(HttpOptions::default()).request(Method::GET, url).await.unwrap().send().await.unwrap();
     assert_eq!(response.status(), 302);
     server.join().unwrap();
 }
@@ -126,12 +126,12 @@ async fn a_peer_that_says_nothing_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
     let caller = caller(HttpOptions::default());
-    let request = caller.request(Method::GET, url).unwrap().timeout(Duration::from_millis(50));
+    let request = caller.request(Method::GET, url).await.unwrap().timeout(Duration::from_millis(50));
     assert_eq!(caller.fault(request.send().await.unwrap_err()).kind, FaultKind::Timeout);
 }
 
-#[test]
-fn options_of_no_use_are_faults_of_this_side() {
+#[tokio::test]
+async fn options_of_no_use_are_faults_of_this_side() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
@@ -162,7 +162,7 @@ fn options_of_no_use_are_faults_of_this_side() {
     ];
     for (options, expected) in table {
         let url = Url::parse("https://127.0.0.1:1/").unwrap();
-        let fault = caller(options).request(Method::GET, url).unwrap_err();
+        let fault = caller(options).request(Method::GET, url).await.unwrap_err();
         assert_eq!((fault.kind, fault.detail), (FaultKind::Local, expected));
     }
 }

@@ -120,7 +120,7 @@ impl Sender {
     /// As [`Sender::send`]; where nothing more is heard, an Alertmanager ends the alert `fires_for` from now.
     pub(super) async fn attempt(&self, alert: &Alert, now: Timestamp, fires_for: Span) -> Attempt {
         let mut secrets = Vec::new();
-        let sent = match self.render(alert, now, fires_for, &mut secrets) {
+        let sent = match self.render(alert, now, fires_for, &mut secrets).await {
             Ok(Some(rendered)) => self.request(rendered, &mut secrets).await,
             Ok(None) => return Attempt::NotTold,
             Err(unsent) => Err(unsent),
@@ -137,7 +137,7 @@ impl Sender {
         }
     }
 
-    fn render(
+    async fn render(
         &self,
         alert: &Alert,
         now: Timestamp,
@@ -146,14 +146,17 @@ impl Sender {
     ) -> Result<Option<Rendered>, Unsent> {
         Ok(match &self.speech {
             Speech::Webhook { secret } => {
-                let secret = secret.as_ref().map(SecretFile::read).transpose()?;
+                let secret = match secret {
+                    Some(file) => Some(file.read().await?),
+                    None => None,
+                };
                 let rendered = webhook::render(alert, secret.as_ref(), now)?;
                 secrets.extend(secret);
                 Some(rendered)
             }
             Speech::Slack => Some(slack::render(alert)),
             Speech::PagerDuty { routing_key } => {
-                let key = routing_key.read()?;
+                let key = routing_key.read().await?;
                 let rendered = pagerduty::render(alert, &key)?;
                 secrets.push(key);
                 rendered
@@ -163,11 +166,12 @@ impl Sender {
     }
 
     async fn request(&self, rendered: Rendered, secrets: &mut Vec<SecretString>) -> Result<Response, Unsent> {
-        let url = self.url(secrets)?;
-        secrets.extend(self.caller.secrets()?);
+        let url = self.url(secrets).await?;
+        secrets.extend(self.caller.secrets().await?);
         let mut request = self
             .caller
             .request(Method::POST, url)
+            .await
             .map_err(Unsent::Fault)?
             .timeout(REQUEST_DEADLINE)
             .header(CONTENT_TYPE, "application/json");
@@ -177,11 +181,11 @@ impl Sender {
         request.body(rendered.body).send().await.map_err(|error| Unsent::Fault(self.caller.fault(error)))
     }
 
-    fn url(&self, secrets: &mut Vec<SecretString>) -> Result<Url, Unsent> {
+    async fn url(&self, secrets: &mut Vec<SecretString>) -> Result<Url, Unsent> {
         let mut url = match &self.address {
             Address::Plain(url) => form::address(url),
             Address::File(file) => {
-                let secret = file.read()?;
+                let secret = file.read().await?;
                 let url = form::address(secret.expose_secret());
                 // A part of it alone is the secret where the receiver sends that back.
                 if let Ok(url) = &url {

@@ -261,7 +261,7 @@ fn start(site: &Site, list: List, spec: Spec, end: End) {
             let what = format!("targets in {}", source.path.display());
             let outlook = Outlook::new(&site.workload, what.clone());
             let duty = Files::new(source, instances, list, outlook);
-            spawn(site, end, what, Paces { usual: interval, fast: interval }, Duration::ZERO, duty);
+            spawn(site, end, what, Paces { usual: interval, fast: interval }, releases::DISK_PATIENCE, duty);
         }
         Spec::Query { query, interval } => {
             let limit = deadline(interval);

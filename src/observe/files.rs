@@ -13,9 +13,11 @@ use super::addresses::Addresses;
 use super::change::Outlook;
 use super::crew::List;
 use super::duty::{Due, Duty};
+use super::releases::DISK_PATIENCE;
 use crate::config::model::{Endpoint, FileTargets};
 use crate::domain::id::InstanceId;
 use crate::domain::observation::{Fault, FaultKind, Seen};
+use crate::host::disk::Disk;
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -46,23 +48,25 @@ pub(super) struct Files {
     instances: Vec<InstanceId>,
     list: List,
     outlook: Outlook,
+    disk: Disk,
     read: Option<Stamp>,
 }
 
 impl Files {
     pub(super) fn new(source: FileTargets, instances: Vec<InstanceId>, list: List, outlook: Outlook) -> Self {
-        Self { source, instances, list, outlook, read: None }
+        Self { source, instances, list, outlook, disk: Disk::default(), read: None }
     }
 }
 
 impl Duty for Files {
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
-        match stamp(&self.source.path) {
-            Ok(stamp) if self.read == Some(stamp) => {}
-            Ok(stamp) => {
+        let (source, instances, known) = (self.source.clone(), self.instances.clone(), self.read);
+        let read = self.disk.ask(DISK_PATIENCE, move || anew(&source, &instances, known)).await;
+        match read.unwrap_or_else(|why| Err(local(&self.source.path, &why.to_string()))) {
+            Ok(None) => {}
+            Ok(Some((stamp, result))) => {
                 // A version that was refused is not read again either.
                 self.read = Some(stamp);
-                let result = endpoints(&self.source, &self.instances);
                 self.outlook.note(result.as_ref().err());
                 if let Ok(pages) = result {
                     self.list.set(Addresses { pages, probes: Vec::new() });
@@ -75,6 +79,15 @@ impl Duty for Files {
         }
         Vec::new()
     }
+}
+
+/// A version of the file, and what it says.
+type Version = (Stamp, Result<Vec<Endpoint>, Fault>);
+
+/// The version that is there, where it is another than the one that is known.
+fn anew(source: &FileTargets, instances: &[InstanceId], known: Option<Stamp>) -> Result<Option<Version>, Fault> {
+    let stamp = stamp(&source.path)?;
+    Ok((known != Some(stamp)).then(|| (stamp, endpoints(source, instances))))
 }
 
 fn stamp(path: &Path) -> Result<Stamp, Fault> {

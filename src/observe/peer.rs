@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 
 use super::stats::ObserveStats;
 use crate::domain::observation::{Fault, FaultKind};
@@ -24,18 +24,41 @@ impl Peer {
         Self { line: Line::to(&url), url, caller }
     }
 
-    /// Asks for the page. The head of the answer is there when this returns; its body comes with [`Reply::chunk`].
-    pub(super) async fn get(&mut self, extra: HeaderMap, stats: &ObserveStats) -> Result<Reply<'_>, Fault> {
+    /// What will be asked. The peer's time begins after this: a file that does not come is this side's trouble.
+    pub(super) async fn question(&mut self) -> Result<Question<'_>, Fault> {
         if let Some(line) = &mut self.line
-            && let Some(mut headers) = self.caller.plain_headers()?
+            && let Some(headers) = self.caller.plain_headers().await?
         {
-            headers.extend(extra);
-            let answer = line.get(headers, || stats.connected(1)).await?;
-            return Ok(Reply::Plain(Box::new(answer)));
+            return Ok(Question::Plain(line, headers));
         }
-        let request = self.caller.request(Method::GET, self.url.clone())?.headers(extra);
-        let answer = request.send().await.map_err(|error| self.caller.fault(error))?;
-        Ok(Reply::Called(answer, Arc::clone(&self.caller)))
+        let request = self.caller.request(Method::GET, self.url.clone()).await?;
+        Ok(Question::Called(request, Arc::clone(&self.caller)))
+    }
+}
+
+/// A question that has all that it needs.
+#[derive(Debug)]
+pub(super) enum Question<'p> {
+    /// Over a connection of our own.
+    Plain(&'p mut Line, HeaderMap),
+    /// Over TLS or a proxy.
+    Called(RequestBuilder, Arc<Caller>),
+}
+
+impl<'p> Question<'p> {
+    /// Asks for the page. The head of the answer is there when this returns; its body comes with [`Reply::chunk`].
+    pub(super) async fn ask(self, extra: HeaderMap, stats: &ObserveStats) -> Result<Reply<'p>, Fault> {
+        match self {
+            Question::Plain(line, mut headers) => {
+                headers.extend(extra);
+                let answer = line.get(headers, || stats.connected(1)).await?;
+                Ok(Reply::Plain(Box::new(answer)))
+            }
+            Question::Called(request, caller) => {
+                let answer = request.headers(extra).send().await.map_err(|error| caller.fault(error))?;
+                Ok(Reply::Called(answer, caller))
+            }
+        }
     }
 }
 

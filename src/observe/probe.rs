@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONNECTION, HeaderMap, HeaderValue};
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::change::Outlook;
 use super::duty::{Due, Duty};
@@ -14,7 +14,7 @@ use super::expect::{Said, judge};
 use super::exposition::Encoding;
 use super::peer::{Peer, Reply, refuses_credentials, status_fault};
 use super::room::Lane;
-use super::scrape::late;
+use super::scrape::in_time;
 use super::shared::Shared;
 use crate::config::model::RevisionFrom;
 use crate::domain::id::{InstanceId, TargetId};
@@ -44,10 +44,7 @@ impl Duty for Probe {
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
         let shared = Arc::clone(&self.shared);
         let began = Instant::now();
-        let result = match timeout(self.deadline, self.ask()).await {
-            Ok(result) => result,
-            Err(_) => Err(late(self.deadline)),
-        };
+        let result = self.ask().await;
         let fault = result.as_ref().err();
         shared.stats.probes.note(fault.map(|fault| fault.kind), began.elapsed());
         self.outlook.note(fault);
@@ -63,22 +60,31 @@ impl Probe {
             (ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5")),
             (CONNECTION, HeaderValue::from_static("close")),
         ]);
-        let mut reply = self.peer.get(headers, &self.shared.stats).await?;
-        if refuses_credentials(reply.status()) {
-            return Err(status_fault(reply.status()));
-        }
-        if Encoding::from_content_encoding(reply.content_encoding()) != Some(Encoding::Identity) {
-            let detail = "answers in an encoding that was not offered".to_owned();
-            return Err(Fault { kind: FaultKind::Malformed, detail });
-        }
-        let body = body(&mut reply).await?;
-        let (header, field) = match &self.revision {
-            None => (None, None),
-            Some(RevisionFrom::Header(name)) => (reply.header(name), None),
-            Some(RevisionFrom::Json(field)) => (None, Some(field.as_str())),
-        };
-        judge(&Said { status: reply.status(), header, body: &body }, &self.expect, field)
+        let reply = self.peer.question().await?.ask(headers, &self.shared.stats);
+        in_time(self.deadline, answer(reply, &self.expect, self.revision.as_ref())).await
     }
+}
+
+async fn answer(
+    reply: impl Future<Output = Result<Reply<'_>, Fault>>,
+    expect: &BTreeMap<String, Value>,
+    revision: Option<&RevisionFrom>,
+) -> Result<Answer, Fault> {
+    let mut reply = reply.await?;
+    if refuses_credentials(reply.status()) {
+        return Err(status_fault(reply.status()));
+    }
+    if Encoding::from_content_encoding(reply.content_encoding()) != Some(Encoding::Identity) {
+        let detail = "answers in an encoding that was not offered".to_owned();
+        return Err(Fault { kind: FaultKind::Malformed, detail });
+    }
+    let body = body(&mut reply).await?;
+    let (header, field) = match revision {
+        None => (None, None),
+        Some(RevisionFrom::Header(name)) => (reply.header(name), None),
+        Some(RevisionFrom::Json(field)) => (None, Some(field.as_str())),
+    };
+    judge(&Said { status: reply.status(), header, body: &body }, expect, field)
 }
 
 /// A whole body of bounded size.

@@ -9,15 +9,15 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::change::Outlook;
 use super::duty::{Due, Duty};
 use super::exposition::Encoding;
-use super::peer::{Peer, refuses_credentials, status_fault};
+use super::peer::{Peer, Reply, refuses_credentials, status_fault};
 use super::probe::body;
 use super::room::Lane;
-use super::scrape::late;
+use super::scrape::in_time;
 use super::shared::Shared;
 use crate::config::model;
 use crate::domain::id::SignalName;
@@ -52,19 +52,24 @@ impl Query {
 
     async fn ask(&mut self) -> Result<QueryAnswer, Fault> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        let mut reply = self.peer.get(headers, &self.shared.stats).await?;
-        let status = reply.status();
-        if refuses_credentials(status) {
-            return Err(status_fault(status));
-        }
-        if Encoding::from_content_encoding(reply.content_encoding()) != Some(Encoding::Identity) {
-            return Err(malformed("answers in an encoding that was not offered"));
-        }
-        let body = body(&mut reply).await?;
-        match read(&body) {
-            Err(fault) if !status.is_success() && fault.kind == FaultKind::Malformed => Err(status_fault(status)),
-            answer => answer,
-        }
+        let reply = self.peer.question().await?.ask(headers, &self.shared.stats);
+        in_time(self.deadline, said(reply)).await
+    }
+}
+
+async fn said(reply: impl Future<Output = Result<Reply<'_>, Fault>>) -> Result<QueryAnswer, Fault> {
+    let mut reply = reply.await?;
+    let status = reply.status();
+    if refuses_credentials(status) {
+        return Err(status_fault(status));
+    }
+    if Encoding::from_content_encoding(reply.content_encoding()) != Some(Encoding::Identity) {
+        return Err(malformed("answers in an encoding that was not offered"));
+    }
+    let body = body(&mut reply).await?;
+    match read(&body) {
+        Err(fault) if !status.is_success() && fault.kind == FaultKind::Malformed => Err(status_fault(status)),
+        answer => answer,
     }
 }
 
@@ -76,13 +81,10 @@ impl Duty for Query {
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
         let shared = Arc::clone(&self.shared);
         let began = Instant::now();
-        let result = match timeout(self.deadline, self.ask()).await {
-            Ok(result) => result.map(|mut answer| {
-                answer.evaluated = answer.evaluated.map(|wall| shared.clock.of_wall(wall));
-                answer
-            }),
-            Err(_) => Err(late(self.deadline)),
-        };
+        let result = self.ask().await.map(|mut answer| {
+            answer.evaluated = answer.evaluated.map(|wall| shared.clock.of_wall(wall));
+            answer
+        });
         let fault = result.as_ref().err();
         shared.stats.queries.note(fault.map(|fault| fault.kind), began.elapsed());
         self.outlook.note(fault);

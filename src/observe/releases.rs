@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::change::Outlook;
 use super::duty::{Due, Duty, Paces};
@@ -15,6 +14,7 @@ use crate::domain::observation::{Fault, FaultKind, ReleaseView, Seen};
 use crate::domain::policy::{CommandHabitat, Habitat, ReleaseDir, ReleaseInstance};
 use crate::domain::response::strategy::command::INSTANCE;
 use crate::domain::time::{Span, Timestamp};
+use crate::host::disk::Disk;
 use crate::host::{command, release_dir};
 
 /// Links are looked at no less often than this.
@@ -24,7 +24,7 @@ const FASTEST_COMMANDS: Span = Span::from_secs(1);
 /// and no less often than this.
 const SLOWEST_COMMANDS: Span = Span::from_secs(5);
 /// How long the disk may take.
-const DISK_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The looks at a workload's releases.
 #[derive(Debug)]
@@ -35,8 +35,7 @@ pub(super) struct Releases {
     told: Option<(Timestamp, Result<ReleaseView, Fault>)>,
     /// What the operator's commands said when they last could be believed, and when that look began.
     known: Option<(ReleaseView, Timestamp)>,
-    /// A read of the disk that has not come back.
-    reading: Option<JoinHandle<Result<ReleaseView, Fault>>>,
+    disk: Disk,
     outlook: Outlook,
     shared: Arc<Shared>,
 }
@@ -85,7 +84,7 @@ impl Duty for Releases {
 impl Releases {
     pub(super) fn new(workload: WorkloadId, habitat: Habitat, interval: Span, shared: Arc<Shared>) -> Self {
         let outlook = Outlook::new(&workload, "releases".to_owned());
-        Self { workload, habitat, heartbeat: interval, told: None, known: None, reading: None, outlook, shared }
+        Self { workload, habitat, heartbeat: interval, told: None, known: None, disk: Disk::default(), outlook, shared }
     }
 
     async fn view(&mut self, now: Timestamp) -> Result<ReleaseView, Fault> {
@@ -103,16 +102,8 @@ impl Releases {
             }
             Habitat::Kubernetes(_) => Err(local("this daemon does not follow workloads in a cluster".to_owned())),
             Habitat::ReleaseDir(place) => {
-                // One thread at most waits for a disk that hangs.
-                let reading = self.reading.get_or_insert_with(|| {
-                    let place = place.clone();
-                    tokio::task::spawn_blocking(move || on_disk(&place))
-                });
-                let Ok(read) = timeout(DISK_PATIENCE, reading).await else {
-                    return Err(local(format!("the disk did not answer within {} s", DISK_PATIENCE.as_secs())));
-                };
-                self.reading = None;
-                let mut view = read.unwrap_or_else(|error| Err(local(format!("the reader ended: {error}"))))?;
+                let place = place.clone();
+                let mut view = self.disk.ask(DISK_PATIENCE, move || on_disk(&place)).await??;
                 view.pointed.values_mut().for_each(|at| *at = self.shared.clock.of_wall(*at));
                 Ok(view)
             }

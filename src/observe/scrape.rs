@@ -50,10 +50,7 @@ impl Duty for Scrape {
 
     async fn look(&mut self, _due: Due) -> Vec<Seen> {
         let began = Instant::now();
-        let result = match timeout(self.deadline, self.reader.page(&self.shared)).await {
-            Ok(result) => result,
-            Err(_) => Err(late(self.deadline)),
-        };
+        let result = self.reader.page(&self.shared, self.deadline).await;
         let fault = result.as_ref().err();
         self.shared.stats.scrapes.note(fault.map(|fault| fault.kind), began.elapsed());
         self.outlook.note(fault);
@@ -77,24 +74,35 @@ impl Reader {
         Self { peer, scanner: Scanner::new(Limits::DEFAULT), table, headers }
     }
 
-    async fn page(&mut self, shared: &Shared) -> Result<Page, Fault> {
-        let mut reply = self.peer.get(self.headers.clone(), &shared.stats).await?;
-        let (format, encoding) = head(&reply)?;
-        let mut decoder = Decoder::new(encoding, Limits::DEFAULT);
-        let mut scan = self.scanner.begin(format);
-        let mut bytes = 0;
-        while let Some(piece) = reply.chunk().await? {
-            bytes += piece.len() as u64;
-            let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            decoder.push(&piece, |text| scan.push(&mut table, text)).map_err(refused)?;
-        }
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        decoder.finish(|text| scan.push(&mut table, text)).map_err(refused)?;
-        let mut page = scan.finish(&mut table).map_err(refused)?;
-        page.wall_ahead = shared.clock.wall_ahead();
-        shared.stats.page(bytes, page.samples.len());
-        Ok(page)
+    async fn page(&mut self, shared: &Shared, deadline: Duration) -> Result<Page, Fault> {
+        let question = self.peer.question().await?;
+        let reply = question.ask(self.headers.clone(), &shared.stats);
+        in_time(deadline, read(reply, &mut self.scanner, &self.table, shared)).await
     }
+}
+
+async fn read(
+    reply: impl Future<Output = Result<Reply<'_>, Fault>>,
+    scanner: &mut Scanner,
+    table: &SharedTable,
+    shared: &Shared,
+) -> Result<Page, Fault> {
+    let mut reply = reply.await?;
+    let (format, encoding) = head(&reply)?;
+    let mut decoder = Decoder::new(encoding, Limits::DEFAULT);
+    let mut scan = scanner.begin(format);
+    let mut bytes = 0;
+    while let Some(piece) = reply.chunk().await? {
+        bytes += piece.len() as u64;
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        decoder.push(&piece, |text| scan.push(&mut table, text)).map_err(refused)?;
+    }
+    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    decoder.finish(|text| scan.push(&mut table, text)).map_err(refused)?;
+    let mut page = scan.finish(&mut table).map_err(refused)?;
+    page.wall_ahead = shared.clock.wall_ahead();
+    shared.stats.page(bytes, page.samples.len());
+    Ok(page)
 }
 
 /// What the head of the answer says about the page, where it says that there is one.
@@ -114,10 +122,12 @@ fn head(reply: &Reply<'_>) -> Result<(Format, Encoding), Fault> {
     Ok((Format::from_content_type(reply.content_type()), encoding))
 }
 
-/// The fault of an answer that was not complete in its time.
-pub(super) fn late(deadline: Duration) -> Fault {
-    let detail = format!("not answered in full within {} s", deadline.as_secs_f64());
-    Fault { kind: FaultKind::Timeout, detail }
+/// An answer, where it is complete in its time.
+pub(super) async fn in_time<T>(deadline: Duration, answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(deadline, answer).await.unwrap_or_else(|_| {
+        let detail = format!("not answered in full within {} s", deadline.as_secs_f64());
+        Err(Fault { kind: FaultKind::Timeout, detail })
+    })
 }
 
 fn malformed(detail: String) -> Fault {

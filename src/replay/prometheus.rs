@@ -231,7 +231,7 @@ impl Fetch<'_> {
         url.set_path(&format!("{}/api/v1/{path}", url.path().trim_end_matches('/')));
         url.query_pairs_mut().extend_pairs(form);
         let peer = |fault: crate::domain::observation::Fault| FetchError::Peer(format!("{}: {fault}", self.server));
-        let request = self.caller.request(Method::GET, url).map_err(peer)?.timeout(TIMEOUT);
+        let request = self.caller.request(Method::GET, url).await.map_err(peer)?.timeout(TIMEOUT);
         let mut response = request.send().await.map_err(|error| peer(self.caller.fault(error)))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| peer(self.caller.fault(error)))? {

@@ -79,7 +79,7 @@ async fn serve(authority: &Authority, clients: Option<&Authority>) -> (Url, Join
 
 /// The status, or the sort of failure.
 async fn call(caller: &Caller, url: &Url) -> Result<u16, FaultKind> {
-    let request = caller.request(Method::GET, url.clone()).map_err(|fault| fault.kind)?.timeout(PATIENCE);
+    let request = caller.request(Method::GET, url.clone()).await.map_err(|fault| fault.kind)?.timeout(PATIENCE);
     request.send().await.map(|response| response.status().as_u16()).map_err(|error| caller.fault(error).kind)
 }
 

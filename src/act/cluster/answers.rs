@@ -98,7 +98,7 @@ impl<'a> Asker<'a> {
     }
 
     async fn get(&self, url: &Url) -> Result<Answer, Fault> {
-        let request = self.caller.request(Method::GET, url.clone())?;
+        let request = self.caller.request(Method::GET, url.clone()).await?;
         let sent = request.header(CONNECTION, "close").timeout(PATIENCE).send().await;
         let mut response = sent.map_err(|error| self.fault(error))?;
         let body = body(&mut response).await.map_err(|error| self.fault(error))?;

@@ -256,7 +256,7 @@ async fn assemble(
     let mut duties = JoinSet::new();
 
     let (seen, observations) = mpsc::channel(OBSERVATION_QUEUE);
-    let keyring = keyring(config)?;
+    let keyring = keyring(config).await?;
     let stats = Arc::new(ObserveStats::default());
     let observers = Arc::new(Observers::with_keyring(clock, seen, stats, keyring.clone(), policy.crowd().clone()));
     let mut metrics = Metrics::default();
@@ -361,10 +361,10 @@ fn hands(leadership: &Arc<dyn Leadership>) -> Hands {
 }
 
 /// What it takes to keep Secrets, where the policy has a key.
-fn keyring(config: &Config) -> anyhow::Result<Keyring> {
+async fn keyring(config: &Config) -> anyhow::Result<Keyring> {
     let Some(path) = &config.daemon.keep_key_file else { return Ok(Keyring::default()) };
     let named = || format!("`keep_key_file`: {}", path.display());
-    let key = SecretFile::new(path.clone()).read().with_context(named)?;
+    let key = SecretFile::new(path.clone()).read().await.with_context(named)?;
     let vault = Vault::new(key.expose_secret()).with_context(named)?;
     Ok(Keyring::new(Some(Arc::new(vault))))
 }
