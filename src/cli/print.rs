@@ -3,17 +3,21 @@
 
 use std::future::Future;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
 
 use super::client::Failure;
 use super::{NO, USAGE, YES};
 
+/// How long a thread without work is kept: for good.
+const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Runs a command's future on a runtime of its own, prints what went wrong with every cause, and gives the exit code.
 pub(crate) fn finish(work: impl Future<Output = Result<u8, Failure>>) -> u8 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime");
-    let outcome = match runtime {
+    let outcome = match runtime().context("no runtime") {
         Ok(runtime) => {
             let outcome = runtime.block_on(work);
             // A thread that a file system holds up is not waited for.
@@ -29,6 +33,12 @@ pub(crate) fn finish(work: impl Future<Output = Result<u8, Failure>>) -> u8 {
             code
         }
     }
+}
+
+/// One thread, and besides those that wait for files and names. They are kept: where the system grants no more of them later,
+/// what is left to them waits for one that is there, and without any the runtime would panic.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().thread_keep_alive(KEPT).build()
 }
 
 /// Prints an error and its causes to standard error.
@@ -83,4 +93,23 @@ pub(crate) fn json(value: &impl Serialize) -> u8 {
 /// Text from outside without anything that a terminal would obey.
 pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::thread::sleep;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_was_had_once_is_kept() {
+        let runtime = runtime().unwrap();
+        let asked = tokio::task::spawn_blocking;
+        let own = || std::fs::read_link("/proc/thread-self");
+        let thread = runtime.block_on(async { asked(own).await.unwrap().unwrap() });
+        // A runtime's own patience is 10 s.
+        sleep(Duration::from_secs(11));
+        assert!(Path::new("/proc").join(thread).exists());
+    }
 }
