@@ -10,25 +10,28 @@ pub(super) struct Outlook {
     workload: WorkloadId,
     /// What is looked at, and where.
     what: String,
+    is_new: bool,
     last: Option<FaultKind>,
 }
 
 impl Outlook {
     pub(super) fn new(workload: &WorkloadId, what: String) -> Self {
-        Self { workload: workload.clone(), what, last: None }
+        Self { workload: workload.clone(), what, is_new: true, last: None }
     }
 
     /// Where the next look finds its room. A peer that drops packets, or a name that nobody resolves, uses up its time as
-    /// one does that never answers.
+    /// one does that never answers, and so may a file that is needed to ask.
     pub(super) const fn lane(&self) -> Lane {
         match self.last {
-            Some(FaultKind::Timeout | FaultKind::Unreachable) => Lane::Slow,
+            _ if self.is_new => Lane::New,
+            Some(FaultKind::Timeout | FaultKind::Unreachable | FaultKind::Local) => Lane::Slow,
             _ => Lane::Usual,
         }
     }
 
     /// Notes how a look ended; says so where that is another end than the last time.
     pub(super) fn note(&mut self, fault: Option<&Fault>) {
+        self.is_new = false;
         let kind = fault.map(|fault| fault.kind);
         if kind == self.last {
             return;
