@@ -23,8 +23,9 @@ pub(crate) fn resume(workload: &str, daemon: &DaemonArgs) -> u8 {
     simple(&["workloads", workload, "resume"], &json!({}), daemon)
 }
 
-pub(crate) fn approve(incident: &str, daemon: &DaemonArgs) -> u8 {
-    simple(&["incidents", incident, "approve"], &json!({}), daemon)
+pub(crate) fn approve(incident: &str, to: Option<&str>, daemon: &DaemonArgs) -> u8 {
+    let body = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
+    simple(&["incidents", incident, "approve"], &body, daemon)
 }
 
 pub(crate) fn reject(incident: &str, reason: Option<&str>, daemon: &DaemonArgs) -> u8 {

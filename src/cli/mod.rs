@@ -165,6 +165,9 @@ enum Command {
     Approve {
         /// The incident
         incident: String,
+        /// The release to go back to, as the alert names it: refused where it would go elsewhere by now
+        #[arg(long, value_name = "REVISION")]
+        to: Option<String>,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -310,7 +313,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Report { incident, format, daemon } => show::report(&incident, format, &daemon),
         Command::Pause { workload, reason, daemon } => ask::pause(&workload, reason.as_deref(), &daemon),
         Command::Resume { workload, daemon } => ask::resume(&workload, &daemon),
-        Command::Approve { incident, daemon } => ask::approve(&incident, &daemon),
+        Command::Approve { incident, to, daemon } => ask::approve(&incident, to.as_deref(), &daemon),
         Command::Reject { incident, reason, daemon } => ask::reject(&incident, reason.as_deref(), &daemon),
         Command::Trigger { workload, kind, reason, daemon } => ask::trigger(&workload, &kind, &reason, &daemon),
         Command::Stage(command) => crate::demo::stage(command),

@@ -52,6 +52,13 @@ struct Reason {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Approval {
+    #[serde(default)]
+    to: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Nothing {}
 
 #[derive(Deserialize)]
@@ -78,7 +85,7 @@ async fn ask(state: &AppState, workload: WorkloadId, by: String, kind: RequestKi
 pub(super) async fn rollback(State(state): State<Arc<AppState>>, name: Name, request: Request) -> Answer {
     let workload = WorkloadId::new(name?.0);
     let (by, body): (_, Rollback) = asked(request).await?;
-    let to = body.to.map(|to| text("to", &to, REVISION_LIMIT)).transpose()?.map(RevisionId::new);
+    let to = release(body.to)?;
     let kind = RequestKind::Rollback { reason: text("reason", &body.reason, REASON_LIMIT)?, to, force: body.force };
     ask(&state, workload, by, kind).await
 }
@@ -100,9 +107,10 @@ pub(super) async fn resume(State(state): State<Arc<AppState>>, name: Name, reque
 /// `POST /api/v1/incidents/ID/approve`.
 pub(super) async fn approve(State(state): State<Arc<AppState>>, id: Name, request: Request) -> Answer {
     let incident = IncidentId::new(id?.0);
-    let (by, Nothing {}) = asked(request).await?;
+    let (by, body): (_, Approval) = asked(request).await?;
+    let to = release(body.to)?;
     let workload = workload_of(&state, &incident).await?;
-    ask(&state, workload, by, RequestKind::Approve { incident }).await
+    ask(&state, workload, by, RequestKind::Approve { incident, to }).await
 }
 
 /// `POST /api/v1/incidents/ID/reject`.
@@ -122,6 +130,10 @@ pub(super) async fn trigger(State(state): State<Arc<AppState>>, request: Request
         key: None,
     };
     ask(&state, WorkloadId::new(body.workload), by, kind).await
+}
+
+fn release(named: Option<String>) -> Result<Option<RevisionId>, Problem> {
+    Ok(named.map(|to| text("to", &to, REVISION_LIMIT)).transpose()?.map(RevisionId::new))
 }
 
 fn reason(body: Reason) -> Result<String, Problem> {

@@ -1,11 +1,16 @@
 //! A human finishes by hand what is held, or ends it; and what they are told of meanwhile.
 
+use std::sync::Arc;
+
 use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::incident::alert::Phase;
+use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
+use rollbackd::domain::response::plan::Purpose;
 use rollbackd::domain::time::{Span, Timestamp};
 
-use crate::world::{Behaviour, Script, WELL, World, policy};
+use crate::world::{Behaviour, DAWN, Script, WELL, World, policy};
 
 fn v2_is_bad() -> Script {
     Box::new(|revision: &str, _: Timestamp| if revision == "v2" { Behaviour { errors: 0.4, ..WELL } } else { WELL })
@@ -158,7 +163,7 @@ fn whoever_may_approve_has_an_hour_from_when_they_are_asked() {
     let mut world = asked_after_an_hour();
     world.run(Span::from_secs(3_000));
     let incident = world.incident().unwrap();
-    world.ask(RequestKind::Approve { incident }).unwrap();
+    world.ask(RequestKind::Approve { incident, to: None }).unwrap();
     until(&mut world, Phase::Restored);
 }
 
@@ -171,4 +176,67 @@ fn whoever_may_approve_is_told_until_when() {
     until(&mut world, Phase::Escalated);
     let late = world.alert_times.last().unwrap().since(deadline.unwrap());
     assert!(late <= Span::from_secs(2), "{late} after it");
+}
+
+#[test]
+fn whoever_may_approve_is_told_from_which_release_to_which_and_says_yes_to_that_one() {
+    let mut world = asked_after_an_hour();
+    let incident = world.incident().unwrap();
+    let alert = world.last_alert();
+    let route = (alert.from.as_ref().unwrap().revision.as_str(), alert.to.as_ref().unwrap().revision.as_str());
+    assert_eq!(route, ("v2", "v1"));
+    let asked = format!("app (v2 → v1) waits for approval by rollbackd approve {incident} --to v1; cause: ");
+    assert!(alert.summary.starts_with(&asked), "{}", alert.summary);
+    let approve = |world: &mut World, to: &str| {
+        let (incident, to) = (incident.clone(), Some(to.into()));
+        world.ask(RequestKind::Approve { incident, to })
+    };
+    let refused = approve(&mut world, "v0").unwrap_err().to_string();
+    assert_eq!(refused, format!("{incident} would go back to v1 by now, not to v0"));
+    world.run(Span::from_secs(30));
+    assert_eq!(world.phases().last(), Some(&Phase::AwaitingApproval));
+    approve(&mut world, "v1").unwrap();
+    until(&mut world, Phase::Restored);
+}
+
+/// v3 is bad, and so is v2, to which somebody said yes.
+#[test]
+fn whoever_may_approve_an_older_release_has_an_hour_for_it_and_holds_others_meanwhile() {
+    let script: Script = Box::new(|revision: &str, now: Timestamp| {
+        let is_bad = revision == "v3" || (revision == "v2" && now.since(DAWN) > Span::from_secs(100));
+        if is_bad { Behaviour { errors: 0.4, ..WELL } } else { WELL }
+    });
+    let policy = WorkloadPolicy { mode: Mode::Approve, ..policy(Strategy::Direct, &["a"]) };
+    let mut beside = policy.clone();
+    beside.id = WorkloadId::new("beside");
+    let mut world = World::new(policy, script);
+    world.fleet.add(Arc::new(beside), WorkloadState::default());
+    let in_flight = |world: &mut World| world.fleet.view_for(&WorkloadId::new("beside"), world.now).in_flight;
+    world.publish("v3");
+    world.run(Span::from_secs(30));
+    world.deploy("v2");
+    world.run(Span::from_secs(60));
+    world.deploy("v3");
+    until(&mut world, Phase::AwaitingApproval);
+    assert_eq!(in_flight(&mut world), None);
+    let incident = world.incident().unwrap();
+    world.ask(RequestKind::Approve { incident: incident.clone(), to: Some("v2".into()) }).unwrap();
+    until(&mut world, Phase::Failed);
+    until(&mut world, Phase::AwaitingApproval);
+    let (alert, asked) = (world.last_alert(), *world.alert_times.last().unwrap());
+    let said = format!("app (v3 → v1) waits for approval by rollbackd approve {incident} --to v1; v2 is bad as well: ");
+    assert!(alert.summary.starts_with(&said), "{}", alert.summary);
+    assert_eq!(alert.next.deadline, Some(asked + Span::from_secs(3_600)));
+    let explained = world.fleet.explain(&world.policy.id, world.now).unwrap();
+    let holds = explained.would_change.iter().any(|line| line.starts_with("no rollback while needs-approval: "));
+    assert!(holds, "{:?}", explained.would_change);
+    let preview = world.fleet.preview(&world.policy.id, world.now).unwrap();
+    for plan in [explained.plan.unwrap(), preview.plan.unwrap()] {
+        assert_eq!((plan.purpose, plan.to.as_str(), plan.attempt), (Purpose::OlderKnownGood, "v1", 3));
+    }
+    world.run(Span::from_secs(3_590));
+    assert_eq!(in_flight(&mut world), Some("app".into()));
+    assert_eq!(world.phases().last(), Some(&Phase::AwaitingApproval));
+    until(&mut world, Phase::Escalated);
+    assert_eq!(in_flight(&mut world), None);
 }

@@ -190,7 +190,7 @@ fn happen(world: &mut World, what: &What) {
         What::Resume(true) => ask(world, RequestKind::Resume),
         What::Approve(true) => {
             if let Some(incident) = open {
-                ask(world, RequestKind::Approve { incident });
+                ask(world, RequestKind::Approve { incident, to: None });
             }
         }
         What::Restart(false) | What::OomKill(false) | What::Resume(false) | What::Approve(false) => {}

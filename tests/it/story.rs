@@ -126,8 +126,8 @@ fn approve_mode_waits_for_a_human() {
     assert_eq!(world.last_alert().phase, Phase::AwaitingApproval);
     assert_eq!(world.switches, []);
     let incident = world.incident().expect("open");
-    assert!(world.ask(RequestKind::Approve { incident: incident.clone() }).is_ok());
-    let again = world.ask(RequestKind::Approve { incident }).expect("two people may press at once");
+    assert!(world.ask(RequestKind::Approve { incident: incident.clone(), to: None }).is_ok());
+    let again = world.ask(RequestKind::Approve { incident, to: None }).expect("two people may press at once");
     assert_eq!(again.message, "approved already, by ops: the rollback begins unless another guard holds");
     assert!(world.run_until(PATIENCE, ended));
     assert_eq!(world.last_alert().phase, Phase::Restored);

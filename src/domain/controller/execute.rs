@@ -11,7 +11,7 @@ use crate::domain::incident::alert::Phase;
 use crate::domain::incident::grounds::Question;
 use crate::domain::incident::narrate::{self, LEFT};
 use crate::domain::incident::record::Event;
-use crate::domain::incident::state::{Progress, Smoke};
+use crate::domain::incident::state::{Incident, Progress, Smoke};
 use crate::domain::observation::{ReleaseView, Rollout};
 use crate::domain::policy::{ClusterObject, Habitat, Mode};
 use crate::domain::response::guard::{self, FleetView};
@@ -351,10 +351,19 @@ impl Controller {
         match rung {
             Rung::Wait => false,
             Rung::Hold(hold) => self.hold(hold, goal, now, out),
+            Rung::Ask(hold, goal) => self.hold(hold, Some(goal), now, out),
             Rung::Revive => self.make_whole(now, out),
             Rung::Attempt(purpose, goal) => self.plan(purpose, attempt, goal, Vec::new(), now, out),
             Rung::Escalate(reason) => self.escalate(reason, now, out),
         }
+    }
+
+    /// The plan of the attempt that follows the last one once nothing holds it.
+    pub(super) fn next_plan(&self, begun: &Incident, now: Timestamp, fleet: &FleetView) -> Option<Plan> {
+        let last = begun.plan.as_ref().filter(|_| begun.progress == Progress::Idle)?;
+        let footing = self.footing(last);
+        let (purpose, goal) = self.within(begun, now, fleet, |situation| ladder::next_attempt(situation, &footing))?;
+        self.build_plan(purpose, last.attempt + 1, &goal, now)
     }
 
     fn footing(&self, last: &Plan) -> Footing {

@@ -291,7 +291,9 @@ impl Controller {
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         let incident = self.state.incident.as_ref();
-        let is_between = incident.is_some_and(|incident| incident.phase == Phase::Held && incident.plan.is_some());
+        let is_between = incident.is_some_and(|incident| {
+            matches!(incident.phase, Phase::Held | Phase::AwaitingApproval) && incident.plan.is_some()
+        });
         self.is_acting() || is_between
     }
 

@@ -35,6 +35,8 @@ pub enum RequestKind {
     Approve {
         /// Which.
         incident: IncidentId,
+        /// The release to go back to, as whoever says yes was told; none: the one that people were told of last.
+        to: Option<RevisionId>,
     },
     /// Say no to an incident, or close one that was escalated or is held in the middle of its rollback.
     Reject {
@@ -103,7 +105,7 @@ impl Controller {
         match kind {
             RequestKind::Pause { reason } => self.pause(by, reason, now, out),
             RequestKind::Resume => self.resume(by, now, out),
-            RequestKind::Approve { incident } => self.approve(by, &incident, now, out),
+            RequestKind::Approve { incident, to } => self.approve(by, &incident, to.as_ref(), now, out),
             RequestKind::Reject { incident, reason } => self.reject(by, &incident, reason, now, out),
             RequestKind::Rollback { reason, to, force } => {
                 if let Some(unknown) = force.iter().find(|name| !FORCIBLE.contains(&name.as_str())) {
@@ -142,9 +144,23 @@ impl Controller {
         Ok(self.accepted("resumed"))
     }
 
-    fn approve(&mut self, by: String, id: &IncidentId, now: Timestamp, out: &mut Output) -> Reply {
-        let approved = self.state.incident.as_ref().and_then(|incident| incident.approved.as_deref());
-        match (self.open_incident(id)?, approved) {
+    fn approve(
+        &mut self,
+        by: String,
+        id: &IncidentId,
+        to: Option<&RevisionId>,
+        now: Timestamp,
+        out: &mut Output,
+    ) -> Reply {
+        let phase = self.open_incident(id)?;
+        let incident = self.state.incident.as_ref();
+        let asked = incident.and_then(|incident| incident.goal.as_ref()).map(|goal| &goal.revision);
+        if let (Phase::AwaitingApproval, Some(to), Some(asked)) = (phase, to, asked.filter(|asked| Some(*asked) != to))
+        {
+            return Err(Refusal::Conflict(format!("{id} would go back to {asked} by now, not to {to}")));
+        }
+        let approved = incident.and_then(|incident| incident.approved.as_deref());
+        match (phase, approved) {
             (Phase::AwaitingApproval, Some(earlier)) => Ok(self
                 .accepted(&format!("approved already, by {earlier}: the rollback begins unless another guard holds"))),
             (Phase::AwaitingApproval, None) => {
@@ -157,7 +173,9 @@ impl Controller {
 
     fn reject(&mut self, by: String, id: &IncidentId, reason: String, now: Timestamp, out: &mut Output) -> Reply {
         match self.open_incident(id)? {
-            Phase::Held if self.is_held_half_way() => self.leave_to_a_human(by, reason, now, out),
+            Phase::Held | Phase::AwaitingApproval if self.is_held_half_way() => {
+                self.leave_to_a_human(by, reason, now, out)
+            }
             Phase::Suspected | Phase::Detected | Phase::Held | Phase::AwaitingApproval
                 if !self.is_acting() && !self.is_reported() =>
             {

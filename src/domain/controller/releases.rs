@@ -79,7 +79,9 @@ impl Controller {
                 }
                 // What is begun is ended first, and what could not be put forward is a human's business still: theirs is
                 // judged meanwhile.
-                Phase::Started | Phase::Held | Phase::Failed if self.left_down().is_some() || self.is_apart() => {
+                Phase::Started | Phase::Held | Phase::AwaitingApproval | Phase::Failed
+                    if self.left_down().is_some() || self.is_apart() =>
+                {
                     return self.observe_new(by.clone(), now, out);
                 }
                 Phase::Escalated if !incident.moved.is_empty() => return self.observe_new(by.clone(), now, out),

@@ -328,9 +328,13 @@ impl Controller {
         let probe = self.begun().cloned().unwrap_or_else(|| self.what_if(now));
         let ruling = self.rule_now(&probe, now, fleet);
         let anew = || ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now));
-        let steps = self.begun().map(|begun| self.standings(begun)).unwrap_or_default();
-        let deadline = self.begun().and_then(|begun| begun.deadline_by(now));
-        let plan = probe.plan.or_else(anew).map(|plan| Plan { deadline: deadline.unwrap_or(plan.deadline), ..plan });
+        // Between two attempts the last plan is none that is to be done.
+        let next = self.begun().and_then(|begun| self.next_plan(begun, now, fleet));
+        let in_force = self.begun().filter(|_| next.is_none());
+        let steps = in_force.map(|begun| self.standings(begun)).unwrap_or_default();
+        let deadline = in_force.and_then(|begun| begun.deadline_by(now));
+        let plan =
+            next.or(probe.plan).or_else(anew).map(|plan| Plan { deadline: deadline.unwrap_or(plan.deadline), ..plan });
         let orchestrated = self.view().ok().and_then(|view| view.orchestrated.as_deref());
         Preview {
             workload: self.policy.id.clone(),
@@ -393,8 +397,9 @@ impl Controller {
     pub fn explain(&self, now: Timestamp, fleet: &FleetView) -> Explanation {
         let probe = self.state.incident.clone().unwrap_or_else(|| self.what_if(now));
         let ruling = self.rule_now(&probe, now, fleet);
-        let plan = match &probe.plan {
-            Some(plan) => Some(plan.clone()),
+        let next = self.begun().and_then(|begun| self.next_plan(begun, now, fleet));
+        let plan = match next.or_else(|| probe.plan.clone()) {
+            Some(plan) => Some(plan),
             None => ruling.goal.as_ref().and_then(|goal| self.build_plan(Purpose::First, 1, goal, now)),
         };
         Explanation {
@@ -445,11 +450,13 @@ impl Controller {
         (0..).zip(steps).map(standing).collect()
     }
 
-    /// What the guards say. A rollback that was begun has passed those that are not asked again.
+    /// What the guards say. A rollback that was begun has passed those that are not asked again, but for what it is held by.
     fn rule_now(&self, probe: &Incident, now: Timestamp, fleet: &FleetView) -> Ruling {
         let mut ruling = self.rule(probe, now, fleet);
         if let Some(begun) = self.begun() {
-            ruling.guards.iter_mut().filter(|guard| !ladder::asks(&guard.name)).for_each(|guard| guard.hold = None);
+            let held = |name: &str| begun.hold.clone().filter(|hold| hold.as_str() == name && begun.approved.is_none());
+            let passed = ruling.guards.iter_mut().filter(|guard| !ladder::asks(&guard.name));
+            passed.for_each(|guard| guard.hold = held(&guard.name));
             ruling.goal = begun.goal.clone().or(ruling.goal);
         }
         ruling

@@ -44,7 +44,10 @@ impl Controller {
     /// The workload, where the last attempt scaled it down and it was not scaled up since.
     pub(super) fn left_down(&self) -> Option<&Orchestrated> {
         let down = self.view().ok()?.orchestrated.as_deref()?;
-        let is_acting = matches!(self.phase()?, Phase::Started | Phase::Verifying | Phase::Failed | Phase::Held);
+        let is_acting = matches!(
+            self.phase()?,
+            Phase::Started | Phase::Verifying | Phase::Failed | Phase::Held | Phase::AwaitingApproval
+        );
         (self.may_be_down() && is_acting && down.replicas == 0).then_some(down)
     }
 

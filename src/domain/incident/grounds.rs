@@ -137,6 +137,7 @@ fn by_ladder(situation: &Situation<'_>, footing: &Footing) -> Decision {
     match ladder::next(situation, &guard::rule(situation), footing) {
         Rung::Wait => Decision::Nothing,
         Rung::Hold(hold) => Decision::Hold(hold, situation.incident.goal.clone()),
+        Rung::Ask(hold, goal) => Decision::Hold(hold, Some(goal)),
         Rung::Revive => Decision::Revive,
         Rung::Attempt(purpose, goal) => Decision::Plan { purpose, goal, forced: Vec::new() },
         Rung::Escalate(reason) => Decision::Escalate(reason),

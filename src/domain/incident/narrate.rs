@@ -368,11 +368,12 @@ fn summary(workload: &WorkloadId, incident: &Incident, reason: &str) -> String {
         Phase::Held => {
             format!("{workload} ({route}) is not rolled back: {reason}; cause: {}.", describe(&incident.cause))
         }
-        Phase::AwaitingApproval => format!(
-            "{workload} ({route}) waits for approval by rollbackd approve {}; cause: {}.",
-            incident.id,
-            describe(&incident.cause)
-        ),
+        Phase::AwaitingApproval => {
+            let (approve, cause) = (approve(incident), describe(&incident.cause));
+            let trouble = incident.trouble.as_ref().filter(|_| incident.plan.is_some());
+            let trouble = trouble.map(|trouble| format!("; {trouble}")).unwrap_or_default();
+            format!("{workload} ({route}) waits for approval by {approve}{trouble}; cause: {cause}.")
+        }
         // The reason lists the plan's steps as well: too many for one sentence.
         Phase::Started => {
             let cause = describe(&incident.cause);
@@ -419,6 +420,15 @@ fn next(incident: &Incident) -> Next {
         Phase::Closed => ("watch", None),
     };
     Next { action: action.to_owned(), deadline }
+}
+
+/// How to say yes, and to what: by the time that somebody does it may be another goal. A name that a shell would not take as
+/// one word is left out.
+fn approve(incident: &Incident) -> String {
+    let is_word = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "._-:@+/".contains(c));
+    let goal = incident.goal.as_ref().map(|goal| goal.revision.as_str()).filter(is_word);
+    let to = goal.map(|goal| format!(" --to {goal}")).unwrap_or_default();
+    format!("rollbackd approve {}{to}", incident.id)
 }
 
 fn hold_deadline(incident: &Incident) -> Option<Timestamp> {

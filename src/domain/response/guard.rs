@@ -447,12 +447,16 @@ fn needs_approval(situation: &Situation<'_>, goal: Option<&Goal>) -> Option<Hold
     if is_approved || is_manual(situation) {
         return None;
     }
-    let because = match (situation.limits.mode, situation.incident.cause.severity()) {
-        (Mode::Approve, _) => "the mode is approve",
-        (Mode::Observe | Mode::Enforce, Severity::Scheduled) => "the trigger's severity is scheduled",
-        (Mode::Observe | Mode::Enforce, Severity::Critical | Severity::Alert) => return None,
-    };
-    Some(Hold::NeedsApproval { because: because.to_owned() })
+    asks_for_approval(situation).map(|because| Hold::NeedsApproval { because: because.to_owned() })
+}
+
+/// Why nothing is begun without a human's yes, where that is so.
+pub(super) fn asks_for_approval(situation: &Situation<'_>) -> Option<&'static str> {
+    match (situation.limits.mode, situation.incident.cause.severity()) {
+        (Mode::Approve, _) => Some("the mode is approve"),
+        (Mode::Observe | Mode::Enforce, Severity::Scheduled) => Some("the trigger's severity is scheduled"),
+        (Mode::Observe | Mode::Enforce, Severity::Critical | Severity::Alert) => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::goal;
-use super::guard::{Ruling, Situation};
+use super::guard::{self, Ruling, Situation};
 use super::hold::Hold;
 use super::plan::{Plan, Purpose, StepKind};
 use crate::domain::health::verdict::{CheckStatus, UnknownReason, Verdict};
@@ -52,6 +52,8 @@ pub enum Rung {
     Hold(Hold),
     /// What has no instances gets them back, and settings that were put back ahead of their release are put forward.
     Revive,
+    /// Nothing until a human says yes to this goal, and why.
+    Ask(Hold, Goal),
     /// Another attempt.
     Attempt(Purpose, Goal),
     /// A human takes over, and why.
@@ -90,8 +92,12 @@ fn rung(situation: &Situation<'_>, ruling: &Ruling, footing: &Footing) -> Rung {
         return Rung::Wait;
     }
     let trouble = incident.trouble.as_deref().unwrap_or_default();
-    let has_waited = situation.now.since(incident.phase_since) > footing.deadline;
-    if let Some(held) = incident.hold.as_ref().filter(|hold| has_waited && !is_an_operators(hold)) {
+    let is_asked = matches!(incident.hold, Some(Hold::NeedsApproval { .. }));
+    let limit = if is_asked { HELD_LIMIT } else { footing.deadline };
+    let has_waited = situation.now.since(incident.phase_since) > limit;
+    // Who is asked and said yes in time is not told that nobody did.
+    let is_answered = is_asked && incident.approved.is_some();
+    if let Some(held) = incident.hold.as_ref().filter(|hold| has_waited && !is_answered && !is_an_operators(hold)) {
         return Rung::Escalate(format!("{trouble}; the next attempt can't be made: {held}"));
     }
     if let Some(hold) = still_holds(ruling, incident) {
@@ -248,7 +254,7 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
             give_up(situation, footing, format!("{trouble}; an older release would need the same room"))
         }
         (Purpose::First | Purpose::Retry, _) => match older_goal(situation) {
-            Some(older) => Rung::Attempt(Purpose::OlderKnownGood, older),
+            Some(older) => hop(situation, last, footing, (older, trouble)),
             None => give_up(situation, footing, format!("{trouble}; there is no older release known to be good")),
         },
         (Purpose::OlderKnownGood, _) => {
@@ -256,6 +262,31 @@ fn rung_after(situation: &Situation<'_>, last: &Plan, footing: &Footing, trouble
         }
         (Purpose::Whole, _) => Rung::Escalate(format!("it could not be made whole: {trouble}")),
     }
+}
+
+/// The attempt that follows the last one once nothing holds it, where one does.
+#[must_use]
+pub fn next_attempt(situation: &Situation<'_>, footing: &Footing) -> Option<(Purpose, Goal)> {
+    match rung_after(situation, situation.incident.plan.as_ref()?, footing, "") {
+        Rung::Attempt(purpose, goal) => Some((purpose, goal)),
+        Rung::Ask(_, goal) => Some((Purpose::OlderKnownGood, goal)),
+        Rung::Wait | Rung::Hold(_) | Rung::Revive | Rung::Escalate(_) => None,
+    }
+}
+
+/// To an older release. A yes is to one goal: where one is asked for, this one has its own. What has no instances, or has
+/// settings of a release that is not in place, does not wait for it.
+fn hop(situation: &Situation<'_>, last: &Plan, footing: &Footing, (older, trouble): (Goal, &str)) -> Rung {
+    let is_approved = situation.incident.approved_for.as_ref() == Some(&older.revision);
+    let Some(because) = guard::asks_for_approval(situation).filter(|_| !is_approved) else {
+        return Rung::Attempt(Purpose::OlderKnownGood, older);
+    };
+    let has_looked = footing.looked_at > Some(situation.incident.phase_since);
+    if footing.down.is_some() || footing.apart.is_some() || (footing.may_be_down && !has_looked) {
+        return give_up(situation, footing, format!("{trouble}; nobody has approved to go back to {}", older.revision));
+    }
+    let because = format!("{because}, and {} did not help", last.to);
+    Rung::Ask(Hold::NeedsApproval { because }, older)
 }
 
 /// The rung of an attempt that could not be begun, or gone on with.
@@ -285,3 +316,6 @@ fn give_up(situation: &Situation<'_>, footing: &Footing, reason: String) -> Rung
         None => Rung::Escalate(reason),
     }
 }
+
+#[cfg(test)]
+mod tests;

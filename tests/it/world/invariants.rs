@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use rollbackd::domain::id::{IncidentId, RevisionId};
 use rollbackd::domain::incident::alert::Alert;
-use rollbackd::domain::incident::record::{Event, Record};
+use rollbackd::domain::incident::record::{Cause, Event, Record};
+use rollbackd::domain::policy::Mode;
+use rollbackd::domain::response::hold::Hold;
 use rollbackd::domain::response::plan::{Outcome, Plan, Purpose, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -19,6 +21,7 @@ pub(crate) fn of_records(journal: &[Record], alerts: &[Alert]) {
     no_release_is_taken_back_twice(journal);
     nothing_is_written_while_paused(journal);
     attempts_are_bounded(journal);
+    nothing_goes_where_nobody_approved(journal);
 }
 
 /// Of a symlink about to be switched: its step is on record, nothing was paused or closed since, the goal is there.
@@ -116,6 +119,32 @@ fn attempts_are_bounded(journal: &[Record]) {
             let before = attempts.insert(incident, plan.attempt).unwrap_or(0);
             assert_eq!(plan.attempt, before + 1, "attempts of {incident}");
             assert!(plan.attempt - unspent.get(incident).unwrap_or(&0) <= 3, "a fourth attempt in {incident}");
+        }
+    }
+}
+
+/// Where the mode is `approve`, whatever is gone back to was approved by its name; a retry is of what was approved.
+fn nothing_goes_where_nobody_approved(journal: &[Record]) {
+    let (mut asked, mut approved, mut is_by_hand) = (None, None, false);
+    for record in journal {
+        match &record.event {
+            Event::Detected { cause, .. } => {
+                (asked, approved) = (None, None);
+                is_by_hand = matches!(cause, Cause::Manual { .. });
+            }
+            Event::Held { hold: Hold::NeedsApproval { .. }, goal, .. } => {
+                asked = goal.as_ref().map(|goal| &goal.revision)
+            }
+            Event::Approved { .. } => approved = asked,
+            Event::Planned { plan, grounds: Some(grounds), .. } if grounds.mode() == Mode::Approve => {
+                let is_asked = match plan.purpose {
+                    Purpose::First => !is_by_hand,
+                    Purpose::OlderKnownGood => true,
+                    Purpose::Retry | Purpose::Whole => false,
+                };
+                assert!(!is_asked || approved == Some(&plan.to), "nobody approved {}", plan.to);
+            }
+            _ => {}
         }
     }
 }

@@ -301,6 +301,10 @@ impl Incident {
     /// that.
     #[must_use]
     pub fn waits_since(&self) -> Timestamp {
+        // Asked for another attempt.
+        if self.plan.is_some() {
+            return self.phase_since;
+        }
         let detected = self.times.detected.unwrap_or(self.phase_since);
         self.word_until.map_or(detected, |until| until.max(detected))
     }
