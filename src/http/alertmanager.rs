@@ -21,7 +21,7 @@ use crate::domain::id::WorkloadId;
 use crate::domain::time::Timestamp;
 use crate::markup;
 
-/// Alerts taken of one call.
+/// Alerts taken of one call, those that fire before those that are over.
 const ALERT_LIMIT: usize = 64;
 
 /// The webhook's body. Fields that nothing is made of are left out; new ones do no harm.
@@ -43,6 +43,12 @@ struct Alert {
     starts_at: Timestamp,
     #[serde(default)]
     fingerprint: String,
+}
+
+impl Alert {
+    fn is_firing(&self) -> bool {
+        self.status == "firing"
+    }
 }
 
 /// What became of one alert.
@@ -67,17 +73,25 @@ pub(super) async fn webhook(State(state): State<Arc<AppState>>, request: Request
         return Err(Problem::unprocessable(format!("format version {:?}; 4 is known here", body.version)));
     }
     let by = cut(&format!("alertmanager {}", body.receiver), KIND_LIMIT);
-    let mut taken = Vec::with_capacity(body.alerts.len());
-    for alert in body.alerts.iter().take(ALERT_LIMIT) {
-        taken.push(take(&state, &by, alert).await?);
+    let mut taken = Vec::with_capacity(body.alerts.len().min(ALERT_LIMIT));
+    // Of what is over nothing is made: it takes no place of what is not.
+    let firing = body.alerts.iter().filter(|alert| alert.is_firing()).count();
+    let mut for_firing = firing.min(ALERT_LIMIT);
+    let mut for_over = ALERT_LIMIT - for_firing;
+    for alert in &body.alerts {
+        let room = if alert.is_firing() { &mut for_firing } else { &mut for_over };
+        if *room > 0 {
+            *room -= 1;
+            taken.push(take(&state, &by, alert).await?);
+        }
     }
     // Refused as a whole they would all be lost: Alertmanager sends no message again that it was told is wrong.
-    let left = body.alerts.len() - taken.len();
+    let left = firing.saturating_sub(ALERT_LIMIT);
     if left > 0 {
         tracing::warn!(
             left,
             limit = ALERT_LIMIT,
-            "alerts of one message from Alertmanager are left out: group them by workload"
+            "firing alerts of one message from Alertmanager are left out: group them by workload"
         );
     }
     Ok(Json(AllTaken { alerts: taken }))
@@ -89,7 +103,7 @@ async fn take(state: &AppState, by: &str, alert: &Alert) -> Result<Taken, Proble
     let workload = label("workload");
     let shown = workload.map(|name| cut(name, KIND_LIMIT));
     let taken = |outcome, message: String| Ok(Taken { alert: name.clone(), workload: shown.clone(), outcome, message });
-    if alert.status != "firing" {
+    if !alert.is_firing() {
         return taken("ignored", "it is not firing".to_owned());
     }
     let Some(workload) = workload else {

@@ -1,5 +1,7 @@
 //! What is told: one message for each transition, complete enough to act on.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{IncidentId, RevisionId, WorkloadId};
@@ -51,6 +53,21 @@ impl Phase {
         Phase::Closed,
     ];
 
+    /// Whether it says that something is wrong, and goes on: neither a mere suspicion nor an end.
+    #[must_use]
+    pub const fn is_wrong(self) -> bool {
+        match self {
+            Phase::Suspected | Phase::Restored | Phase::Closed => false,
+            Phase::Detected
+            | Phase::Held
+            | Phase::AwaitingApproval
+            | Phase::Started
+            | Phase::Verifying
+            | Phase::Failed
+            | Phase::Escalated => true,
+        }
+    }
+
     /// Its name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -95,6 +112,10 @@ pub struct Alert {
     /// How grave the cause is.
     #[schemars(with = "String")]
     pub severity: Severity,
+    /// How grave it was by earlier messages of this incident that said that something is wrong: a mere suspicion does not.
+    #[serde(default = "any_severity")]
+    #[schemars(with = "Vec<String>")]
+    pub earlier_severities: BTreeSet<Severity>,
     /// How far the daemon may go.
     #[schemars(with = "String")]
     pub mode: Mode,
@@ -117,6 +138,12 @@ pub struct Alert {
     pub stop: Stop,
     /// One sentence that a person can act on.
     pub summary: String,
+}
+
+/// What is not known may have been any.
+#[must_use]
+pub fn any_severity() -> BTreeSet<Severity> {
+    BTreeSet::from([Severity::Alert, Severity::Scheduled, Severity::Critical])
 }
 
 /// What set an incident off, with its numbers in base units.

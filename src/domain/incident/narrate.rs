@@ -1,7 +1,7 @@
 //! From an incident's state to the message that people get: which rule, which value, from which release to which,
 //! what happens next, and how to stop it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::alert::{Alert, AlertFrom, AlertTo, AlertTrigger, Next, Phase, SCHEMA, Stop, Times};
 use super::record::{Cause, Closing, Event};
@@ -33,7 +33,8 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
         incident: incident.id.clone(),
         workload: workload.clone(),
         phase: incident.phase,
-        severity: severity(cause, event),
+        severity: severity(incident, event),
+        earlier_severities: incident.told_as.clone(),
         mode: incident.mode,
         trigger: trigger(cause),
         from: incident.from.as_ref().map(|from| AlertFrom {
@@ -56,12 +57,13 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
 }
 
 /// A refusal was told to whoever asked; neither it nor an owner that goes on as planned asks anything of anybody.
-const fn severity(cause: &Cause, event: &Event) -> Severity {
-    let asks_nothing = match event {
-        Event::OwnerPutBack { outcome, .. } => outcome.is_done(),
-        event => matches!(event, Event::Refused { .. }),
-    };
-    if asks_nothing { Severity::Alert } else { cause.severity() }
+pub(super) fn severity(incident: &Incident, event: &Event) -> Severity {
+    match event {
+        Event::OwnerPutBack { outcome, .. } if outcome.is_done() => Severity::Alert,
+        Event::Refused { .. } => Severity::Alert,
+        Event::FoundBeside { cause } => cause.severity(),
+        _ => incident.cause.severity(),
+    }
 }
 
 /// The message that is sent without the outbox while the journal can't be written; `count` tells repeats apart.
@@ -108,6 +110,7 @@ pub fn over(last: &Alert, why: &str, now: Timestamp) -> Alert {
         id: format!("{}_{}_{sequence}", last.incident, now.as_millis()),
         sequence,
         phase: Phase::Closed,
+        earlier_severities: BTreeSet::from([last.severity]),
         summary: shorten(&one_line(&format!("rollbackd: closed, {reason}.")), SUMMARY_LIMIT),
         reason,
         next: Next { action: "watch".to_owned(), deadline: None },
@@ -125,6 +128,7 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
         workload: policy.id.clone(),
         phase: Phase::Held,
         severity: Severity::Critical,
+        earlier_severities: BTreeSet::new(),
         mode: policy.mode,
         trigger: AlertTrigger { name: what.to_owned(), ..AlertTrigger::default() },
         from: None,

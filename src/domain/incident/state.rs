@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Phase, Times};
+use super::alert::{Phase, Times, any_severity};
 use super::ledger::Ledger;
+use super::narrate;
 use super::record::{Cause, Event, Goal, OlderFault, Record, Running};
 use super::recording::Brief;
 use crate::domain::health::verdict::CheckStatus;
 use crate::domain::id::{IncidentId, InstanceId, RevisionId, TriggerName, WorkloadId};
-use crate::domain::policy::{Mode, Strategy};
+use crate::domain::policy::{Mode, Severity, Strategy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::Plan;
 use crate::domain::time::{Span, Timestamp};
@@ -193,6 +194,9 @@ pub struct Incident {
     pub recorded: Option<Brief>,
     /// Messages sent.
     pub notices: u64,
+    /// How grave the cause was by those that said that something is wrong.
+    #[serde(default = "any_severity")]
+    pub told_as: BTreeSet<Severity>,
 }
 
 /// How far a plan has come.
@@ -541,6 +545,9 @@ impl WorkloadState {
             incident.phase_since = record.at;
         }
         let applied = if told { Applied::Transition(Box::new(incident.clone())) } else { Applied::Silent };
+        if told && next.is_wrong() {
+            incident.told_as.insert(narrate::severity(&incident, &record.event));
+        }
         if !matches!(next, Phase::Restored | Phase::Closed) {
             self.incident = Some(incident);
         }

@@ -1,7 +1,8 @@
 //! Alertmanager's API v2: an incident is an alert that fires from its onset until it is restored or closed.
 //!
 //! The labels are the alert's identity there. Since severity is one of them (people route by it), each message also ends
-//! the alerts of the other severities: an incident that grew graver leaves nothing behind. A mere suspicion is not told.
+//! the alerts of the other severities that messages before it let fire: an incident that grew graver leaves nothing behind. A
+//! mere suspicion is not told, nor the end of what never fired.
 
 use serde_json::{Value, json};
 
@@ -25,23 +26,17 @@ const ANNOTATION_LIMIT: usize = 4_000;
 /// `fires_for` after `now`.
 #[must_use]
 pub fn render(alert: &Alert, now: Timestamp, fires_for: Span) -> Option<Rendered> {
-    let ends = match alert.phase {
-        Phase::Suspected => return None,
-        Phase::Restored | Phase::Closed => now,
-        Phase::Detected
-        | Phase::Held
-        | Phase::AwaitingApproval
-        | Phase::Started
-        | Phase::Verifying
-        | Phase::Failed
-        | Phase::Escalated => now + fires_for,
-    };
+    if alert.phase == Phase::Suspected {
+        return None;
+    }
+    let firing = Some(alert.severity).filter(|_| alert.phase.is_wrong());
     // Alertmanager refuses an alert that ends before it starts.
     let starts = alert.times.onset.or(alert.times.detected).unwrap_or(now).min(now);
     let alerts: Vec<Value> = [Severity::Critical, Severity::Scheduled, Severity::Alert]
         .into_iter()
+        .filter(|severity| Some(*severity) == firing || alert.earlier_severities.contains(severity))
         .map(|severity| {
-            let ends = if severity == alert.severity { ends } else { now };
+            let ends = if Some(severity) == firing { now + fires_for } else { now };
             json!({
                 "labels": {
                     "alertname": "RollbackdIncident",
@@ -55,7 +50,7 @@ pub fn render(alert: &Alert, now: Timestamp, fires_for: Span) -> Option<Rendered
             })
         })
         .collect();
-    Some(Rendered { headers: Vec::new(), body: Value::from(alerts).to_string() })
+    (!alerts.is_empty()).then(|| Rendered { headers: Vec::new(), body: Value::from(alerts).to_string() })
 }
 
 fn annotations(alert: &Alert) -> Value {
@@ -107,6 +102,29 @@ mod tests {
             assert_eq!(alerts.as_ref().and_then(|alerts| alerts[0]["endsAt"].as_str()), expected, "{phase}");
             let others = alerts.iter().flat_map(|alerts| [&alerts[1], &alerts[2]]);
             assert!(others.into_iter().all(|other| other["endsAt"] == "2026-01-02T03:10:00.000Z"), "{phase}");
+        }
+    }
+
+    #[test]
+    fn only_what_fired_is_ended() {
+        use Severity::{Alert as Told, Critical, Scheduled};
+        for (phase, earlier, expected) in [
+            (Phase::Detected, &[][..], &[("critical", true)][..]),
+            (Phase::Detected, &[Told], &[("critical", true), ("alert", false)]),
+            (Phase::Held, &[Critical, Scheduled], &[("critical", true), ("scheduled", false)]),
+            (Phase::Restored, &[Critical], &[("critical", false)]),
+            (Phase::Closed, &[Told], &[("alert", false)]),
+            (Phase::Closed, &[], &[]),
+            (Phase::Suspected, &[Told], &[]),
+        ] {
+            let alert = Alert { phase, earlier_severities: earlier.iter().copied().collect(), ..alert() };
+            let rendered = render(&alert, now(), FIRES_FOR);
+            let body: Value = rendered.map_or(json!([]), |rendered| serde_json::from_str(&rendered.body).unwrap());
+            let told = body.as_array().unwrap().iter().map(|one| {
+                let fires = one["endsAt"] != "2026-01-02T03:10:00.000Z";
+                (one["labels"]["severity"].as_str().unwrap(), fires)
+            });
+            assert_eq!(told.collect::<Vec<_>>(), expected, "{phase} after {earlier:?}");
         }
     }
 

@@ -193,8 +193,10 @@ async fn alertmanager_is_taken_at_its_first_word() {
     assert!(told[2].starts_with("ignored: it began at 2020-01-01T00:00:00.000Z, before v2 came at "), "{told:?}");
     assert!(told[3].starts_with("accepted: recorded, but held: waiting for approval"), "{told:?}");
     assert_eq!(call(vec![alert("gated", "firing", &now, "1")]).await, ["ignored: it was taken before"]);
-    let storm = call((0..70).map(|it| alert("gated", "resolved", &now, &it.to_string())).collect()).await;
+    let over = (0..70).map(|it| alert("gated", "resolved", &now, &it.to_string()));
+    let storm = call(over.chain([alert("gated", "firing", &now, "1")]).collect()).await;
     assert_eq!(storm.len(), 64, "what is over the limit is left out, not all of it");
+    assert_eq!(storm[63], "ignored: it was taken before", "what is over takes no place of what fires");
     let view = server.get("/api/v1/workloads/gated").await.json();
     assert_eq!(view["incident"]["cause"], "data reported by alertmanager rollbackd: rows are missing");
 }

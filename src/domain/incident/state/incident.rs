@@ -54,6 +54,7 @@ impl Incident {
             pending: None,
             recorded: None,
             notices: 0,
+            told_as: BTreeSet::new(),
         }
     }
 

@@ -230,3 +230,58 @@ fn a_canary_that_may_not_be_deleted_is_taken_back_all_the_same() {
         assert!(told.ends_with(&format!("taken back, not deleted: {why}")), "{told}");
     }
 }
+
+fn trigger(severity: Severity) -> Cause {
+    let evidence = crate::domain::health::verdict::Evidence {
+        signal: "errors".into(),
+        unit: crate::domain::units::Unit::Ratio,
+        verdict: crate::domain::health::verdict::Verdict::Breach,
+        value: None,
+        interval: None,
+        proof: None,
+        condition: None,
+        samples: 0,
+        unanswered: false,
+        window: Span::from_secs(60),
+        newest: None,
+        convention: None,
+        compared: None,
+        around: None,
+    };
+    let (hold_for, combined, aside) = (Span::ZERO, None, None);
+    Cause::Trigger { name: "errors".into(), severity, hold_for, evidence, combined, aside }
+}
+
+/// Each message of an incident of that name.
+fn told(incident: &str, events: &[Event]) -> Vec<crate::domain::incident::alert::Alert> {
+    let mut state = WorkloadState::default();
+    let mut alerts = Vec::new();
+    for event in events {
+        let record = Record { incident: Some(IncidentId::new(incident)), ..record(&state, event) };
+        if let Applied::Transition(incident) = state.apply(&record).unwrap() {
+            alerts.push(narrate::alert(&record.workload, &incident, event));
+        }
+    }
+    alerts
+}
+
+#[test]
+fn each_message_knows_how_grave_it_was_by_those_before_it() {
+    let (mode, strategy, onset) = (Mode::Enforce, Strategy::Direct, at(1));
+    let assessment = || Box::new(Assessment::nothing(at(1)));
+    let detected = |severity| {
+        let (cause, from, goal, assessment) = (trigger(severity), None, None, assessment());
+        Event::Detected { cause, from, onset, goal, mode, strategy, assessment }
+    };
+    let suspected =
+        Event::Suspected { cause: trigger(Severity::Scheduled), from: None, goal: None, onset, mode, strategy };
+    let closed = Event::Closed { how: Closing::Subsided };
+    let earlier = |events: &[Event]| -> Vec<Vec<Severity>> {
+        told("app-1", events).into_iter().map(|alert| alert.earlier_severities.into_iter().collect()).collect()
+    };
+    use Severity::{Alert, Critical};
+    assert_eq!(earlier(&[suspected.clone(), closed.clone()]), [Vec::new(), Vec::new()]);
+    let held = Event::Held { hold: Hold::AlertOnly, goal: None, grounds: None };
+    let story = [suspected, detected(Alert), held, detected(Critical), closed];
+    assert_eq!(earlier(&story), [vec![], vec![], vec![Alert], vec![Alert], vec![Alert, Critical]]);
+}
