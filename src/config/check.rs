@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Overrides;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::load::{self, LoadError};
-use super::model::Config;
+use super::model::{Config, ReceiverKind};
+use super::{Overrides, referenced};
 
 /// The result of looking at policy files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ impl CheckReport {
             Ok(config) => {
                 self.workloads += config.workloads.len();
                 self.receivers += config.receivers.len();
-                let warnings = config.warnings().into_iter().chain(absent(&config));
+                let warnings = config.warnings().into_iter().chain(absent(&config)).chain(doubted(&config));
                 self.warnings.extend(warnings.map(|warning| format!("{}: {warning}", path.display())));
             }
             Err(Diagnostics { errors, omitted, may_pass: _ }) => {
@@ -64,6 +64,22 @@ fn absent(config: &Config) -> impl Iterator<Item = String> + '_ {
     files.map(|(id, path)| {
         format!("{id}: `sd_file` {} does not exist: nothing is scraped until it does", path.display())
     })
+}
+
+/// Secrets of webhooks that may be meant otherwise than they are taken, or are weak: a receiver that agrees with them goes on.
+fn doubted(config: &Config) -> Vec<String> {
+    let secrets = config.receivers.values().filter_map(|receiver| match &receiver.kind {
+        ReceiverKind::Webhook { secret_file: Some(file), .. } => Some((&receiver.name, file)),
+        ReceiverKind::Webhook { .. }
+        | ReceiverKind::Slack { .. }
+        | ReceiverKind::PagerDuty { .. }
+        | ReceiverKind::Alertmanager { .. } => None,
+    });
+    let doubts = secrets.flat_map(|(name, file)| {
+        let doubts = referenced::signing_doubts(file).into_iter();
+        doubts.map(move |doubt| format!("{name}: `secret_file` {} {doubt}", file.display()))
+    });
+    doubts.collect()
 }
 
 fn count(n: usize, what: &str) -> String {

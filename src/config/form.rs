@@ -1,6 +1,8 @@
 //! What a secret must look like to be of use, so that a wrong one is found before it is needed. Nothing here repeats any
 //! part of what it refuses.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
@@ -10,6 +12,9 @@ pub const SIGNING_SECRETS: usize = 2;
 
 /// What a signing secret begins with where the rest is its base64, as the Standard Webhooks specification has it.
 const ENCODED: &str = "whsec_";
+
+/// Bytes of a signing key, as the same specification asks for.
+const KEY_BYTES: RangeInclusive<usize> = 24..=64;
 
 /// Characters of a PagerDuty integration key, all of them letters and digits.
 const ROUTING_KEY_LENGTH: usize = 32;
@@ -23,7 +28,8 @@ pub struct Malformed {
     pub hint: &'static str,
 }
 
-/// The keys that sign a webhook: one or two secrets, one a line.
+/// The keys that sign a webhook: one or two secrets, one a line. What begins with `whsec_` is base64; of anything else the text
+/// itself is the key, whatever it looks like.
 ///
 /// # Errors
 ///
@@ -45,6 +51,29 @@ fn signing_key(line: &str) -> Result<Vec<u8>, Malformed> {
             hint: "after `whsec_` comes standard base64 with its padding; anything else is written without the prefix",
         }),
     }
+}
+
+/// What is allowed in secrets that sign, and most likely not meant: one line a doubt, each the end of a sentence that begins
+/// with the file.
+#[must_use]
+pub fn signing_doubts(text: &str) -> Vec<String> {
+    let Ok(keys) = signing_keys(text) else { return Vec::new() };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut doubts = Vec::new();
+    for (line, key) in lines.zip(keys) {
+        // What has the prefix was decoded already.
+        if !line.starts_with(ENCODED) && STANDARD.decode(line).is_ok() {
+            doubts.push(format!(
+                "has a secret that reads as base64: here its text is the key, and libraries of the specification decode it; \
+                 `{ENCODED}` before it says that it is base64, before the base64 of its text that it is not"
+            ));
+        }
+        if !KEY_BYTES.contains(&key.len()) {
+            let (least, most) = (KEY_BYTES.start(), KEY_BYTES.end());
+            doubts.push(format!("has a key of {} bytes: the specification asks for {least} to {most}", key.len()));
+        }
+    }
+    doubts
 }
 
 /// A routing key of PagerDuty's events interface, whoever speaks it.
@@ -109,6 +138,32 @@ mod tests {
             assert_eq!(fault(signing_keys(wrong)), Some("has a whsec_ secret that is not base64"), "{wrong}");
         }
         assert_eq!(fault(signing_keys("a\nb\nc")), Some("holds more than two secrets"));
+    }
+
+    #[test]
+    fn a_signing_secret_that_may_be_meant_otherwise_or_is_short_is_doubted() {
+        let (base64, short) = ("has a secret that reads as base64: ", "has a key of ");
+        for (text, expected) in [
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &[][..]),
+            ("correct horse battery staple", &[]),
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &[base64]),
+            // As `openssl rand -hex` has it.
+            ("00112233445566778899aabbccddeeff", &[base64]),
+            ("whsec_MDAxMTIyMzM0NDU1NjY3Nzg4OTlhYWJiY2NkZGVlZmY=", &[]),
+            ("whsec_aGk=", &[short]),
+            ("hunter2", &[short]),
+            ("hunter22", &[base64, short]),
+            ("hunter2\nhunter2, hunter2, hunter2", &[short]),
+            // An error of its own.
+            ("whsec_hunter2", &[]),
+        ] {
+            let doubts = signing_doubts(text);
+            assert_eq!(doubts.len(), expected.len(), "{text}: {doubts:?}");
+            assert!(doubts.iter().zip(expected).all(|(doubt, begins)| doubt.starts_with(begins)), "{text}: {doubts:?}");
+            assert!(doubts.iter().all(|doubt| !doubt.contains("hunter") && !doubt.contains("0011")), "{doubts:?}");
+        }
+        let long = signing_doubts(&"é".repeat(33));
+        assert_eq!(long, ["has a key of 66 bytes: the specification asks for 24 to 64"]);
     }
 
     #[test]

@@ -110,6 +110,15 @@ fn examine(file: File, content: Content) -> Result<(), FileFault> {
     }
 }
 
+/// What of a signing secret's file is allowed, and most likely not meant; nothing of one that can't be read.
+#[must_use]
+pub fn signing_doubts(path: &Path) -> Vec<String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST_SECRET).read_to_string(&mut text));
+    let text = SecretString::from(text);
+    read.map(|_| form::signing_doubts(text.expose_secret())).unwrap_or_default()
+}
+
 const fn hint_for_missing(content: Content) -> Option<&'static str> {
     match content {
         Content::Certificates => Some("write the PEM certificates there"),

@@ -166,6 +166,28 @@ fn a_secret_of_the_wrong_form_is_an_error_that_does_not_show_it() {
 }
 
 #[test]
+fn a_secret_that_may_be_meant_otherwise_is_warned_of_and_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
+    let policy = format!("{WEB}\n[notify.hook]\nwebhook = \"https://example.com/\"\nsecret_file = \"hook\"\n");
+    fs::write(&path, policy).unwrap();
+    let hook = directory.path().join("hook");
+    for (secret, expected) in [
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "has a secret that reads as base64: "),
+        ("whsec_MfKQ9r8GKYo=", "has a key of 8 bytes: "),
+    ] {
+        fs::write(&hook, secret).unwrap();
+        let report = check(&[&path]).unwrap();
+        assert!(report.valid, "{report}");
+        let [warning] = &report.warnings[..] else { panic!("one warning: {report}") };
+        assert!(warning.contains(&format!("hook: `secret_file` {} {expected}", hook.display())), "{warning}");
+        assert!(!warning.contains("MfKQ9"), "{warning}");
+    }
+    fs::write(&hook, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nas long a text as a key has to be\n").unwrap();
+    assert_eq!(check(&[&path]).unwrap().warnings, [""; 0]);
+}
+
+#[test]
 fn the_report_is_a_fact_sheet_for_machines() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.toml");
