@@ -97,7 +97,7 @@ impl std::fmt::Display for Phase {
 pub struct Alert {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// Unique to this message, the same on every attempt: `<incident>_<sequence>`.
+    /// Unique to this message, the same on every attempt: `<incident>_<sequence>`, the incident's dots as `_`.
     pub id: String,
     /// Position among the incident's messages, from 1.
     pub sequence: u64,

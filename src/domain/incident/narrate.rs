@@ -28,7 +28,7 @@ pub fn alert(workload: &WorkloadId, incident: &Incident, event: &Event) -> Alert
     let cause = if let Event::FoundBeside { cause } = event { cause } else { &incident.cause };
     Alert {
         schema: SCHEMA.to_owned(),
-        id: format!("{}_{}", incident.id, incident.notices),
+        id: message_id(&incident.id, &[incident.notices.to_string()]),
         sequence: incident.notices,
         incident: incident.id.clone(),
         workload: workload.clone(),
@@ -107,7 +107,7 @@ pub fn over(last: &Alert, why: &str, now: Timestamp) -> Alert {
     let sequence = last.sequence + 1;
     let reason = shorten(why, REASON_LIMIT);
     Alert {
-        id: format!("{}_{}_{sequence}", last.incident, now.as_millis()),
+        id: message_id(&last.incident, &[now.as_millis().to_string(), sequence.to_string()]),
         sequence,
         phase: Phase::Closed,
         earlier_severities: BTreeSet::from([last.severity]),
@@ -122,7 +122,7 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
     let incident = IncidentId::new(format!("rollbackd-{what}"));
     Alert {
         schema: SCHEMA.to_owned(),
-        id: format!("{incident}_{}_{count}", now.as_millis()),
+        id: message_id(&incident, &[now.as_millis().to_string(), count.to_string()]),
         sequence: count,
         incident,
         workload: policy.id.clone(),
@@ -142,6 +142,12 @@ fn own_trouble(policy: &WorkloadPolicy, what: &str, reason: String, action: &str
     }
 }
 
+/// A message's name. A signature is over `<id>.<timestamp>.<body>`, in which no dot may be of the id: one of the workload's
+/// name becomes `_`, which is in no name of a workload.
+fn message_id(incident: &IncidentId, numbers: &[String]) -> String {
+    format!("{}_{}", incident.as_str().replace('.', "_"), numbers.join("_"))
+}
+
 /// What helps where a workload's records can't be followed.
 pub const RECORDS_REMEDY: &str = "stop the daemon first, since a journal that is copied over one in use is destroyed; then move \
      journal.db, journal.db-wal and journal.db-shm away, restore journal.db from a backup or begin anew, and start the daemon";
@@ -155,7 +161,7 @@ pub const READ_ANEW: &str = "reload the policy: its records are read anew then, 
 pub fn records_damaged(policy: &WorkloadPolicy, error: &str, remedy: &str, count: u64, now: Timestamp) -> Alert {
     let incident = IncidentId::new(format!("rollbackd-records-{}", policy.id));
     let reason = shorten(error, REASON_LIMIT);
-    let id = format!("{incident}_{}_{count}", now.as_millis());
+    let id = message_id(&incident, &[now.as_millis().to_string(), count.to_string()]);
     let summary = format!("rollbackd does not watch {}: its records can't be followed.", policy.id);
     let next = Next { action: remedy.to_owned(), deadline: None };
     Alert { id, incident, reason, summary, next, ..journal_broken(policy, error, count, now) }

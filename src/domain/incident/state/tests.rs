@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::Closing;
+use crate::domain::policy::{Habitat, ReleaseDir};
 use crate::domain::response::plan::{Outcome, Purpose, Step, StepKind};
 use crate::domain::testing;
 
@@ -284,4 +285,16 @@ fn each_message_knows_how_grave_it_was_by_those_before_it() {
     let held = Event::Held { hold: Hold::AlertOnly, goal: None, grounds: None };
     let story = [suspected, detected(Alert), held, detected(Critical), closed];
     assert_eq!(earlier(&story), [vec![], vec![], vec![Alert], vec![Alert], vec![Alert, Critical]]);
+}
+
+#[test]
+fn no_message_has_a_dot_in_its_id() {
+    let ids: Vec<String> = told("web.cart-1", &events()[..1]).into_iter().map(|alert| alert.id).collect();
+    assert_eq!(ids, ["web_cart-1_1"]);
+    let dir = ReleaseDir { root: "/srv".into(), releases: "releases".into(), instances: Vec::new() };
+    let mut policy = testing::policy(Strategy::Direct, Habitat::ReleaseDir(dir));
+    policy.id = "web.cart".into();
+    let damaged = narrate::records_damaged(&policy, "x", "y", 2, at(0));
+    assert_eq!(damaged.id, format!("rollbackd-records-web_cart_{}_2", at(0).as_millis()));
+    assert_eq!(narrate::over(&damaged, "z", at(1)).id, format!("rollbackd-records-web_cart_{}_3", at(1).as_millis()));
 }
