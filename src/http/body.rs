@@ -4,11 +4,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::BODY_LIMIT;
 use super::problem::Problem;
+use super::{BODY_LIMIT, BODY_TIMEOUT};
 use crate::markup;
 
 /// A request's JSON body. No body at all counts as `{}`.
@@ -19,7 +19,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_json = request.headers().get(header::CONTENT_TYPE).map(is_json);
-        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        // What is announced as too large is not waited for.
+        if announced(request.headers()).is_some_and(|bytes| bytes > BODY_LIMIT as u64) {
+            return Err(too_large());
+        }
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
+        let bytes = bytes.map_err(|_| too_slow())?.map_err(unreadable)?;
         match is_json {
             None if bytes.is_empty() => return parse(b"{}"),
             Some(true) => {}
@@ -32,6 +37,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// How many bytes a body is said to have.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large() -> Problem {
+    untaken(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BODY_LIMIT} bytes"))
+}
+
+fn too_slow() -> Problem {
+    untaken(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()))
+}
+
+/// What is left of the body would be taken for the next request.
+fn untaken(status: StatusCode, detail: String) -> Problem {
+    Problem::new(status, detail).with(header::CONNECTION, HeaderValue::from_static("close"))
+}
+
 fn is_json(value: &HeaderValue) -> bool {
     let text = value.to_str().unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
@@ -39,9 +62,7 @@ fn is_json(value: &HeaderValue) -> bool {
 
 fn unreadable(rejection: BytesRejection) -> Problem {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BODY_LIMIT} bytes"))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => Problem::bad_request("the body could not be read"),
     }
 }

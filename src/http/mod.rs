@@ -36,6 +36,10 @@ pub use token::Token;
 /// Largest body that is taken, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// Longest time that a body may take once the head is there; less than [`REQUEST_TIMEOUT`], so that the answer says what was
+/// waited for.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Longest time from a request's head to its answer. Streams of events are not bound by it.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
