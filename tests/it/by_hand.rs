@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use rollbackd::domain::controller::RequestKind;
+use rollbackd::domain::controller::{RequestKind, StepStanding};
 use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
-use rollbackd::domain::response::plan::Purpose;
+use rollbackd::domain::response::plan::{Purpose, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
 use crate::world::{Behaviour, DAWN, Script, WELL, World, policy};
@@ -41,6 +41,13 @@ fn hold(world: &mut World, is_by_policy: bool, is_held: bool) {
     }
 }
 
+/// What is told of each restart of the plan.
+fn restarts(world: &mut World) -> Vec<StepStanding> {
+    let preview = world.fleet.preview(&world.policy.id, world.now).unwrap();
+    let steps = preview.plan.iter().flat_map(|plan| &plan.steps).zip(preview.steps);
+    steps.filter(|(step, _)| matches!(step.kind, StepKind::Restart { .. })).map(|(_, standing)| standing).collect()
+}
+
 #[test]
 fn what_a_human_restarted_at_the_goal_is_not_restarted_again() {
     for (strategy, is_by_policy) in [(Strategy::Direct, false), (Strategy::Rolling, false), (Strategy::Rolling, true)] {
@@ -53,6 +60,7 @@ fn what_a_human_restarted_at_the_goal_is_not_restarted_again() {
         let starts = world.starts();
         world.run(Span::from_secs(20));
         assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+        assert_eq!(restarts(&mut world), [StepStanding::DoneByOthers; 2], "{strategy}");
         hold(&mut world, is_by_policy, false);
         until(&mut world, Phase::Restored);
         assert_eq!(world.starts(), starts, "{strategy}");
@@ -73,6 +81,7 @@ fn what_a_human_only_pointed_at_the_goal_is_restarted() {
         world.point("v1");
         world.run(Span::from_secs(20));
         let starts = world.starts();
+        assert_eq!(restarts(&mut world), [StepStanding::ToDo; 2], "{strategy}");
         hold(&mut world, false, false);
         until(&mut world, Phase::Restored);
         assert!(world.starts().iter().zip(&starts).all(|(now, before)| now > before), "{strategy}");

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
+use super::found::Found;
 use crate::domain::health::survey::SignalSource;
 use crate::domain::health::verdict::{Assessment, CheckStatus, Evidence, TriggerState, TriggerStatus, Unseen, Verdict};
 use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
@@ -247,6 +248,8 @@ pub enum StepStanding {
     UnderWay,
     /// It is about what left the policy.
     PassedOver,
+    /// Somebody else has done it: it will be left out.
+    DoneByOthers,
     /// It comes yet.
     ToDo,
 }
@@ -257,6 +260,7 @@ impl fmt::Display for StepStanding {
             StepStanding::Done => "done",
             StepStanding::UnderWay => "under way",
             StepStanding::PassedOver => "passed over, since it left the policy",
+            StepStanding::DoneByOthers => "done by someone else, and left out",
             StepStanding::ToDo => "to do",
         })
     }
@@ -331,7 +335,7 @@ impl Controller {
         // Between two attempts the last plan is none that is to be done.
         let next = self.begun().and_then(|begun| self.next_plan(begun, now, fleet));
         let in_force = self.begun().filter(|_| next.is_none());
-        let steps = in_force.map(|begun| self.standings(begun)).unwrap_or_default();
+        let steps = in_force.map(|begun| self.standings(begun, now)).unwrap_or_default();
         let deadline = in_force.and_then(|begun| begun.deadline_by(now));
         let plan =
             next.or(probe.plan).or_else(anew).map(|plan| Plan { deadline: deadline.unwrap_or(plan.deadline), ..plan });
@@ -433,8 +437,8 @@ impl Controller {
     }
 
     /// Where each step of a rollback that was begun is.
-    fn standings(&self, begun: &Incident) -> Vec<StepStanding> {
-        let steps = begun.plan.as_ref().map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    fn standings(&self, begun: &Incident, now: Timestamp) -> Vec<StepStanding> {
+        let Some(plan) = &begun.plan else { return Vec::new() };
         let under_way = match begun.progress {
             Progress::Running { step, .. } | Progress::Conflicted { step, .. } => Some(step),
             Progress::Idle | Progress::Next { .. } | Progress::Broken { .. } | Progress::Proving { .. } => None,
@@ -445,9 +449,10 @@ impl Controller {
             _ if begun.passed_over.contains(&index) => StepStanding::PassedOver,
             _ if index < next => StepStanding::Done,
             kind if self.is_about_those_gone(kind) => StepStanding::PassedOver,
+            _ if matches!(self.would_be_found(plan, index, now), Found::Done) => StepStanding::DoneByOthers,
             _ => StepStanding::ToDo,
         };
-        (0..).zip(steps).map(standing).collect()
+        (0..).zip(&plan.steps).map(standing).collect()
     }
 
     /// What the guards say. A rollback that was begun has passed those that are not asked again, but for what it is held by.
