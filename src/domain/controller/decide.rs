@@ -21,8 +21,12 @@ const PREFLIGHT_FRESH: Span = Span::from_secs(5);
 /// Time between two preflights of a plan that did not pass.
 const PREFLIGHT_RETRY: Span = Span::from_secs(30);
 
-/// Times that a pending trigger's progress is noted within its `for`.
+/// Times that a pending trigger's progress is noted within its `for`, at least.
 const PENDING_NOTES: u64 = 10;
+
+/// Intervals between two such notes at most: from the last one on a start goes on with what is pending, unless more time has
+/// passed than a trigger may be pending unseen.
+const NOTED_INTERVALS: u64 = 3;
 
 /// What nobody could look at is looked at again soon.
 fn pause(findings: &[Finding]) -> Span {
@@ -69,7 +73,9 @@ impl Controller {
         let Some(held) = self.held_by_suspect() else { return false };
         let Some(incident) = &self.state.incident else { return false };
         let (Cause::Trigger { hold_for, .. }, noted) = (&incident.cause, incident.pending) else { return false };
-        let pause = Span::from_millis(hold_for.as_millis() / PENDING_NOTES).max(self.policy.interval);
+        let interval = self.policy.interval;
+        let pause =
+            Span::from_millis(hold_for.as_millis() / PENDING_NOTES).min(interval.times(NOTED_INTERVALS)).max(interval);
         let last = noted.map_or(incident.phase_since, |(_, at)| at);
         now.since(last) >= pause && self.record(Event::StillPending { held }, now, out)
     }

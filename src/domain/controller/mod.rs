@@ -503,13 +503,15 @@ fn restore_trigger(health: &mut Health, incident: &Incident) {
         None => health.restore(name, state, at),
     };
     match (incident.phase, incident.pending, incident.times.detected) {
-        (Phase::Suspected, Some((held, noted)), _) => {
+        (Phase::Suspected, noted, _) => {
+            // How long it had been pending by then is noted later.
+            let (held, noted) = noted.unwrap_or((Span::ZERO, incident.phase_since));
             restore(TriggerState::Pending { since: onset, held }, noted);
         }
         (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, Some(detected)) => {
             restore(TriggerState::Firing { since: onset, at: detected }, detected);
         }
-        (Phase::Suspected, None, _) | (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, None) => {}
+        (Phase::Detected | Phase::Held | Phase::AwaitingApproval, _, None) => {}
         (
             Phase::Started | Phase::Verifying | Phase::Restored | Phase::Failed | Phase::Escalated | Phase::Closed,
             _,
