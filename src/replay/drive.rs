@@ -265,6 +265,8 @@ impl<'o> Stage<'o> {
             let held = self.fleet.get(id).and_then(|controller| controller.state().incident.as_ref()?.hold.clone());
             self.fleet.adopt(Arc::new(WorkloadPolicy { mode: part.mode, ..(*part.lane.policy).clone() }));
             let Some(mut explanation) = self.fleet.explain(id, at) else { continue };
+            // How long a rollback would have been under way nobody knows.
+            explanation.guards.retain(|guard| guard.name != "in-flight");
             let ruled = part.ruled.as_ref().filter(|_| held == Some(Hold::ObserveMode) && part.mode != Mode::Observe);
             if let Some(Decision { decision, fired_at, reason, .. }) = ruled {
                 explanation.decision = format!("{} at {fired_at}: {reason}", decision.as_str());

@@ -333,6 +333,8 @@ fn any_moment_of_a_recording_is_explained() {
     assert_eq!(told(1, "decision"), "nothing is done: no trigger is pending or firing");
     assert_eq!(json[0]["assessment"]["triggers"][0]["state"], "pending", "{}", json[0]["assessment"]);
     assert!(json[0]["guards"].as_array().unwrap().len() > 20 && json[0]["would_change"].is_array());
+    let is_asked = |name: &str| json[0]["guards"].as_array().unwrap().iter().any(|guard| guard["name"] == name);
+    assert!(is_asked("fleet-budget") && !is_asked("in-flight"), "{out}");
     for (at, expected) in [
         ("2025-11-28T05:00:00Z", "is not in the recording from 2025-11-28T03:20:00.000Z to"),
         ("noon", "--explain \"noon\" is no time: write 2026-01-31T12:00:00Z or seconds"),
