@@ -78,8 +78,8 @@ impl Controller {
         checks
     }
 
-    /// Whether as many instances of the release are in service as there were when the rollback was decided, or all that are
-    /// asked for, where there is an orchestrator that says so.
+    /// Whether as many instances of the release are in service as are asked for, where there is an orchestrator that says so. As
+    /// many as it waited for are enough where the traffic was led to them, or where the others find no room.
     fn capacity(&self, plan: &Plan, since: Timestamp) -> Option<CheckStatus> {
         let status = |verdict, detail| Some(CheckStatus { name: "capacity".to_owned(), verdict, detail });
         let Some((_, Ok(view))) = self.releases.as_ref().filter(|(seen, _)| *seen > since) else {
@@ -92,25 +92,24 @@ impl Controller {
             };
         };
         let orchestrated = view.orchestrated.as_ref()?;
-        let serving = u32::try_from(view.in_service_at(&plan.to).len()).unwrap_or(u32::MAX);
-        let enough = plan.steps.iter().rev().find_map(|step| match step.kind {
-            StepKind::AwaitRollout { enough, .. } => enough,
-            StepKind::AwaitCapacity { at_least, .. } => Some(at_least),
-            _ => None,
-        });
-        let wanted = orchestrated.replicas;
-        let enough = enough.map_or(wanted, |enough| enough.min(wanted));
-        let detail = format!("{serving} of {wanted} instances of {} in service", plan.to);
+        let (wanted, is_in_place) = (orchestrated.replicas, orchestrated.desired == plan.to);
         if wanted == 0 {
             return status(Verdict::Unknown(UnknownReason::NoTarget), "no instances are asked for".to_owned());
         }
-        let is_complete = orchestrated.rollout == Rollout::Complete && orchestrated.desired == plan.to;
+        let serving = u32::try_from(view.in_service_at(&plan.to).len()).unwrap_or(u32::MAX);
+        let is_all = serving >= wanted || (is_in_place && orchestrated.rollout == Rollout::Complete);
+        let has_room = wanted.saturating_sub(serving) > orchestrated.absent;
+        let is_enough = plan.steps.iter().any(|step| match step.kind {
+            StepKind::AwaitCapacity { at_least, .. } => serving >= at_least,
+            StepKind::AwaitRollout { enough: Some(enough), .. } => serving >= enough && is_in_place && !has_room,
+            _ => false,
+        });
         let verdict = match serving {
             0 => Verdict::Breach,
-            serving if serving >= enough || is_complete => Verdict::Ok,
+            _ if is_all || is_enough => Verdict::Ok,
             _ => Verdict::Unknown(UnknownReason::NotProven),
         };
-        status(verdict, detail)
+        status(verdict, format!("{serving} of {wanted} instances of {} in service", plan.to))
     }
 
     pub(super) fn at_well(&self, plan: &Plan, since: Timestamp, now: Timestamp) -> Wait {

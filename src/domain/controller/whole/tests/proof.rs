@@ -9,6 +9,7 @@ fn at_v1(ready: usize, replicas: u32) -> ReleaseView {
     view.instances = pods.iter().map(|pod| (pod.clone(), "v1".into())).collect();
     let orchestrated = view.orchestrated.as_mut().unwrap();
     orchestrated.serving = pods[..ready].to_vec();
+    orchestrated.absent = replicas.saturating_sub(3);
     if ready < pods.len() && replicas > 0 {
         orchestrated.rollout = Rollout::UnderWay { left: format!("{ready} of {replicas} pods are in service") };
     }
@@ -57,14 +58,19 @@ fn told(world: &World) -> String {
 
 #[test]
 fn a_release_is_not_well_while_its_instances_are_not_in_service() {
-    let told = |ready, replicas| told(&proven_with(&at_v1(ready, replicas)));
-    assert_eq!(told(3, 3), "restored: 3 of 3 instances of v1 in service");
-    assert_eq!(told(3, 5), "restored: 3 of 5 instances of v1 in service", "as many as there were");
-    let part = told(1, 3);
+    let seen = |ready, replicas| told(&proven_with(&at_v1(ready, replicas)));
+    assert_eq!(seen(3, 3), "restored: 3 of 3 instances of v1 in service");
+    assert_eq!(seen(3, 5), "restored: 3 of 5 instances of v1 in service", "as many as there were");
+    let mut coming = at_v1(3, 5);
+    coming.orchestrated.as_mut().unwrap().absent = 1;
+    coming.orchestrated.as_mut().unwrap().rollout = Rollout::UnderWay { left: "3 of 5 pods are in service".to_owned() };
+    let coming = told(&proven_with(&coming));
+    assert!(coming.contains("3 of 5 instances of v1 in service") && coming.starts_with("escalated: "), "{coming}");
+    let part = seen(1, 3);
     assert!(part.starts_with("escalated: v1 is in place, but it is not proven well"), "{part}");
     assert!(part.contains("1 of 3 instances of v1 in service"), "{part}");
-    let none = told(0, 3);
+    let none = seen(0, 3);
     assert!(none.starts_with("failed: not well by") && none.contains("0 of 3 instances of v1 in service"), "{none}");
-    let nobody = told(0, 0);
+    let nobody = seen(0, 0);
     assert!(nobody.starts_with("escalated: ") && nobody.contains("no instances are asked for"), "{nobody}");
 }
