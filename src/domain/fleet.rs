@@ -91,11 +91,16 @@ impl Fleet {
 
     /// Stops watching a workload. Its records stay in the journal.
     pub fn remove(&mut self, id: &WorkloadId) -> Option<Controller> {
+        self.discount(id);
+        self.controllers.remove(id)
+    }
+
+    /// Whatever is wrong with a workload now, and whatever is under way for it, speaks against acting on no other.
+    pub fn discount(&mut self, id: &WorkloadId) {
         self.acting.remove(id);
         self.turned_bad.remove(id);
         self.suspected.remove(id);
         self.breached.remove(id);
-        self.controllers.remove(id)
     }
 
     /// Hands a workload what was kept of its windows before the start.
@@ -337,10 +342,36 @@ mod tests {
     use crate::domain::policy::{Habitat, ReleaseDir, Strategy};
     use crate::domain::testing;
 
+    fn place() -> Habitat {
+        Habitat::ReleaseDir(ReleaseDir { root: "/srv".into(), releases: "releases".into(), instances: Vec::new() })
+    }
+
+    #[test]
+    fn what_is_discounted_of_one_workload_holds_no_other() {
+        let mut other = testing::policy(Strategy::Direct, place());
+        other.id = "other".into();
+        let mut policy = testing::policy(Strategy::Direct, place());
+        policy.namespace.clone_from(&other.namespace);
+        let (at, id) = (Timestamp::from_millis(1_800_000_000_000), policy.id.clone());
+        let mut fleet = Fleet::default();
+        let seen_by_other = |fleet: &mut Fleet| {
+            let view = fleet.view_for(&"other".into(), at);
+            (view.turned_bad, view.bad_without_rollout.len(), view.in_flight)
+        };
+        fleet.acting.insert(id.clone(), policy.namespace.clone());
+        fleet.breached.insert(id.clone(), at);
+        fleet.suspected.insert(id.clone(), at);
+        fleet.add(Arc::new(policy), WorkloadState::default());
+        fleet.add(Arc::new(other), WorkloadState::default());
+        assert_eq!(seen_by_other(&mut fleet), (1, 1, Some(id.clone())));
+        fleet.discount(&id);
+        assert_eq!(seen_by_other(&mut fleet), (0, 0, None));
+        assert!(fleet.get(&id).is_some());
+    }
+
     #[test]
     fn a_rollback_is_counted_once_however_often_its_workload_leaves_and_comes() {
-        let place = ReleaseDir { root: "/srv".into(), releases: "releases".into(), instances: Vec::new() };
-        let policy = Arc::new(testing::policy(Strategy::Direct, Habitat::ReleaseDir(place)));
+        let policy = Arc::new(testing::policy(Strategy::Direct, place()));
         let at = Timestamp::from_millis(1_800_000_000_000);
         let state = WorkloadState { rollbacks: vec![at], ..WorkloadState::default() };
         let mut fleet = Fleet::default();

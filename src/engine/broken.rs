@@ -65,7 +65,6 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    /// The pause of a workload that is not on record yet.
     fn pause_of(&self, id: &WorkloadId) -> Option<Pause> {
         let (Request { by, kind: RequestKind::Pause { reason } }, since) = self.pauses.get(id)? else { return None };
         Some(Pause { by: by.clone(), reason: reason.clone(), since: *since })
@@ -118,7 +117,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         match input {
             Input::Observed(observation) => self.fleet.watch_only(id, Some(&observation), now),
             Input::Tick => self.fleet.watch_only(id, None, now),
-            // They wait for the journal, where they matter, or were refused.
+            // They wait for the journal, where they matter, or were refused; or the next term settles what was under way.
             Input::Done(_) | Input::Parked(_) | Input::NotBegun(_) | Input::StoodStill(..) | Input::Asked(_) => {}
         }
         self.keep_pace(id);
@@ -128,6 +127,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     pub(super) async fn mend(&mut self) {
         if !self.leads() {
             self.forget_batch();
+            self.end_withheld();
         }
         self.page_about_journal();
         let due = self.broken.as_ref().filter(|broken| broken.under_way.is_none() && broken.retry_at <= Instant::now());
@@ -264,20 +264,30 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.edges.actuator.hold(id, is_halted);
     }
 
+    /// Why nothing new is begun for a workload, and since when.
+    fn standstill_of(&self, id: &WorkloadId) -> Option<(Timestamp, Hold)> {
+        let of_all = |broken: &Broken| (broken.began, Hold::JournalBroken { reason: broken.error.to_string() });
+        self.withheld_since(id).or_else(|| self.broken.as_ref().map(of_all))
+    }
+
+    /// The pause of a workload that is not on record yet.
+    fn pause_of(&self, id: &WorkloadId) -> Option<Pause> {
+        self.broken.as_ref()?.pause_of(id)
+    }
+
     /// Says of a workload that nothing new is begun, and what is paused until then.
     pub(super) fn note_standstill(&self, mut view: WorkloadView) -> WorkloadView {
-        let Some(broken) = &self.broken else { return view };
-        view.standstill = Some(Standstill { since: broken.began, reason: broken.error.to_string() });
-        view.paused = view.paused.or_else(|| broken.pause_of(&view.workload));
+        let standstill = self.standstill_of(&view.workload);
+        view.standstill = standstill.map(|(since, hold)| Standstill { since, reason: hold.to_string() });
+        view.paused = view.paused.or_else(|| self.pause_of(&view.workload));
         view
     }
 
     /// What the guards can't know of: that nothing can be recorded, and what is paused until then.
     pub(super) fn guard_standstill(&self, id: &WorkloadId, guards: &mut Vec<Guard>) {
-        let Some(broken) = &self.broken else { return };
-        let hold = Hold::JournalBroken { reason: broken.error.to_string() };
+        let Some((_, hold)) = self.standstill_of(id) else { return };
         guards.insert(0, Guard { name: hold.as_str().to_owned(), hold: Some(hold), forced: false });
-        let paused = broken.pause_of(id).map(|pause| ladder::paused(&pause));
+        let paused = self.pause_of(id).map(|pause| ladder::paused(&pause));
         for guard in guards.iter_mut().filter(|guard| guard.name == "paused") {
             guard.hold = guard.hold.take().or_else(|| paused.clone());
         }
@@ -285,10 +295,10 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
 
     /// As [`Self::note_standstill`], for who asks why.
     pub(super) fn explain_standstill(&self, explanation: &mut Explanation) {
-        let Some(broken) = &self.broken else { return };
-        explanation.decision = format!("nothing is done since {}: {}", broken.began, broken.error);
+        let Some((since, hold)) = self.standstill_of(&explanation.workload) else { return };
+        explanation.decision = format!("nothing is done since {since}: {hold}");
         self.guard_standstill(&explanation.workload, &mut explanation.guards);
-        explanation.would_change.insert(0, format!("nothing is done while {JOURNAL_BROKEN}: {}", broken.error));
+        explanation.would_change.insert(0, format!("nothing is done while {}: {hold}", hold.as_str()));
     }
 
     /// Finds out whether the journal can still be written when nothing was for a while: at the next incident is too late.

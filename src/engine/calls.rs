@@ -1,6 +1,6 @@
 //! Questions and requests from outside the loop, answered in their turn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +71,9 @@ pub enum Call {
     Adopt(Vec<Adoption>, oneshot::Sender<Result<(), JournalError>>),
     /// Ends what was begun for workloads that are not in the policy any more, and then forgets them.
     Part(Vec<Adoption>, oneshot::Sender<()>),
-    /// Goes on from these states, for a term of this daemon's; says whether that term is still going on.
-    Lead(u64, Vec<(WorkloadId, WorkloadState)>, oneshot::Sender<bool>),
+    /// Goes on from these states, and leaves those alone of which there is none, and why, for a term of this daemon's; says
+    /// whether that term is still going on.
+    Lead(u64, Vec<(WorkloadId, WorkloadState)>, BTreeMap<WorkloadId, String>, oneshot::Sender<bool>),
     /// Begins nothing more: the daemon is about to stop.
     Park(oneshot::Sender<()>),
     /// What another replica recorded.
@@ -192,12 +193,18 @@ impl Handle {
         self.call(|answer| Call::Part(left, answer)).await
     }
 
-    /// Goes on from these states, for a term of this daemon's: `false` where that is over already.
+    /// Goes on from these states, for a term of this daemon's: `false` where that is over already. The `withheld` ones, whose
+    /// shared record can't be read, are only watched while it lasts; why, in one line each.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn lead(&self, term: u64, states: Vec<(WorkloadId, WorkloadState)>) -> Result<bool, Unavailable> {
-        self.call(|answer| Call::Lead(term, states, answer)).await
+    pub async fn lead(
+        &self,
+        term: u64,
+        states: Vec<(WorkloadId, WorkloadState)>,
+        withheld: BTreeMap<WorkloadId, String>,
+    ) -> Result<bool, Unavailable> {
+        self.call(|answer| Call::Lead(term, states, withheld, answer)).await
     }
 
     /// From its answer on nothing is begun any more; what runs may end.
@@ -251,8 +258,8 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
                 self.part(left).await;
                 answered(answer.send(()));
             }
-            Call::Lead(term, states, answer) => {
-                let leads = self.lead(term, states).await;
+            Call::Lead(term, states, withheld, answer) => {
+                let leads = self.lead(term, states, withheld).await;
                 answered(answer.send(leads));
             }
             Call::Park(answer) => {
@@ -281,6 +288,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     }
 
     async fn ask(&mut self, id: &WorkloadId, request: Request) -> Reply {
+        if let Some(refusal) = self.refuse_withheld(id) {
+            return Err(refusal);
+        }
         if self.broken.is_some() && self.leads() {
             return self.ask_while_broken(id, request);
         }
@@ -346,8 +356,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let gone: Vec<WorkloadId> =
             self.fleet.iter().map(|(id, _)| id.clone()).filter(|id| !keep.contains(id)).collect();
         for id in &gone {
-            // On standby the other replica ends what was begun, or the next term begins with it.
-            if self.leads() {
+            // On standby the other replica ends what was begun, or the next term begins with it. So it does where nobody can
+            // tell what was.
+            if self.leads() && !self.is_withheld(id) {
                 self.take_leave(id).await;
             } else {
                 self.fleet.remove(id);
@@ -418,8 +429,12 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         }
     }
 
-    /// What was read of a workload, unless more was recorded after that: it may have been ended meanwhile.
+    /// What was read of a workload, unless more was recorded after that: it may have been ended meanwhile. Nothing where what
+    /// is on record can't be read.
     fn newest(&mut self, id: &WorkloadId, read: WorkloadState) -> WorkloadState {
+        if self.is_withheld(id) {
+            return WorkloadState::default();
+        }
         self.departed.remove(id).filter(|known| known.sequence > read.sequence).unwrap_or(read)
     }
 

@@ -12,6 +12,7 @@ pub mod ports;
 mod standby;
 mod told;
 mod unread;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use ports::{Actuator, Batch, Journal, Leadership, Looks, NotCommitted, Notice, P
 
 use standby::Leaderless;
 use unread::Unread;
+use withheld::Withheld;
 
 pub use calls::{Adoption, Call, Curve, Handle, NotAdopted, STOPPING, Unavailable};
 pub use standby::STANDBY;
@@ -112,6 +114,7 @@ pub struct Engine<J, A> {
     leaderless: Leaderless,
     lateness: Lateness,
     unread: BTreeMap<WorkloadId, Unread>,
+    withheld: BTreeMap<WorkloadId, Withheld>,
     /// What is on record of workloads that are not watched, where that may be newer than what was read for the adoption that is
     /// still to come.
     departed: BTreeMap<WorkloadId, WorkloadState>,
@@ -144,6 +147,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
             leaderless: Leaderless::default(),
             lateness: Lateness::default(),
             unread: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             departed: BTreeMap::new(),
             is_parked: false,
             next_tick,
@@ -192,6 +196,7 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         self.probe().await;
         self.page_about_lead();
         self.page_about_unread();
+        self.page_about_withheld();
         self.page_about_lateness();
     }
 
@@ -293,12 +298,13 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         if is_done || self.leads() { reply } else { reply.map(|_| Err(self.refusal())) }
     }
 
-    /// Adds what follows from one input to what is to be carried out. While the journal is broken nothing follows.
+    /// Adds what follows from one input to what is to be carried out. While the journal is broken nothing follows, and of a
+    /// workload whose shared record can't be read nothing does either.
     fn handle(&mut self, id: &WorkloadId, input: Input, pending: &mut Pending) -> Option<Reply> {
         if !self.leads() {
             return self.stand_by(id, input);
         }
-        if self.broken.is_some() {
+        if self.broken.is_some() || self.is_withheld(id) {
             self.only_watch(id, input);
             return None;
         }

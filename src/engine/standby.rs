@@ -91,17 +91,24 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
     }
 
     /// Goes on from what is on record, which is all of it, as after a restart. Of a workload that `states` does not name nothing
-    /// is: what was decided of it for a term that is over was never written.
-    pub(super) async fn lead(&mut self, term: u64, states: Vec<(WorkloadId, WorkloadState)>) -> bool {
+    /// is: what was decided of it for a term that is over was never written. Those that are `withheld` are not in `states`.
+    pub(super) async fn lead(
+        &mut self,
+        term: u64,
+        states: Vec<(WorkloadId, WorkloadState)>,
+        withheld: BTreeMap<WorkloadId, String>,
+    ) -> bool {
         if self.edges.leadership.role().term() != Some(term) {
             return false;
         }
         self.forget_batch();
+        self.withhold(withheld);
         let unwatched = states.iter().filter(|(id, _)| self.fleet.get(id).is_none());
         self.departed = unwatched.cloned().collect();
         let known = self.fleet.iter().map(|(id, _)| (id.clone(), WorkloadState::default()));
         let all: BTreeMap<WorkloadId, WorkloadState> = known.chain(states).collect();
         self.fleet.continue_from(all.into_iter().collect());
+        self.withheld.keys().for_each(|id| self.fleet.discount(id));
         // Another replica may have let go on what this one held.
         self.fleet.iter().for_each(|(id, _)| self.hold_as_recorded(id));
         self.term = Some(term);

@@ -36,8 +36,9 @@ impl<J: Journal, A: Actuator> Engine<J, A> {
         let (now, pager) = (self.now(), &*self.edges.pager);
         let broken = self.broken.iter_mut().map(|broken| &mut broken.told);
         let unread = self.unread.values_mut().map(|unread| &mut unread.told);
+        let withheld = self.withheld.values_mut().map(|withheld| &mut withheld.told);
         let own = [&mut self.lateness.told, &mut self.leaderless.told];
-        for told in broken.chain(unread).chain(own) {
+        for told in broken.chain(unread).chain(withheld).chain(own) {
             told.end(pager, "the daemon was told to stop", now);
         }
     }

@@ -37,7 +37,7 @@ pub use outbox::{OutboxStats, ParkedMessage, Undelivered};
 pub use points::{POINTS_PER_INCIDENT, Point};
 pub use reader::{INCIDENT_RECORDS_LIMIT, IncidentSummary, Reader};
 pub use retention::{Pruned, RETENTION};
-pub use shared::{Books, Place, States};
+pub use shared::{Books, Place, States, Withheld};
 pub use state_dir::{JOURNAL_FILE, LOCK_FILE};
 
 use crate::domain::health::memory::Memory;

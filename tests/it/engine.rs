@@ -5,6 +5,7 @@ mod hands;
 mod parked;
 mod standby;
 mod terms;
+mod withheld;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -435,9 +436,9 @@ async fn a_replica_acts_in_the_term_for_which_it_took_over_and_in_no_other() {
     // The lease is held, but nobody has read what is on record.
     stage.sits(Role::Leader { term: 1 });
     stage.is_told_to_ask_the_leader().await;
-    assert!(!stage.engine.lead(2, known()).await.unwrap(), "that is not its term");
+    assert!(!stage.engine.lead(2, known(), BTreeMap::new()).await.unwrap(), "that is not its term");
     stage.is_told_to_ask_the_leader().await;
-    assert!(stage.engine.lead(1, known()).await.unwrap());
+    assert!(stage.engine.lead(1, known(), BTreeMap::new()).await.unwrap());
     stage.pause("app").await.unwrap();
     assert_eq!(stage.journal.names("app"), ["paused"]);
     // The lease was lost and won again: somebody else may have written meanwhile.
@@ -449,7 +450,7 @@ async fn a_replica_acts_in_the_term_for_which_it_took_over_and_in_no_other() {
 #[tokio::test]
 async fn a_plan_that_was_looked_over_too_late_is_not_begun() {
     let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
-    assert!(stage.engine.lead(1, known()).await.unwrap());
+    assert!(stage.engine.lead(1, known(), BTreeMap::new()).await.unwrap());
     stage.roll_back("app").await.unwrap();
     stage.sits(STANDBY);
     stage.hands.plans.add_permits(1);
@@ -462,7 +463,7 @@ async fn a_plan_that_was_looked_over_too_late_is_not_begun() {
 #[tokio::test]
 async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
     let stage = stage_as(Role::Leader { term: 1 }, &["app"]).await;
-    assert!(stage.engine.lead(1, known()).await.unwrap());
+    assert!(stage.engine.lead(1, known(), BTreeMap::new()).await.unwrap());
     stage.journal.full.store(true, Ordering::SeqCst);
     stage.pause("app").await.unwrap();
     assert_eq!(stage.held(), ["app"]);
@@ -470,7 +471,7 @@ async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
     stage.is_told_to_ask_the_leader().await;
     stage.journal.full.store(false, Ordering::SeqCst);
     stage.sits(Role::Leader { term: 2 });
-    assert!(stage.engine.lead(2, known()).await.unwrap());
+    assert!(stage.engine.lead(2, known(), BTreeMap::new()).await.unwrap());
     assert!(stage.engine.list().await.unwrap()[0].paused.is_none());
     assert_eq!(stage.held(), [""; 0]);
     stage.pause("app").await.unwrap();
@@ -482,7 +483,7 @@ async fn what_could_not_be_written_before_the_term_ended_is_forgotten() {
 async fn people_are_told_where_nobody_leads_for_long() {
     let [led, never] = [1, 2].map(|_| stage_as(Role::Leader { term: 1 }, &["app"]));
     let (led, never) = tokio::join!(led, never);
-    assert!(led.engine.lead(1, known()).await.unwrap());
+    assert!(led.engine.lead(1, known(), BTreeMap::new()).await.unwrap());
     for stage in [&led, &never] {
         stage.sits(STANDBY);
         stage.engine.ping().await.unwrap();

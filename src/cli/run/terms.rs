@@ -16,6 +16,7 @@ use crate::act::Home;
 use crate::clock::{self, Clock, Turns};
 use crate::cluster::{Clients, Gate, own};
 use crate::config::model;
+use crate::domain::id::WorkloadId;
 use crate::engine::Handle;
 use crate::engine::ports::{Leadership, Role};
 use crate::lease::{self, Candidate, Tenure};
@@ -27,6 +28,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Time between two notes of which messages have arrived.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two looks at what could not be read.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// States that may wait for the engine.
 const STATES_QUEUE: usize = 16;
@@ -126,24 +130,25 @@ impl Terms {
     }
 
     async fn begin(&self, term: u64) -> anyhow::Result<()> {
-        self.books.take_over().await?;
-        let (states, damaged) = fold(&self.store).await?;
+        let policy = Arc::clone(&self.policy.borrow());
+        let withheld = self.books.take_over(&known(&policy)).await?;
+        let (mut states, damaged) = fold(&self.store).await?;
         if let Some((id, why)) = damaged.first_key_value() {
             anyhow::bail!("the records of {id} can't be followed: {why}");
         }
-        let policy = Arc::clone(&self.policy.borrow());
+        states.retain(|(id, _)| !withheld.contains_key(id));
         let now = (self.clocks.timeline)();
         let left =
             forgotten::close(&self.books, &states, |workload| policy.may_know(workload), policy.config(), now).await;
         let open = states.iter().filter(|(_, state)| state.incident.is_some()).count();
-        if self.engine.lead(term, states).await? {
+        if self.engine.lead(term, states, withheld).await? {
             tracing::info!(term, open, "this replica leads");
             self.engine.part(left).await?;
         }
         Ok(())
     }
 
-    /// Tells people, and notes what has arrived.
+    /// Tells people, notes what has arrived, and looks whether what could not be read can be.
     async fn lead(&self, over: &CancellationToken) {
         let (receivers, clocks, turns) = (self.receivers.clone(), self.clocks.clone(), self.turns.clone());
         let drain = notify::drain(&self.store, receivers, clocks, turns, over.clone());
@@ -155,9 +160,19 @@ impl Terms {
                 }
             }
         };
+        let look = async {
+            loop {
+                sleep(LOOK_EVERY).await;
+                let policy = Arc::clone(&self.policy.borrow());
+                if let Err(error) = self.books.look_again(&known(&policy)).await {
+                    tracing::debug!(%error, "what could not be read is not looked at again yet");
+                }
+            }
+        };
         tokio::select! {
             () = drain => {}
             () = note => {}
+            () = look => {}
         }
     }
 
@@ -193,4 +208,8 @@ impl Terms {
             () = hand_on => {}
         }
     }
+}
+
+fn known(policy: &InForce) -> Vec<WorkloadId> {
+    policy.config().workloads.keys().cloned().collect()
 }

@@ -178,6 +178,15 @@ pub fn records_damaged_in_use(policy: &WorkloadPolicy, error: &str, remedy: &str
     Alert { summary, ..records_damaged(policy, error, remedy, count, now) }
 }
 
+/// What replicas share of a workload can't be read, so that nobody knows what was begun: nothing is done for it.
+#[must_use]
+pub fn record_unreadable(policy: &WorkloadPolicy, error: &str, count: u64, now: Timestamp) -> Alert {
+    let summary = format!("rollbackd does nothing for {}: what its replicas share of it can't be read.", policy.id);
+    let remedy =
+        "put the ConfigMap right, or delete it: then the journal of the replica that leads next is what counts";
+    Alert { summary, ..records_damaged(policy, error, remedy, count, now) }
+}
+
 fn trigger(cause: &Cause) -> AlertTrigger {
     match cause {
         Cause::Trigger { name, hold_for, evidence, .. } => AlertTrigger {

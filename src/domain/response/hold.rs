@@ -22,6 +22,11 @@ pub enum Hold {
         /// Why.
         reason: String,
     },
+    /// What replicas share of the workload can't be read: what was begun for it is not known.
+    RecordUnreadable {
+        /// Why, and what it is called.
+        reason: String,
+    },
     /// An operator paused the workload.
     Paused {
         /// Who.
@@ -229,6 +234,7 @@ impl Hold {
             | Hold::SharedFault { .. } => true,
             Hold::ObserveMode
             | Hold::JournalBroken { .. }
+            | Hold::RecordUnreadable { .. }
             | Hold::Paused { .. }
             | Hold::AlertOnly
             | Hold::Blind { .. }
@@ -300,6 +306,7 @@ impl Hold {
         match self {
             Hold::ObserveMode => "observe-mode",
             Hold::JournalBroken { .. } => "journal-broken",
+            Hold::RecordUnreadable { .. } => "record-unreadable",
             Hold::Paused { .. } => "paused",
             Hold::AlertOnly => "alert-only",
             Hold::Blind { .. } => "blind",
@@ -347,7 +354,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Hold::ObserveMode => f.write_str("the mode is observe: nothing is changed"),
-            Hold::JournalBroken { reason } => f.write_str(reason),
+            Hold::JournalBroken { reason } | Hold::RecordUnreadable { reason } => f.write_str(reason),
             Hold::Paused { by, reason } if reason.is_empty() => write!(f, "paused by {by}"),
             Hold::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
             Hold::AlertOnly => f.write_str("the trigger's severity is alert"),

@@ -155,7 +155,7 @@ impl Copy {
     }
 }
 
-const WORKLOAD: &str = "workload";
+pub(super) const WORKLOAD: &str = "workload";
 const STATE: &str = "state";
 const RECORDS: &str = "records";
 const UNTOLD: &str = "untold";

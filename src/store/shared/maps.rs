@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::copy::Copy;
+use super::copy::{Copy, WORKLOAD};
 use crate::cluster::describe;
 use crate::cluster::record_names::record_name;
 use crate::domain::id::WorkloadId;
@@ -34,6 +34,8 @@ const LABEL: &str = "rollbackd-lease";
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     pub(super) name: String,
+    /// Whose it says to be, where that is whose name it has.
+    pub(super) workload: Option<WorkloadId>,
     /// Or what is wrong with it.
     pub(super) copy: Result<Copy, String>,
     /// A write that names it fails where anyone wrote since.
@@ -90,9 +92,9 @@ impl Maps {
         timeout(LIST_LIMIT, all).await.unwrap_or_else(|_| Err(late(LIST_LIMIT)))
     }
 
-    /// A workload's copy, if there is one.
-    pub(super) async fn read(&self, workload: &WorkloadId) -> Result<Option<Read>, String> {
-        match timeout(LIMIT, self.api.get_opt(&self.name(workload))).await {
+    /// The copy of this name, if there is one.
+    pub(super) async fn read(&self, name: &str) -> Result<Option<Read>, String> {
+        match timeout(LIMIT, self.api.get_opt(name)).await {
             Ok(found) => Ok(found.map_err(|error| describe(&error))?.map(|object| self.as_read(&object))),
             Err(_) => Err(late(LIMIT)),
         }
@@ -121,6 +123,20 @@ impl Maps {
         }
     }
 
+    /// Gives a ConfigMap its label back, and changes nothing else of it; fails where anyone wrote since it was read.
+    pub(super) async fn label(&self, found: &Read) -> Result<(), String> {
+        let label = async {
+            let mut object = self.api.get(&found.name).await?;
+            object.metadata.resource_version = Some(found.version.clone());
+            object.labels_mut().insert(LABEL.to_owned(), self.lease.clone());
+            self.api.replace(&found.name, &PostParams::default(), &object).await
+        };
+        match timeout(LIMIT, label).await {
+            Ok(labelled) => labelled.map(|_| ()).map_err(|error| describe(&error)),
+            Err(_) => Err(late(LIMIT)),
+        }
+    }
+
     /// Every copy that changes after `version`.
     pub(super) async fn watch(&self, version: &str) -> Result<Watch, String> {
         let params = WatchParams::default().labels(&self.selector()).timeout(OPEN);
@@ -136,9 +152,15 @@ impl Maps {
 
     fn as_read(&self, object: &DynamicObject) -> Read {
         let part = |key: &str| object.data.get("data")?.get(key)?.as_str();
+        let name = object.name_any();
+        let workload = part(WORKLOAD).map(WorkloadId::new).filter(|workload| self.name(workload) == name);
         Read {
-            name: object.name_any(),
-            copy: Copy::decode(part),
+            name,
+            copy: match &workload {
+                Some(_) => Copy::decode(part),
+                None => Err(format!("its `{WORKLOAD}` is missing, or not the one that it is named after")),
+            },
+            workload,
             version: object.resource_version().unwrap_or_default(),
             is_listed: object.labels().get(LABEL) == Some(&self.lease),
         }

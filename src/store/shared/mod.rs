@@ -8,6 +8,7 @@
 mod copy;
 mod maps;
 mod shelves;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use kube::Client;
 use tokio::sync::{Mutex, mpsc};
 
 pub(super) use copy::Untold;
+pub use unreadable::Withheld;
 
 use super::Store;
 use super::import::{self, Import};
@@ -30,6 +32,7 @@ use crate::engine::ports::{Batch, Journal, JournalError, Leadership, NotCommitte
 use copy::Copy;
 use maps::{Maps, NotWritten, Read};
 use shelves::Shelves;
+use unreadable::Unreadable;
 
 /// ConfigMaps that are written at a time.
 const SIDE_BY_SIDE: usize = 16;
@@ -54,6 +57,7 @@ struct Shared {
     shelves: Shelves,
     leadership: Arc<dyn Leadership>,
     kept: Arc<Mutex<BTreeMap<WorkloadId, Kept>>>,
+    unreadable: Arc<Mutex<Unreadable>>,
 }
 
 /// A copy as it lies in the cluster.
@@ -95,17 +99,22 @@ impl Books {
     pub fn shared(store: Store, place: Place, leadership: Arc<dyn Leadership>) -> Self {
         let shelves = Shelves::new(place.client.clone(), &place.namespace);
         let maps = Maps::new(place.client, &place.namespace, &place.lease);
-        Self { store, shared: Some(Shared { maps, shelves, leadership, kept: Arc::default() }) }
+        let (kept, unreadable) = (Arc::default(), Arc::default());
+        Self { store, shared: Some(Shared { maps, shelves, leadership, kept, unreadable }) }
     }
 
     /// Reads everything that is shared, takes it into the journal, and puts what the other replica could not tell any more
-    /// into the outbox. To be done at the beginning of a term.
+    /// into the outbox. To be done at the beginning of a term. Gives those whose record can't be read: what the journal has of
+    /// them is not what is on record. The record says itself whose it is, or it is that of one of the `known` by its name.
     ///
     /// # Errors
     /// [`JournalError`] where one of the two can't be read or written.
-    pub async fn take_over(&self) -> Result<(), JournalError> {
-        let Some(shared) = &self.shared else { return Ok(()) };
+    pub async fn take_over(&self, known: &[WorkloadId]) -> Result<Withheld, JournalError> {
+        let Some(shared) = &self.shared else { return Ok(Withheld::new()) };
         let (read, _) = shared.maps.list().await.map_err(JournalError)?;
+        let unreadable = Unreadable::of(&read, |read| shared.owner(read, known));
+        let withheld = unreadable.withheld();
+        *shared.unreadable.lock().await = unreadable;
         let kept: BTreeMap<WorkloadId, Kept> = read.into_iter().filter_map(usable).collect();
         let copies: Vec<Copy> = kept.values().map(|kept| kept.copy.clone()).collect();
         *shared.kept.lock().await = kept;
@@ -113,7 +122,7 @@ impl Books {
         let (notices, incidents) = untold(&copies)?;
         self.store.writer.call(move |connection| import::enqueue(connection, &notices, &incidents)).await?;
         self.store.messages.send_modify(|n| *n = n.wrapping_add(1));
-        Ok(())
+        Ok(withheld)
     }
 
     /// Takes in what another replica records, and hands on the states, until the watch ends. `version` is where the last
@@ -203,6 +212,7 @@ impl Journal for Books {
         let Some(shared) = self.shared.as_ref().filter(|_| !batch.is_empty()) else {
             return self.store.commit(batch).await;
         };
+        shared.unreadable.lock().await.refuse_all()?;
         let mut kept = shared.kept.lock().await;
         let mut next = Vec::new();
         let shares = shares_of(&batch);
@@ -231,6 +241,9 @@ impl Journal for Books {
     }
 
     async fn probe(&self) -> Result<(), JournalError> {
+        if let Some(shared) = &self.shared {
+            shared.unreadable.lock().await.refuse_all()?;
+        }
         self.store.probe().await
     }
 }
@@ -295,7 +308,7 @@ impl Shared {
     }
 
     /// Writes a copy over the one that was there before. Where that is not there any more as it was left, somebody else
-    /// leads, or a human wrote: the term ends, and the next one begins with what is there.
+    /// leads, or a human wrote: the term ends, and the next one begins with what is there, read or not.
     async fn write(&self, before: Option<&Kept>, next: Copy) -> Result<Kept, JournalError> {
         let term = self.term()?;
         let mut version = before.map(|kept| kept.version.clone());
@@ -306,24 +319,27 @@ impl Shared {
                 Err(NotWritten::Failed(why)) => return Err(JournalError(why)),
                 Err(NotWritten::Refused) => {}
             }
-            let Some(found) = self.maps.read(&next.workload).await.map_err(JournalError)? else {
+            let name = self.maps.name(&next.workload);
+            let Some(found) = self.maps.read(&name).await.map_err(JournalError)? else {
                 version = None;
                 continue;
             };
-            match found.copy {
+            let why = match found.copy {
                 // An earlier write whose outcome was not known.
                 Ok(copy) if copy == next => return Ok(Kept { copy, version: found.version, is_in_journal }),
-                Ok(copy) if before.is_some_and(|kept| kept.copy == copy) => version = Some(found.version),
-                Ok(copy) => {
-                    // Who begins a term would not find it either, and end here like this one.
-                    if !found.is_listed && self.maps.write(&copy, Some(&found.version)).await.is_ok() {
-                        tracing::warn!(name = found.name, "had lost its label, and has it again: now it is found");
-                    }
-                    self.leadership.forfeit(term);
-                    return Err(JournalError(format!("the ConfigMap {} was written by somebody else", found.name)));
+                Ok(copy) if before.is_some_and(|kept| kept.copy == copy) => {
+                    version = Some(found.version);
+                    continue;
                 }
-                Err(why) => return Err(unreadable(&found.name, &why)),
+                Ok(_) => format!("the ConfigMap {name} was written by somebody else"),
+                Err(ref why) => unreadable::line(&name, why),
+            };
+            // Who begins a term would not find it either, and end here like this one.
+            if !found.is_listed && self.maps.label(&found).await.is_ok() {
+                tracing::warn!(name, "had lost its label, and has it again: now it is found");
             }
+            self.leadership.forfeit(term);
+            return Err(JournalError(why));
         }
         Err(JournalError(format!(
             "the ConfigMap of {} changed {ATTEMPTS} times while it was to be written",
@@ -344,19 +360,15 @@ fn shares_of(batch: &Batch) -> BTreeMap<WorkloadId, Share> {
     shares
 }
 
-/// The copy, unless it can't be read: then that workload goes by the journal alone, and nothing is written over it.
+/// The copy, unless it can't be read.
 fn usable(read: Read) -> Option<(WorkloadId, Kept)> {
     match read.copy {
         Ok(copy) => Some((copy.workload.clone(), Kept { copy, version: read.version, is_in_journal: true })),
         Err(why) => {
-            tracing::error!(error = %unreadable(&read.name, &why), "what is shared of a workload is not used");
+            tracing::error!(error = unreadable::line(&read.name, &why), "what is shared of a workload is not used");
             None
         }
     }
-}
-
-fn unreadable(name: &str, why: &str) -> JournalError {
-    JournalError(format!("the ConfigMap {name} can't be read: {why}; put it right or delete it"))
 }
 
 fn illegal(illegal: impl std::fmt::Display) -> JournalError {

@@ -8,6 +8,8 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use rollbackd::act::Hands;
 use rollbackd::cluster::Clients;
+use rollbackd::cluster::record_names::record_name;
+use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::incident::narrate;
 use rollbackd::domain::incident::record::{Cause, Closing, Event, Record};
 use rollbackd::domain::incident::state::{Applied, WorkloadState};
@@ -72,7 +74,23 @@ impl Writer {
     /// Begins a new term: with what is on record.
     async fn leads_again(&self) {
         *self.chair.0.lock().unwrap() = Role::Leader { term: 2 };
-        self.books.take_over().await.unwrap();
+        assert_eq!(self.takes_over(&[]).await, [""; 0]);
+    }
+
+    /// Gives those whose record can't be read.
+    async fn takes_over(&self, known: &[&str]) -> Vec<String> {
+        *self.chair.0.lock().unwrap() = Role::Leader { term: 2 };
+        let known: Vec<WorkloadId> = known.iter().map(|known| WorkloadId::new(*known)).collect();
+        let withheld = self.books.take_over(&known).await.unwrap();
+        assert!(withheld.values().all(|why| why.contains("can't be read")), "{withheld:?}");
+        withheld.into_keys().map(|workload| workload.to_string()).collect()
+    }
+
+    /// Looks again at what could not be read; whether the term goes on.
+    async fn still_leads(&self, known: &[&str]) -> bool {
+        let known: Vec<WorkloadId> = known.iter().map(|known| WorkloadId::new(*known)).collect();
+        self.books.look_again(&known).await.unwrap();
+        self.chair.leads()
     }
 
     async fn writes(&self, record: Record) -> bool {
@@ -205,7 +223,7 @@ fn what_somebody_labels_or_deletes_is_written_whole_again() {
         cluster.api::<ConfigMap>().delete(&name, &DeleteParams::default()).await.unwrap();
         assert!(writer.writes(paused(3, "a")).await && writer.chair.leads());
         let other = Writer::new(cluster);
-        other.books.take_over().await.unwrap();
+        other.leads_again().await;
         assert!(other.writes(paused(4, "b")).await);
         let state = other.store.reader().fold().await.unwrap().remove(0).1.unwrap();
         assert_eq!(state.sequence, 4);
@@ -241,6 +259,83 @@ fn a_record_that_can_not_be_read_is_not_written_over() {
         let why = commit.unwrap_err().to_string();
         assert!(why.contains(&name) && why.contains("put it right or delete it"), "{why}");
         assert_eq!(map(cluster).await.data.unwrap()["state"], "{");
+    });
+}
+
+/// A record of somebody else.
+fn others(sequence: u64) -> Record {
+    Record { workload: "other".into(), ..paused(sequence, "a") }
+}
+
+async fn patch(cluster: &Cluster, name: &str, patch: serde_json::Value) {
+    cluster.api::<ConfigMap>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+}
+
+#[test]
+fn a_record_that_can_not_be_read_holds_its_own_workload_until_it_can_be_and_no_other() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        assert!(writer.writes(paused(1, "a")).await);
+        let (name, as_it_was) = (map(cluster).await.name_any(), map(cluster).await.data.unwrap());
+        // Damaged while one leads, it ends the term, whoever had it; and whoever begins the next one knows of it.
+        let damages = [
+            json!({ "data": { "state": "{" } }),
+            json!({ "data": { "records": "{" }, "metadata": { "labels": null } }),
+            json!({ "data": { "workload": "another" } }),
+            json!({ "data": null }),
+        ];
+        for (damage, sequence) in damages.into_iter().zip(1..) {
+            patch(cluster, &name, damage.clone()).await;
+            assert!(!writer.writes(paused(2, "a")).await && !writer.chair.leads(), "{damage}");
+            let damaged = cluster.api::<ConfigMap>().get(&name).await.unwrap().data;
+            for replica in [&Writer::new(cluster), &writer] {
+                assert_eq!(replica.takes_over(&["shop", "other"]).await, ["shop"], "{damage}");
+                assert!(replica.still_leads(&["shop", "other"]).await, "{damage}");
+            }
+            assert!(writer.writes(others(sequence)).await && writer.books.probe().await.is_ok(), "{damage}");
+            assert_eq!(
+                cluster.api::<ConfigMap>().get(&name).await.unwrap().data,
+                damaged,
+                "nothing is written over it"
+            );
+            patch(cluster, &name, json!({ "data": as_it_was })).await;
+            assert!(!writer.still_leads(&["shop", "other"]).await, "the next term begins with it");
+            writer.leads_again().await;
+        }
+        assert!(writer.writes(paused(2, "a")).await);
+        // Where it is deleted, the journal has it all.
+        patch(cluster, &name, json!({ "data": null })).await;
+        assert_eq!(writer.takes_over(&["shop"]).await, ["shop"]);
+        cluster.api::<ConfigMap>().delete(&name, &DeleteParams::default()).await.unwrap();
+        assert!(!writer.still_leads(&["shop"]).await);
+        writer.leads_again().await;
+        assert!(writer.writes(paused(3, "a")).await);
+        assert_eq!(writer.records().await, [paused(1, "a"), paused(2, "a"), paused(3, "a")]);
+    });
+}
+
+#[test]
+fn what_can_not_be_read_and_is_nobodys_holds_all_until_it_is_gone() {
+    on_cluster(Needs::Api, async |cluster| {
+        let writer = Writer::new(cluster);
+        let lost = record_name("rollbackd", &"lost".into());
+        for name in ["rollbackd-what", &lost] {
+            let labels = json!({ "rollbackd-lease": "rollbackd" });
+            let stray = json!({ "metadata": { "name": name, "labels": labels }, "data": { "state": "{" } });
+            cluster.create::<ConfigMap>(stray).await;
+        }
+        assert_eq!(writer.takes_over(&["shop"]).await, [""; 0]);
+        let why = writer.books.probe().await.unwrap_err().to_string();
+        assert!(why.contains("no workload that is known") && why.contains(&lost), "{why}");
+        assert!(!writer.writes(paused(1, "a")).await && writer.still_leads(&["shop"]).await);
+        // Whose it is, is known by now.
+        assert!(!writer.still_leads(&["shop", "lost"]).await);
+        assert_eq!(writer.takes_over(&["shop", "lost"]).await, ["lost"]);
+        let why = writer.books.probe().await.unwrap_err().to_string();
+        assert!(why.contains("the ConfigMap rollbackd-what can't be read"), "{why}");
+        cluster.api::<ConfigMap>().delete("rollbackd-what", &DeleteParams::default()).await.unwrap();
+        assert!(writer.still_leads(&["shop", "lost"]).await, "nothing on record is another");
+        assert!(writer.books.probe().await.is_ok() && writer.writes(paused(1, "a")).await);
     });
 }
 

@@ -8,11 +8,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use rollbackd::domain::incident::alert::Phase;
+use rollbackd::cluster::record_names::record_name;
+use rollbackd::domain::incident::alert::{Alert, Phase};
 use rollbackd::domain::incident::record::{Event, Record};
 use rollbackd::domain::incident::state::WorkloadState;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::namespace::{Cluster, Needs, deployment, on_cluster};
@@ -269,6 +270,71 @@ fn two_that_both_lead_write_once() {
         pair.until("over, for both", async || over(0).await && over(1).await).await;
         is_taken_back_once(cluster, &before).await;
     });
+}
+
+/// Whoever leads does nothing for the one, and what is to be done for the other, until a human has put it right.
+#[test]
+fn a_record_that_can_not_be_read_holds_its_own_workload_whoever_leads() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let before = good_release(cluster).await;
+        cluster.deploy("other", 2, "shop:v1").await;
+        cluster.rolled_out("other").await;
+        let place = format!("kubernetes = {{ namespace = \"{}\", deployment = \"other\" }}", cluster.namespace());
+        let paces = "interval = \"500ms\"\nknown_good_after = \"2s\"\nnotify = [\"test\"]";
+        let other = on_errors().replace("workload.shop", "workload.other");
+        let more = format!("{}\n[workload.other]\n{place}\n{paces}\n{other}", on_errors());
+        let mut pair = Pair::that_know_a_goal(cluster, SHORT, &more).await;
+        let view = async |pair: &Pair<'_>, workload: &str| match pair.leader().await {
+            Some(leader) => pair.get(leader, &format!("/api/v1/workloads/{workload}")).await,
+            None => json!(null),
+        };
+        let known_good = |view: &Value| {
+            view["releases"].as_array().into_iter().flatten().any(|release| !release["known_good_since"].is_null())
+        };
+        pair.until("sure of another goal", async || known_good(&view(&pair, "other").await)).await;
+
+        let name = record_name(LEASE, &"shop".into());
+        let record = cluster.api::<ConfigMap>();
+        let patch = async |state: &str| {
+            let patch = Patch::Merge(json!({ "data": { "state": state } }));
+            record.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+        };
+        let as_it_was = record.get(&name).await.unwrap().data.unwrap()["state"].clone();
+        patch("{").await;
+        cluster.set_image("shop", BAD).await;
+        let is_held = async |pair: &Pair<'_>| {
+            let reason = view(pair, "shop").await["standstill"]["reason"].clone();
+            reason.as_str().is_some_and(|reason| reason.contains(&name))
+        };
+        pair.until("held", async || is_held(&pair).await).await;
+        pair.until("told", async || is_told(&pair, Phase::Held)).await;
+        let leader = pair.leader().await.expect("one leads");
+        pair.signal(leader, Signal::KILL);
+        pair.ends(leader).await;
+        pair.until_another_leads(leader).await;
+        pair.until("held again", async || is_held(&pair).await).await;
+        cluster.set_image("other", BAD).await;
+        is_restored(&pair).await;
+        let left: Deployment = cluster.api().get("shop").await.unwrap();
+        assert_ne!(template(&left), template(&before));
+        assert!(is_held(&pair).await && is_told(&pair, Phase::Held));
+        patch(&as_it_was).await;
+        // It has its goal from the record. Of two workloads one may be taken back within the hour.
+        let is_judged = |alert: &Alert| {
+            let detected = alert.phase == Phase::Detected && alert.workload.as_str() == "shop";
+            detected && alert.to.is_some()
+        };
+        pair.until("judged", async || pair.told().iter().any(is_judged)).await;
+        pair.until("told that it is over", async || is_told(&pair, Phase::Closed)).await;
+    });
+}
+
+/// Whether this is the last that was told of a record that can't be read.
+fn is_told(pair: &Pair<'_>, phase: Phase) -> bool {
+    let told = pair.told();
+    told.iter()
+        .rfind(|alert| alert.incident.as_str() == "rollbackd-records-shop")
+        .is_some_and(|last| last.phase == phase)
 }
 
 /// Killed while it puts a ConfigMap back: before the API server has the write, or after.

@@ -1,5 +1,6 @@
 //! Which records a workload goes on from when a policy is put in force, and what becomes of one whose records can't go on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -62,7 +63,7 @@ async fn a_workload_that_comes_as_the_term_begins_goes_on_from_its_newest_record
         stage.journal.records.lock().unwrap().push(record);
     }
     stage.sits(Role::Leader { term: 1 });
-    assert!(stage.engine.lead(1, known).await.unwrap());
+    assert!(stage.engine.lead(1, known, BTreeMap::new()).await.unwrap());
     let read = state(&policy(Strategy::Direct, &["a"]));
     stage.engine.adopt(vec![back("app", Ok(read))]).await.unwrap();
     stage.ask("app", RequestKind::Resume).await.unwrap();

@@ -1,5 +1,7 @@
 //! What a replica that stands by says of what would be done.
 
+use std::collections::BTreeMap;
+
 use rollbackd::domain::controller::Standby;
 use rollbackd::engine::ports::Role;
 
@@ -14,7 +16,7 @@ async fn a_plan_asked_of_a_replica_that_stands_by_says_who_would_act() {
     for role in [Role::Standby { leader: Some("other".to_owned()) }, STANDBY, Role::Leader { term: 1 }] {
         let leads = role.term().is_some();
         stage.sits(role);
-        assert_eq!(stage.engine.lead(1, known()).await.unwrap(), leads);
+        assert_eq!(stage.engine.lead(1, known(), BTreeMap::new()).await.unwrap(), leads);
         let preview = stage.engine.preview("app".into()).await.unwrap().unwrap();
         told.push((preview.is_clear(), preview.standby));
     }
