@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use rollbackd::domain::incident::alert::Phase;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::kubelet::NODE;
 use super::manifests::Account;
 use super::namespace::{Cluster, Needs, is_ready, on_cluster, template};
 use super::rolling::on_errors;
@@ -98,6 +99,52 @@ fn a_stateful_set_whose_new_pods_are_refused() {
         assert_eq!(alerts.last().unwrap().phase, Phase::Restored, "{}", alerts.last().unwrap().summary);
         let detected = &alerts.iter().find(|alert| alert.phase == Phase::Detected).unwrap().trigger;
         assert_eq!(detected.name.as_str(), "unavailable");
+        cluster.until_pods("shop", "those of the good release", all_at("shop:v1", 2)).await;
+    });
+}
+
+/// The node has room for one pod less by the time that the release is taken back: nothing of that is the goal's fault.
+#[test]
+fn a_stateful_set_whose_node_has_no_room_for_the_goal_any_more() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let place = format!("example.com/{}", cluster.namespace());
+        let has_places = async |count: &str| {
+            let places = json!({ place.clone(): count });
+            let status = Patch::Merge(json!({ "status": { "capacity": places, "allocatable": places } }));
+            cluster.everywhere::<Node>().patch_status(NODE, &PatchParams::default(), &status).await.unwrap();
+        };
+        has_places("2").await;
+        let mut good = template("shop", "shop:v1");
+        good["spec"]["containers"][0]["resources"] = json!({ "limits": { place.clone(): "1" } });
+        let set = json!({
+            "metadata": { "name": "shop" },
+            "spec": {
+                "replicas": 2, "minReadySeconds": 5, "serviceName": "shop",
+                "selector": { "matchLabels": { "app": "shop" } }, "template": good,
+            },
+        });
+        cluster.create::<StatefulSet>(set).await;
+        cluster.until_pods("shop", "ready", all_at("shop:v1", 2)).await;
+        let policy = format!("deadline = \"20s\"\n{}", on_errors());
+        let mut watch = Watch::over_kind(cluster, "statefulset", &policy).await;
+        let container = json!({ "name": "app", "image": "shop:v2-errors40" });
+        let bad = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let api = cluster.api::<StatefulSet>();
+        api.patch("shop", &PatchParams::default(), &Patch::Strategic(&bad)).await.unwrap();
+        let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+        let one_is_bad = |pods: &[Pod]| pods.iter().any(|pod| image(pod) == "shop:v2-errors40" && is_ready(pod));
+        cluster.until_pods("shop", "on their way to v2", one_is_bad).await;
+        has_places("1").await;
+        let is_told = |watch: &Watch, phase| watch.alerts().iter().any(|alert| alert.phase == phase);
+        watch.until("short of room", async |watch| is_told(watch, Phase::Failed)).await;
+        watch.until("left to a human", async |watch| is_told(watch, Phase::Escalated)).await;
+        let alerts = watch.alerts();
+        let page = &alerts.iter().find(|alert| alert.phase == Phase::Escalated).unwrap().reason;
+        assert!(page.contains("1 find no room: no node takes them up"), "{page}");
+        let view = watch.view().await;
+        let releases = view["releases"].as_array().cloned().unwrap_or_default();
+        assert!(releases.iter().all(|release| release["failed_as_goal"].is_null()), "{view:#}");
+        has_places("2").await;
         cluster.until_pods("shop", "those of the good release", all_at("shop:v1", 2)).await;
     });
 }
