@@ -243,12 +243,7 @@ impl Followed {
         let targets = |release: &RevisionId| self.dispersions.get(release).map_or(1.0, Dispersion::targets);
         let usual = Dispersion::default();
         let kind = self.dispersions.get(old).unwrap_or(&usual);
-        let parts = 1.0 / targets(new) + 1.0 / targets(old);
-        Apart {
-            over_minutes: kind.over_minutes() * parts,
-            lasting: kind.lasting() * parts,
-            known_targets: kind.known_targets(),
-        }
+        kind.apart(1.0 / targets(new) + 1.0 / targets(old))
     }
 }
 

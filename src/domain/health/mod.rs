@@ -44,6 +44,7 @@ mod history;
 mod hosted;
 mod interval;
 mod judge;
+pub mod lasting;
 mod looks;
 pub mod memory;
 mod offered;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::around::Around;
 use super::bursts::OwnBursts;
 use super::judge::Tally;
+use super::lasting::Differing;
 use crate::domain::id::{RevisionId, SignalName, TargetId, TriggerName};
 use crate::domain::policy::{Combine, Comparison, Condition, Severity};
 use crate::domain::time::{Span, Timestamp};
@@ -353,8 +354,9 @@ impl Evidence {
             (Some(_) | None, _) => String::new(),
         };
         let bursts = compared.bursts.as_ref().map(|own| format!("; {}", own.in_words(self.unit))).unwrap_or_default();
+        let differing = compared.differing.as_ref().map(|own| format!("; {}", own.in_words())).unwrap_or_default();
         Some(format!(
-            "materially worse from {bound} on, by {} requests of {}{evidence}{bursts}",
+            "materially worse from {bound} on, by {} requests of {}{evidence}{differing}{bursts}",
             compared.samples, compared.baseline
         ))
     }
@@ -399,6 +401,9 @@ pub struct Compared {
     /// The evidence that it is: an e-value, which reaches 1 / (1 - confidence) in a release that is not materially worse
     /// with a chance of at most 1 - confidence, however often one looks. Side by side only; capped at 1e300.
     pub evidence: Option<Finite>,
+    /// How far the targets of the release before differ for good, where that holds the comparison back. Side by side only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differing: Option<Differing>,
     /// What single targets do, where those of the release before are known to have bursts by themselves. Side by
     /// side only.
     #[serde(default, skip_serializing_if = "Option::is_none")]

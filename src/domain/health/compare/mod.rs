@@ -10,7 +10,7 @@ use evidence::{Count, Process};
 use life::{Finding, Life};
 pub(super) use sides::is_trickle;
 use sides::{in_common, old_value, pair, serves_beside, tail_beyond};
-use yardstick::{Step, Yardstick, alike, yardsticks};
+use yardstick::{Step, Yardstick, alike, differing, yardsticks};
 
 use super::bursts::OwnBursts;
 use super::dispersion::Apart;
@@ -193,6 +193,7 @@ impl Comparer {
             samples: counted.instances,
             bound: Finite::new(bound),
             evidence: None,
+            differing: None,
             bursts: None,
         };
         Outcome { judgement, compared: Some(compared) }
@@ -329,6 +330,8 @@ impl Comparer {
             samples: look.old.samples,
             bound: bound.and_then(Finite::new),
             evidence: of_log(early.max(grown)),
+            differing: differing(&look.followed.apart(look.release, look.baseline), self.comparison.confidence.get())
+                .filter(|_| look.signal.unit == Unit::Ratio),
             bursts: self.own_bursts(look),
         };
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
@@ -442,6 +445,7 @@ impl Comparer {
             samples: worst.requests as u64,
             bound: Finite::new(bound),
             evidence: None,
+            differing: None,
             bursts: None,
         };
         let Some(limit) = Finite::new(bound) else {

@@ -1,12 +1,12 @@
 //! What is tested beside the other release: the share of errors, or a histogram's shares above its bounds.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use super::evidence::{ALIKE, Count, Process};
 use crate::domain::health::dispersion::{Apart, MINUTE};
+use crate::domain::health::lasting::Differing;
 use crate::domain::health::past::Sum;
 use crate::domain::policy::Comparison;
 use crate::domain::time::Span;
+use crate::domain::units::Finite;
 
 /// Bounds of a histogram that are tested, at most.
 const MAX_BOUNDS: usize = 12;
@@ -111,14 +111,15 @@ impl Yardstick {
 }
 
 /// Up to so many times the old release's share is no worse: where targets differ for good, as far as one more of them is as
-/// seldom beyond as the confidence says. Of few targets that is known badly (Student, Biometrika 6, 1908).
+/// seldom beyond as the confidence says.
 pub(super) fn alike(apart: &Apart, confidence: f64) -> f64 {
-    if apart.lasting <= 0.0 {
-        return ALIKE;
-    }
-    let known = StudentsT::new(0.0, 1.0, (apart.known_targets - 1.0).max(1.0));
-    let deviations = known.map_or(f64::INFINITY, |known| known.inverse_cdf(confidence));
-    ALIKE.max((deviations * apart.lasting.sqrt()).exp())
+    ALIKE.max(apart.for_good.times(confidence))
+}
+
+/// What makes that more than it is for targets that are alike; none where nothing does.
+pub(super) fn differing(apart: &Apart, confidence: f64) -> Option<Differing> {
+    let alike = Finite::new(alike(apart, confidence)).filter(|alike| alike.get() > ALIKE)?;
+    Some(Differing { apart: Finite::new(apart.for_good.differ())?, alike })
 }
 
 /// What is tested: errors, or a histogram's bounds that both sides have; `factor` times slower is materially slower.
@@ -192,6 +193,10 @@ mod tests {
         unrest: (f64, f64),
         /// The same for good.
         lasting: f64,
+        /// The last old pod has so many times the others' errors for good.
+        odd: f64,
+        /// At this step all requests of the first old pod fail.
+        blip: Option<u64>,
         /// Steps of the old pods alone, and of both.
         steps: (u64, u64),
     }
@@ -204,11 +209,18 @@ mod tests {
         errors: 0.05,
         unrest: (0.0, 40.0),
         lasting: 0.0,
+        odd: 1.0,
+        blip: None,
         steps: (120, 180),
     };
 
     /// One new pod with half of the requests beside five old ones, for a quarter of an hour after such a one of these.
     const FIVE: Fleet = Fleet { pods: (1, 5), requests: 2000, errors: 0.03, steps: (90, 90), ..FLEET };
+
+    /// One new pod with a tenth of the requests beside so many old ones that hardly fail.
+    fn seldom(pods: u32) -> Fleet {
+        Fleet { pods: (1, pods), requests: 1200, part: 0.1, errors: 0.002, unrest: (0.1, 40.0), ..FLEET }
+    }
 
     /// The step at which the evidence at 99 %, as a part of the whole bet, was there where the new pods have so many times the old ones' errors. `knows` is
     /// whether what the pods do by themselves is taken into account.
@@ -227,7 +239,10 @@ mod tests {
                 let is_old = pod >= news as usize;
                 let (part, pods, times) = if is_old { (1.0 - part, olds, 0.0) } else { (part, news, factor - 1.0) };
                 let all = (f64::from(fleet.requests) * part / f64::from(pods)).round() as u32;
-                let share = fleet.errors * (own.next(&mut chance) + times);
+                let odd = if pod as u32 + 1 == news + olds { fleet.odd } else { 1.0 };
+                let is_blip = pod == news as usize && fleet.blip == Some(step);
+                let share = fleet.errors * (own.next(&mut chance) * odd + times);
+                let share = if is_blip { 1.0 } else { share };
                 if all > 0 {
                     let served = sum(chance.binomial(all, share.clamp(0.0, 1.0)), all);
                     apart[usize::from(is_old)].add(&TargetId::new(pod.to_string()), at, &served);
@@ -239,11 +254,7 @@ mod tests {
                 minutes.iter().rev().take(10).for_each(|minute| past.add(minute));
                 let yardstick = yardstick.get_or_insert_with(|| Yardstick::new(None, &past, margin));
                 let parts = 1.0 / apart[0].targets() + 1.0 / apart[1].targets();
-                let known = Apart {
-                    over_minutes: apart[1].over_minutes() * parts,
-                    lasting: apart[1].lasting() * parts,
-                    known_targets: apart[1].known_targets(),
-                };
+                let known = apart[1].apart(parts);
                 let known = if knows { known } else { Apart::default() };
                 let (apart, alike) = (known.over_minutes, alike(&known, 0.99));
                 let by = Step { cap: 4.0, apart, alike, passed: Span::from_secs(STEP) };
@@ -281,7 +292,8 @@ mod tests {
         let many = |pods, requests, part| Fleet { pods, requests, part, ..FLEET };
         let (three, ten, fifty) = (many((1, 3), 1000, 0.3), many((2, 10), 2000, 0.2), many((5, 50), 5000, 0.1));
         let busy = many((1, 4), 4000, 0.5);
-        for (name, fleet, factor) in [
+        let (few, odd) = (seldom(4), |pods, times| Fleet { odd: times, errors: 0.01, ..seldom(pods) });
+        let fleets = [
             ("three alike", three, 1.0),
             ("four alike, a sixth more errors", busy, 1.15),
             ("ten alike, on the edge of alike", ten, 1.2),
@@ -297,10 +309,19 @@ mod tests {
             ("ten very different", Fleet { lasting: 0.3, ..ten }, 1.0),
             ("fifty different", Fleet { lasting: 0.2, ..fifty }, 1.0),
             ("ten different and restless", Fleet { lasting: 0.15, unrest: (0.2, 40.0), ..ten }, 1.0),
-        ] {
+            ("four, and a look in which all of one fails", Fleet { blip: Some(70), ..few }, 1.0),
+            ("two, as bad as the one that is always twice as bad", odd(2, 2.0), 2.0),
+            ("three, as bad as the one that is always thrice as bad", odd(3, 3.0), 3.0),
+            ("five, as bad as the one that is always thrice as bad", odd(5, 3.0), 3.0),
+            ("ten, as bad as the one that is always thrice as bad", odd(10, 3.0), 3.0),
+            ("ten, as bad as the one that is always ten times as bad", odd(10, 10.0), 10.0),
+        ];
+        let alarms = |(name, fleet, factor)| {
             let alarms = (0..200).filter(|seed| canary(*seed, &fleet, factor, true).is_some()).count();
-            assert!(alarms <= 2, "{name}: {alarms} of 200");
-        }
+            (name, alarms)
+        };
+        let alarms = fleets.map(alarms);
+        assert!(alarms.iter().all(|(_, alarms)| *alarms <= 2), "of 200 {alarms:?}");
     }
 
     /// Steps of 10 s, at the median of 25 canaries and of the third slowest.
@@ -308,17 +329,31 @@ mod tests {
     fn what_is_worse_is_found_all_the_same() {
         let (restless, usual) = (Fleet { unrest: (0.3, 40.0), ..FIVE }, Fleet { unrest: (0.15, 40.0), ..FIVE });
         let calm = Fleet { unrest: (0.05, 40.0), ..FIVE };
-        for (name, fleet, factor, most) in [
+        let blip = |pods, at| Fleet { blip: Some(at), ..seldom(pods) };
+        let odd = |pods, times| Fleet { odd: times, ..seldom(pods) };
+        let fleets = [
             ("ten times, of restless pods", restless, 10.0, (3, 4)),
             ("twice", usual, 2.0, (12, 30)),
             ("half as many again, of calm pods", calm, 1.6, (24, 40)),
             ("half as many again, where chance is all", Fleet { requests: 3000, part: 0.2, ..FLEET }, 1.5, (15, 24)),
             ("the same at a sixth of the traffic", Fleet { requests: 500, ..FLEET }, 1.5, (70, 130)),
-        ] {
+            ("thirty times, where hardly any fail", seldom(4), 30.0, (3, 4)),
+            ("the same after a look in which all of one fails", blip(4, 70), 30.0, (3, 5)),
+            ("shortly after it", blip(4, 100), 30.0, (3, 5)),
+            ("after it of one of two", blip(2, 70), 30.0, (3, 5)),
+            ("ten times, after it of one of ten", blip(10, 70), 10.0, (8, 16)),
+            ("thirty times, where one of two is always twice as bad", odd(2, 2.0), 30.0, (4, 8)),
+            ("where one of three is always thrice as bad", odd(3, 3.0), 30.0, (4, 8)),
+            ("where one of five is always thrice as bad", odd(5, 3.0), 30.0, (4, 8)),
+            ("ten times, where one of five is always thrice as bad", odd(5, 3.0), 10.0, (24, 45)),
+        ];
+        let steps = |(name, fleet, factor, most): (&'static str, Fleet, f64, (u64, u64))| {
             let steps = (0..25).map(|seed| canary(seed, &fleet, factor, true).unwrap_or(fleet.steps.1));
             let mut steps: Vec<u64> = steps.collect();
             steps.sort_unstable();
-            assert!(steps[12] <= most.0 && steps[22] <= most.1, "{name}: {} and {} steps", steps[12], steps[22]);
-        }
+            (name, (steps[12], steps[22]), most)
+        };
+        let found = fleets.map(steps);
+        assert!(found.iter().all(|(_, steps, most)| steps.0 <= most.0 && steps.1 <= most.1), "steps {found:#?}");
     }
 }

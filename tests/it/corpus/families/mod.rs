@@ -17,6 +17,7 @@ mod sight;
 mod targets;
 mod time;
 mod trickle;
+mod uneven;
 
 pub(super) use quiet::at_random;
 
@@ -55,6 +56,7 @@ pub(super) fn all() -> Vec<Family> {
         restless::FAMILIES,
         pausing::FAMILIES,
         trickle::FAMILIES,
+        uneven::FAMILIES,
     ]
     .concat()
 }
