@@ -86,8 +86,9 @@ pub struct Around {
     /// The release before, in its last two minutes before the fault set in, where it no longer serves and that was soon after
     /// the rollout.
     pub before: Option<Amount>,
-    /// The release before, where it no longer serves, from when the fault set in until it went, or the worst of its
-    /// minutes since then: what hit both while both served goes on when only one is left.
+    /// The release before, where it no longer serves, from when the fault set in until it went, the worst of its minutes since
+    /// then, or its last looks beside this one while that was in it: what hit both while both served goes on when only one
+    /// is left.
     #[serde(default)]
     pub until_gone: Option<Amount>,
     /// The release before, where it no longer serves: the middle one of its minutes before the rollout.
@@ -203,12 +204,18 @@ impl Health {
             let worst = past.worst_minute(baseline, candidate, began, TELLING);
             let whole = sum(&past.whole_since(baseline, onset));
             let worse = |a: Amount, b: Amount| if b.value > a.value { b } else { a };
-            around.until_gone = whole.into_iter().chain(worst.and_then(sum)).reduce(worse);
+            let overlap = bound(evidence).and_then(|bound| followed.departure.overlap(candidate, bound));
+            let overlap = overlap.filter(|overlap| began.since(overlap.last) <= LULL);
+            let by_looks = overlap.iter().flat_map(|overlap| [Some(&overlap.old), overlap.whole.as_ref()]).flatten();
+            let shown = whole.into_iter().chain(worst.and_then(sum)).chain(by_looks.filter_map(sum));
+            around.until_gone = shown.reduce(worse);
             around.since_onset =
                 past.minutes(baseline).next_back().filter(|last| last.begin > began).and_then(|last| {
                     let until = last.begin;
                     sum(&past.between(&subject.revision, began, until)).zip(sum(&past.between(baseline, began, until)))
                 });
+            let by_looks = overlap.as_ref().and_then(|overlap| sum(&overlap.new).zip(sum(&overlap.old)));
+            around.since_onset = around.since_onset.or(by_looks);
             let is_soon = onset.since(subject.since) <= CARRIED_OVER;
             let until = subject.since.max(onset);
             around.before = sum(&past.last(baseline, LAST_MINUTES, until)).filter(|_| is_soon);

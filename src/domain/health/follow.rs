@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::bursts::OwnBursts;
 use super::candidate;
 use super::compare;
+use super::departure::Departure;
 use super::dispersion::{Apart, Dispersion};
 use super::judge::Tally;
 use super::past::{Past, Sum};
@@ -44,6 +45,14 @@ pub(super) struct Added {
     pub(super) grown: Sum,
 }
 
+impl Added {
+    fn whole(&self) -> Sum {
+        let mut sum = self.young.clone();
+        sum.add(&self.grown);
+        sum
+    }
+}
+
 /// A release's newest requests, look by look: a window shows a burst for as long as the window is after its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest {
@@ -73,9 +82,7 @@ impl Latest {
         if self.looks.len() == MAX_LATEST {
             self.looks.pop_front();
         }
-        let mut sum = added.young.clone();
-        sum.add(&added.grown);
-        self.looks.push_back((now, sum));
+        self.looks.push_back((now, added.whole()));
     }
 
     /// Whether the newest requests say that a fault is over which the window, with this share of bad ones, still has. A
@@ -110,6 +117,8 @@ pub(super) struct Followed {
     bursts: BTreeMap<RevisionId, Single>,
     /// Of the release in question.
     pub(super) latest: Latest,
+    /// The last looks at it beside the release before.
+    pub(super) departure: Departure,
     /// How the signal was computed last.
     pub(super) candidate: Option<Candidate>,
 }
@@ -190,6 +199,14 @@ impl Followed {
             let is_baseline = subject.is_some_and(|subject| subject.baseline.as_ref() == Some(&added.release));
             is_baseline && compare::is_trickle(added.young.all + added.grown.all, judged, signal.min_requests)
         };
+        if let Some((subject, baseline)) = subject.and_then(|subject| Some((subject, subject.baseline.as_ref()?))) {
+            let of = |added: Option<&Added>| added.map(Added::whole).unwrap_or_default();
+            let is_old = |added: &&Added| added.release == *baseline && !is_out(added);
+            let both = [of(all.iter().find(is_judged)), of(all.iter().find(is_old))];
+            if both[1].all > 0.0 {
+                self.departure.take_in([&subject.revision, baseline], both, now, interval);
+            }
+        }
         for added in all.iter().filter(|added| added.grown.all > 0.0 && !is_out(added)) {
             self.past.add(&added.release, now, &added.grown);
         }

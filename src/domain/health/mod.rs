@@ -35,6 +35,7 @@ mod builtin;
 pub mod bursts;
 mod candidate;
 mod compare;
+mod departure;
 mod dispersion;
 #[cfg(test)]
 mod fixtures;

@@ -25,6 +25,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ("retries-for-the-new", retries_new),
     ("fault-without-a-rollout", no_rollout),
     ("alone-among-the-well", alone),
+    ("outage-alike-as-the-last-pod-goes", last_pod_goes),
+    ("many-errors-once-the-last-pod-is-gone", last_pod_gone),
 ];
 
 /// While both versions serve.
@@ -273,4 +275,27 @@ fn no_rollout(dice: &mut Dice) -> Case {
     let share = dice.between(0.3, 1.0);
     story.happen(Who::All, story.deploy_at, What::Errors(share));
     must_not(story)
+}
+
+fn one_by_one(dice: &mut Dice) -> Story {
+    let mut plan = Plan::draw(dice, Shape::Rolling);
+    plan.gap = dice.between(35.0, 60.0);
+    Story::of(dice, plan)
+}
+
+/// What all depend on fails, and the last pod of the old version is there for two or three looks more.
+fn last_pod_goes(dice: &mut Dice) -> Case {
+    let mut story = one_by_one(dice);
+    let (before, lasts) = (story.interval * dice.between(2.2, 3.5), dice.between(400.0, 900.0));
+    let (from, share) = (story.done_at - before, dice.between(0.3, 0.8));
+    story.happen_for(Who::All, from, lasts, What::Errors(share));
+    must_not(story)
+}
+
+/// The new version fails, from when the last pod of the old one is gone.
+fn last_pod_gone(dice: &mut Dice) -> Case {
+    let mut story = one_by_one(dice);
+    let (from, share) = (story.done_at + dice.between(1.0, 40.0), dice.between(0.3, 0.8));
+    story.happen(Who::New, from, What::Errors(share));
+    must(story, from)
 }
