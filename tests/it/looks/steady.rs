@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rollbackd::config::model::FileTargets;
 use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::observation::Seen;
 use rollbackd::domain::time::Timestamp;
@@ -189,8 +190,10 @@ async fn what_two_files_name_is_looked_at_once_until_neither_does() {
     let files = ["a.json", "b.json"].map(|name| eyes.place.path().join(name));
     list(&files[0], &[both.port]);
     list(&files[1], &[both.port, second.port]);
-    let entries = files.each_ref().map(|file| format!("{{ sd_file = \"{}\" }}", file.display()));
-    eyes.apply(&format!("interval = \"200ms\"\nscrape = [{}]", entries.join(", ")));
+    let mut config = eyes.config(&format!("interval = \"200ms\"\nscrape = {{ sd_file = \"{}\" }}", files[0].display()));
+    let entries = &mut config.workloads.get_mut(&shop()).unwrap().sources.scrape_files;
+    entries.push(FileTargets { path: files[1].clone(), ..entries[0].clone() });
+    eyes.observers.apply(&config);
     eyes.scrapes(2).await;
     list(&files[0], &[]);
     list(&files[1], &[both.port]);
