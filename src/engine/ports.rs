@@ -141,7 +141,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// with.
     fn hasten(&self, receiver: &ReceiverName, now: Timestamp) -> impl Future<Output = Result<(), JournalError>> + Send;
 
-    /// Parks what waits for receivers other than these. Gives the number of messages parked.
+    /// What waits for receivers other than these goes to these, where none of them has it, and is parked where none gets it.
+    /// Where there are none at all it waits, for a bounded time. Gives the number of deliveries concerned.
     fn park_others(
         &self,
         known: Vec<ReceiverName>,

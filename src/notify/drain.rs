@@ -29,6 +29,9 @@ const OUTBOX_RETRY: Duration = Duration::from_secs(5);
 /// Time between two looks while a message is under way: one that hangs holds up no other.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Time between two looks at what waits where there is no receiver: it does not wait for ever.
+const NOBODY_LOOK: Duration = Duration::from_secs(3600);
+
 /// Time that attempts under way have to end after the word to stop; what is cut off is sent again after the restart.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -36,7 +39,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// Sends what the outbox holds until `shutdown`, to the receivers as they are now; the channel brings new ones. What
-/// waits for receivers that are there no more is parked, and goes to those that are where nobody else would get it. `turns` counts while every receiver's loop turns.
+/// waits for receivers that are there no more goes to those that are where nobody else would get it; where there are none, it
+/// waits. `turns` counts while every receiver's loop turns.
 pub async fn drain<O: Outbox>(
     outbox: &O,
     receivers: watch::Receiver<Receivers>,
@@ -74,6 +78,7 @@ async fn drain_on<O: Outbox>(
         let until_changed = async {
             tokio::select! {
                 () = shutdown.cancelled() => {}
+                () = sleep(NOBODY_LOOK), if current.is_empty() => {}
                 changed = receivers.changed() => {
                     if changed.is_err() {
                         // Nobody can change them any more.
@@ -114,11 +119,15 @@ fn all_turned(all: &[Turns], known: &mut Vec<u64>) -> bool {
 }
 
 async fn park_forgotten<O: Outbox>(outbox: &O, known: Vec<ReceiverName>, now: Timestamp) {
+    let is_nobody_there = known.is_empty();
     match outbox.park_others(known, now, "the receiver is no longer in the policy".to_owned()).await {
         Ok(0) => {}
+        Ok(messages) if is_nobody_there => {
+            tracing::warn!(messages, "messages wait: there is no receiver in the policy")
+        }
         Ok(messages) => tracing::warn!(
             messages,
-            "messages for receivers that are no longer in the policy are parked; those that nobody else gets go to the others"
+            "messages for receivers that are no longer in the policy: those that nobody else gets go to the others"
         ),
         Err(error) => tracing::error!(%error, "the outbox can't be written"),
     }

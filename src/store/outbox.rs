@@ -1,6 +1,6 @@
 //! The outbox: which message goes to whom, how often that was tried, and when it is tried again.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
 use super::entry::{self, message_key};
@@ -13,6 +13,12 @@ use crate::engine::ports::{Delivery, Settled, Settlement};
 
 /// A next attempt that is this near is left to its time.
 const SOON: Span = Span::from_secs(60);
+
+/// Longest time that a message waits where there is no receiver at all: about as long as one that does not take it is tried.
+const NOBODY_LIMIT: Span = Span::from_secs(48 * 3600);
+
+/// Why such a message is not delivered yet.
+const NOBODY: &str = "there is no receiver in the policy";
 
 /// How much waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -150,8 +156,10 @@ pub(super) fn hasten(
         .map_err(StoreError::failed("hastening deliveries"))
 }
 
-/// Parks what waits for receivers other than these, and how many that were. A message that none of these was sent, or waits
-/// for, goes to all of them: of whose workload it is they tell, and a page that nobody gets is worse than one too many.
+/// What waits for receivers other than these is taken from them: a message that none of these was sent, or waits for, goes to
+/// all of them, since of whose workload it is they tell, and a page that nobody gets is worse than one too many. What none of
+/// them is to get all the same is parked. Where there is no receiver at all, everything waits for one, for [`NOBODY_LIMIT`] at
+/// most. Gives the number of deliveries that were taken from their receivers, or that wait for one.
 pub(super) fn park_others(
     connection: &mut Connection,
     known: &[ReceiverName],
@@ -159,8 +167,24 @@ pub(super) fn park_others(
     why: &str,
 ) -> Result<u64, StoreError> {
     let parking = StoreError::failed("parking messages");
-    let known = serde_json::Value::from_iter(known.iter().map(ReceiverName::as_str)).to_string();
     let transaction = connection.transaction().map_err(&parking)?;
+    let concerned = match known {
+        [] => wait_for_anybody(&transaction, at, why),
+        known => readdress(&transaction, known, at, why),
+    };
+    let concerned = concerned.map_err(&parking)?;
+    transaction.commit().map_err(&parking)?;
+    Ok(concerned as u64)
+}
+
+fn readdress(
+    transaction: &Transaction<'_>,
+    known: &[ReceiverName],
+    at: Timestamp,
+    why: &str,
+) -> rusqlite::Result<usize> {
+    let known = serde_json::Value::from_iter(known.iter().map(ReceiverName::as_str)).to_string();
+    let at = at.as_millis();
     transaction
         .prepare_cached(
             "INSERT INTO deliveries (message, receiver, incident, sequence, next_attempt_at)
@@ -169,18 +193,40 @@ pub(super) fn park_others(
              AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.message = d.message AND e.state IN (0, 1)
                              AND e.receiver IN (SELECT value FROM json_each(?1)))
              ON CONFLICT (message, receiver) DO NOTHING",
-        )
-        .and_then(|mut s| s.execute(params![known, at.as_millis()]))
-        .map_err(&parking)?;
+        )?
+        .execute(params![known, at])?;
+    // Whoever has it, or gets it, is told of it.
+    let moved = transaction
+        .prepare_cached(
+            "DELETE FROM deliveries AS d WHERE d.state = 0 AND d.receiver NOT IN (SELECT value FROM json_each(?1))
+             AND EXISTS (SELECT 1 FROM deliveries e WHERE e.message = d.message AND e.state IN (0, 1)
+                         AND e.receiver IN (SELECT value FROM json_each(?1)))",
+        )?
+        .execute([&known])?;
     let parked = transaction
         .prepare_cached(
             "UPDATE deliveries SET state = 2, settled_at = ?2, error = ?3
              WHERE state = 0 AND receiver NOT IN (SELECT value FROM json_each(?1))",
-        )
-        .and_then(|mut s| s.execute(params![known, at.as_millis(), why]))
-        .map_err(&parking)?;
-    transaction.commit().map_err(&parking)?;
-    Ok(parked as u64)
+        )?
+        .execute(params![known, at, why])?;
+    // What is left was waiting for one of these to be there again. As above, that is none of the schedule's.
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET error = NULL, next_attempt_at = max(not_before, ?1), attempts = max(attempts - 1, 0)
+             WHERE state = 0 AND error = ?2",
+        )?
+        .execute(params![at, NOBODY])?;
+    Ok(moved + parked)
+}
+
+fn wait_for_anybody(transaction: &Transaction<'_>, at: Timestamp, why: &str) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "UPDATE deliveries SET state = 2, settled_at = ?1, error = ?2
+             WHERE state = 0 AND message IN (SELECT id FROM messages WHERE created_at < ?3)",
+        )?
+        .execute(params![at.as_millis(), why, (at - NOBODY_LIMIT).as_millis()])?;
+    transaction.prepare_cached("UPDATE deliveries SET error = ?1 WHERE state = 0")?.execute([NOBODY])
 }
 
 /// How much waits, and since when.

@@ -435,10 +435,31 @@ async fn a_new_policy_brings_new_receivers_which_get_what_waited_for_old_ones() 
     world.settled("old", scheduled).await;
     world.receivers.send(by_name(vec![webhook("new", &server.url, None)])).unwrap();
     world.settled("old", |wait| wait.is_none()).await;
-    let parked = world.store.reader().parked(9).await.unwrap();
-    assert_eq!(parked[0].why, "the receiver is no longer in the policy");
+    assert_eq!(world.store.reader().parked(9).await.unwrap(), [], "what goes to another one is not given up");
     world.tell("a", 2, &["new"]).await;
     assert_eq!(server.ids(2).await, ["a_1", "a_2"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_waits_while_there_is_no_receiver_goes_to_the_one_that_is_back() {
+    let failing = Server::start(|_, _| StatusCode::BAD_GATEWAY.into_response()).await;
+    let mut server = Server::start(|_, _| ok()).await;
+    let mut world = World::start(vec![webhook("oncall", &failing.url, None)]);
+    world.tell("a", 1, &["oncall"]).await;
+    world.settled("oncall", scheduled).await;
+    world.receivers.send(by_name(Vec::new())).unwrap();
+    let told = async |world: &World| world.store.reader().undelivered().await.unwrap()[0].why.clone();
+    let nobody = async {
+        while told(&world).await != "there is no receiver in the policy" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, nobody).await.expect("it is told why it waits");
+    world.receivers.send(by_name(vec![webhook("oncall", &server.url, None)])).unwrap();
+    assert_eq!(server.ids(1).await, ["a_1"]);
+    world.settled("oncall", |wait| wait.is_none()).await;
+    assert_eq!(world.store.reader().parked(9).await.unwrap(), []);
     world.end().await;
 }
 

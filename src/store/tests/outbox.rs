@@ -112,8 +112,50 @@ async fn what_nobody_else_gets_goes_to_the_receivers_that_there_are() {
         assert_eq!(due_ids(&store, receiver, at(9)).await, ["a_3"]);
     }
     assert_eq!(store.park_others(known, at(6), "not in the policy".to_owned()).await.unwrap(), 0);
-    // Without any receiver it is only parked.
-    assert_eq!(store.park_others(Vec::new(), at(7), "not in the policy".to_owned()).await.unwrap(), 2);
+    let receipts = store.reader().receipts(&"a".into()).await.unwrap();
+    assert!(receipts.iter().all(|(_, to)| to.receiver != "gone".into()), "nobody is left to be told: {receipts:?}");
+    assert_eq!(store.reader().parked(9).await.unwrap(), []);
+    // A receiver that would take none of it any more gives up for good what is for nobody else.
+    settle(&store, "a_3", "other", Settled::Parked { why: "HTTP 410".to_owned() }).await;
+    let only = vec![ReceiverName::new("other")];
+    assert_eq!(store.park_others(only, at(7), "not in the policy".to_owned()).await.unwrap(), 1);
+    assert_eq!(store.reader().outbox().await.unwrap().parked, 2);
+}
+
+#[tokio::test]
+async fn without_any_receiver_it_waits_for_one_and_not_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let park = async |known: &[&str], now| {
+        let known = known.iter().map(ReceiverName::new).collect();
+        store.park_others(known, now, "not in the policy".to_owned()).await.unwrap()
+    };
+    let attempts = async || {
+        let due = store.due(&"x".into(), at(20), 10).await.unwrap();
+        due.iter().map(|delivery| (delivery.id.clone(), delivery.attempts)).collect::<Vec<_>>()
+    };
+    for (sequence, incident) in (1..).zip(["a", "b", "c"]) {
+        store.commit(with_notice(released("api", sequence), alert(incident, 1), &["x"])).await.unwrap();
+    }
+    let again = |asked| Settled::Again { at: at(9_000), asked, error: "HTTP 500".to_owned() };
+    settle(&store, "b_1", "x", again(None)).await;
+    settle(&store, "c_1", "x", again(Some(at(200)))).await;
+    assert_eq!(park(&[], at(10)).await, 3);
+    let told = store.reader().undelivered().await.unwrap();
+    assert_eq!((told[0].waiting, told[0].why.as_str()), (3, "there is no receiver in the policy"));
+    assert_eq!(store.reader().outbox().await.unwrap().parked, 0);
+    // The same one is back: at once, but for what it asked to wait with.
+    assert_eq!(park(&["x"], at(20)).await, 0);
+    assert_eq!(attempts().await, [("a_1".to_owned(), 0), ("b_1".to_owned(), 0)]);
+    assert_eq!(store.reader().undelivered().await.unwrap(), [], "nothing was tried since");
+    // Another one.
+    assert_eq!(park(&[], at(30)).await, 3);
+    assert_eq!(park(&["y"], at(40)).await, 3);
+    assert_eq!(due_ids(&store, "y", at(40)).await, ["a_1", "b_1", "c_1"]);
+    let two_days = 48 * 3600;
+    assert_eq!(park(&[], at(two_days)).await, 3);
+    assert_eq!(park(&[], at(two_days + 2)).await, 2, "a_1 is too old");
+    assert_eq!(store.reader().outbox().await.unwrap().parked, 1);
 }
 
 #[tokio::test]
