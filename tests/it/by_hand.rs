@@ -116,6 +116,24 @@ fn what_the_policy_holds_half_way_can_be_left_to_a_human() {
     assert_eq!(world.last_alert().reason, "rejected by ops", "the fault goes on, and he said no to it");
 }
 
+#[test]
+fn each_word_of_a_rollback_by_hand_names_the_goal_that_was_asked_for() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), Box::new(|_: &str, _: Timestamp| WELL));
+    world.publish("v3");
+    for release in ["v2", "v3"] {
+        world.run(Span::from_secs(60));
+        world.deploy(release);
+    }
+    world.run(Span::from_secs(60));
+    let to = Some("v1".into());
+    world.ask(RequestKind::Rollback { reason: "a leak".to_owned(), to, force: Vec::new() }).unwrap();
+    until(&mut world, Phase::Restored);
+    let goals = world.alerts.iter().map(|alert| (alert.phase, alert.to.as_ref().unwrap().revision.as_str()));
+    let phases = [Phase::Detected, Phase::Started, Phase::Verifying, Phase::Restored];
+    assert_eq!(goals.collect::<Vec<_>>(), phases.map(|phase| (phase, "v1")));
+    assert_eq!(world.alerts[0].summary, "app (v3 → v1): rollback asked for by ops: a leak.");
+}
+
 /// One instance is at v3 and well, the other stays at v1, which falls later.
 #[test]
 fn what_goes_bad_beside_while_a_human_has_the_incident_is_told_once() {

@@ -6,7 +6,7 @@ use super::{Controller, Output, Reply};
 use crate::domain::id::{IncidentId, RevisionId};
 use crate::domain::incident::alert::Phase;
 use crate::domain::incident::narrate::LEFT;
-use crate::domain::incident::record::{Cause, Closing, Event};
+use crate::domain::incident::record::{Cause, Closing, Event, Goal};
 use crate::domain::incident::state::{Incident, Progress};
 use crate::domain::response::guard::{FORCIBLE, FleetView};
 use crate::domain::response::hold::Hold;
@@ -251,16 +251,18 @@ impl Controller {
             let held = held.unwrap_or_default();
             return Err(Refusal::Conflict(format!("a rollback of this workload is under way{held}")));
         }
-        if matches!(cause, Cause::Manual { .. })
-            && let Some(hold) = self.refuse(&cause, now, fleet, out)
-        {
-            return Err(Refusal::Held { guard: hold.as_str().to_owned(), reason: hold.to_string() });
-        }
+        let goal = match &cause {
+            Cause::Manual { .. } => self.refuse(&cause, now, fleet, out).map_err(|hold| {
+                let (guard, reason) = (hold.as_str().to_owned(), hold.to_string());
+                Refusal::Held { guard, reason }
+            })?,
+            Cause::Trigger { .. } | Cause::Blind { .. } | Cause::External { .. } => self.present_goal(now).ok(),
+        };
         let event = Event::Detected {
             cause,
             from: self.state.current.clone(),
             onset: now,
-            goal: self.present_goal(now).ok(),
+            goal,
             mode: self.policy.mode,
             strategy: self.policy.strategy,
             assessment: Box::new(self.assessment.clone()),
@@ -279,16 +281,22 @@ impl Controller {
         }
     }
 
-    /// Records that a guard refuses a rollback by hand, where one does. Whoever asked is told in the answer, so nothing is
-    /// opened that would page somebody else, and an open incident about a fault goes on as before.
-    fn refuse(&mut self, cause: &Cause, now: Timestamp, fleet: &FleetView, out: &mut Output) -> Option<Hold> {
+    /// The goal of a rollback by hand. Where a guard refuses it, that is recorded: whoever asked is told in the answer, so
+    /// nothing is opened that would page somebody else, and an open incident about a fault goes on as before.
+    fn refuse(
+        &mut self,
+        cause: &Cause,
+        now: Timestamp,
+        fleet: &FleetView,
+        out: &mut Output,
+    ) -> Result<Option<Goal>, Hold> {
         let (mode, strategy) = (self.policy.mode, self.policy.strategy);
         let mut probe = Incident::hypothetical(cause.clone(), self.state.current.clone(), mode, strategy, now);
         if let Some(open) = &self.state.incident {
             probe.id = open.id.clone();
         }
         let ruling = self.rule(&probe, now, fleet);
-        let hold = ruling.hold().cloned()?;
+        let Some(hold) = ruling.hold().cloned() else { return Ok(ruling.goal) };
         let event = Event::Refused {
             cause: cause.clone(),
             from: self.state.current.clone(),
@@ -300,7 +308,7 @@ impl Controller {
         };
         let id = self.new_incident_id(now);
         self.write(Some(id), event, now, out);
-        Some(hold)
+        Err(hold)
     }
 
     fn accepted(&self, message: &str) -> Accepted {
