@@ -7,6 +7,7 @@ use rollbackd::domain::id::WorkloadId;
 use rollbackd::domain::incident::alert::Phase;
 use rollbackd::domain::incident::state::WorkloadState;
 use rollbackd::domain::policy::{Mode, Strategy, WorkloadPolicy};
+use rollbackd::domain::response::hold::Hold;
 use rollbackd::domain::response::plan::{Purpose, StepKind};
 use rollbackd::domain::time::{Span, Timestamp};
 
@@ -113,7 +114,7 @@ fn what_the_policy_holds_half_way_can_be_left_to_a_human() {
     hold(&mut world, true, false);
     world.run(Span::from_secs(300));
     assert_eq!(world.switches.len(), 1, "{:?}", world.switches);
-    assert_eq!(world.last_alert().reason, "rejected by ops", "the fault goes on, and he said no to it");
+    assert_eq!(world.last_alert().reason, "rejected by ops: by hand", "the fault goes on, and he said no to it");
 }
 
 #[test]
@@ -132,6 +133,23 @@ fn each_word_of_a_rollback_by_hand_names_the_goal_that_was_asked_for() {
     let phases = [Phase::Detected, Phase::Started, Phase::Verifying, Phase::Restored];
     assert_eq!(goals.collect::<Vec<_>>(), phases.map(|phase| (phase, "v1")));
     assert_eq!(world.alerts[0].summary, "app (v3 → v1): rollback asked for by ops: a leak.");
+}
+
+#[test]
+fn why_a_human_said_no_is_told_for_as_long_as_it_holds() {
+    let mut world = World::new(policy(Strategy::Direct, &["a"]), v2_is_bad());
+    world.run(Span::from_secs(60));
+    world.deploy("v2");
+    until(&mut world, Phase::Suspected);
+    let incident = world.incident().unwrap();
+    world.ask(RequestKind::Reject { incident, reason: "a migration".to_owned() }).unwrap();
+    world.crash(true);
+    world.run(Span::from_secs(60));
+    let explained = world.fleet.explain(&world.policy.id, world.now).unwrap();
+    assert_eq!(explained.decision, "held: rejected by ops: a migration");
+    // On records from before it was kept.
+    let earlier: Hold = serde_json::from_value(serde_json::json!({ "hold": "rejected", "by": "ops" })).unwrap();
+    assert_eq!(earlier.to_string(), "rejected by ops");
 }
 
 /// One instance is at v3 and well, the other stays at v1, which falls later.

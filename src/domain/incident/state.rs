@@ -90,6 +90,9 @@ pub struct Pause {
 pub struct Rejection {
     /// Who said it.
     pub by: String,
+    /// Why; empty where that was not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// When.
     #[serde(default)]
     pub at: Timestamp,
@@ -137,6 +140,9 @@ pub struct Incident {
     pub approved_for: Option<RevisionId>,
     /// Who rejected.
     pub rejected: Option<String>,
+    /// Why; empty where nobody did, or that was not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rejected_because: String,
     /// The plan being carried out, or the last one.
     pub plan: Option<Plan>,
     /// How far the plan has come.

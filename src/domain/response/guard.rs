@@ -284,8 +284,10 @@ fn rejected(situation: &Situation<'_>) -> Option<Hold> {
         Cause::External { key, .. } => key.is_some() && goes_on(no, &no.trigger),
         Cause::Blind { .. } | Cause::Manual { .. } => false,
     });
-    let by = situation.incident.rejected.as_ref().or_else(|| stands.map(|no| &no.by))?;
-    Some(Hold::Rejected { by: by.clone() })
+    let incident = situation.incident;
+    let of_this = incident.rejected.as_ref().map(|by| (by, &incident.rejected_because));
+    let (by, reason) = of_this.or_else(|| stands.map(|no| (&no.by, &no.reason)))?;
+    Some(Hold::Rejected { by: by.clone(), reason: reason.clone() })
 }
 
 fn alert_only(situation: &Situation<'_>) -> Option<Hold> {

@@ -214,6 +214,9 @@ pub enum Hold {
     Rejected {
         /// Who.
         by: String,
+        /// Why; empty where that was not kept.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Looked before leaping and found something.
     Preflight {
@@ -436,7 +439,8 @@ impl fmt::Display for Hold {
                 write!(f, "{bad} of {of} workloads turned bad within five minutes: hardly the fault of one release")
             }
             Hold::NeedsApproval { because } => write!(f, "waiting for approval: {because}"),
-            Hold::Rejected { by } => write!(f, "rejected by {by}"),
+            Hold::Rejected { by, reason } if reason.is_empty() => write!(f, "rejected by {by}"),
+            Hold::Rejected { by, reason } => write!(f, "rejected by {by}: {reason}"),
             Hold::Preflight { findings } => {
                 let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
                 write!(f, "the plan does not pass its preflight: {}", all.join("; "))

@@ -32,6 +32,7 @@ impl Incident {
             approved: None,
             approved_for: None,
             rejected: None,
+            rejected_because: String::new(),
             plan: None,
             progress: Progress::Idle,
             tried: Vec::new(),
@@ -189,9 +190,10 @@ impl Incident {
                 self.approved = Some(by.clone());
                 self.approved_for = self.goal.as_ref().map(|goal| goal.revision.clone());
             }
-            Event::Rejected { by, .. } => {
+            Event::Rejected { by, reason } => {
                 self.rejected = Some(by.clone());
-                self.hold = Some(Hold::Rejected { by: by.clone() });
+                self.rejected_because.clone_from(reason);
+                self.hold = Some(Hold::Rejected { by: by.clone(), reason: reason.clone() });
             }
             Event::Planned { plan, goal, .. } => self.planned(plan, goal, at),
             Event::Continued { mode } => {
@@ -268,6 +270,7 @@ impl Incident {
         self.pending = None;
         self.word_until = None;
         self.rejected = None;
+        self.rejected_because.clear();
         self.approved = None;
         self.approved_for = None;
         self.plan = None;

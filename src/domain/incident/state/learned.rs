@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Incident, REPORTS_REMEMBERED, ROLLBACKS_REMEMBERED, Rejection, WorkloadState};
 use crate::domain::id::{IncidentId, RevisionId};
+use crate::domain::incident::narrate::LEFT;
 use crate::domain::incident::record::{Cause, Closing, Event, Record};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::plan::Purpose;
@@ -44,8 +45,8 @@ impl WorkloadState {
                 }
             }
             // What was closed while it goes on is not begun anew.
-            Event::Rejected { by, .. } | Event::Closed { how: Closing::ByOperator { by, .. } } => {
-                self.note_rejection(incident, by, record.at);
+            Event::Rejected { by, reason } | Event::Closed { how: Closing::ByOperator { by, reason } } => {
+                self.note_rejection(incident, by, reason, record.at);
             }
             Event::Closed { how: Closing::Subsided } => {
                 self.rejection.take_if(|no| no.trigger == incident.cause.name());
@@ -119,10 +120,12 @@ impl WorkloadState {
     }
 
     /// Of the release in place: the one in question may have been taken back in vain.
-    fn note_rejection(&mut self, incident: &Incident, by: &str, at: Timestamp) {
+    fn note_rejection(&mut self, incident: &Incident, by: &str, reason: &str, at: Timestamp) {
         if let (Cause::Trigger { name, aside: None, .. }, Some(current)) = (&incident.cause, &self.current) {
-            let (trigger, release) = (name.as_str().to_owned(), current.revision.clone());
-            self.rejection = Some(Rejection { by: by.to_owned(), at, trigger, release });
+            let (by, trigger, release) = (by.to_owned(), name.as_str().to_owned(), current.revision.clone());
+            // What was left where by then is none of the reason.
+            let reason = reason.split(LEFT).next().unwrap_or_default().to_owned();
+            self.rejection = Some(Rejection { by, reason, at, trigger, release });
         }
     }
 }
