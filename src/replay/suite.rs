@@ -56,7 +56,7 @@ struct Test {
     #[serde(default)]
     series: Vec<Series>,
     #[serde(default)]
-    rollout: Vec<Rollout>,
+    rollout: Vec<Spanned<Rollout>>,
     #[serde(default)]
     expect: Vec<Spanned<Expect>>,
 }
@@ -239,7 +239,12 @@ fn run_one(suite: &Suite, written: &Spanned<Test>, subject: &Subject) -> Result<
     let recording = record(test, interval)?;
     let end = recording.range().map_or(Span::ZERO, |(_, last)| last.since(BEGIN));
     test.expect.iter().try_for_each(|expect| could_fail(expect, subject, end))?;
-    let rollouts = test.rollout.iter();
+    if let Some(late) = test.rollout.iter().find(|rollout| rollout.get_ref().at > end) {
+        let Rollout { at, revision } = late.get_ref();
+        let why = format!("{revision:?} would come at {at}: the series end at {end}");
+        return Err(Odd { place: Some(late.span().start), why });
+    }
+    let rollouts = test.rollout.iter().map(Spanned::get_ref);
     let options = Options {
         revision_label: suite.revision_label.clone().unwrap_or_else(|| REVISION_LABEL.to_owned()),
         schedule: Schedule {
@@ -265,7 +270,11 @@ fn run_one(suite: &Suite, written: &Spanned<Test>, subject: &Subject) -> Result<
 /// nothing is recorded of.
 fn could_fail(expect: &Spanned<Expect>, subject: &Subject, end: Span) -> Result<(), Odd> {
     let odd = |why| Err(Odd { place: Some(expect.span().start), why });
-    let Expect { at, trigger, .. } = expect.get_ref();
+    let Expect { at, trigger, state, decision, reason, hold, release } = expect.get_ref();
+    if state.is_none() && decision.is_none() && reason.is_none() && hold.is_none() && release.is_none() {
+        let say = "write `state`, `decision`, `reason`, `hold` or `release`";
+        return odd(format!("nothing is expected at {at}, so that it could never fail: {say}"));
+    }
     if *at > end {
         return odd(format!("nothing is judged at {at}: the series end at {end}"));
     }
@@ -281,6 +290,7 @@ fn could_fail(expect: &Spanned<Expect>, subject: &Subject, end: Span) -> Result<
 
 fn record(test: &Test, interval: Span) -> Result<Recording, Odd> {
     let mut recorder = Recorder::new();
+    let mut known = Vec::new();
     for Series { series: written, values } in &test.series {
         let of = |place: usize, why: String| Odd {
             place: Some(place),
@@ -300,6 +310,10 @@ fn record(test: &Test, interval: Span) -> Result<Recording, Odd> {
         }
         let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let series = recorder.series(&name, &labels).ok_or_else(|| wrong("too many series".to_owned()))?;
+        if known.contains(&series) {
+            return Err(wrong("the test has it twice".to_owned()));
+        }
+        known.push(series);
         recorder.family(&name, None);
         let points = notation::values(values.get_ref()).map_err(|why| of(values.span().start, why))?;
         for (number, value) in (0..).zip(points) {

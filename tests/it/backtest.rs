@@ -485,8 +485,29 @@ fn a_file_of_tests_that_makes_no_sense_is_a_wrong_use() {
         (
             "policy_file = \"policy.toml\"\ninterval = \"10s\"\n[[test]]\nname = \"a\"\n\
              series = [{ series = 'a', values = '1x6' }]\n\
-             expect = [{ at = '1m' }, { at = '2m', decision = 'none' }]\n",
-            "odd.toml:6:26: \"a\": nothing is judged at 2m: the series end at 1m",
+             expect = [{ at = '1m', decision = 'none' }, { at = '2m', decision = 'none' }]\n",
+            "odd.toml:6:45: \"a\": nothing is judged at 2m: the series end at 1m",
+        ),
+        (
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\n\
+             series = [{ series = 'a', values = '1x9' }]\n\
+             expect = [{ at = '30s', decision = 'none' },\n\
+             { at = '1m', trigger = 'error rate' }]\n",
+            "odd.toml:6:1: \"a\": nothing is expected at 1m, so that it could never fail: write `state`, `decision`, `reason`, \
+             `hold` or `release`",
+        ),
+        (
+            "policy_file = \"policy.toml\"\n[[test]]\nname = \"a\"\nexpect = [{ at = '30s', decision = 'none' }]\n\
+             series = [{ series = 'a{x=\"1\",y=\"1\"}', values = '1x9' },\n\
+             { series = 'a{y=\"1\",x=\"1\"}', values = '1x9' }]\n",
+            "odd.toml:6:12: \"a\": series \"a{y=\\\"1\\\",x=\\\"1\\\"}\": the test has it twice",
+        ),
+        (
+            "policy_file = \"policy.toml\"\ninterval = \"10s\"\n[[test]]\nname = \"a\"\n\
+             series = [{ series = 'a', values = '1x6' }]\n\
+             rollout = [{ at = '1m', revision = 'v1' },\n{ at = '61s', revision = 'v2' }]\n\
+             expect = [{ at = '1m', decision = 'none' }]\n",
+            "odd.toml:7:1: \"a\": \"v2\" would come at 1m1s: the series end at 1m",
         ),
     ] {
         write(&dir.path().join("odd.toml"), text);
