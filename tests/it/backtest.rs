@@ -88,6 +88,25 @@ fn a_case_that_can_t_be_read_takes_nothing_from_the_others() {
 }
 
 #[test]
+fn a_folder_that_is_almost_a_case_is_named() {
+    let dir = stage();
+    write(&dir.path().join("cases/bare/meta.json"), "{}");
+    write(&dir.path().join("cases/packed/metrics.om.gz"), "packed");
+    let (code, out, err) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", "cases", "--csv"]);
+    assert_eq!((code, out.lines().count()), (1, 3), "{out}{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "rollbackd: warning: cases/bare is left out: it has meta.json, but no metrics.om, which is what is read",
+            "rollbackd: warning: cases/packed is left out: it has metrics.om.gz, but no metrics.om, which is what is read",
+        ]
+    );
+    let (code, _, err) = run(dir.path(), &["backtest", "--config", "policy.toml", "--input", "cases/packed"]);
+    assert!(code == 2 && err.contains("it has metrics.om.gz") && err.contains("there is no metrics.om in"), "{err}");
+}
+
+#[test]
 fn nothing_fired_is_a_success() {
     let dir = stage();
     for input in ["cases/good", "cases/good/metrics.om"] {

@@ -98,11 +98,31 @@ fn folders(directory: &Path) -> std::io::Result<Vec<Case>> {
     if let Some(case) = case(directory) {
         return Ok(vec![case]);
     }
-    let mut folders = BTreeSet::new();
+    let mut folders = BTreeSet::from([directory.to_owned()]);
     for entry in std::fs::read_dir(directory)? {
         folders.insert(entry?.path());
     }
-    Ok(folders.iter().filter_map(|folder| case(folder)).collect())
+    let mut cases = Vec::new();
+    for folder in &folders {
+        match (case(folder), almost(folder).as_slice()) {
+            (Some(case), _) => cases.push(case),
+            (None, []) => {}
+            (None, found) => {
+                let found = found.join(", ");
+                let what = "which is what is read";
+                print::warn(&format!("{} is left out: it has {found}, but no {RECORDING}, {what}", folder.display()));
+            }
+        }
+    }
+    Ok(cases)
+}
+
+/// What a folder has that looks as if it was meant to be a case.
+fn almost(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let found: BTreeSet<String> = names.filter(|name| name == META || name.starts_with("metrics.")).collect();
+    found.into_iter().collect()
 }
 
 /// The folder's name for a recording of the usual name, the file's own without its ending for any other.

@@ -194,7 +194,9 @@ impl FromStr for Sweep {
                 if unit != other {
                     return Err(format!("{text:?}: both ends need the same unit"));
                 }
-                even(from, to).filter_map(|value| Some(Setting::Threshold(Finite::new(value)?, unit))).collect()
+                let settings = even(from, to).map(|value| Some(Setting::Threshold(Finite::new(value)?, unit)));
+                let settings: Option<_> = settings.collect();
+                settings.ok_or_else(|| format!("{text:?}: both ends, and what lies between them, must be finite"))?
             }
             _ => return Err(wrong()),
         };
@@ -239,6 +241,10 @@ mod tests {
     fn what_is_no_sweep_is_refused() {
         for text in ["for", "for=1m", "for=a..b", "threshold=1%..2", "window=1m..2m", "for=1..2"] {
             assert!(shown(text).is_err(), "{text}");
+        }
+        for text in ["threshold=NaN..1", "threshold=1..inf", "threshold=NaN%..5%", "threshold=-1e308..1e308"] {
+            let expected = format!("{text:?}: both ends, and what lies between them, must be finite");
+            assert_eq!(shown(text), Err(expected));
         }
     }
 }
