@@ -7,11 +7,22 @@ use super::client::{Client, Failure};
 use super::{DaemonArgs, NO, YES, print};
 use crate::domain::incident::grounds::{self, Again};
 use crate::domain::incident::record::Record;
+use crate::http::MOST_INCIDENTS;
+
+/// Incidents named where there is none of the name that was given.
+const NAMED: usize = 8;
 
 /// What the daemon tells of an incident, as far as it matters here.
 #[derive(Deserialize)]
 struct Told {
     records: Vec<Record>,
+}
+
+/// One of the incidents that there are.
+#[derive(Deserialize)]
+struct Listed {
+    incident: String,
+    workload: String,
 }
 
 #[derive(Serialize)]
@@ -26,7 +37,13 @@ struct Answer<'a> {
 
 pub(crate) fn again(incident: &str, daemon: &DaemonArgs) -> u8 {
     print::finish(async {
-        let told: Told = Client::new(daemon)?.get(&["incidents", incident], &[]).await?;
+        let client = Client::new(daemon)?;
+        let told: Told = match client.get(&["incidents", incident], &[]).await {
+            Err(failure) if failure.is_not_found() => {
+                return Err(with_those_there_are(&client, incident, failure).await);
+            }
+            told => told?,
+        };
         let decisions = grounds::again(&told.records);
         let unknown = decisions.iter().filter(|decision| decision.differences.is_none()).count();
         if unknown == decisions.len() {
@@ -41,6 +58,21 @@ pub(crate) fn again(incident: &str, daemon: &DaemonArgs) -> u8 {
         }
         Ok(if same { YES } else { NO })
     })
+}
+
+/// What there is of this workload, or begins so, else the newest: an incident goes by its whole name here.
+async fn with_those_there_are(client: &Client, sought: &str, failure: Failure) -> Failure {
+    let limit = MOST_INCIDENTS.to_string();
+    let Ok(all) = client.get::<Vec<Listed>>(&["incidents"], &[("limit", &limit)]).await else { return failure };
+    let is_near = |one: &&Listed| one.workload == sought || one.incident.starts_with(sought);
+    let near: Vec<&Listed> = all.iter().filter(is_near).collect();
+    let near = if near.is_empty() { all.iter().collect() } else { near };
+    let named: Vec<&str> = near.iter().take(NAMED).map(|one| one.incident.as_str()).collect();
+    let more = near.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let there_is = if named.is_empty() { "none yet".to_owned() } else { named.join(", ") };
+    let Failure { code, error } = failure;
+    Failure { code, error: anyhow!("{error}; there is {there_is}{more}") }
 }
 
 fn tell(decision: &Again) {

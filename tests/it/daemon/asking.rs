@@ -5,7 +5,7 @@ use rollbackd::domain::incident::record::Event;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process::Command;
-use wiremock::matchers::path;
+use wiremock::matchers::{path, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::host::Host;
@@ -87,6 +87,29 @@ async fn only_a_missing_incident_is_looked_up_as_a_workload() {
     let answer = run(&["explain", "app", "--url", &broken.uri()]).await;
     assert_eq!((answer.code, answer.err.as_str()), (1, "rollbackd: the journal can't be read\n"), "{answer:?}");
     assert_eq!(broken.received_requests().await.unwrap().len(), 1, "nothing else was asked");
+}
+
+#[tokio::test]
+async fn where_there_is_no_such_incident_those_that_there_are_are_named() {
+    let server = MockServer::start().await;
+    let problem = ResponseTemplate::new(404).set_body_raw(r#"{"detail":"no incident"}"#, "application/problem+json");
+    let of =
+        |workload: &str, n: usize| serde_json::json!({ "incident": format!("{workload}-{n}"), "workload": workload });
+    let all: Vec<Value> = (1..=10).map(|n| of("app", n)).chain([of("web", 1)]).collect();
+    let list = ResponseTemplate::new(200).set_body_json(all);
+    Mock::given(path("/api/v1/incidents")).respond_with(list).mount(&server).await;
+    Mock::given(path_regex("^/api/v1/incidents/.")).respond_with(problem).mount(&server).await;
+    let first = "app-1, app-2, app-3, app-4, app-5, app-6, app-7, app-8";
+    for (sought, named) in [
+        ("web", "web-1".to_owned()),
+        ("app-1", "app-1, app-10".to_owned()),
+        ("app", format!("{first} and 2 more")),
+        ("nobody", format!("{first} and 3 more")),
+    ] {
+        let answer = run(&["explain", "--replay", sought, "--url", &server.uri()]).await;
+        let told = format!("rollbackd: no incident; there is {named}\n");
+        assert_eq!((answer.code, answer.err), (1, told), "{sought}");
+    }
 }
 
 #[tokio::test]
