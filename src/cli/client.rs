@@ -123,10 +123,15 @@ impl Client {
     }
 }
 
-/// Who asks, as the record will name them.
+/// Who asks, as the record will name them: a user's name, or its number where the environment has no name.
 fn operator() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".to_owned());
-    name.chars().filter(char::is_ascii_graphic).take(64).collect()
+    who(|name| std::env::var(name).ok(), rustix::process::getuid().as_raw())
+}
+
+fn who(variable: impl Fn(&str) -> Option<String>, uid: u32) -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(variable);
+    let plain = |name: String| name.chars().filter(char::is_ascii_graphic).take(64).collect::<String>();
+    names.map(plain).find(|name| !name.is_empty()).unwrap_or_else(|| format!("uid:{uid}"))
 }
 
 fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
@@ -141,4 +146,22 @@ fn problem(status: reqwest::StatusCode, text: &str) -> Failure {
     let detail = ["detail", "title"].iter().find_map(|key| body.get(key)?.as_str());
     let detail = detail.map_or_else(|| format!("the daemon answered {status}"), str::to_owned);
     Failure { code: NO, error: anyhow!(Answered { status, detail }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_has_a_name_or_a_number() {
+        for (variables, expected) in [
+            (&[("SUDO_USER", "eve"), ("USER", "root")][..], "eve"),
+            (&[("SUDO_USER", ""), ("USER", "root")], "root"),
+            (&[("USER", "\u{5c71}\u{7530}"), ("LOGNAME", "yamada")], "yamada"),
+            (&[], "uid:1000"),
+        ] {
+            let variable = |name: &str| Some(variables.iter().find(|(known, _)| *known == name)?.1.to_owned());
+            assert_eq!(who(variable, 1000), expected, "{variables:?}");
+        }
+    }
 }
