@@ -364,6 +364,7 @@ impl StepLine {
             (Some(Outcome::Denied(detail)), _) => ("bad", format!("refused: {detail}")),
             (Some(Outcome::TimedOut(detail)), _) => ("bad", format!("ran out of time: {detail}")),
             (Some(Outcome::NotBegun(detail)), _) => ("bad", format!("not begun: {detail}")),
+            (Some(Outcome::Stopped(detail)), _) => ("busy", format!("halted, and still to be done: {detail}")),
             (None, Some(_)) => ("busy", "under way".to_owned()),
             (None, None) => ("calm", "not begun".to_owned()),
         };

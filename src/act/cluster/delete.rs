@@ -24,7 +24,7 @@ async fn attempt(place: &Place<'_>, expect: &RevisionId, is_held: IsHeld<'_>) ->
         return Err(Outcome::Conflict(format!("{} {why}", place.object)));
     }
     if is_held() {
-        return Ok(held(&place.object.to_string()));
+        return Ok(held(place.object));
     }
     let Err(error) = place.delete(&read).await else { return Ok(Outcome::Applied) };
     match place.find().await.map_err(|unread| unsettled(&error, unread))? {

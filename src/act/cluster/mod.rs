@@ -35,6 +35,7 @@ pub(super) use setting::{Restored, Store};
 pub(super) use traffic::Proof;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -231,10 +232,10 @@ where
     let mut last = format!("{what}: the API server did not answer in time");
     let mut is_open = false;
     for pause in pauses.without_max_times().build() {
-        if (way.is_held)() {
-            return Persisted { outcome: held(&what), is_open };
-        }
         let pass = async {
+            if (way.is_held)() {
+                return held(&what);
+            }
             match way.clients.get(context).await {
                 Ok(client) => work(client).await,
                 Err(error) => Outcome::Transient(error.line()),
@@ -252,8 +253,13 @@ where
                 is_open = true;
                 last = why;
             }
+            Outcome::Stopped(_) if is_open => {
+                let when = format!("before it was written to again, which it may have been: {last}");
+                return Persisted { outcome: stopped(what, &when), is_open };
+            }
             Outcome::Applied
             | Outcome::AlreadyInEffect
+            | Outcome::Stopped(_)
             | Outcome::Conflict(_)
             | Outcome::Denied(_)
             | Outcome::Transient(_)
@@ -282,6 +288,10 @@ async fn within(way: Way<'_>, object: &ClusterObject, change: &Change, limit: Du
 }
 
 /// Nothing was written since an operator stopped it.
-fn held(what: &str) -> Outcome {
-    Outcome::Transient(format!("{what}: stopped before it was written to"))
+fn held(what: impl Display) -> Outcome {
+    stopped(what, "before it was written to")
+}
+
+fn stopped(what: impl Display, when: &str) -> Outcome {
+    Outcome::Stopped(format!("{what}: stopped {when}"))
 }

@@ -320,7 +320,7 @@ async fn attempt(place: &Place<'_>, by: By<'_>, wish: Wish, is_held: IsHeld<'_>)
             Next::Tidy(change) => (change, Outcome::AlreadyInEffect),
         };
         if is_held() {
-            return Ok(held(&owner.to_string()));
+            return Ok(held(owner));
         }
         let error = match place.patch(&read, change, Earnest::Write).await {
             Ok(()) => return Ok(done),

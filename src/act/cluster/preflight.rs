@@ -415,7 +415,7 @@ fn rehearsed(aspect: Aspect, what: impl ToString, tried: Result<(), Outcome>) ->
     let found = |why: String| finding(aspect, &what.to_string(), why);
     match tried {
         Ok(()) | Err(Outcome::Applied | Outcome::AlreadyInEffect) => Ok(Vec::new()),
-        Err(Outcome::Transient(why) | Outcome::TimedOut(why)) => Err(Passing(found(why))),
+        Err(Outcome::Transient(why) | Outcome::TimedOut(why) | Outcome::Stopped(why)) => Err(Passing(found(why))),
         Err(Outcome::Conflict(why) | Outcome::Denied(why) | Outcome::NotBegun(why)) => Ok(vec![found(why)]),
     }
 }

@@ -92,7 +92,8 @@ async fn templates(client: &Client, wanted: &Wanted) -> Result<Vec<Change>, Stri
         | Outcome::Transient(why)
         | Outcome::Denied(why)
         | Outcome::TimedOut(why)
-        | Outcome::NotBegun(why) => why,
+        | Outcome::NotBegun(why)
+        | Outcome::Stopped(why) => why,
         Outcome::Applied | Outcome::AlreadyInEffect => String::new(),
     };
     Ok(changes(&from.map_err(why)?, &to.map_err(why)?))

@@ -100,7 +100,7 @@ impl Restored<'_> {
 
     fn unless_held(&self, aim: Aim<'_>) -> Result<(), Outcome> {
         match aim {
-            Aim::Do(is_held) if is_held() => Err(held(&self.setting.to_string())),
+            Aim::Do(is_held) if is_held() => Err(held(self.setting)),
             Aim::Do(_) | Aim::Try(_) => Ok(()),
         }
     }

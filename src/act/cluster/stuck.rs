@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::ask::answer;
 use super::object::Place;
 use super::write::{is_at, refused};
-use super::{IsHeld, held};
+use super::{IsHeld, held, stopped};
 use crate::cluster::describe;
 use crate::cluster::facts::Pod;
 use crate::domain::id::RevisionId;
@@ -51,7 +51,7 @@ pub(super) async fn delete(
             }
         }
         if is_held() {
-            return held(&object.to_string());
+            return if any { stopped(object, "before the next of its pods was deleted") } else { held(object) };
         }
         let name = stuck.name_any();
         let as_read = Preconditions { uid: stuck.uid(), resource_version: stuck.resource_version() };

@@ -72,7 +72,7 @@ async fn attempt(
             continue;
         }
         if is_held() {
-            return Ok(held(&front.name()));
+            return Ok(held(front.name()));
         }
         let version = read.version.clone();
         let written = front.patch(before.insert(read), switch, Earnest::Write).await;

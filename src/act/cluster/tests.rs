@@ -173,7 +173,8 @@ async fn stuck_pods_are_deleted_until_somebody_holds_the_workload() {
     let is_held = Arc::new(AtomicBool::new(false));
     let pause = Arc::clone(&is_held);
     server.after_each_write(move |_, _| pause.store(true, Ordering::SeqCst));
-    assert!(matches!(deleted(&server, &|| is_held.load(Ordering::SeqCst)).await, Outcome::Transient(_)));
+    let outcome = deleted(&server, &|| is_held.load(Ordering::SeqCst)).await;
+    assert!(matches!(&outcome, Outcome::Stopped(why) if why.ends_with("before the next of its pods was deleted")));
     assert_eq!(server.writes(), deletions[..1]);
 }
 
@@ -238,7 +239,7 @@ async fn no_traffic_is_switched_once_somebody_holds_the_workload() {
     // Not before it begins.
     let is_held = || looks.swap(true, Ordering::SeqCst);
     let way = Way { clients: &clients, is_held: &is_held };
-    assert!(matches!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Transient(_)));
+    assert!(matches!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Stopped(_)));
     assert_eq!(server.writes(), Vec::<String>::new());
     let way = Way { clients: &clients, is_held: &|| false };
     assert_eq!(switch_service(way, &object, &"v1".into(), &switch, LIMIT).await, Outcome::Applied);
@@ -282,11 +283,24 @@ async fn nothing_is_written_once_somebody_holds_the_workload() {
     for (which, server) in [(0, &server), (1, &unmapped), (1, &server), (2, &server), (3, &server), (4, &server)] {
         let before = server.writes().len();
         let outcome = written(which, server, true).await;
-        let is_stopped = matches!(&outcome, Outcome::Transient(why) if why.contains("stopped"));
+        let is_stopped = matches!(&outcome, Outcome::Stopped(why) if why.ends_with("before it was written to"));
         all.push(is_stopped && server.writes().len() == before);
         all.push(written(which, server, false).await == Outcome::Applied);
     }
     assert_eq!(all, [true; 12]);
+}
+
+/// And whether it was is not known.
+#[tokio::test]
+async fn what_somebody_holds_after_a_write_without_an_answer_may_have_been_written() {
+    let server = Server::with(deployment("v2"));
+    server.after_each_write(|_, answers| answers.push((Method::GET, 500)));
+    server.lose_answer(Method::PATCH);
+    let (clients, is_held) = (Clients::of(server.client()), || !server.writes().is_empty());
+    let way = Way { clients: &clients, is_held: &is_held };
+    let source = Pin { name: "app-v1".to_owned(), uid: "uid-app-v1".to_owned() };
+    let outcome = restore_template(way, &object(ObjectKind::Deployment), &"v2".into(), &source, LIMIT).await;
+    assert!(matches!(&outcome, Outcome::Stopped(why) if why.contains("which it may have been")), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn attempt(
     for _ in 0..ATTEMPTS {
         may_be_written(place, &read, change, &goal)?;
         if is_held() {
-            return Ok(held(&place.object.to_string()));
+            return Ok(held(place.object));
         }
         *before = Some(read.clone());
         let error = match place.patch(&read, operations(&read, change, &goal), Earnest::Write).await {
@@ -234,6 +234,7 @@ pub(super) fn unsettled(error: &kube::Error, unread: Outcome) -> Outcome {
         | Outcome::Denied(_)
         | Outcome::TimedOut(_)
         | Outcome::NotBegun(_)
+        | Outcome::Stopped(_)
         | Outcome::Applied
         | Outcome::AlreadyInEffect => unread,
     }

@@ -62,6 +62,7 @@ impl Site {
             Outcome::Denied(text) => ("denied", text),
             Outcome::TimedOut(text) => ("timed out", text),
             Outcome::NotBegun(text) => ("not begun", text),
+            Outcome::Stopped(text) => ("stopped", text),
         }
     }
 

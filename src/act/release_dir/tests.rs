@@ -79,6 +79,7 @@ impl App {
             Outcome::Denied(text) => ("denied", text),
             Outcome::TimedOut(text) => ("timed out", text),
             Outcome::NotBegun(text) => ("not begun", text),
+            Outcome::Stopped(text) => ("stopped", text),
         };
         (kind, text.replace(&self.dir.path().display().to_string(), "ROOT"))
     }

@@ -336,7 +336,8 @@ fn put_back(owner: &OwnerObject, outcome: &Outcome) -> String {
         | Outcome::Transient(why)
         | Outcome::Denied(why)
         | Outcome::TimedOut(why)
-        | Outcome::NotBegun(why) => {
+        | Outcome::NotBegun(why)
+        | Outcome::Stopped(why) => {
             format!("{owner} was paused for a rollback and can't be let go on: {why}")
         }
     }

@@ -207,6 +207,8 @@ pub enum Outcome {
     TimedOut(String),
     /// It waited for its record for too long to be begun still: what called for it may be over.
     NotBegun(String),
+    /// It was halted, as by an operator's pause, before it was done: the same step is still to be done.
+    Stopped(String),
 }
 
 impl Outcome {
@@ -219,7 +221,8 @@ impl Outcome {
             | Outcome::Transient(_)
             | Outcome::Denied(_)
             | Outcome::TimedOut(_)
-            | Outcome::NotBegun(_) => false,
+            | Outcome::NotBegun(_)
+            | Outcome::Stopped(_) => false,
         }
     }
 
@@ -232,7 +235,8 @@ impl Outcome {
             | Outcome::Transient(why)
             | Outcome::Denied(why)
             | Outcome::TimedOut(why)
-            | Outcome::NotBegun(why) => Some(why),
+            | Outcome::NotBegun(why)
+            | Outcome::Stopped(why) => Some(why),
         }
     }
 }

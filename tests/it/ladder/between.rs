@@ -1,9 +1,39 @@
 //! What counts between two attempts, and for others meanwhile.
 
+use rollbackd::domain::incident::report::{Readings, Report};
 use rollbackd::domain::policy::Severity;
 use rollbackd::domain::response::hold::Hold;
+use rollbackd::report;
 
 use super::*;
+
+#[test]
+fn a_step_that_was_stopped_before_it_wrote_anything_is_the_next_one_once_it_is_resumed() {
+    let mut world = world(Strategy::Direct, &["a"]);
+    until(&mut world, Phase::Started);
+    let told = |world: &World| {
+        let records: Vec<_> = world.journal.iter().filter(|record| record.incident.is_some()).cloned().collect();
+        report::markdown(&Report::from_records(&records, Readings::default()).unwrap()).unwrap()
+    };
+    // Each longer than the whole rollback may take.
+    for _ in 0..3 {
+        world.ask(RequestKind::Pause { reason: "looking".to_owned() }).unwrap();
+        world.stopped();
+        world.run(Span::from_secs(1200));
+        assert_eq!(world.phases().last(), Some(&Phase::Held), "{:?}", world.phases());
+        let text = told(&world);
+        assert!(text.contains("| halted, and still to be done: api: stopped before it was written to |"), "{text}");
+        world.ask(RequestKind::Resume).unwrap();
+        assert!(told(&world).contains("| under way |"), "{}", told(&world));
+    }
+    assert_eq!(world.switches, [], "nothing was written");
+    until(&mut world, Phase::Restored);
+    assert_eq!((world.purposes(), world.running()), (vec![Purpose::First], Some("v1")));
+    assert!(!world.phases().contains(&Phase::Failed), "{:?}", world.phases());
+    let text = told(&world);
+    assert!(text.contains("step 1 was halted, and is still to be done"), "{text}");
+    assert!(!text.contains("| halted"), "in the end it was done: {text}");
+}
 
 #[test]
 fn time_in_which_nothing_is_judged_proves_nothing() {

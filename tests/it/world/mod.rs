@@ -317,6 +317,13 @@ impl World {
         self.feed(Input::NotBegun("it could not be recorded in time, and was not begun".to_owned()));
     }
 
+    /// The step that was asked for last is stopped before anything is written.
+    pub(crate) fn stopped(&mut self) {
+        let Pending { ticket, .. } = self.pending.pop_back().expect("a job is under way");
+        let result = JobResult::Step(Outcome::Stopped("api: stopped before it was written to".to_owned()));
+        self.feed(Input::Done(Answer { ticket, result }));
+    }
+
     /// A moment at which the daemon may die. Whether it does.
     fn dies_here(&mut self) -> bool {
         self.crash_points += 1;

@@ -102,6 +102,8 @@ pub(super) fn take(attempts: &mut Vec<Attempt>, record: &Record) {
         Event::StepStarted { step } => {
             if let Some(step) = attempt.step(*step) {
                 step.started = Some(at);
+                // One that was stopped is begun anew.
+                (step.finished, step.outcome) = (None, None);
             }
         }
         Event::StepFinished { step, outcome } => {

@@ -119,5 +119,6 @@ fn outcome(outcome: &Outcome) -> (&'static str, &str) {
         Outcome::Denied(detail) => ("was refused", detail),
         Outcome::TimedOut(detail) => ("ran out of time", detail),
         Outcome::NotBegun(detail) => ("was not begun", detail),
+        Outcome::Stopped(detail) => ("was halted, and is still to be done", detail),
     }
 }

@@ -215,14 +215,17 @@ impl Incident {
                 if is_spared {
                     self.left_undone = outcome.why().map(|why| format!("taken back, not deleted: {why}"));
                 }
-                self.progress = if is_spared || self.goes_on(*step) {
+                let is_over = !matches!(outcome, Outcome::Stopped(_));
+                self.progress = if is_over && (is_spared || self.goes_on(*step)) {
                     Progress::Next { step: step + 1 }
                 } else {
                     after_step(*step, outcome, at)
                 };
                 if let Progress::Next { step: next } = self.progress {
                     self.steps_done = next;
-                    self.note_brought(*step, at);
+                    if is_over {
+                        self.note_brought(*step, at);
+                    }
                 }
             }
             Event::Verifying => self.progress = Progress::Proving { since: at, smoke: Smoke::Waiting },
@@ -406,6 +409,7 @@ pub fn beside(cause: &Cause) -> Option<(RevisionId, TriggerName)> {
 fn after_step(step: u32, outcome: &Outcome, at: Timestamp) -> Progress {
     match outcome {
         Outcome::Applied | Outcome::AlreadyInEffect => Progress::Next { step: step + 1 },
+        Outcome::Stopped(_) => Progress::Next { step },
         Outcome::Conflict(detail) => Progress::Conflicted { step, at, detail: detail.clone() },
         Outcome::Transient(why) | Outcome::Denied(why) | Outcome::TimedOut(why) | Outcome::NotBegun(why) => {
             Progress::Broken { reason: why.clone() }

@@ -40,7 +40,7 @@ pub(super) fn note(paused: &mut Vec<PausedOwner>, incident: &Incident, record: &
             Outcome::Conflict(_) | Outcome::Denied(_) | Outcome::NotBegun(_) => {
                 paused.retain(|paused| paused.is_sure || paused.owner != *owner);
             }
-            Outcome::Transient(_) | Outcome::TimedOut(_) => {}
+            Outcome::Transient(_) | Outcome::TimedOut(_) | Outcome::Stopped(_) => {}
         }
         return;
     }

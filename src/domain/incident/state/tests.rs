@@ -2,8 +2,9 @@ use super::*;
 use crate::domain::health::verdict::Assessment;
 use crate::domain::incident::narrate;
 use crate::domain::incident::record::Closing;
-use crate::domain::policy::{Habitat, ReleaseDir};
+use crate::domain::policy::{Habitat, Pin, ReleaseDir};
 use crate::domain::response::plan::{Outcome, Purpose, Step, StepKind};
+use crate::domain::settings::{ContentId, Setting, SettingKind};
 use crate::domain::testing;
 
 const T0: i64 = 1_800_000_000_000;
@@ -297,4 +298,53 @@ fn no_message_has_a_dot_in_its_id() {
     let damaged = narrate::records_damaged(&policy, "x", "y", 2, at(0));
     assert_eq!(damaged.id, format!("rollbackd-records-web_cart_{}_2", at(0).as_millis()));
     assert_eq!(narrate::over(&damaged, "z", at(1)).id, format!("rollbackd-records-web_cart_{}_3", at(1).as_millis()));
+}
+
+/// What follows a plan of one step that ended like that, and what people were told last.
+fn after_step(kind: StepKind, purpose: Purpose, outcome: Outcome, then: &[Event]) -> (Option<Incident>, String) {
+    let plan = Plan { purpose, steps: vec![Step { kind, timeout: Span::from_secs(1) }], ..plan() };
+    let mut state = WorkloadState::default();
+    let detected = events().into_iter().find(|event| matches!(event, Event::Detected { .. })).unwrap();
+    let planned = Event::Planned { plan: Box::new(plan), goal: goal(), forced: Vec::new(), grounds: None };
+    let events = [detected, planned, Event::StepStarted { step: 0 }, Event::StepFinished { step: 0, outcome }];
+    let mut told = String::new();
+    for event in events.iter().chain(then) {
+        if let Applied::Transition(incident) = state.apply(&record(&state, event)).unwrap() {
+            told = narrate::alert(&"app".into(), &incident, event).reason;
+        }
+    }
+    (state.incident, told)
+}
+
+fn restore_template() -> StepKind {
+    let source = Pin { name: "app-v1".to_owned(), uid: "u".to_owned() };
+    StepKind::RestoreTemplate {
+        object: testing::orchestrated("v2", 0).object,
+        expect: "v2".into(),
+        to: "v1".into(),
+        source,
+    }
+}
+
+#[test]
+fn after_a_step_that_was_stopped_the_same_one_is_next() {
+    let object = testing::orchestrated("v2", 0).object;
+    let setting = StepKind::RestoreSetting {
+        object: object.clone(),
+        setting: Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() },
+        expect: None,
+        content: ContentId::new("1"),
+        release: "v1".into(),
+        unless_at: None,
+    };
+    // Two of which a failure holds nothing up.
+    let canary = StepKind::DeleteCanary { object, expect: "v2".into() };
+    for (kind, purpose) in
+        [(restore_template(), Purpose::First), (setting, Purpose::Whole), (canary, Purpose::OlderKnownGood)]
+    {
+        let stopped = Outcome::Stopped("stopped".to_owned());
+        let incident = after_step(kind, purpose, stopped, &[]).0.unwrap();
+        assert_eq!((&incident.progress, incident.steps_done), (&Progress::Next { step: 0 }, 0), "{purpose:?}");
+        assert!(!incident.is_unspent() && incident.left_undone.is_none() && incident.trouble.is_none());
+    }
 }
