@@ -105,6 +105,10 @@ impl Health {
             asides: Vec::new(),
         };
         self.has_sight = that_matter(&judged).all(|one| one.sightless_since.is_none());
+        if self.rests() {
+            // What comes up again is given time to be seen.
+            watches.iter_mut().for_each(|watch| watch.sightless_since = None);
+        }
         self.watches = watches;
         self.remember(&assessment);
         assessment

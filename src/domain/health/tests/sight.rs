@@ -387,6 +387,32 @@ fn sight_is_lost_after_five_intervals_and_says_since_when() {
 }
 
 #[test]
+fn what_comes_up_after_a_rest_is_given_time_to_be_seen() {
+    let mut scene = Scene::new(errors());
+    let view = |scene: &mut Scene, second: i64, replicas: u32| {
+        let instances = (0..replicas).map(|number| (format!("p{number}").as_str().into(), "v1".into())).collect();
+        let view = ReleaseView {
+            instances,
+            orchestrated: Some(Box::new(orchestrated("v1", replicas))),
+            ..ReleaseView::default()
+        };
+        let seen = Seen::Releases(Ok(view));
+        scene.health.observe(&Observation { workload: "api".into(), at: at(second), seen });
+    };
+    scene.about("v1", 0);
+    view(&mut scene, 0, 0);
+    for second in (0..=600).step_by(5) {
+        assert_eq!(scene.assess(second).blind, None, "{second}");
+        assert!(!scene.health.has_sight(), "nothing is seen all the same");
+    }
+    view(&mut scene, 605, 2);
+    for second in (605..=630).step_by(5) {
+        assert_eq!(scene.assess(second).blind, None, "{second}");
+    }
+    assert_eq!(scene.assess(635).blind.map(|blind| blind.since), Some(at(605)));
+}
+
+#[test]
 fn little_traffic_is_not_blindness_and_not_health() {
     let mut scene = Scene::new(errors());
     for step in 0..30 {
