@@ -38,8 +38,9 @@ pub(super) async fn findings(
             let problem = format!("no step leads to {}: {why}", plan.to);
             findings.push(Finding { aspect: Aspect::Kept, ..finding("plan", problem) });
         }
-        Habitat::Kubernetes(_) => {
-            findings.extend(cluster::findings(clients, store, &policy.id, &plan.rehearsed()).await);
+        Habitat::Kubernetes(habitat) => {
+            let whose = (&policy.id, &habitat.subject);
+            findings.extend(cluster::findings(clients, store, whose, &plan.rehearsed()).await);
         }
         Habitat::ReleaseDir(_) => {}
     }

@@ -17,6 +17,7 @@ mod record;
 mod remembered;
 mod service;
 mod setting;
+mod sharing;
 mod stuck;
 mod switch;
 mod traffic;

@@ -83,12 +83,9 @@ pub(super) enum Earnest {
 
 impl<'a> Place<'a> {
     pub(super) fn new(client: Client, object: &'a ClusterObject) -> Self {
-        let ((kind, keeper), (plural, keepers)) = (kinds(object.kind), plurals(object.kind));
-        let api = |kind: &str, plural: &str| {
-            let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
-            Api::namespaced_with(client.clone(), &object.namespace, &kind)
-        };
-        Self { object, workloads: api(kind, plural), revisions: api(keeper, keepers) }
+        let (keeper, keepers) = (kinds(object.kind).1, plurals(object.kind).1);
+        let workloads = workloads(&client, &object.namespace, object.kind);
+        Self { object, workloads, revisions: api(&client, &object.namespace, (keeper, keepers)) }
     }
 
     /// Reads the workload.
@@ -227,6 +224,16 @@ pub(super) fn template_change(read: &Read, template: &Value) -> Vec<Value> {
 /// Where in an object an annotation is.
 pub(super) fn pointer(annotation: &str) -> String {
     format!("/metadata/annotations/{}", annotation.replace('/', "~1"))
+}
+
+/// The workloads of a kind.
+pub(super) fn workloads(client: &Client, namespace: &str, kind: ObjectKind) -> Api<DynamicObject> {
+    api(client, namespace, (kinds(kind).0, plurals(kind).0))
+}
+
+fn api(client: &Client, namespace: &str, (kind, plural): (&str, &str)) -> Api<DynamicObject> {
+    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", kind), plural);
+    Api::namespaced_with(client.clone(), namespace, &kind)
 }
 
 /// A workload's kind, and that of what keeps its templates.

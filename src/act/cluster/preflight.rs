@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use super::object::{Change, Number, Place};
 use super::quota::{self, Start};
-use super::setting::{self, Restored, Store};
+use super::setting::{self, Restored, Store, Trial};
 use super::write::{self, refused};
 use super::{owner, partition, stuck, switch};
 use crate::cluster::record_names::{kept_name, record_name};
 use crate::cluster::rights::{self, Granted, Right};
 use crate::cluster::{Clients, describe};
 use crate::domain::id::{RevisionId, WorkloadId};
-use crate::domain::policy::{ClusterObject, Kubernetes, Owner, OwnerObject, Strategy, Switch};
+use crate::domain::policy::{ClusterObject, Kubernetes, KubernetesSubject, Owner, OwnerObject, Strategy, Switch};
 use crate::domain::response::plan::{Aspect, Finding, Outcome, StepKind};
 use crate::domain::settings::Setting;
 
@@ -42,13 +42,13 @@ pub struct Home {
 pub(in crate::act) async fn findings(
     clients: &Clients,
     store: Option<Store<'_>>,
-    workload: &WorkloadId,
+    whose: (&WorkloadId, &KubernetesSubject),
     steps: &[&StepKind],
 ) -> Vec<Finding> {
     within(async {
         let mut findings = Vec::new();
         for step in steps {
-            findings.extend(persist(clients, || of_step(clients, store, (workload, steps), step)).await);
+            findings.extend(persist(clients, || of_step(clients, store, whose, (steps, step))).await);
         }
         findings.dedup();
         findings
@@ -249,8 +249,8 @@ async fn within(look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
 async fn of_step(
     clients: &Clients,
     store: Option<Store<'_>>,
-    (workload, all): (&WorkloadId, &[&StepKind]),
-    step: &StepKind,
+    (workload, subject): (&WorkloadId, &KubernetesSubject),
+    (all, step): (&[&StepKind], &StepKind),
 ) -> Looked {
     let (object, rehearsal, needed): (_, _, Vec<Right>) = match step {
         StepKind::RestoreTemplate { object, expect, source, to } => {
@@ -263,7 +263,11 @@ async fn of_step(
             let paused = all
                 .iter()
                 .filter_map(|step| if let StepKind::PauseOwner { owner, .. } = step { Some(owner) } else { None });
-            (object, Rehearsal::Setting(what, paused.collect()), rights::to_restore_setting(setting.kind).into())
+            (
+                object,
+                Rehearsal::Setting(what, subject, paused.collect()),
+                rights::to_restore_setting(setting.kind).into(),
+            )
         }
         // Which release it is about is settled by the steps before it.
         StepKind::Scale { object, replicas, only_from, expect: _, at_any: _ } => {
@@ -355,8 +359,8 @@ enum Rehearsal<'a> {
     /// Of what is in effect already.
     Again(Change),
     Switch(Box<Switch>),
-    /// With the owners that are paused before it.
-    Setting(Restored<'a>, Vec<&'a OwnerObject>),
+    /// With whose it is, and the owners that are paused before it.
+    Setting(Restored<'a>, &'a KubernetesSubject, Vec<&'a OwnerObject>),
 }
 
 async fn look(
@@ -384,7 +388,7 @@ async fn look(
     }
     let name = match &rehearsal {
         Rehearsal::Switch(switch) => &switch.service.name,
-        Rehearsal::Setting(what, _) => &what.setting.name,
+        Rehearsal::Setting(what, ..) => &what.setting.name,
         Rehearsal::None | Rehearsal::Write(_) | Rehearsal::Again(_) => &object.name,
     };
     let missing = rights::missing(&client, &object.namespace, Some(name), needed).await;
@@ -400,9 +404,9 @@ async fn look(
             let what = format!("Service {}", switch.service.name);
             rehearsed(Aspect::Place, what, switch::rehearse(&client, object, switch).await)
         }
-        Rehearsal::Setting(what, paused) => {
+        Rehearsal::Setting(what, subject, paused) => {
             let tried = match store {
-                Some(store) => setting::rehearse(&client, store, *what, paused).await,
+                Some(store) => setting::rehearse(&client, store, *what, Trial { subject, paused }).await,
                 None => Err(Outcome::Denied("what it said is kept nowhere".to_owned())),
             };
             rehearsed(Aspect::Settings, what.setting, tried)

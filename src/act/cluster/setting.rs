@@ -14,6 +14,7 @@ use super::ask::answer;
 use super::fields;
 use super::object::{Earnest, FIELD_MANAGER, pointer};
 use super::remembered::{LAST_APPLIED, carried, changed};
+use super::sharing::unless_shared;
 use super::write::{is_refusal, refused, unsettled};
 use super::{Before, IsHeld, held};
 use crate::cluster::describe;
@@ -21,7 +22,7 @@ use crate::cluster::facts::owners;
 use crate::cluster::rights::plural;
 use crate::cluster::settings::{Content, Keyring, LARGEST};
 use crate::domain::id::{RevisionId, WorkloadId};
-use crate::domain::policy::{ClusterObject, OwnerObject};
+use crate::domain::policy::{ClusterObject, KubernetesSubject, OwnerObject};
 use crate::domain::response::plan::Outcome;
 use crate::domain::settings::{ContentId, Setting, SettingKind, ToKeep};
 use crate::engine::ports::Shelf;
@@ -47,11 +48,18 @@ pub(in crate::act) struct Store<'a> {
     pub(in crate::act) keyring: &'a Keyring,
 }
 
-/// Whether it is done, unless the workload is held by then, or only looked whether it could be, once these owners are paused.
+/// For whom it is looked whether it could be done, and the owners that are paused before.
+#[derive(Clone, Copy)]
+pub(super) struct Trial<'a> {
+    pub(super) subject: &'a KubernetesSubject,
+    pub(super) paused: &'a [&'a OwnerObject],
+}
+
+/// Whether it is done, unless the workload is held by then, or only looked whether it could be.
 #[derive(Clone, Copy)]
 enum Aim<'a> {
     Do(IsHeld<'a>),
-    Try(&'a [&'a OwnerObject]),
+    Try(Trial<'a>),
 }
 
 /// Where it is on the way.
@@ -133,17 +141,17 @@ pub(super) async fn restore(
     outcome
 }
 
-/// Has the API server look at the very write that would be made, once these owners are paused.
+/// Has the API server look at the very write that would be made.
 ///
 /// # Errors
-/// Why it could not be made, or would be undone.
+/// Why it could not be made, or would be undone, or whom else it would change.
 pub(super) async fn rehearse(
     client: &Client,
     store: Store<'_>,
     what: Restored<'_>,
-    paused: &[&OwnerObject],
+    trial: Trial<'_>,
 ) -> Result<(), Outcome> {
-    match attempt(client, store, what, Aim::Try(paused), &mut None).await {
+    match attempt(client, store, what, Aim::Try(trial), &mut None).await {
         Ok(outcome) | Err(outcome) if outcome.is_done() => Ok(()),
         Ok(outcome) | Err(outcome) => Err(outcome),
     }
@@ -174,7 +182,10 @@ async fn attempt(
     let content = what.kept(store).await?;
     let earnest = match aim {
         Aim::Do(_) => Earnest::Write,
-        Aim::Try(_) => Earnest::DryRun,
+        Aim::Try(trial) => {
+            unless_shared(client, what, trial.subject).await?;
+            Earnest::DryRun
+        }
     };
     for _ in 0..ATTEMPTS {
         let error = match &standing {
@@ -186,7 +197,7 @@ async fn attempt(
             Standing::Before(map) => {
                 match aim {
                     Aim::Do(_) => what.keep_before(map, store).await,
-                    Aim::Try(paused) => unless_undone(map, paused)?,
+                    Aim::Try(trial) => unless_undone(map, trial.paused)?,
                 }
                 what.unless_held(aim)?;
                 managers.clone_from(&map.metadata.managed_fields);

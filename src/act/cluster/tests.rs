@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::Server;
 use super::*;
 use crate::cluster::settings::{Content, Keyring};
-use crate::domain::policy::{GitopsTool, ObjectKind};
+use crate::domain::policy::{GitopsTool, KubernetesSubject, ObjectKind};
 use crate::domain::response::plan::{Aspect, StepKind};
 use crate::domain::settings::{ContentId, SettingKind};
 use crate::engine::ports::{JournalError, Shelf};
@@ -44,6 +44,10 @@ impl Shelf for Kept {
 fn object(kind: ObjectKind) -> ClusterObject {
     let (namespace, name, uid) = ("prod".to_owned(), "app".to_owned(), "u1".to_owned());
     ClusterObject { context: None, namespace, kind, name, uid }
+}
+
+fn subject(name: &str) -> KubernetesSubject {
+    KubernetesSubject::Object { kind: ObjectKind::Deployment, name: name.to_owned() }
 }
 
 fn owned(name: &str, owner: &str) -> Value {
@@ -428,7 +432,7 @@ async fn in_the_way_of(replicas: u32, only_from: Option<u32>) -> Vec<String> {
     let server = Server::with(deployment("v1").into_iter().chain([(REVIEWS, allowed), quota]));
     let object = object(ObjectKind::Deployment);
     let step = StepKind::Scale { object, expect: "v1".into(), replicas, only_from, at_any: false };
-    let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&step]).await;
+    let found = findings(&Clients::of(server.client()), None, (&"app".into(), &subject("app")), &[&step]).await;
     assert!(found.iter().all(|found| found.aspect == Aspect::Quota && !found.passing), "{found:#?}");
     found.into_iter().map(|found| found.problem).collect()
 }
@@ -491,5 +495,52 @@ async fn a_quota_that_can_not_be_read_holds_nothing_up() {
     let server = Server::with(deployment("v1").into_iter().chain([(REVIEWS, allowed), none]));
     let object = object(ObjectKind::Deployment);
     let step = StepKind::Scale { object, expect: "v1".into(), replicas: 4, only_from: None, at_any: false };
-    assert_eq!(findings(&Clients::of(server.client()), None, &"app".into(), &[&step]).await, []);
+    assert_eq!(findings(&Clients::of(server.client()), None, (&"app".into(), &subject("app")), &[&step]).await, []);
+}
+
+/// What stands in the way of putting a setting back beside these workloads, each of which names it.
+async fn in_the_way_beside(subject: &KubernetesSubject, says: &str, others: &[&'static str]) -> Vec<String> {
+    let naming = |path: &&'static str| {
+        let source = json!([{ "configMapRef": { "name": "m" } }]);
+        let template = json!({ "spec": { "containers": [{ "name": "app", "image": "v1", "envFrom": source }] } });
+        let name = path.rsplit('/').next().unwrap();
+        let other = json!({ "apiVersion": "apps/v1", "kind": "X", "metadata": { "name": name, "namespace": "prod" },
+                            "spec": { "template": template } });
+        (*path, other)
+    };
+    let allowed = json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } });
+    let server = Server::with(
+        deployment("v2").into_iter().chain([(REVIEWS, allowed), map(says)]).chain(others.iter().map(naming)),
+    );
+    let (kept, keyring) = (Kept::default(), Keyring::default());
+    kept.0.lock().unwrap().insert(content("1").id(), content("1").encode());
+    let step = StepKind::RestoreSetting {
+        object: object(ObjectKind::Deployment),
+        setting: Setting { kind: SettingKind::ConfigMap, name: "m".to_owned() },
+        expect: Some(content("2").id()),
+        content: content("1").id(),
+        release: "v1".into(),
+        unless_at: None,
+    };
+    let (clients, store) = (Clients::of(server.client()), Store { shelf: &kept, keyring: &keyring });
+    let found = findings(&clients, Some(store), (&"app".into(), subject), &[&step]).await;
+    assert!(found.iter().all(|found| found.aspect == Aspect::Settings && !found.passing), "{found:#?}");
+    found.into_iter().map(|found| found.problem).collect()
+}
+
+#[tokio::test]
+async fn what_another_workload_names_as_well_is_not_put_back() {
+    let (try_, set) =
+        ("/apis/apps/v1/namespaces/prod/deployments/try", "/apis/apps/v1/namespaces/prod/statefulsets/app");
+    let why = |whose: &str| {
+        format!("{whose} names ConfigMap m as well, and would get what goes back: that is left to a human")
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(in_the_way_beside(&subject("app"), "2", &[]).await, none);
+    assert_eq!(in_the_way_beside(&subject("app"), "2", &[try_]).await, [why("deployment prod/try")]);
+    assert_eq!(in_the_way_beside(&subject("app"), "2", &[set]).await, [why("statefulset prod/app")]);
+    assert_eq!(in_the_way_beside(&subject("app"), "1", &[try_]).await, none, "nothing would be written");
+    let (stable, canary) = ("app".to_owned(), "try".to_owned());
+    let both = KubernetesSubject::Canary { stable, canary, retire: false };
+    assert_eq!(in_the_way_beside(&both, "2", &[try_]).await, none, "it is the same workload");
 }

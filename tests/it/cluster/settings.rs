@@ -135,6 +135,34 @@ fn a_configmap_that_a_gitops_tool_would_write_again_is_left_to_a_human() {
     });
 }
 
+/// Once it is not named there any more, it goes back.
+#[test]
+fn a_configmap_that_another_workload_names_as_well_is_left_to_a_human() {
+    on_cluster(Needs::Pods, async |cluster| {
+        let account = Account::install(cluster, &["configmaps"]).await;
+        create(cluster, "shop-config", "rate20").await;
+        cluster.create::<Deployment>(shop("shop:v1", "shop-config")).await;
+        cluster.create::<Deployment>(naming(deployment("other", 0, "shop:v1"), "shop-config")).await;
+        cluster.rolled_out("shop").await;
+        let mut watch = watch(&cluster.with(account.kubeconfig())).await;
+        change(cluster, "shop-config", "errors40").await;
+        cluster.set_image("shop", "shop:v2").await;
+        let whose = format!("deployment {}/other names ConfigMap shop-config as well", cluster.namespace());
+        let is_held = async |watch: &Watch| {
+            watch.alerts().iter().any(|alert| alert.phase == Phase::Held && alert.reason.contains(&whose))
+        };
+        watch.until("held", is_held).await;
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("errors40"));
+        let plan: Value = serde_json::from_str(&watch.ask("/api/v1/workloads/shop/plan").await).unwrap();
+        let told = |need: &Value| need["need"] == "settings" && need["is"] == "no" && need.to_string().contains(&whose);
+        assert!(plan["readiness"].as_array().unwrap().iter().any(told), "{plan:#}");
+        cluster.api::<Deployment>().delete("other", &DeleteParams::default()).await.unwrap();
+        let is_restored = async |watch: &Watch| watch.alerts().iter().any(|alert| alert.phase == Phase::Restored);
+        watch.until("restored", is_restored).await;
+        assert_eq!(behaviour(cluster, "shop-config").await.as_deref(), Some("rate20"));
+    });
+}
+
 /// Which there are is not known then.
 #[test]
 fn each_right_on_configmaps_that_may_not_be_seen_is_named() {
