@@ -15,6 +15,9 @@ use crate::domain::time::Timestamp;
 
 use super::operator::{Refusal, RequestKind};
 
+/// A workload leaves with its section, or with the labels that it is selected by.
+const LEFT: &str = "the policy neither names nor selects it any more";
+
 /// Whether something is to be done for a workload before it may be forgotten.
 #[must_use]
 pub fn owes(state: &WorkloadState) -> bool {
@@ -108,7 +111,7 @@ impl Controller {
             Progress::Running { step, .. }
                 if is_judged(&plan, step) && (self.is_apart() || index(step) < must_go_to(&plan, index(step))) =>
             {
-                self.fail("it left the policy".to_owned(), Vec::new(), now, out)
+                self.fail(LEFT.to_owned(), Vec::new(), now, out)
             }
             Progress::Running { step, .. } if is_judged(&plan, step) => self.close_forgotten(now, out),
             progress @ Progress::Running { .. } => match self.too_late_to_resume(&plan, &progress, now) {
@@ -127,7 +130,7 @@ impl Controller {
                 self.fail(format!("somebody else writes: {detail}"), Vec::new(), now, out)
             }
             Progress::Broken { reason } if plan.purpose == Purpose::Whole => {
-                let reason = format!("it left the policy, and could not be given its instances back: {reason}");
+                let reason = format!("{LEFT}, and it could not be given its instances back: {reason}");
                 self.escalate_forgotten(reason, now, out)
             }
             Progress::Broken { reason } => self.fail(reason, Vec::new(), now, out),
@@ -153,7 +156,7 @@ impl Controller {
     fn close_forgotten(&mut self, now: Timestamp, out: &mut Output) -> bool {
         let incident = self.state.incident.as_ref();
         if incident.is_some_and(|incident| incident.phase != Phase::Escalated && !incident.moved.is_empty()) {
-            return self.escalate_forgotten("it left the policy in the middle of a rollback".to_owned(), now, out);
+            return self.escalate_forgotten(format!("{LEFT}, in the middle of a rollback"), now, out);
         }
         self.record(Event::Closed { how: Closing::Forgotten { left: self.apart() } }, now, out)
     }

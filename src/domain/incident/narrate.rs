@@ -11,7 +11,7 @@ use crate::domain::id::{IncidentId, InstanceId, RevisionId, WorkloadId};
 use crate::domain::policy::{Combine, Condition, OwnerObject, Severity, WorkloadPolicy};
 use crate::domain::response::hold::Hold;
 use crate::domain::response::ladder;
-use crate::domain::response::plan::{Outcome, StepKind};
+use crate::domain::response::plan::{Outcome, Plan, StepKind};
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::Finite;
 
@@ -304,10 +304,19 @@ pub fn closing(incident: &Incident, how: &Closing) -> String {
         }
         Closing::Forgotten { left } => {
             let left = if left.is_empty() { String::new() } else { format!("{LEFT}{}", places(left)) };
-            format!("the workload is no longer in the policy{left}")
+            format!("the workload is no longer in the policy{left}{}", brought(incident))
         }
     };
     difference(incident).map_or(why.clone(), |difference| format!("{why}; {difference}"))
+}
+
+/// The release that it was brought to, where the present plan came that far.
+fn brought(incident: &Incident) -> String {
+    let turned = |plan: &&Plan| {
+        plan.turns_at().is_some_and(|turn| usize::try_from(incident.steps_done).is_ok_and(|done| done > turn))
+    };
+    let plan = incident.plan.as_ref().filter(turned);
+    plan.map(|plan| format!("; it was brought to {}, which is not proven well", plan.to)).unwrap_or_default()
 }
 
 /// Which instances are left at other releases.

@@ -348,3 +348,12 @@ fn after_a_step_that_was_stopped_the_same_one_is_next() {
         assert!(!incident.is_unspent() && incident.left_undone.is_none() && incident.trouble.is_none());
     }
 }
+
+#[test]
+fn what_leaves_the_policy_is_told_with_what_it_was_brought_to() {
+    let forgotten = [Event::Closed { how: Closing::Forgotten { left: BTreeMap::new() } }];
+    let told = |outcome| after_step(restore_template(), Purpose::First, outcome, &forgotten).1;
+    let left = "the workload is no longer in the policy";
+    assert_eq!(told(Outcome::Applied), format!("{left}; it was brought to v1, which is not proven well"));
+    assert_eq!(told(Outcome::Denied("no".to_owned())), left);
+}
