@@ -104,9 +104,12 @@ fn fixed_headers(options: &HttpOptions) -> Result<HeaderMap, ClientError> {
 pub struct Caller {
     options: Arc<HttpOptions>,
     credentials: Option<Credentials>,
-    built: Arc<Mutex<Option<(Vec<Stamp>, Client)>>>,
+    built: Arc<Mutex<Option<Built>>>,
     disk: Disk,
 }
+
+/// A client, and the versions of the files that it was built from.
+type Built = (Vec<Stamp>, Client);
 
 #[derive(Debug)]
 enum Credentials {
@@ -207,7 +210,7 @@ impl Caller {
 }
 
 /// The client that was built last, or another one where its files are others by now.
-fn up_to_date(options: &HttpOptions, built: &mut Option<(Vec<Stamp>, Client)>) -> Result<Client, ClientError> {
+fn up_to_date(options: &HttpOptions, built: &mut Option<Built>) -> Result<Client, ClientError> {
     let stamps = tls_stamps(options)?;
     if let Some((known, client)) = built
         && *known == stamps
