@@ -455,7 +455,7 @@ fn again() -> StepKind {
 #[tokio::test]
 async fn what_is_in_place_is_put_back_as_a_trial_and_nothing_is_written() {
     let tried = async |server: &Server| {
-        let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&again()]).await;
+        let found = findings(&Clients::of(server.client()), None, (&"app".into(), &subject("app")), &[&again()]).await;
         assert_eq!(server.writes().iter().filter(|write| !write.contains(REVIEWS)).count(), 0);
         found.into_iter().map(|found| (found.aspect, found.problem)).collect::<Vec<_>>()
     };
@@ -479,7 +479,7 @@ async fn for_another_rollout_of_what_is_in_place_one_pod_more_must_find_room() {
         let mut all = deployment("v1");
         all[0].1["spec"]["strategy"] = json!({ "type": "RollingUpdate" });
         let server = Server::with(all.into_iter().chain([("/api/v1/namespaces/prod/resourcequotas/tight", quota)]));
-        let found = findings(&Clients::of(server.client()), None, &"app".into(), &[&again()]).await;
+        let found = findings(&Clients::of(server.client()), None, (&"app".into(), &subject("app")), &[&again()]).await;
         found.into_iter().map(|found| (found.aspect, found.problem)).collect::<Vec<_>>()
     };
     assert_eq!(found("2").await, []);
