@@ -185,12 +185,17 @@ impl Health {
         let Some(candidate) = &followed.candidate else { return Some(around) };
         let sum = |sum: &Sum| Around::amount(sum.value(candidate)?, sum.all);
         let past = &followed.past;
-        around.beside = views.old.as_ref().and_then(|old| beside(signal, old));
+        let compared = evidence.compared.as_deref();
+        let without_pauses = compared.filter(|compared| compared.without_pauses);
+        around.beside = match without_pauses {
+            Some(compared) => compared.value.map(|value| Amount { value, samples: compared.samples }),
+            None => views.old.as_ref().and_then(|old| beside(signal, old)),
+        };
         if around.beside.is_some() {
             let since = onset.max(views.all.scope.now - SINCE_ONSET);
             // A burst of a single target of the old release makes a stretch alike, and is known not to be what this is.
-            let own = evidence.compared.as_ref().and_then(|compared| compared.bursts.as_ref());
-            if own.is_none_or(OwnBursts::explain) {
+            let own = compared.and_then(|compared| compared.bursts.as_ref());
+            if without_pauses.is_none() && own.is_none_or(OwnBursts::explain) {
                 around.since_onset = sum(&past.since(&subject.revision, since)).zip(sum(&past.since(baseline, since)));
             }
         } else {

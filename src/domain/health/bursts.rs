@@ -13,10 +13,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict::UnknownReason;
+use super::interval::Share;
+pub use super::own::OwnBursts;
+use super::usual::Usual;
 use crate::domain::id::TargetId;
 use crate::domain::time::{Span, Timestamp};
-use crate::domain::units::{Finite, Unit};
+use crate::domain::units::Finite;
 
 /// Bursts that are remembered of a release, and for how long.
 const MAX_KNOWN: usize = 32;
@@ -30,11 +32,8 @@ const BURST: (f64, f64) = (4.0, 0.03);
 
 /// Logarithm of the likelihood ratio that tells one from the other, and the one from which on a burst is remembered, with so
 /// many errors.
-const TOLD: f64 = 3.0;
+pub(super) const TOLD: f64 = 3.0;
 const SURE: (f64, f64) = (8.0, 5.0);
-
-/// Requests by which the usual share is known, at least and at most.
-const LEARNED: (f64, f64) = (200.0, 20_000.0);
 
 /// A burst that is over runs its clock back at this part of the pace.
 const LEAK: f64 = 0.5;
@@ -42,14 +41,17 @@ const LEAK: f64 = 0.5;
 /// The longest that a burst has to last before it is proof.
 const MOST: Span = Span::from_secs(180);
 
-/// The next burst is up to so many times as long as the longest that is known, and as high as the highest, where many are
-/// known; the fewer, the more by this over their number.
+/// The next burst is up to so many times as long as the longest of those that are about as high, and as high as the highest, where
+/// many are known; the fewer, the more by this over their number.
 const LONGER: f64 = 1.4;
 const HIGHER: f64 = 1.5;
 const FEW: f64 = 1.0;
 
-/// Targets in a burst at the same time that are no single ones.
-const TOGETHER: usize = 3;
+/// Targets in a burst at the same time that are no single ones, and how sure it is that so many are so by no chance.
+const TOGETHER: (usize, f64) = (3, 0.99);
+
+/// What is left after each look of how often targets are in bursts.
+const OFTEN: f64 = 0.999;
 
 /// One burst of one target.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -87,64 +89,6 @@ pub(super) struct Served {
     pub(super) above: Option<(f64, f64)>,
 }
 
-/// What the new release's targets do, beside the bursts that single targets of the release before had.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct OwnBursts {
-    /// The target whose burst is the longest.
-    pub target: TargetId,
-    /// Its share of errors in it, or of requests above a bound.
-    pub value: Finite,
-    /// That bound, in the signal's base unit; none for errors.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub above: Option<Finite>,
-    /// How long it has lasted.
-    pub held: Span,
-    /// Bursts of single targets of the release before that are known.
-    pub known: u32,
-    /// The highest of them.
-    pub highest: Finite,
-    /// The longest of those that are about as high.
-    pub longest: Span,
-    /// How long it has to last to be proof; none where it is higher than any of them explains.
-    pub needed: Option<Span>,
-}
-
-impl OwnBursts {
-    /// Whether they explain it.
-    #[must_use]
-    pub fn explain(&self) -> bool {
-        self.as_reason().is_some()
-    }
-
-    /// What was seen and what is known.
-    #[must_use]
-    pub fn in_words(&self, unit: Unit) -> String {
-        let Self { target, value, above, held, known, highest, longest, needed } = self;
-        let [value, highest] = [value, highest].map(|share| Unit::Ratio.format(share.get()));
-        let above = above.map(|above| format!(" above {}", unit.format(above.get()))).unwrap_or_default();
-        let s = if *known == 1 { "" } else { "s" };
-        let proof = match needed {
-            Some(needed) => format!("about as high for up to {longest}, so that it is proof from {needed} on"),
-            None => "none of them about as high".to_owned(),
-        };
-        format!(
-            "a burst of {target}, {value}{above} for {held}: single targets had {known} burst{s} before, up to {highest}, {proof}"
-        )
-    }
-
-    /// What speaks first: what is not explained, then what has lasted the longest, then what is the highest.
-    pub(super) fn telling(of: impl Iterator<Item = Self>) -> Option<Self> {
-        let key = |own: &Self| (!own.explain(), own.held);
-        of.max_by(|a, b| key(a).cmp(&key(b)).then(a.value.get().total_cmp(&b.value.get())))
-    }
-
-    /// Why it proves nothing, where they explain it.
-    pub(super) fn as_reason(&self) -> Option<UnknownReason> {
-        let needed = self.needed.filter(|needed| self.held < *needed)?;
-        Some(UnknownReason::OwnBurst { target: self.target.clone(), needed })
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     served: Served,
@@ -159,6 +103,14 @@ impl Count {
         (*bad, *all, self.told) = (*bad + served.bad, *all + served.all, self.told + told);
         *above = served.above.map(|(bound, lower)| (bound, lower + above.map_or(0.0, |(_, lower)| lower)));
     }
+}
+
+/// Logarithm of the likelihood of a burst over that of none, of so many bad ones of all; none where what is usual is so much
+/// that nothing would be a burst.
+pub(super) fn likelihood((bad, all): (f64, f64), usual: f64) -> Option<f64> {
+    let calm = usual * CALM.0 + CALM.1;
+    let high = (calm * BURST.0).max(BURST.1);
+    (high < 1.0).then(|| bad * (high / calm).ln() + (all - bad) * ((1.0 - high) / (1.0 - calm)).ln())
 }
 
 /// One target.
@@ -188,13 +140,11 @@ impl Target {
 
     /// One look. `usual` is the share of errors outside of bursts.
     fn look(&mut self, now: Timestamp, served: Served, usual: f64) {
-        let calm = usual * CALM.0 + CALM.1;
-        let high = (calm * BURST.0).max(BURST.1);
-        if high >= 1.0 {
-            return;
-        }
-        let told = served.bad * (high / calm).ln() + (served.all - served.bad) * ((1.0 - high) / (1.0 - calm)).ln();
         let passed = now.since(self.counted).as_secs_f64();
+        let Some(told) = likelihood((served.bad, served.all), usual) else {
+            (self.is_up, self.sum, self.counted) = (false, 0.0, now);
+            return self.leak(passed);
+        };
         self.open.take(&mut Count { served, told });
         self.sum = if self.is_up { (self.sum + told).min(0.0) } else { (self.sum + told).max(0.0) };
         let turns = self.sum.abs() >= TOLD;
@@ -210,13 +160,17 @@ impl Target {
             if !self.is_up && self.sum > 0.0 {
                 return;
             }
-            self.clock = (self.clock - passed * LEAK).max(0.0);
-            self.open = Count::default();
+            self.leak(passed);
         }
         self.counted = now;
         if turns {
             (self.is_up, self.sum) = (!self.is_up, 0.0);
         }
+    }
+
+    fn leak(&mut self, passed: f64) {
+        self.clock = (self.clock - passed * LEAK).max(0.0);
+        self.open = Count::default();
     }
 
     fn share(&self) -> f64 {
@@ -227,7 +181,7 @@ impl Target {
     fn own(&self, at: Timestamp) -> Option<Burst> {
         let (told, bad) = SURE;
         let is_sure = self.burst.told >= told && self.burst.served.bad >= bad && !self.is_common;
-        let lasted = Span::from_millis((self.longest * 1000.0).round() as u64);
+        let lasted = self.held();
         let above = self.burst.served.above.map(|(bound, lower)| (bound, lower / self.burst.served.all));
         is_sure.then(|| Burst { at, lasted, share: self.share(), above })
     }
@@ -243,8 +197,9 @@ impl Target {
 pub(super) struct Bursts {
     targets: BTreeMap<TargetId, Target>,
     known: VecDeque<Burst>,
-    /// Errors, or requests above the bound, and all outside of bursts.
-    calm: (f64, f64),
+    usual: Usual,
+    /// Looks at targets in bursts of their own, and all, fading.
+    often: (f64, f64),
 }
 
 impl Bursts {
@@ -261,18 +216,19 @@ impl Bursts {
 
     /// The share of errors outside of bursts; none where too little is known.
     pub(super) fn usual(&self) -> Option<f64> {
-        let ((bad, all), (least, _)) = (self.calm, LEARNED);
-        (all >= least).then(|| bad / all)
+        self.usual.share()
     }
 
     /// What one target added; `usual` is what is usual for the release before, where there is one.
     pub(super) fn add(&mut self, id: &TargetId, now: Timestamp, served: Served, usual: Option<f64>) {
-        let Some(usual) = usual.or_else(|| self.usual()) else { return self.learn(served) };
+        let Some(usual) = usual.or_else(|| self.usual()) else { return self.usual.learn(now, served) };
         if !self.targets.contains_key(id) {
             self.targets.insert(id.clone(), Target::new(now));
         }
         let Some(target) = self.targets.get_mut(id) else { return };
         target.look(now, served, usual);
+        let is_own = target.is_up && !target.is_common;
+        self.often = (self.often.0 * OFTEN + f64::from(u8::from(is_own)), self.often.1 * OFTEN + 1.0);
         let (is_up, is_over) = (target.is_up, target.clock <= 0.0 && !target.is_up && target.is_in_burst());
         if is_over {
             let burst = target.own(now);
@@ -286,21 +242,15 @@ impl Bursts {
             self.mark_common();
         }
         if !is_up || self.targets.get(id).is_some_and(|target| target.is_common) {
-            self.learn(served);
+            self.usual.learn(now, served);
         }
-    }
-
-    fn learn(&mut self, served: Served) {
-        let (bad, all) = (self.calm.0 + served.bad, self.calm.1 + served.all);
-        let (_, most) = LEARNED;
-        let keep = if all > most { most / all } else { 1.0 };
-        self.calm = (bad * keep, all * keep);
     }
 
     /// What half of all targets have together is none's own; two of more may be so by chance.
     fn mark_common(&mut self) {
+        let (together, _) = TOGETHER;
         let up = self.targets.values().filter(|target| target.is_up).count();
-        if up >= TOGETHER.min(self.targets.len()).max(2) && 2 * up >= self.targets.len() {
+        if up >= together.min(self.targets.len()).max(2) && 2 * up >= self.targets.len() {
             self.targets.values_mut().filter(|target| target.is_up).for_each(|target| target.is_common = true);
         }
     }
@@ -310,14 +260,44 @@ impl Bursts {
         self.targets.retain(|id, _| keep(id));
     }
 
+    /// Those that are over, and those that go on.
+    fn known(&self, now: Timestamp) -> Vec<Burst> {
+        let lately = self.known.iter().copied().filter(|burst| now.since(burst.at) <= REMEMBERED);
+        lately.chain(self.targets.values().filter_map(|target| target.own(target.counted))).collect()
+    }
+
+    /// Whether one of these targets is in a burst of its own that lasts no longer than those that are over explain.
+    pub(super) fn is_in_usual_one(&self, id: &TargetId) -> bool {
+        let target = self.targets.get(id).filter(|target| target.is_up && !target.is_common);
+        target.is_some_and(|one| one.longest_alike(self.known.iter()).is_some_and(|(longest, _)| one.held() <= longest))
+    }
+
+    /// The longest of those known, and how many they are.
+    pub(super) fn longest_known(&self, now: Timestamp) -> Option<(Span, usize)> {
+        let known = self.known(now);
+        known.iter().map(|burst| burst.lasted).max().map(|longest| (longest, known.len()))
+    }
+
+    /// Whether one of these targets is in a burst that has lasted for so long.
+    pub(super) fn is_any_for(&self, least: Span) -> bool {
+        self.targets.values().any(|target| target.is_up && target.held() >= least)
+    }
+
+    /// Whether so many of these targets are in a burst that they are no single ones; where each is in one often, as those of
+    /// the release before were, several are by chance.
+    fn are_together(&self, before: &Bursts) -> bool {
+        let ((together, confidence), (own, all)) = (TOGETHER, before.often);
+        let up = self.targets.values().filter(|target| target.is_up).count();
+        let is_chance = Share::new(up as f64, self.targets.len() as f64)
+            .is_none_or(|share| !share.is_proven_above(own / all.max(1.0), confidence));
+        up >= together && 2 * up >= self.targets.len() && !is_chance
+    }
+
     /// What these targets do, beside what single ones of the release before are known to have done; none where none of these
     /// is in a burst, several are at once, or nothing is known.
     pub(super) fn beside(&self, before: &Bursts, now: Timestamp, interval: Span) -> Option<OwnBursts> {
-        let lately = before.known.iter().copied().filter(|burst| now.since(burst.at) <= REMEMBERED);
-        let known: Vec<Burst> =
-            lately.chain(before.targets.values().filter_map(|target| target.own(target.counted))).collect();
-        let up = self.targets.values().filter(|target| target.is_up).count();
-        if known.is_empty() || (up >= TOGETHER && 2 * up >= self.targets.len()) {
+        let known = before.known(now);
+        if known.is_empty() || self.are_together(before) {
             return None;
         }
         let bursts = self.targets.iter().filter(|(_, target)| target.is_in_burst());
@@ -325,24 +305,38 @@ impl Bursts {
     }
 }
 
+/// For how long a burst has to last to be proof, where the longest of so many that are known was so long.
+pub(super) fn needed((longest, known): (Span, usize), interval: Span) -> Span {
+    let millis = longest.as_secs_f64() * (LONGER + FEW / known as f64) * 1000.0;
+    Span::from_millis(millis.round() as u64).min(MOST) + interval
+}
+
 impl Target {
+    fn held(&self) -> Span {
+        Span::from_millis((self.longest * 1000.0).round() as u64)
+    }
+
+    /// The longest of those known that are about as high, and how many they are.
+    fn longest_alike<'a>(&self, known: impl ExactSizeIterator<Item = &'a Burst>) -> Option<(Span, usize)> {
+        let higher = HIGHER + FEW / known.len() as f64;
+        let alike = known.filter(|burst| self.share() <= higher * burst.explains()).map(|burst| burst.lasted);
+        alike.fold(None, |longest, lasted| {
+            let (longest, count) = longest.unwrap_or((lasted, 0));
+            Some((longest.max(lasted), count + 1))
+        })
+    }
+
     fn beside(&self, id: &TargetId, known: &[Burst], interval: Span) -> Option<OwnBursts> {
-        let few = FEW / known.len() as f64;
-        let (higher, longer) = (HIGHER + few, LONGER + few);
-        let alike = known.iter().filter(|burst| self.share() <= higher * burst.explains());
-        let longest = alike.map(|burst| burst.lasted).max();
-        let needed = longest.map(|longest| {
-            let millis = longest.as_secs_f64() * longer * 1000.0;
-            Span::from_millis(millis.round() as u64).min(MOST) + interval
-        });
+        let longest = self.longest_alike(known.iter());
+        let needed = longest.map(|longest| needed(longest, interval));
         Some(OwnBursts {
             target: id.clone(),
             value: Finite::new(self.share())?,
             above: None,
-            held: Span::from_millis((self.longest * 1000.0).round() as u64),
+            held: self.held(),
             known: u32::try_from(known.len()).ok()?,
             highest: Finite::new(known.iter().map(|burst| burst.share).fold(0.0, f64::max))?,
-            longest: longest.unwrap_or(Span::ZERO),
+            longest: longest.map_or(Span::ZERO, |(longest, _)| longest),
             needed,
         })
     }
@@ -351,6 +345,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::units::Unit;
 
     const INTERVAL: u64 = 10;
 
@@ -403,15 +398,19 @@ mod tests {
         let own = canary(&old, 0.15, 60).unwrap();
         assert_eq!((own.known, own.held, own.longest), (4, Span::from_secs(60), Span::from_secs(60)));
         assert!((own.value.get() - 0.15).abs() < 1e-9 && (own.highest.get() - 0.2).abs() < 1e-9);
-        assert_eq!(own.needed, Some(Span::from_secs(109)), "1.65 times the longest, and a look");
+        assert_eq!(
+            own.needed,
+            Some(Span::from_secs(114)),
+            "1.73 times the longest of three that are about as high, and a look"
+        );
         assert_eq!(
             own.in_words(Unit::Ratio),
             "a burst of pod-0, 15 % for 1m: single targets had 4 bursts before, up to 20 %, about as high for up to 1m, so that \
-             it is proof from 1m49s on"
+             it is proof from 1m54s on"
         );
         assert!(own.explain());
         assert!(canary(&old, 0.15, 100).unwrap().explain());
-        assert!(!canary(&old, 0.15, 110).unwrap().explain(), "it lasts for longer");
+        assert!(!canary(&old, 0.15, 120).unwrap().explain(), "it lasts for longer");
         assert!(canary(&old, 0.3, 30).unwrap().explain());
         let higher = canary(&old, 0.4, 30).unwrap();
         assert_eq!((higher.explain(), higher.needed), (false, None), "higher than any of them explains");
@@ -454,6 +453,57 @@ mod tests {
             new.beside(&old, at(2140), Span::from_secs(INTERVAL)).is_some()
         };
         assert_eq!([1, 2, 3, 4].map(together), [true, true, false, false]);
+    }
+
+    #[test]
+    fn where_each_is_in_a_burst_often_several_are_at_once_by_chance() {
+        let drawn: Vec<Drawn> = (0..32).map(|nth| (nth % 4, 30 + 50 * nth as u64, 40, 0.1)).collect();
+        let old = old(&drawn);
+        assert!(old.known.len() > 20, "{:?}", old.known);
+        let together = |count: usize| {
+            let (mut new, drawn) = (Bursts::default(), [0, 1, 2, 3, 4].map(|target| (target, 2100, 60, 0.1)));
+            serve(&mut new, 5, 2000..2140, &drawn[..count], old.usual());
+            new.beside(&old, at(2140), Span::from_secs(INTERVAL)).is_some()
+        };
+        assert_eq!([2, 3, 5].map(together), [true, true, false]);
+    }
+
+    #[test]
+    fn the_clock_runs_back_where_nothing_would_be_a_burst() {
+        let old = old(&RESTLESS);
+        let mut new = Bursts::default();
+        serve(&mut new, 1, 2000..2140, &[(0, 2100, 40, 0.1)], old.usual());
+        serve(&mut new, 1, 2140..2400, &[], Some(0.2));
+        serve(&mut new, 1, 2400..2430, &[(0, 2400, 30, 0.1)], old.usual());
+        let own = new.beside(&old, at(2430), Span::from_secs(INTERVAL)).unwrap();
+        assert_eq!(own.held, Span::from_secs(30));
+    }
+
+    #[test]
+    fn a_burst_at_the_very_beginning_hides_none_of_those_that_follow() {
+        let together: Vec<Drawn> = (0..2).map(|target| (target, 0, 40, 0.6)).collect();
+        let old = old(&[&together[..], &RESTLESS].concat());
+        assert!(old.usual().is_some_and(|usual| usual < 0.003), "{:?}", old.usual());
+        assert!(old.known.len() >= RESTLESS.len(), "{:?}", old.known);
+    }
+
+    #[test]
+    fn what_goes_on_for_longer_than_any_burst_outlasts_them() {
+        let old = old(&RESTLESS);
+        let outlasts = |share: f64, lasts: u64, until: u64| {
+            let mut new = Bursts::default();
+            serve(&mut new, 1, 2000..until, &[(0, 2300, lasts, share)], old.usual());
+            new.is_any_for(needed(old.longest_known(at(until)).unwrap(), Span::from_secs(INTERVAL)))
+        };
+        assert!(!outlasts(0.1, 100, 2400) && outlasts(0.1, 110, 2410) && outlasts(0.9, 110, 2410));
+        assert!(!outlasts(0.9, 60, 2360), "higher than any, and no longer");
+        assert!(!outlasts(0.1, 110, 2460), "it is over");
+        let usual = |lasts: u64| {
+            let mut old = old.clone();
+            serve(&mut old, 4, 1800..2000 + lasts, &[(2, 2000, lasts, 0.1)], None);
+            [1, 2].map(|target| old.is_in_usual_one(&TargetId::new(format!("pod-{target}"))))
+        };
+        assert_eq!((usual(40), usual(60), usual(80)), ([false, true], [false, true], [false; 2]));
     }
 
     #[test]

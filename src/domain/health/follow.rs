@@ -43,6 +43,14 @@ pub(super) struct Added {
     pub(super) young: Sum,
     /// By all others.
     pub(super) grown: Sum,
+    /// Of a latency, the part of that outside of pauses as single targets of the release had before.
+    pub(super) calm: Sum,
+}
+
+impl Added {
+    fn none(release: RevisionId) -> Self {
+        Self { release, young: Sum::default(), grown: Sum::default(), calm: Sum::default() }
+    }
 }
 
 impl Added {
@@ -111,6 +119,8 @@ impl Latest {
 pub(super) struct Followed {
     until: BTreeMap<TargetId, Timestamp>,
     pub(super) past: Past,
+    /// Of a latency, outside of pauses as single targets had before.
+    pub(super) calm: Past,
     /// How far the targets of each release that is remembered lie apart in their errors.
     dispersions: BTreeMap<RevisionId, Dispersion>,
     /// Bursts that single targets of each of them had.
@@ -166,7 +176,7 @@ impl Followed {
             let added = match all.iter_mut().find(|added| added.release == *release) {
                 Some(added) => added,
                 None => {
-                    all.push(Added { release: release.clone(), young: Sum::default(), grown: Sum::default() });
+                    all.push(Added::none(release.clone()));
                     let last = all.len() - 1;
                     &mut all[last]
                 }
@@ -177,6 +187,9 @@ impl Followed {
                 let before = subject.filter(|subject| subject.revision == *release);
                 let mut own = self.bursts.remove(release).unwrap_or_default();
                 own.add(id, now, &sum, before.and_then(|subject| self.bursts.get(subject.baseline.as_ref()?)));
+                if !sum.buckets.is_empty() && !own.is_in_usual_one(id) {
+                    added.calm.add(&sum);
+                }
                 self.bursts.insert(release.clone(), own);
             }
             if is_young {
@@ -209,6 +222,9 @@ impl Followed {
         }
         for added in all.iter().filter(|added| added.grown.all > 0.0 && !is_out(added)) {
             self.past.add(&added.release, now, &added.grown);
+            if added.calm.all > 0.0 {
+                self.calm.add(&added.release, now, &added.calm);
+            }
         }
         self.dispersions.retain(|release, _| self.past.minutes(release).next().is_some());
         let is_judged = |release: &RevisionId| subject.is_some_and(|subject| subject.revision == *release);
@@ -252,6 +268,13 @@ impl Followed {
     ) -> Option<OwnBursts> {
         let scale = self.candidate.as_ref()?.scale;
         self.bursts.get(new)?.beside(self.bursts.get(old)?, now, interval, scale)
+    }
+
+    /// Whether single targets of one release are slow for longer than the pauses explain that those of another one are known to
+    /// have had.
+    pub(super) fn outlasts_pauses(&self, new: &RevisionId, old: &RevisionId, now: Timestamp, interval: Span) -> bool {
+        let both = self.bursts.get(new).zip(self.bursts.get(old));
+        both.is_some_and(|(new, old)| new.outlast(old, now, interval))
     }
 
     /// How far the targets of two releases put their shares of errors apart: of the release before is known what its kind is
@@ -303,7 +326,7 @@ mod tests {
         let mut latest = Latest::default();
         for (index, (bad, all)) in looks.iter().enumerate() {
             let grown = Sum { bad: *bad, all: *all, buckets: Vec::new() };
-            let added = Added { release: RevisionId::from("new"), young: Sum::default(), grown };
+            let added = Added { grown, ..Added::none(RevisionId::from("new")) };
             let now = Timestamp::from_millis(index as i64 * 10_000);
             latest.take_in(&added, now, Span::from_secs(10));
         }

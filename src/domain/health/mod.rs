@@ -49,6 +49,7 @@ pub mod lasting;
 mod looks;
 pub mod memory;
 mod offered;
+mod own;
 mod past;
 mod process;
 mod quantile;
@@ -68,6 +69,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod usual;
 pub mod verdict;
 mod verify;
 mod views;

@@ -4,7 +4,7 @@
 //! are slow. It is a burst ([`bursts`](super::bursts)) of requests above each bound that it sends them across, and each bound
 //! has its own ones: what is usual above the one is a pause above another.
 
-use super::bursts::{Burst, Bursts, OwnBursts, Served};
+use super::bursts::{self, Burst, Bursts, OwnBursts, Served};
 use super::past::Sum;
 use crate::domain::id::TargetId;
 use crate::domain::time::{Span, Timestamp};
@@ -79,6 +79,19 @@ impl Single {
                 self.above.insert(place, (*bound, Bursts::default()));
             }
         }
+    }
+
+    /// Whether a target is in a burst as single ones of this release had before.
+    pub(super) fn is_in_usual_one(&self, id: &TargetId) -> bool {
+        self.errors.is_in_usual_one(id) || self.above.iter().any(|(_, bursts)| bursts.is_in_usual_one(id))
+    }
+
+    /// Whether one of these targets has been slow for longer than the pauses of single targets of the release before explain,
+    /// however slow: a pause is known to its end at the bound where most of it shows.
+    pub(super) fn outlast(&self, before: &Single, now: Timestamp, interval: Span) -> bool {
+        let longest = before.above.iter().filter_map(|(_, bursts)| bursts.longest_known(now)).max();
+        let needed = longest.map(|longest| bursts::needed(longest, interval));
+        needed.is_some_and(|needed| self.above.iter().any(|(_, bursts)| bursts.is_any_for(needed)))
     }
 
     /// Forgets targets that are gone.

@@ -3,6 +3,7 @@
 mod combined;
 mod comparison;
 mod lifecycle;
+mod pauses;
 mod proofs;
 mod sight;
 mod signals;

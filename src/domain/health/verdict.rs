@@ -335,7 +335,11 @@ impl Evidence {
             }
         };
         let value = compared.value.map_or_else(|| "unknown".to_owned(), |value| self.unit.format(value.get()));
-        let place = if compared.beside { "beside it" } else { "at most before" };
+        let place = match (compared.beside, compared.without_pauses) {
+            (true, true) => "beside it outside of pauses",
+            (true, false) => "beside it",
+            (false, _) => "at most before",
+        };
         format!("worse than {} with {value} {place}", compared.baseline)
     }
 
@@ -408,6 +412,10 @@ pub struct Compared {
     /// side only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bursts: Option<OwnBursts>,
+    /// Whether the value of the release before is that of its targets outside of pauses, since a target of this one is slow for
+    /// longer than any of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_pauses: bool,
 }
 
 /// Where a trigger is in its life, in Prometheus' words.

@@ -3,9 +3,11 @@
 //! Side by side the evidence alone decides ([`evidence`]), less what pods do by themselves
 //! ([`dispersion`](super::dispersion), [`bursts`](super::bursts)); what a process does in its first 90 seconds is left out
 //! of it, and counts only for what no cold start explains: an error ratio proven beyond the policy's own threshold, while the
-//! old release beside it is well. Where only one serves, time itself may be the cause: the new release must be worse than any
+//! old release beside it is well. Where pauses of single targets decide what a quantile of the whole is, what outlasts them is
+//! held against the old release outside of them ([`calm`]). Where only one serves, time itself may be the cause: the new release must be worse than any
 //! stretch of the old one's last half hour, and hold it ([`life`]).
 
+use calm::Calm;
 use evidence::{Count, Process};
 use life::{Finding, Life};
 pub(super) use sides::is_trickle;
@@ -24,6 +26,7 @@ use crate::domain::policy::{Candidate, Comparison, Condition, Formula, Signal, T
 use crate::domain::time::{Span, Timestamp};
 use crate::domain::units::{Finite, Unit};
 
+mod calm;
 #[cfg(test)]
 pub(super) mod chance;
 mod evidence;
@@ -55,11 +58,13 @@ const LATENCY_PART: f64 = 0.3;
 /// What the mixtures cost at the start, over all alternatives, and being a part of one bet.
 const PRICE: f64 = 3.4;
 
-/// Evidence is looked for in three places: beside the old release, in young processes, against the past. Each has its part
+/// Evidence is looked for in four places: beside the old release, and outside of its pauses, in young processes, against the
+/// past. Each has its part
 /// of the bet, so that all of them together stay below what `confidence` says. Their sum is an e-process of what all of
 /// them deny, and none of them is larger than it. The largest is where small differences are looked for; what is beyond the
 /// threshold soon proves itself, and against the past it has to hold anyway.
-const BESIDE: f64 = 0.6;
+const BESIDE: f64 = 0.55;
+const OUTSIDE_OF_PAUSES: f64 = 0.05;
 const EARLY: f64 = 0.25;
 const AGAINST_PAST: f64 = 0.15;
 
@@ -116,6 +121,7 @@ pub(super) struct Comparer {
     comparison: Comparison,
     yardsticks: Vec<Yardstick>,
     open: Open,
+    calm: Calm,
     early: Process,
     early_open: Open,
     /// When the evidence began to rise.
@@ -141,6 +147,7 @@ impl Comparer {
             comparison,
             yardsticks: Vec::new(),
             open: Open::default(),
+            calm: Calm::default(),
             early: Process::new(),
             early_open: Open::default(),
             risen: None,
@@ -195,19 +202,18 @@ impl Comparer {
             evidence: None,
             differing: None,
             bursts: None,
+            without_pauses: false,
         };
         Outcome { judgement, compared: Some(compared) }
     }
 
-    /// Logarithm of the evidence that is asked for.
     fn needed(&self) -> f64 {
-        -(1.0 - self.comparison.confidence.get()).ln()
+        needed(self.comparison)
     }
 
     /// What a look after `passed` may gain.
     fn cap(&self, passed: Span, interval: Span, part: f64) -> f64 {
-        let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
-        MOST.min((self.needed() + PRICE) * part) * share
+        cap(self.needed(), passed, interval, part)
     }
 
     fn take_in(&mut self, look: &Look<'_>) {
@@ -216,20 +222,18 @@ impl Comparer {
             self.open.new.add(&new.grown);
             self.early_open.new.add(&new.young);
         }
+        self.calm.take_in(look, self.comparison);
         if let Some(old) = of(look.baseline) {
             self.open.old.add(&old.grown);
             // Whether it is well is seen of all of it.
             self.early_open.old.add(&old.grown);
             self.early_open.old.add(&old.young);
         }
-        let are_beside = |open: &Open| {
-            let (new, old) = (open.new.all, open.old.all);
-            new > 0.0 && old > 0.0 && !is_trickle(old, new, look.signal.min_requests)
-        };
-        if are_beside(&self.open) {
+        let least = look.signal.min_requests;
+        if are_beside(&self.open, least) {
             self.weigh(look);
         }
-        let is_beside = are_beside(&self.early_open);
+        let is_beside = are_beside(&self.early_open, least);
         if let Some(threshold) = look.threshold.filter(|_| is_beside) {
             self.weigh_early(threshold, look);
         }
@@ -281,17 +285,9 @@ impl Comparer {
         self.early.exceed(Count { bad: new.bad, all: new.all }, threshold, cap);
     }
 
-    /// Logarithms of the evidence against the release beside and against the bound, over all bounds of a histogram.
+    /// Logarithms of the evidence against the release beside and against the bound.
     fn evidence(&self) -> (f64, f64) {
-        let share = (self.yardsticks.len().max(1) as f64).ln();
-        let over = |of: fn(&Yardstick) -> f64| {
-            let logs = self.yardsticks.iter().map(of);
-            evidence::log_total(logs) - share
-        };
-        if self.yardsticks.is_empty() {
-            return (0.0, 0.0);
-        }
-        (over(|one| one.beside.log_evidence()), over(|one| one.beyond.log_evidence()))
+        yardstick::evidence(&self.yardsticks)
     }
 
     /// Logarithm of the evidence of grown processes as a part of the whole bet: both hypotheses must be refuted.
@@ -333,7 +329,16 @@ impl Comparer {
             differing: differing(&look.followed.apart(look.release, look.baseline), self.comparison.confidence.get())
                 .filter(|_| look.signal.unit == Unit::Ratio),
             bursts: self.own_bursts(look),
+            without_pauses: false,
         };
+        if let Some(worse) = self.calm.outlasts(look, self.comparison)
+            && !self.is_over(look, Some(worse.bound.get()))
+        {
+            let (value, bound) = (Some(worse.old.value), Some(worse.bound));
+            let (samples, evidence) = (worse.old.samples, of_log(worse.evidence));
+            let compared = Compared { value, samples, bound, evidence, without_pauses: true, ..compared };
+            return (Finding::Proven, Judgement::Bad, Some(compared));
+        }
         let speaks = early.max(if is_worse { grown } else { f64::NEG_INFINITY });
         let is_proven = early >= needed || (speaks >= needed && goes_on);
         let (finding, judgement) = if is_proven {
@@ -447,6 +452,7 @@ impl Comparer {
             evidence: None,
             differing: None,
             bursts: None,
+            without_pauses: false,
         };
         let Some(limit) = Finite::new(bound) else {
             return (Finding::Unknown, Judgement::Unknown(Lack::of(UnknownReason::NotFinite)), Some(compared));
@@ -503,6 +509,23 @@ impl Comparer {
             self.settled = Some(self.settled.map_or(worst.value, |settled| settled.max(worst.value)));
         }
     }
+}
+
+/// Logarithm of the evidence that is asked for.
+fn needed(comparison: Comparison) -> f64 {
+    -(1.0 - comparison.confidence.get()).ln()
+}
+
+/// What a look after `passed` may gain, where so much is `needed`.
+fn cap(needed: f64, passed: Span, interval: Span, part: f64) -> f64 {
+    let share = (passed.as_secs_f64() / interval.as_secs_f64()).min(1.0);
+    MOST.min((needed + PRICE) * part) * share
+}
+
+/// Whether both have served since the last step, with enough requests to tell what hits both.
+fn are_beside(open: &Open, least: u64) -> bool {
+    let (new, old) = (open.new.all, open.old.all);
+    new > 0.0 && old > 0.0 && !is_trickle(old, new, least)
 }
 
 /// Evidence from its logarithm, at most what a number holds.

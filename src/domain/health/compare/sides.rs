@@ -65,7 +65,7 @@ pub(super) fn tail_beyond(basis: &Basis, condition: Condition) -> Option<Tally> 
     Some(even.at_most(tail))
 }
 
-fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {
+pub(super) fn common(of: &[Bucket], with: &[Bucket]) -> Vec<Bucket> {
     of.iter().copied().filter(|bucket| with.iter().any(|theirs| theirs.bound == bucket.bound)).collect()
 }
 

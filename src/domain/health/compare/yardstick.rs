@@ -1,6 +1,6 @@
 //! What is tested beside the other release: the share of errors, or a histogram's shares above its bounds.
 
-use super::evidence::{ALIKE, Count, Process};
+use super::evidence::{self, ALIKE, Count, Process};
 use crate::domain::health::dispersion::{Apart, MINUTE};
 use crate::domain::health::lasting::Differing;
 use crate::domain::health::past::Sum;
@@ -132,6 +132,16 @@ pub(super) fn yardsticks(new: &Sum, old: &Sum, past: &Sum, margin: Comparison, f
     let stride = bounds.len().div_ceil(MAX_BOUNDS).max(1);
     let with_lower = |bound: f64| Yardstick::new(Some((bound, bound / factor)), past, margin);
     bounds.into_iter().step_by(stride).map(with_lower).collect()
+}
+
+/// Logarithms of the evidence against the release beside and against the bound, over all bounds of a histogram.
+pub(super) fn evidence(yardsticks: &[Yardstick]) -> (f64, f64) {
+    let share = (yardsticks.len().max(1) as f64).ln();
+    let over = |of: fn(&Yardstick) -> f64| evidence::log_total(yardsticks.iter().map(of)) - share;
+    if yardsticks.is_empty() {
+        return (0.0, 0.0);
+    }
+    (over(|one| one.beside.log_evidence()), over(|one| one.beyond.log_evidence()))
 }
 
 #[cfg(test)]

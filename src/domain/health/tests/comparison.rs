@@ -3,7 +3,7 @@
 use crate::domain::health::around::Around;
 use crate::domain::health::compare::chance::Chance;
 use crate::domain::health::fixtures::{BAD, BUCKETS, Scene, TOTAL, at, finite, page, policy_with, sample, trigger};
-use crate::domain::health::verdict::{Evidence, Subject, TriggerState, TriggerStatus, UnknownReason, Verdict};
+use crate::domain::health::verdict::{Subject, TriggerState, TriggerStatus};
 use crate::domain::id::RevisionId;
 use crate::domain::observation::Page;
 use crate::domain::policy::{Comparison, Condition, Trigger};
@@ -12,20 +12,20 @@ use crate::domain::policy::{Comparison, Condition, Trigger};
 const BOUNDS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, f64::INFINITY];
 
 /// When the rollout begins, with ten minutes of the old release before it.
-const ROLLOUT: i64 = 600;
+pub(super) const ROLLOUT: i64 = 600;
 
 /// What a pod is like at a time.
 #[derive(Clone, Copy)]
-struct Like {
+pub(super) struct Like {
     /// Requests a second.
-    rate: f64,
-    errors: f64,
+    pub(super) rate: f64,
+    pub(super) errors: f64,
     /// Median latency in seconds; log-normal with a deviation of 0.6, so that p99 is 4 times as much.
-    median: f64,
+    pub(super) median: f64,
 }
 
 impl Like {
-    const WELL: Like = Like { rate: 8.0, errors: 0.002, median: 0.05 };
+    pub(super) const WELL: Like = Like { rate: 8.0, errors: 0.002, median: 0.05 };
 }
 
 /// One pod.
@@ -40,13 +40,13 @@ struct Pod {
 }
 
 /// A rolling update of `pods` pods, one every `pace` seconds.
-struct Rollout {
+pub(super) struct Rollout {
     pods: Vec<Pod>,
     chance: Chance,
 }
 
 impl Rollout {
-    fn new(pods: i64, pace: i64, seed: u64) -> Self {
+    pub(super) fn new(pods: i64, pace: i64, seed: u64) -> Self {
         let pod = |release: &'static str, index: i64, begins: i64, ends: i64| Pod {
             name: format!("{release}-{index}"),
             release,
@@ -62,12 +62,17 @@ impl Rollout {
     }
 
     /// Runs until `until` and returns when each trigger first fired, counted from the rollout.
-    fn run(self, triggers: Vec<Trigger>, until: i64, like: impl Fn(&str, i64, i64) -> Like) -> Vec<Option<i64>> {
+    pub(super) fn run(
+        self,
+        triggers: Vec<Trigger>,
+        until: i64,
+        like: impl Fn(&str, i64, i64) -> Like,
+    ) -> Vec<Option<i64>> {
         self.watch(triggers, until, like, |_| {})
     }
 
     /// Shows each trigger's status as well.
-    fn watch(
+    pub(super) fn watch(
         mut self,
         triggers: Vec<Trigger>,
         until: i64,
@@ -143,7 +148,7 @@ fn worse(signal: &str, factor: f64, plus: f64) -> Trigger {
     trigger(signal, Condition::WorseThanBaseline(comparison), 300)
 }
 
-fn triggers() -> Vec<Trigger> {
+pub(super) fn triggers() -> Vec<Trigger> {
     vec![worse("error_rate", 1.3, 0.001), worse("p99_latency", 1.3, 0.05)]
 }
 
@@ -421,80 +426,4 @@ fn a_fault_that_was_there_before_the_rollout_shows_in_the_old_ones_last_minutes(
         |status| before = status.evidence.around.as_ref().and_then(|around| around.before).or(before),
     );
     assert!(before.is_some_and(|before| before.value > finite(0.3)), "{before:?}");
-}
-
-/// A pod of the old release that fails by itself for a while, one after the other.
-fn restless(pod: i64, now: i64) -> bool {
-    let from = 60 + 90 * pod;
-    (from..from + 25 + 5 * pod).contains(&now)
-}
-
-/// When the comparison of errors fires on a rollout whose second pod comes late, and whether it said that a burst is no proof;
-/// single pods of the old release have had bursts of 15 % or not, and the first new one has so many errors for so long.
-fn first_of_many(is_restless: bool, errors: f64, lasts: i64) -> (Option<i64>, bool) {
-    let (bad, begins) = (Like { errors, ..Like::WELL }, ROLLOUT + 200);
-    let mut is_own = false;
-    let like = |_: &str, pod: i64, now: i64| match pod {
-        0..6 if is_restless && restless(pod, now) => Like { errors: 0.15, ..Like::WELL },
-        6 if (begins..begins + lasts).contains(&now) => bad,
-        _ => Like::WELL,
-    };
-    let fired = Rollout::new(6, 900, 2).watch(triggers(), ROLLOUT + 800, like, |status| {
-        assert_eq!(status.evidence.contradiction(), None);
-        if matches!(status.evidence.verdict, Verdict::Unknown(UnknownReason::OwnBurst { .. })) {
-            is_own = true;
-            let otherwise = Evidence { verdict: Verdict::Breach, ..status.evidence.clone() };
-            let why = otherwise.contradiction().unwrap_or_default();
-            assert!(why.contains("a burst of new-0"), "{why}");
-        }
-    });
-    (fired[0].map(|at| at + ROLLOUT - begins), is_own)
-}
-
-#[test]
-fn a_burst_of_one_pod_as_others_had_before_is_no_proof_until_it_lasts_for_longer() {
-    let (calm, is_own) = first_of_many(false, 0.15, 45);
-    assert!(calm.is_some_and(|after| after <= 30) && !is_own, "{calm:?}");
-    assert_eq!(first_of_many(true, 0.15, 45), (None, true));
-    let (lasting, _) = first_of_many(true, 0.15, 600);
-    assert!(lasting.is_some_and(|after| (60..=120).contains(&after)), "{lasting:?}");
-    let (higher, _) = first_of_many(true, 0.6, 600);
-    assert!(higher.is_some_and(|after| after <= 20), "{higher:?}");
-}
-
-/// When the comparison of latencies fires on a rollout whose second pod comes late, and whether it said that a pause is no
-/// proof; single pods of the old release have paused or not, and the first new one, slow while it is cold, answers so slowly for
-/// so long.
-fn first_pauses(is_restless: bool, median: f64, lasts: i64) -> (Option<i64>, bool) {
-    let (slow, begins) = (Like { median, ..Like::WELL }, ROLLOUT + 150);
-    let mut is_own = false;
-    let like = |_: &str, pod: i64, now: i64| match pod {
-        0..6 if is_restless && restless(pod, now) => Like { median: 0.4, ..Like::WELL },
-        6 if now < ROLLOUT + 95 || (begins..begins + lasts).contains(&now) => slow,
-        _ => Like::WELL,
-    };
-    let fired = Rollout::new(6, 900, 2).watch(triggers(), ROLLOUT + 800, like, |status| {
-        assert_eq!(status.evidence.contradiction(), None);
-        if matches!(status.evidence.verdict, Verdict::Unknown(UnknownReason::OwnBurst { .. })) {
-            is_own = true;
-            let otherwise = Evidence { verdict: Verdict::Breach, ..status.evidence.clone() };
-            let why = otherwise.contradiction().unwrap_or_default();
-            assert!(why.contains("a burst of new-0") && why.contains(" above "), "{why}");
-        }
-        // What single pods do is no like of what outlasts it.
-        let own = status.evidence.compared.as_ref().and_then(|compared| compared.bursts.as_ref());
-        if let Some((own, around)) = own.zip(status.evidence.around.as_ref()) {
-            assert_eq!(around.since_onset.is_some(), own.explain());
-        }
-    });
-    (fired[1].map(|at| at + ROLLOUT - begins), is_own)
-}
-
-#[test]
-fn a_pause_of_one_pod_as_others_had_before_is_no_proof_until_it_lasts_for_longer() {
-    let (calm, is_own) = first_pauses(false, 0.4, 45);
-    assert!(calm.is_some_and(|after| after <= 40) && !is_own, "{calm:?}");
-    assert_eq!(first_pauses(true, 0.4, 45), (None, true));
-    let (lasting, _) = first_pauses(true, 0.4, 600);
-    assert!(lasting.is_some_and(|after| (60..=120).contains(&after)), "{lasting:?}");
 }
