@@ -66,7 +66,8 @@ impl Health {
                 self.judge_term(index, (signal, condition), reading, watch, sight, grace)
             };
             let is_over = self.is_over(reading, signal, condition, views.all.scope.revision);
-            findings.push(finding(&judgement, is_over));
+            let is_cold = || judgement == Judgement::Bad && views.is_cold(signal, condition);
+            findings.push(finding(&judgement, is_over || is_cold()));
             all.push(Judged { signal, reading, condition, judgement, tally });
         }
         let how = trigger.combined.as_ref().map_or(Combine::All, |combined| combined.how);
@@ -123,10 +124,11 @@ impl Health {
     }
 }
 
-fn finding(judgement: &Judgement, is_over: bool) -> Finding {
+/// `is_passing` is whether what is beyond the bound is over, or is a cold start: that runs the clock and fires nothing.
+fn finding(judgement: &Judgement, is_passing: bool) -> Finding {
     match judgement {
         Judgement::Good | Judgement::AssumedGood => Finding::Good,
-        Judgement::Bad if is_over => Finding::Unproven,
+        Judgement::Bad if is_passing => Finding::Unproven,
         Judgement::Bad | Judgement::AssumedBad => Finding::Bad,
         Judgement::Unproven | Judgement::Straddled(_) => Finding::Unproven,
         Judgement::Unknown(_) => Finding::Unknown,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::compare::{self, Comparer};
 use super::follow::{self, Added, YOUNG};
-use super::judge::Judgement;
+use super::judge::{self, Judgement};
 use super::reading::{Lack, Reading, Settling, Sight};
 use super::verdict::{Compared, Subject, UnknownReason};
 use super::{Health, Instances};
@@ -31,16 +31,28 @@ pub(super) struct Views<'a> {
 impl<'a> Views<'a> {
     /// Where an absolute threshold looks: a latency is not judged while processes warm up.
     pub(super) fn of(&self, signal: &Signal) -> &Sight<'a> {
-        let is_latency = signal.candidates.iter().any(|candidate| match candidate.formula {
-            Formula::Histogram { .. } | Formula::Summary { .. } => true,
-            Formula::Ratio { .. }
-            | Formula::Gauge { .. }
-            | Formula::Rate { .. }
-            | Formula::Builtin(_)
-            | Formula::Query => false,
-        });
-        if is_latency { &self.warm } else { &self.all }
+        if is_latency(signal) { &self.warm } else { &self.all }
     }
+
+    /// Whether nothing but what new processes did in the time in which nothing is put down to them is beyond the bound of a
+    /// latency: where a cold start takes a little longer than `warmup`, one after the other leaves some of it in the window.
+    pub(super) fn is_cold(&self, signal: &Signal, condition: Condition) -> bool {
+        let is_left_out = self.warm.settling.is_some_and(|settling| settling.span < YOUNG);
+        if !is_left_out || !is_latency(signal) {
+            return false;
+        }
+        let grown = self.grown.read(signal, self.grown.scope.window(signal.window), 1);
+        grown.value.is_ok() && judge::judge(&grown, signal, condition, true) == Judgement::Good
+    }
+}
+
+fn is_latency(signal: &Signal) -> bool {
+    signal.candidates.iter().any(|candidate| match candidate.formula {
+        Formula::Histogram { .. } | Formula::Summary { .. } => true,
+        Formula::Ratio { .. } | Formula::Gauge { .. } | Formula::Rate { .. } | Formula::Builtin(_) | Formula::Query => {
+            false
+        }
+    })
 }
 
 impl Health {

@@ -427,3 +427,18 @@ fn a_fault_that_was_there_before_the_rollout_shows_in_the_old_ones_last_minutes(
     );
     assert!(before.is_some_and(|before| before.value > finite(0.3)), "{before:?}");
 }
+
+/// When a latency beyond 1 s for two minutes fires on a rolling update, one pod a minute, each of which is slow until that age.
+fn slow_until(age: i64) -> Option<i64> {
+    let like = |_: &str, pod: i64, now: i64| {
+        let is_slow = pod >= 6 && now - (ROLLOUT + 10 + (pod - 6) * 60) < age;
+        if is_slow { Like { median: 3.0, ..Like::WELL } } else { Like::WELL }
+    };
+    Rollout::new(6, 60, 1).run(vec![trigger("p99_latency", Condition::Above(finite(1.0)), 120)], ROLLOUT + 900, like)[0]
+}
+
+#[test]
+fn a_cold_start_a_little_longer_than_the_warmup_is_one_all_the_same() {
+    assert_eq!(slow_until(75), None);
+    assert!(slow_until(i64::MAX).is_some_and(|at| (190..=210).contains(&at)), "{:?}", slow_until(i64::MAX));
+}
