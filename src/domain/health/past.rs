@@ -32,8 +32,8 @@ const SHORT_MINUTES: f64 = 10.0;
 const USUAL_UNREST: (f64, f64) = (0.4, 0.12);
 const USUAL_STRETCHES: f64 = 10.0;
 
-/// What a past adds at most to its own bound for its unrest.
-const MAX_UNREST: f64 = 0.7;
+/// What a past adds at most to its own bound for its unrest and for being short, as a logarithm: four and a half times.
+const MAX_UNREST: f64 = 1.5;
 
 /// The highest value of any stretch of a release's past.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Worst {
     /// Of that stretch.
     pub(super) requests: f64,
     /// How far its stretches lie apart: the standard deviation of the logarithms, and more of a short past, which did not
-    /// show all of it.
+    /// show all of it; at most [`MAX_UNREST`].
     pub(super) unrest: f64,
 }
 
@@ -400,18 +400,18 @@ impl Past {
         let unseen = 1.0 + SHORT_MINUTES / minutes.max(1) as f64;
         let (of_errors, of_latency) = USUAL_UNREST;
         let usual = if matches!(candidate.formula, Formula::Histogram { .. }) { of_latency } else { of_errors };
-        Some(Worst { value, requests, unrest: unrest(&stretches, usual) * unseen })
+        Some(Worst { value, requests, unrest: (unrest(&stretches, usual) * unseen).min(MAX_UNREST) })
     }
 }
 
-/// The standard deviation of the values' logarithms, drawn towards what is usual, at most [`MAX_UNREST`].
+/// The standard deviation of the values' logarithms, drawn towards what is usual.
 fn unrest(stretches: &[(f64, f64)], usual: f64) -> f64 {
     let logs: Vec<f64> = stretches.iter().filter(|(value, _)| *value > 0.0).map(|(value, _)| value.ln()).collect();
     let count = logs.len() as f64;
     let mean = logs.iter().sum::<f64>() / count.max(1.0);
     let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
     let seen = (count - 1.0).max(0.0);
-    ((squares + USUAL_STRETCHES * usual * usual) / (seen + USUAL_STRETCHES)).sqrt().min(MAX_UNREST)
+    ((squares + USUAL_STRETCHES * usual * usual) / (seen + USUAL_STRETCHES)).sqrt()
 }
 
 #[cfg(test)]
@@ -452,6 +452,16 @@ mod tests {
         }
         let worst = past.worst(&quiet, &ratio(), &[], at(100)).map(|worst| (worst.value, worst.requests));
         assert_eq!(worst, Some((0.01, 100.0)));
+    }
+
+    #[test]
+    fn a_short_past_shows_less_than_all_of_its_unrest_and_leaves_not_everything_possible() {
+        let old = RevisionId::from("old");
+        let unrest = |minutes: usize| {
+            past_of(&old, &vec![6.0; minutes]).worst(&old, &ratio(), &[], at(100)).map_or(0.0, |worst| worst.unrest)
+        };
+        assert!(unrest(1) <= MAX_UNREST, "{}", unrest(1));
+        assert!(unrest(1) > unrest(10) && unrest(10) > unrest(30), "{} {} {}", unrest(1), unrest(10), unrest(30));
     }
 
     #[test]
