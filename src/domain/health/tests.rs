@@ -2,6 +2,7 @@
 
 mod combined;
 mod comparison;
+mod departing;
 mod lifecycle;
 mod pauses;
 mod proofs;

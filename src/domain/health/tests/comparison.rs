@@ -143,7 +143,7 @@ impl Pod {
     }
 }
 
-fn worse(signal: &str, factor: f64, plus: f64) -> Trigger {
+pub(super) fn worse(signal: &str, factor: f64, plus: f64) -> Trigger {
     let comparison = Comparison { confidence: finite(0.99), factor: finite(factor), plus: finite(plus) };
     trigger(signal, Condition::WorseThanBaseline(comparison), 300)
 }
