@@ -39,7 +39,7 @@ pub(super) struct Overlap {
 }
 
 impl Departure {
-    /// One look at both, the one before with requests.
+    /// What one look at both added. Looks at single targets come one by one: those of an interval are one.
     pub(super) fn take_in(&mut self, releases: [&RevisionId; 2], both: [Sum; 2], now: Timestamp, interval: Span) {
         if self.releases.as_ref().is_none_or(|known| known.each_ref() != releases) {
             *self = Self { releases: Some(releases.map(Clone::clone)), ..Self::default() };
@@ -50,16 +50,22 @@ impl Departure {
             open.old.add(&old);
             return;
         }
+        // The release before may be gone.
+        self.looks.pop_back_if(|last| last.old.all <= 0.0);
         if self.looks.len() == MAX_LOOKS {
             self.looks.pop_front();
         }
         self.looks.push_back(Both { begin: now, new, old });
     }
 
-    /// The fault beyond `bound` that the new release was in at the last of these looks.
+    /// The fault beyond `bound` that the new release was in at the last of these looks that the one before was seen in.
     pub(super) fn overlap(&self, candidate: &Candidate, bound: f64) -> Option<Overlap> {
-        let is_bad = |look: &&Both| look.new.value(candidate).is_some_and(|value| value > bound);
-        let bad: Vec<&Both> = self.looks.iter().rev().take_while(is_bad).collect();
+        let is_bad = |look: &&Both| look.new.value(candidate).is_none_or(|value| value > bound);
+        let seen = self.looks.iter().rev().skip_while(|look| look.old.all <= 0.0);
+        let bad: Vec<&Both> = seen.take_while(is_bad).collect();
+        if bad.iter().all(|look| look.new.all <= 0.0) {
+            return None;
+        }
         let sum = |looks: &[&Both], of: fn(&Both) -> &Sum| {
             let mut sum = Sum::default();
             looks.iter().for_each(|look| sum.add(of(look)));
@@ -80,13 +86,19 @@ mod tests {
     use super::*;
     use crate::domain::policy::{Formula, OperandId};
 
+    /// In place of requests.
+    const NONE: f64 = -1.0;
+
     /// What both had in common beyond 10 %, of looks at 100 requests each with so many bad, ten seconds apart.
     fn overlap(looks: &[(f64, f64)]) -> Option<(i64, [f64; 2], Option<f64>)> {
         let (mut departure, [new, old]) = (Departure::default(), ["new", "old"].map(RevisionId::from));
         let formula = Formula::Ratio { bad: OperandId(0), total: OperandId(1) };
         let candidate = Candidate { convention: None, formula, scale: 1.0 };
         for (index, (of_new, of_old)) in looks.iter().enumerate() {
-            let sum = |bad: f64| Sum { bad, all: 100.0, buckets: Vec::new() };
+            let sum = |bad: f64| match bad {
+                NONE => Sum::default(),
+                bad => Sum { bad, all: 100.0, buckets: Vec::new() },
+            };
             let now = Timestamp::from_millis(index as i64 * 10_000);
             departure.take_in([&new, &old], [sum(*of_new), sum(*of_old)], now, Span::from_secs(10));
         }
@@ -104,6 +116,9 @@ mod tests {
         assert_eq!(overlap(&[(0.0, 0.0), (20.0, 0.0)]), Some((1, [0.2, 0.0], None)), "the old one is well");
         assert_eq!(overlap(&[(0.0, 0.0), (0.0, 60.0)]), None, "only the old one fails as it ends");
         assert_eq!(overlap(&[(40.0, 40.0), (0.0, 0.0)]), None, "it was over");
+        let single = [(0.0, 0.0), (20.0, 16.0), (40.0, NONE), (40.0, 40.0), (NONE, 40.0), (40.0, NONE), (40.0, NONE)];
+        assert_eq!(overlap(&single), Some((4, [0.3, 0.32], Some(0.4))), "targets are seen one by one");
+        assert_eq!(overlap(&[(0.0, 0.0), (NONE, 60.0), (40.0, NONE)]), None, "nothing shows that it was of both");
     }
 
     #[test]

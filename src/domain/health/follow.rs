@@ -216,9 +216,7 @@ impl Followed {
             let of = |added: Option<&Added>| added.map(Added::whole).unwrap_or_default();
             let is_old = |added: &&Added| added.release == *baseline && !is_out(added);
             let both = [of(all.iter().find(is_judged)), of(all.iter().find(is_old))];
-            if both[1].all > 0.0 {
-                self.departure.take_in([&subject.revision, baseline], both, now, interval);
-            }
+            self.departure.take_in([&subject.revision, baseline], both, now, interval);
         }
         for added in all.iter().filter(|added| added.grown.all > 0.0 && !is_out(added)) {
             self.past.add(&added.release, now, &added.grown);
