@@ -1,7 +1,7 @@
 //! What single targets of a release do by themselves: bursts of errors, or of requests above the bounds of a histogram.
 //!
 //! A pause (a garbage collection, a lock that is held) shows in latency alone: for half a minute most of one target's requests
-//! are slow. It is a burst ([`bursts`](super::bursts)) of requests above each bound that it sends them across, and each bound
+//! are slow. It is a burst ([`bursts`]) of requests above each bound that it sends them across, and each bound
 //! has its own ones: what is usual above the one is a pause above another.
 
 use super::bursts::{self, Burst, Bursts, OwnBursts, Served};
